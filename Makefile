@@ -1,0 +1,67 @@
+# Needs python3 (3.11 or newer) and make. Every target sets up what it runs in.
+
+PYTHON ?= python3
+VENV ?= .venv
+OLDEST_VENV ?= .venv-oldest
+# Passed on to pytest: make test ARGS="-k mesh --run-slow"
+ARGS ?=
+# Test processes. Each gets one thread: several torch pools on the same cores slow each other down.
+JOBS ?= 2
+
+STAMP := $(VENV)/.installed
+OLDEST_STAMP := $(OLDEST_VENV)/.installed
+PACKAGES := -c constraints.txt -e ".[test,plot]" ruff
+OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
+EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+export MPLBACKEND ?= Agg
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint doctest examples test-oldest clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# $(call make_venv,FOLDER,PIP ARGUMENTS): the stamp is touched last, so a broken install is redone.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit("iconlearn needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet $(2)
+	@touch $(1)/.installed
+endef
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(call make_venv,$(VENV),$(PACKAGES))
+
+$(OLDEST_STAMP): setup.cfg pyproject.toml .ci/oldest.txt
+	$(call make_venv,$(OLDEST_VENV),$(OLDEST_PACKAGES))
+
+demo: $(STAMP) ## fit the estimators on small data and save a picture
+	$(VENV)/bin/python examples/demo.py
+
+test: $(STAMP) ## run the tests; ARGS="..." goes to pytest
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) $(ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+doctest: $(STAMP) ## run the examples in the docstrings
+	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
+
+examples: $(STAMP) ## run every example; shows the output of the first that fails
+	@for script in $(EXAMPLES); do \
+		output=$$($(VENV)/bin/python $$script 2>&1 </dev/null) || \
+			{ printf '%s\n%s failed\n' "$$output" "$$script" >&2; exit 1; }; \
+	done
+
+test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
+	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)
+
+clean: ## remove environments, caches and builds
+	rm -rf $(VENV) $(OLDEST_VENV) build dist *.egg-info examples/output doc/_build
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

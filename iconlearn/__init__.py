@@ -1,0 +1,24 @@
+"""iconlearn: representation learning as one formula, in scikit-learn's manner.
+
+    minimise   mean_i KL( p(.|i) || q(.|i) )
+
+Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
+"""
+
+from . import divergences, engines, learned, mappers, metrics, supervisory
+from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ICONClassifier",
+    "ICONClustering",
+    "ICONEmbedding",
+    "Term",
+    "divergences",
+    "engines",
+    "learned",
+    "mappers",
+    "metrics",
+    "supervisory",
+]

@@ -1,0 +1,66 @@
+"""Words for wrong arguments: every message names the argument, its value and the mend."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+__all__ = ["check_choice", "check_number", "suggest"]
+
+
+def suggest(name, known: Iterable[str]) -> str:
+    """A sentence such as ' Did you mean "gaussian"?', or '' when nothing known is near."""
+    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def check_choice(name: str, value, known: Iterable):
+    """Return `value` if it is one of `known`, else raise ValueError with the nearest one."""
+    known = list(known)
+    if not any(value is k or (isinstance(value, str) and value == k) for k in known):
+        options = ", ".join(repr(k) for k in known)
+        hint = suggest(value, [k for k in known if isinstance(k, str)])
+        raise ValueError(f"{name}={value!r} is not known: it must be one of {options}.{hint}")
+    return value
+
+
+def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both", integer=False, hint=""):
+    """Return `value` if it is a finite number within its bounds.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : object
+    low, high : float
+        Bounds.
+    closed : {"both", "left", "right", "neither"}
+        Which of the bounds are allowed values.
+    integer : bool
+        Whether `value` has to be an integer.
+    hint : str
+        Appended in parentheses, for example "typical values are 5 to 50".
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a real number (or not an integer where one is asked for).
+    ValueError
+        If it is not finite or out of range.
+    """
+    kind = "an integer" if integer else "a number"
+    bounds = []
+    if low > -math.inf:
+        bounds.append(f"at least {low:g}" if closed in ("both", "left") else f"above {low:g}")
+    if high < math.inf:
+        bounds.append(f"at most {high:g}" if closed in ("both", "right") else f"below {high:g}")
+    demand = f"it must be {' and '.join(bounds) or 'finite'}" + (f" ({hint})" if hint else "")
+    if isinstance(value, bool) or not isinstance(value, Integral if integer else Real):
+        raise TypeError(f"{name}={value!r} is not {kind}: {demand}")
+    above = value >= low if closed in ("both", "left") else value > low
+    below = value <= high if closed in ("both", "right") else value < high
+    if not (math.isfinite(value) and above and below):
+        raise ValueError(f"{name}={value!r} is out of range: {demand}")
+    return int(value) if integer else float(value)

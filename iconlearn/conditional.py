@@ -1,0 +1,222 @@
+"""Conditional distributions p(.|i): what should be near what.
+
+    p(j|i) = (1 - uniform) * e_ij + uniform / m_i        for every candidate j of row i
+
+``e`` is the support (every row sums to one), ``uniform`` the share that is spread evenly over the
+m_i candidates of a row, and ``mass`` the weight of each row in the objective.  Two classes tell the
+same story: :class:`Conditional` keeps the support as sparse edges, :class:`BlockConditional`
+evaluates full rows when they are asked for and never stores more than a block of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+__all__ = ["BlockConditional", "Conditional", "Entries"]
+
+# A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
+# attempted.
+MAX_MATERIALISED = 2 * 10**7
+
+
+class Entries(NamedTuple):
+    """The part of p that one visit sees.
+
+    Attributes
+    ----------
+    i, j : ndarray of int64 or None
+        Positions of the support pairs within the visited rows and columns, sorted by row.  None
+        when `p` is a full block.
+    p : ndarray of float64
+        Probabilities of the support pairs, or the full block of shape (rows, columns).
+    mass : ndarray of shape (rows,)
+        Weight of each visited row; sums to one, and is zero for rows without any support in the
+        visit.
+    floor : float
+        Probability of every candidate off the support (zero for a full block, which has none).
+    """
+
+    i: np.ndarray | None
+    j: np.ndarray | None
+    p: np.ndarray
+    mass: np.ndarray
+    floor: float
+
+
+class _Rows:
+    """What both forms share: shape, candidates, masses and debiasing."""
+
+    @property
+    def n_rows(self) -> int:
+        return self.shape[0]
+
+    @property
+    def n_cols(self) -> int:
+        return self.shape[1]
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of columns over which a row's uniform share is spread."""
+        return self.n_cols - (not self.self_pairs)
+
+    @property
+    def row_mass(self) -> np.ndarray:
+        """Weights of the rows, summing to one; rows without support weigh nothing."""
+        mass = np.ones(self.n_rows) if self.mass is None else np.asarray(self.mass, dtype=float)
+        mass = np.where(self.supported(), mass, 0.0)
+        total = mass.sum()
+        return mass / total if total > 0 else mass
+
+    def with_uniform(self, weight: float):
+        """Mix in a uniform share: (1 - weight) * p + weight / candidates; shares compose."""
+        return replace(self, uniform=self.uniform + (1.0 - self.uniform) * weight)
+
+    def with_mass(self, mass):
+        """The same rows with other weights."""
+        return replace(self, mass=mass)
+
+    def with_self_pairs(self):
+        """The same support over one candidate more: the row itself."""
+        return replace(self, self_pairs=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional(_Rows):
+    """p with sparse support.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n_rows, n_cols)
+        Non-negative; each row sums to one or is empty.  An empty row carries no mass.
+    uniform : float, default=0.0
+        Share in [0, 1) that is spread evenly over the candidates.
+    mass : ndarray of shape (n_rows,) or None, default=None
+        Weights of the rows (any positive scale); None weighs all rows alike.
+    self_pairs : bool, default=True
+        Whether column i is a candidate of row i.  False only where rows and columns are the same
+        points.
+    """
+
+    edges: csr_array
+    uniform: float = 0.0
+    mass: np.ndarray | None = None
+    self_pairs: bool = True
+
+    dense = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.edges.shape
+
+    def supported(self) -> np.ndarray:
+        """Which rows have any support."""
+        return np.diff(self.edges.indptr) > 0
+
+    def entries(self, rows=None, cols=None) -> Entries:
+        """Support, masses and floor for the visited rows and columns.
+
+        Restricting the columns renormalises every row over the columns that remain (the usual
+        mini-batch practice), so each row that keeps any support still sums to one.
+        """
+        edges = self.edges if rows is None else self.edges[rows]
+        candidates = self.n_candidates
+        if cols is not None:
+            edges = edges[:, cols]
+            candidates = len(cols) - (not self.self_pairs)
+            edges = normalize_rows(edges)
+        edges.sort_indices()
+        counts = np.diff(edges.indptr)
+        i = np.repeat(np.arange(edges.shape[0]), counts)
+        floor = self.uniform / max(candidates, 1)
+        p = (1.0 - self.uniform) * edges.data + floor
+        mass = self.row_mass if rows is None else self.row_mass[rows]
+        return Entries(i, edges.indices.astype(np.int64), p, _to_one(np.where(counts > 0, mass, 0.0)), floor)
+
+    def sparse(self) -> csr_array:
+        """The support as a csr_array (the uniform share is not part of it)."""
+        return self.edges
+
+
+@dataclass(frozen=True, eq=False)
+class BlockConditional(_Rows):
+    """p over all columns, evaluated by blocks of rows.
+
+    Parameters
+    ----------
+    block : callable
+        ``block(rows, cols)`` returns the probabilities (before the uniform share) as an array of
+        shape (len(rows), n_cols or len(cols)); either argument may be None for "all".  Entries of
+        pairs that are no candidates are zero.  It must be picklable: a small object that holds what
+        it needs.
+    shape : tuple of int
+        (n_rows, n_cols).
+    uniform, mass, self_pairs
+        As for :class:`Conditional`.
+    empty : ndarray of bool of shape (n_rows,) or None
+        Rows without any support.
+    """
+
+    block: Callable
+    shape: tuple[int, int]
+    uniform: float = 0.0
+    mass: np.ndarray | None = None
+    self_pairs: bool = True
+    empty: np.ndarray | None = None
+
+    dense = True
+
+    def supported(self) -> np.ndarray:
+        """Which rows have any support."""
+        return np.ones(self.n_rows, dtype=bool) if self.empty is None else ~self.empty
+
+    def entries(self, rows=None, cols=None) -> Entries:
+        """The full block for the visited rows and columns, uniform share included."""
+        p = np.asarray(self.block(rows, cols), dtype=float)
+        total = p.sum(axis=1, keepdims=True)
+        if cols is not None:
+            p = np.divide(p, total, out=np.zeros_like(p), where=total > 0)
+        supported = total[:, 0] > 0
+        candidates = (self.n_cols if cols is None else len(cols)) - (not self.self_pairs)
+        p = (1.0 - self.uniform) * p + self.uniform / max(candidates, 1)
+        if not self.self_pairs:
+            row_ids = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+            col_ids = np.arange(self.n_cols) if cols is None else np.asarray(cols)
+            p[row_ids[:, None] == col_ids] = 0.0
+        mass = self.row_mass if rows is None else self.row_mass[rows]
+        return Entries(None, None, p, _to_one(np.where(supported, mass, 0.0)), 0.0)
+
+    def sparse(self) -> csr_array:
+        """The support as a csr_array, where that is small enough to hold.
+
+        Raises
+        ------
+        ValueError
+            If the matrix would have more than 2e7 entries.
+        """
+        size = self.n_rows * self.n_cols
+        if size > MAX_MATERIALISED:
+            raise ValueError(
+                f"this operation needs p as a sparse matrix, but p covers all {self.n_rows} x "
+                f"{self.n_cols} "
+                f"pairs; give the inner p a finite n_neighbors (for example n_neighbors=50)"
+            )
+        return csr_array(np.asarray(self.block(None, None), dtype=float))
+
+
+def normalize_rows(matrix) -> csr_array:
+    """Divide each row of a non-negative sparse matrix by its sum; empty rows stay empty."""
+    matrix = csr_array(matrix, dtype=float, copy=True)
+    matrix.eliminate_zeros()
+    total = np.asarray(matrix.sum(axis=1)).ravel()
+    matrix.data /= np.repeat(np.where(total > 0, total, 1.0), np.diff(matrix.indptr))
+    return matrix
+
+
+def _to_one(mass: np.ndarray) -> np.ndarray:
+    total = mass.sum()
+    return mass / total if total > 0 else mass

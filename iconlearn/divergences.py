@@ -1,0 +1,97 @@
+"""Divergences between p and q, one pair at a time.
+
+    D(p || q) = sum_j q_j f(p_j / q_j) = sum over the support of p + f(0) * (q-mass off the support)
+
+Each class gives the summand ``q f(p / q)`` from p and log q, and ``at_zero`` = f(0).  Only the support and
+the normaliser are ever needed where f(0) is finite; with a uniform share the engines sum the rest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sklearn.base import BaseEstimator
+
+__all__ = ["KL", "Divergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
+
+
+class Divergence(BaseEstimator):
+    """Base of all divergences: ``at_zero`` and ``__call__(p, log_q)``.
+
+    Attributes
+    ----------
+    at_zero : float
+        f(0), the cost of a unit of q where p is zero; infinite where p must have full support.
+    linear_in_log_q : bool
+        Whether the summand is linear in log q, so that a sum over columns needs only the mean of log q.
+    """
+
+    at_zero = 0.0
+    linear_in_log_q = False
+
+    def __call__(self, p, log_q):
+        """The summand q f(p / q) of each pair, elementwise."""
+        raise TypeError(f"{type(self).__name__} must define __call__(p, log_q)")
+
+
+def _log(p):
+    return torch.log(p.clamp_min(torch.finfo(p.dtype).tiny))
+
+
+class KL(Divergence):
+    """Kullback-Leibler divergence, sum p log(p / q); in [0, inf)."""
+
+    at_zero = 0.0
+    linear_in_log_q = True
+
+    def __call__(self, p, log_q):
+        return torch.where(p > 0, p * (_log(p) - log_q), 0.0)
+
+
+class ReverseKL(Divergence):
+    """Kullback-Leibler divergence the other way, sum q log(q / p); infinite where q > 0 = p.
+
+    It needs a p with full support: debias it, or use a kernel over all columns.
+    """
+
+    at_zero = math.inf
+
+    def __call__(self, p, log_q):
+        q = torch.exp(log_q)
+        return torch.where(q > 0, q * (log_q - torch.log(p)), 0.0)
+
+
+class JensenShannon(Divergence):
+    """Jensen-Shannon divergence, KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2; in [0, log 2]."""
+
+    at_zero = 0.5 * math.log(2.0)
+
+    def __call__(self, p, log_q):
+        log_p = _log(p)
+        log_m = torch.logaddexp(log_p, log_q) - math.log(2.0)
+        of_p = torch.where(p > 0, p * (log_p - log_m), 0.0)
+        return 0.5 * (of_p + torch.exp(log_q) * (log_q - log_m))
+
+
+class Hellinger(Divergence):
+    """Squared Hellinger distance, 1 - sum sqrt(p q); in [0, 1]."""
+
+    at_zero = 0.5
+
+    def __call__(self, p, log_q):
+        # (sqrt p - sqrt q)^2 / 2, written out so that the gradient is finite at p = 0.
+        root = torch.where(p > 0, torch.exp(0.5 * (_log(p) + log_q)), 0.0)
+        return 0.5 * (p + torch.exp(log_q)) - root
+
+
+class TotalVariation(Divergence):
+    """Total variation distance, sum |p - q| / 2; in [0, 1].
+
+    Its gradient vanishes where the supports are far apart; start it from a good place.
+    """
+
+    at_zero = 0.5
+
+    def __call__(self, p, log_q):
+        return 0.5 * torch.abs(p - torch.exp(log_q))

@@ -1,0 +1,59 @@
+"""The protocol of an engine: how the row sums are found, and what one step visits.
+
+    log S_i = log sum_j k(u_i, v_j)
+
+Engines differ in nothing else; the objective and the loop are the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sklearn.base import BaseEstimator
+
+from ._sums import full_sum, row_sums
+
+__all__ = ["Engine"]
+
+
+class Engine(BaseEstimator):
+    """Base of the engines; sums over the visited columns are exact, by blocks.
+
+    Attributes
+    ----------
+    solves : bool
+        Whether the engine finds the answer itself, by ``solve``, instead of serving the loop.
+    stochastic : bool
+        Whether an epoch has several visits, so that each loss is an estimate.
+    block : int
+        Number of pairs that are held at a time.
+    """
+
+    solves = False
+    stochastic = False
+    block = 2**20
+
+    def refuses(self, problem) -> str | None:
+        """None if the engine can do the problem, else a sentence a user can act on."""
+        if math.isinf(problem.divergence.at_zero) and not problem.p.dense and problem.p.uniform == 0:
+            return (
+                f"{type(problem.divergence).__name__} is infinite wherever p is zero, and p is sparse; "
+                f"give p full support with debias > 0 (for example debias=0.1)"
+            )
+        return None
+
+    def visits(self, problem, *, rng, dtype, device):
+        """An endless iterator of epochs; each epoch is an iterable of visits."""
+        raise TypeError(f"{type(self).__name__} must define visits(problem, rng, dtype, device)")
+
+    def log_sums(self, q, U, V, exclude_self):
+        """log of every row's sum of kernels."""
+        return row_sums(q, U, V, exclude_self, self.block)
+
+    def mean_log_kernels(self, q, U, V, exclude_self):
+        """Mean over the candidates of every row's log kernels."""
+        return row_sums(q, U, V, exclude_self, self.block, reduce="mean")
+
+    def full_sum(self, q, U, V, log_norm, visit, summand, pull):
+        """sum_i mass_i sum_j summand(log q_ij) over all candidates."""
+        return full_sum(q, U, V, log_norm, visit, summand, self.block, pull)

@@ -1,0 +1,41 @@
+"""The exact engine: every row against every column, by blocks; the reference for all others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from .._validation import check_number
+from ._base import Engine
+from ._visit import visit_all
+
+__all__ = ["Dense"]
+
+
+class Dense(Engine):
+    """All rows and columns in every step, exactly, in blocks of bounded memory.
+
+    Parameters
+    ----------
+    max_pairs : int or None, default=None
+        Refuse problems with more pairs than this; None refuses none.
+    block : int, default=1048576
+        Number of pairs that are held at a time.
+    """
+
+    def __init__(self, max_pairs=None, *, block=2**20):
+        self.max_pairs = max_pairs
+        self.block = block
+
+    def refuses(self, problem):
+        check_number("block", self.block, low=1, integer=True)
+        most = math.inf if self.max_pairs is None else self.max_pairs
+        if problem.n_pairs > most:
+            return (
+                f"the dense engine was limited to max_pairs={most:g}, and this problem has "
+                f"{problem.p.n_rows} x {problem.p.n_cols} pairs; raise max_pairs or use engine='minibatch'"
+            )
+        return super().refuses(problem)
+
+    def visits(self, problem, *, rng, dtype, device):
+        return itertools.repeat([visit_all(problem, dtype=dtype, device=device)])

@@ -1,0 +1,268 @@
+"""A free assignment table under the shared-cluster kernel, refined by majorise-minimise steps.
+
+    minimise  - sum_ij w_ij log q_ij,     q_ij = (1 - a) sum_c r_ic r_jc / s_c + a / n,     s_c = sum_k r_kc
+
+Let g_ijc = (1 - a) (r_ic r_jc / s_c) / q_ij be the share of q that cluster c explains.  Jensen's inequality
+on the sum over c bounds the loss from above, and the bound is minimised in closed form by
+
+    r_ic = G_ic / (lambda_i + B_c / s_c),     G_ic = sum_j (w_ij + w_ji) g_ijc,     B_c = sum_ij w_ij g_ijc
+
+with lambda_i the root that makes row i sum to one.  So the loss falls in every step, without a step size.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from .._validation import check_number
+from ..optim import Record, Solution
+from ._base import Engine
+
+__all__ = ["Partition", "assign", "refine"]
+
+# Numbers that are held at a time in sums over pairs and clusters.
+BLOCK = 2**21
+SMALLEST = 1e-12
+
+
+class Partition(Engine):
+    """Solves a table of soft assignments under the cluster kernel and KL, without gradients.
+
+    Parameters
+    ----------
+    max_exact : int, default=2048
+        Up to this many rows a uniform share on p is summed over all pairs; beyond it over random columns.
+    n_off : int, default=32
+        Random columns per row that stand for the uniform share, drawn once per fit.
+    """
+
+    solves = True
+
+    def __init__(self, max_exact=2048, *, n_off=32):
+        self.max_exact = max_exact
+        self.n_off = n_off
+
+    def refuses(self, problem):
+        check_number("max_exact", self.max_exact, low=0, integer=True)
+        check_number("n_off", self.n_off, low=1, integer=True)
+        if not getattr(problem.q, "shared_clusters", False):
+            return "the partition engine solves the cluster kernel only; use engine='dense' for other q"
+        if problem.rows.inputs is not None:
+            return (
+                "the partition engine needs mapper='table'; use engine='dense' or 'minibatch' for a network"
+            )
+        if problem.q.normalize != "self" or problem.q.degree_weighted:
+            return "the partition engine needs Cluster(normalize='self', degree_weighted=False)"
+        if not problem.divergence.linear_in_log_q:
+            return "the partition engine minimises KL only; use engine='dense' for other divergences"
+        if problem.p.dense:
+            return "the partition engine needs a sparse p; give p a finite n_neighbors, or use engine='dense'"
+        return super().refuses(problem)
+
+    def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
+        """Refine the table of `objective` in place; the start is what the table holds."""
+        graph = self.graph(objective.problems, rng)
+        table = objective.problems[0].rows.mapper.places
+        r = torch.softmax(table.detach().double(), 1).cpu().numpy()
+        entropy = sum(problem.weight * problem.entropy() for problem in objective.problems)
+        r, solution = refine(
+            graph, r, max_iter=max_iter, tol=tol, offset=-entropy, callback=callback, report=report
+        )
+        with torch.no_grad():
+            table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
+        return solution
+
+    def graph(self, problems, rng) -> PairWeights:
+        """The weights w of all terms together."""
+        n = problems[0].p.n_rows
+        debias = {problem.q.debias for problem in problems}
+        if len(debias) > 1:
+            raise ValueError(
+                f"all terms must share one debias of q in the partition engine, got {sorted(debias)}"
+            )
+        total, floor = sparse.csr_array((n, n)), np.zeros(n)
+        for problem in problems:
+            mass = problem.weight * problem.p.row_mass
+            total = total + sparse.diags_array(mass * (1.0 - problem.p.uniform)) @ problem.p.sparse()
+            floor += mass * problem.p.uniform
+        if floor.any() and n > self.max_exact:
+            cols = rng.integers(n, size=n * self.n_off)
+            pointers = np.arange(0, n * self.n_off + 1, self.n_off)
+            values = np.repeat(floor / self.n_off, self.n_off)
+            total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)
+        return PairWeights(total, floor / n, debias.pop())
+
+
+class PairWeights:
+    """Symmetric pair weights: sparse edges, and optionally a constant for every row against all columns.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n, n)
+        w_ij; symmetrised here, since q is symmetric.
+    floor : ndarray of shape (n,)
+        Added to w_ij for all j.
+    debias : float
+        The share a on q.
+    """
+
+    def __init__(self, edges, floor, debias):
+        edges = sparse.csr_array((edges + edges.T) * 0.5)
+        edges.sum_duplicates()
+        self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
+        self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
+
+    def explained(self, r):
+        """G (rows x clusters) and the loss at r."""
+        a, s = self.debias, np.maximum(r.sum(0), SMALLEST)
+        right = r / s
+        loss, shares = 0.0, np.empty_like(self.edges.data)
+        step = max(1, BLOCK // r.shape[1])
+        for start in range(0, len(shares), step):
+            part = slice(start, start + step)
+            q = np.einsum("ec,ec->e", r[self.row[part]], right[self.edges.indices[part]])
+            q = (1.0 - a) * q + a / self.n
+            np.maximum(q, 1e-300, out=q)
+            shares[part] = self.edges.data[part] / q
+            loss -= self.edges.data[part] @ np.log(q)
+        pulled = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape) @ r
+        if self.floor.any():
+            loss += self._add_floor(r, right, pulled)
+        return 2.0 * (1.0 - a) * right * pulled, loss
+
+    def _add_floor(self, r, right, pulled):
+        """The same for the constant part, over all pairs by blocks."""
+        a, loss = self.debias, 0.0
+        step = max(1, BLOCK // self.n)
+        for start in range(0, self.n, step):
+            part = slice(start, start + step)
+            q = (1.0 - a) * (r[part] @ right.T) + a / self.n
+            np.maximum(q, 1e-300, out=q)
+            weight = 0.5 * (self.floor[part, None] + self.floor)
+            loss -= (weight * np.log(q)).sum()
+            pulled[part] += (weight / q) @ r
+        return loss
+
+
+def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, report=None):
+    """Majorise-minimise from the assignments `r`.
+
+    Parameters
+    ----------
+    graph : PairWeights
+    r : ndarray of shape (n, n_clusters)
+        Rows sum to one.
+    max_iter : int
+    tol : float
+        Stop when an iteration improves the loss by less than ``tol * |loss|``.
+    offset : float
+        Added to the loss (minus the entropy of p, to report a divergence).
+    held : ndarray of bool or None
+        Rows that keep their assignments.
+    callback, report
+        As in :func:`iconlearn.optim.minimise`.
+
+    Returns
+    -------
+    r : ndarray
+    solution : Solution
+    """
+    history, reason, begun = [], "max_iter", time.perf_counter()
+    best_r = r
+    try:
+        while len(history) < max_iter:
+            G, loss = graph.explained(r)
+            loss += offset
+            history.append(loss)
+            best_r = r
+            record = Record(len(history), "partition", loss, min(history), time.perf_counter() - begun)
+            if report is not None:
+                report(record)
+            if callback is not None and callback(record):
+                reason = "callback"
+                break
+            if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
+                reason = "plateau"
+                break
+            price = 0.5 * G.sum(0) / np.maximum(r.sum(0), SMALLEST)
+            new = _project(G, price, r)
+            if held is not None:
+                new[held] = r[held]
+            r = new
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    loss = history[-1] if history else math.inf
+    return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason)
+
+
+def assign(p, r, n_iter=200, tol=1e-10):
+    """Assignments of new rows, given p of the new rows over the training rows and their assignments r.
+
+    Each row minimises - sum_j p_j log sum_c t_c r_jc / s_c over the simplex: a mixture with known
+    components, solved by expectation-maximisation from the uniform start, every row on its own.
+    """
+    right = r / np.maximum(r.sum(0), SMALLEST)
+    edges, n_clusters = p.sparse(), r.shape[1]
+    out = np.tile(r.mean(0), (edges.shape[0], 1))
+    degree = np.diff(edges.indptr)
+    step = max(1, BLOCK // (n_clusters * max(degree.max(initial=1), 1)))
+    for start in range(0, edges.shape[0], step):
+        rows = np.arange(start, min(start + step, edges.shape[0]))
+        rows = rows[degree[rows] > 0]
+        if len(rows):
+            weight, cols = _padded(edges, rows, degree[rows])
+            out[rows] = _mixture(weight, right[cols], n_iter, tol)
+    return out
+
+
+def _padded(edges, rows, degree):
+    """Weights and columns of some rows as rectangles; the padding weighs nothing."""
+    slot = np.arange(degree.max())
+    place = edges.indptr[rows][:, None] + np.minimum(slot, degree[:, None] - 1)
+    return np.where(slot < degree[:, None], edges.data[place], 0.0), edges.indices[place]
+
+
+def _mixture(weight, likelihood, n_iter, tol):
+    """Expectation-maximisation for the proportions of each row; (rows, k) and (rows, k, clusters)."""
+    t = np.full((len(weight), likelihood.shape[2]), 1.0 / likelihood.shape[2])
+    active = np.arange(len(weight))
+    for _ in range(n_iter):
+        mixed = np.maximum((likelihood[active] * t[active, None, :]).sum(2), 1e-300)
+        new = t[active] * ((weight[active] / mixed)[:, :, None] * likelihood[active]).sum(1)
+        new /= new.sum(1, keepdims=True)
+        moved = np.abs(new - t[active]).max(1)
+        t[active] = new
+        active = active[moved > tol]
+        if not len(active):
+            break
+    return t
+
+
+def _project(G, price, r):
+    """r_ic = G_ic / (lambda_i + price_c) with rows on the simplex.
+
+    sum_c G_ic / (lambda + price_c) is convex and falling in lambda, so Newton's method from the left of
+    the root climbs to it without overshooting.
+    """
+    low = (G - price).max(axis=1)
+    lam = low.copy()
+    active = np.flatnonzero(G.max(axis=1) > 0)
+    for _ in range(60):
+        ratio = G[active] / np.maximum(lam[active, None] + price, 1e-300)
+        excess = ratio.sum(1) - 1.0
+        slope = (ratio / np.maximum(lam[active, None] + price, 1e-300)).sum(1)
+        move = excess / slope
+        lam[active] += move
+        active = active[np.abs(excess) > 1e-12]
+        if not len(active):
+            break
+    new = np.maximum(G / np.maximum(lam[:, None] + price, 1e-300), SMALLEST)
+    new /= new.sum(1, keepdims=True)
+    still = G.max(axis=1) <= 0
+    new[still] = r[still]
+    return new

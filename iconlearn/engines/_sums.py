@@ -1,0 +1,164 @@
+"""Sums over all columns, by blocks of rows.
+
+    log sum_j k(u_i, v_j),      mean_j log k(u_i, v_j)      and      sum_i mass_i sum_j f_i(log q_ij)
+
+No block of pairs outlives its turn: the backward passes evaluate it again, so memory is one block whatever
+the number of rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ..geometry import MatrixBlocks, matrix
+from ..objective import exaggerate, share
+
+__all__ = ["full_sum", "row_sums"]
+
+
+def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
+    """Each row's kernels reduced to one number, shape (rows,); differentiable in U and V.
+
+    Parameters
+    ----------
+    q : Learned
+        Gives geometry and kernel.
+    U, V : Tensor
+        Places of rows and columns.
+    exclude_self : bool
+        Leave pair (r, r) out.
+    block : int
+        Number of pairs that are held at a time.
+    reduce : {"logsumexp", "mean"}
+        log of the sum of the kernels, or the mean of their logarithms.
+    """
+    return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
+
+
+def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):
+    """sum_i mass_i sum_j summand(log q_ij, rows) over all candidates; differentiable."""
+    step = max(1, block // max(len(V), 1))
+    total = U.new_zeros(())
+    for part in _parts(len(U), step):
+        total = total + checkpoint(
+            _block_sum, q, U[part], V, log_norm[part], visit, summand, part, pull,
+            use_reentrant=False, preserve_rng_state=False,
+        )  # fmt: skip
+    return total
+
+
+def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
+    log_k = exaggerate(q.log_kernel(matrix(q.geometry, U, V)), pull)
+    values = summand(share(q, log_k - log_norm[:, None], log_norm, visit, part), part)
+    if visit.exclude_self:
+        values = values.masked_fill(_own(part, len(V), V.device), 0.0)
+    return (visit.mass[part] * values.sum(1)).sum()
+
+
+# A heavy-tailed kernel is kept for the backward pass while it has at most this many pairs.
+MAX_KEPT = 2**22
+
+
+class _RowSums(torch.autograd.Function):
+    """Row sums whose backward pass evaluates each block again (or has kept it, where it is small)."""
+
+    @staticmethod
+    def forward(ctx, U, V, q, exclude_self, block, reduce, tied):
+        step = max(1, block // max(len(V), 1))
+        candidates = max(len(V) - bool(exclude_self), 1)
+        keep = reduce != "mean" and q.heavy_tailed and len(U) * len(V) <= MAX_KEPT
+        blocks = MatrixBlocks(q.geometry, U, V, step, keep)
+        out = torch.empty(len(U), dtype=U.dtype, device=U.device)
+        for part, s in blocks:
+            own = part if exclude_self else None
+            if reduce == "mean":
+                out[part] = _fill(q.log_kernel(s), own, 0.0).sum(1) / candidates
+            elif q.heavy_tailed:
+                out[part] = _fill(q.kernel(s), own, 0.0).sum(1).log_()
+            else:
+                out[part] = torch.logsumexp(_fill(q.log_kernel(s), own, -torch.inf), 1)
+        ctx.setup = q, exclude_self, step, reduce, tied, candidates, blocks.whole
+        ctx.save_for_backward(U, V, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        U, V, out = ctx.saved_tensors
+        q, exclude_self, step, reduce, tied, candidates, kept = ctx.setup
+        # Symmetric kernels of tied points need one product a block: pair (i, j) is seen from both ends.
+        dU, dV = torch.zeros_like(U), None if tied else torch.zeros_like(V)
+        ends = (out, g / candidates if reduce == "mean" else g)
+        slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
+        blocks = MatrixBlocks(q.geometry, U, V, step) if kept is None else _kernels_again(kept, step)
+        for part, s in blocks:
+            rows = tuple(end[part] for end in ends)
+            A = slopes(q, s, rows, ends if tied else None, kept is not None)
+            _push(q.geometry, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+        return dU, dV, None, None, None, None, None
+
+
+def _kernels_again(kept, step):
+    """Copies of the kept kernel, block by block in the same memory."""
+    buffer = torch.empty_like(kept[:step])
+    for part in _parts(len(kept), step):
+        yield part, buffer[: part.stop - part.start].copy_(kept[part])
+
+
+# Slopes are d (sum_i g_i out_i) / d s_ij from the (out, g) of the rows; where those of the columns are
+# given (tied points), that of s_ji is added.
+
+
+def _kernel_slopes(q, s, rows, columns, is_kernel):
+    weight = (rows[1] * torch.exp(-rows[0]))[:, None]
+    if columns is not None:
+        weight = weight + columns[1] * torch.exp(-columns[0])
+    slope = q.slope_of_kernel(s) if is_kernel else q.slope_of_kernel(q.kernel(s))
+    return slope.mul_(weight)
+
+
+def _log_slopes(q, s, rows, columns, is_kernel):
+    log_k = q.log_kernel(s)
+    weight = rows[1][:, None] * torch.exp(log_k - rows[0][:, None])
+    if columns is not None:
+        weight = weight + columns[1] * torch.exp(log_k - columns[0])
+    return weight * q.slope(s)
+
+
+def _mean_slopes(q, s, rows, columns, is_kernel):
+    weight = rows[1][:, None] if columns is None else rows[1][:, None] + columns[1]
+    return weight * q.slope(s)
+
+
+def _parts(n, step):
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def _fill(block, own, value):
+    """Write `value` where a block of the rows `own` meets its own columns."""
+    if own is not None:
+        block[:, own].diagonal().fill_(value)
+    return block
+
+
+def _push(geometry, A, U, V, dU, dV):
+    """Chain the slopes of the pairs to their two ends, adding to dU and dV in place."""
+    if geometry == "dot":
+        dU += _product(A, V)
+        if dV is not None:
+            dV += _product(A.T, U)
+        return
+    dU += 2.0 * (A.sum(1)[:, None] * U - _product(A, V))
+    if dV is not None:
+        dV += 2.0 * (A.sum(0)[:, None] * V - _product(A.T, U))
+
+
+def _product(A, V):
+    """A @ V; a V of few columns is several times faster when it is laid out by columns."""
+    return torch.nn.functional.linear(A, V.T.contiguous())
+
+
+def _own(part, n_cols, device):
+    """Mask of the pairs (r, r) within a block of rows."""
+    rows = torch.arange(part.start, part.stop, device=device)
+    return rows[:, None] == torch.arange(n_cols, device=device)

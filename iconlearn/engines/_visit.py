@@ -1,0 +1,120 @@
+"""A visit: the rows and columns that one step sees, with their part of p, ready on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..geometry import Edges
+
+__all__ = ["Visit", "visit_all", "visit_batch"]
+
+# A full block of p is kept between steps while it is at most this many numbers.
+MAX_KEPT = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """Rows, columns and p of one step.
+
+    Attributes
+    ----------
+    rows, cols : Tensor of int64 or None
+        Positions in the training set; None for all.
+    edges : Edges or None
+        Support pairs; None where p is a full block.
+    p, weight : Tensor or None
+        Probability of each edge, and the mass of its row.
+    row_weight : Tensor or None
+        Sum of weight * p over the edges of each row.
+    block : callable or None
+        ``block(slice)`` gives the full rows of p for a slice of the visited rows.
+    mass : Tensor of shape (rows,)
+        Weights of the visited rows, summing to one.
+    floor : float
+        p of every candidate off the support.
+    n_candidates : int
+        Candidates of each row.
+    exclude_self : bool
+        Whether row r's own column r is no candidate.
+    """
+
+    rows: object
+    cols: object
+    edges: object
+    p: object
+    weight: object
+    row_weight: object
+    block: object
+    mass: object
+    floor: float
+    n_candidates: int
+    exclude_self: bool
+
+
+def visit_all(problem, *, dtype, device) -> Visit:
+    """All rows and all columns."""
+    return _visit(problem, None, None, dtype, device)
+
+
+def visit_batch(problem, rows, cols, *, dtype, device) -> Visit:
+    """Some rows and columns (numpy positions); p is renormalised over those columns."""
+    return _visit(problem, rows, cols, dtype, device)
+
+
+def _visit(problem, rows, cols, dtype, device):
+    p = problem.p
+    n_rows = p.n_rows if rows is None else len(rows)
+    n_cols = p.n_cols if cols is None else len(cols)
+
+    def tensor(array, kind=dtype):
+        return torch.as_tensor(array).to(device=device, dtype=kind)
+
+    common = {
+        "rows": None if rows is None else tensor(rows, torch.int64),
+        "cols": None if cols is None else tensor(cols, torch.int64),
+        "n_candidates": max(n_cols - (not p.self_pairs), 1),
+        "exclude_self": not p.self_pairs,
+    }
+    if p.dense:
+        block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
+        return Visit(
+            edges=None,
+            p=None,
+            weight=None,
+            row_weight=None,
+            block=block,
+            mass=tensor(mass),
+            floor=0.0,
+            **common,
+        )
+    e = p.entries(rows, cols)
+    mass, edges = tensor(e.mass), Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols))
+    values, weight = tensor(e.p), mass[edges.i]
+    return Visit(
+        edges=edges,
+        p=values,
+        weight=weight,
+        row_weight=edges.row_sums(weight * values),
+        block=None,
+        mass=mass,
+        floor=e.floor,
+        **common,
+    )
+
+
+def _blocks(p, rows, cols, size, tensor):
+    """Full rows of p by slices, kept as one tensor while that is small, else evaluated when asked for."""
+    if size <= MAX_KEPT:
+        e = p.entries(rows, cols)
+        whole = tensor(e.p)
+        return (lambda part: whole[part]), e.mass
+    if rows is None:
+        return (lambda part: tensor(p.entries(_span(part, p.n_rows), cols).p)), p.row_mass
+    return (lambda part: tensor(p.entries(rows[part], cols).p)), p.row_mass[rows]
+
+
+def _span(part, n):
+    return np.arange(n)[part]

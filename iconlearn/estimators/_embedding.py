@@ -1,0 +1,346 @@
+"""ICONEmbedding: places in a low-dimensional space whose neighbourhoods q match p."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from .._validation import check_number
+from ..initialization import SPREAD, initial_places, principal_axes
+from ..neighbors import equal_rows
+from ..optim import Phase
+from ._base import ICONBase, same_shapes
+from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
+from ._placement import place_rows
+from ._scoring import reference_score
+
+__all__ = ["ICONEmbedding"]
+
+
+class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
+    """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
+
+    Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
+    that gives the places).  The defaults are a t-SNE; ``q="gaussian"`` is SNE, ``mapper="linear"`` a linear
+    projection that can be applied to new rows, ``p="graph"`` a graph layout.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Dimensions of the embedding.
+    p : str, object or matrix, default="gaussian"
+        Supervisory distribution: "gaussian", "student", "knn", "graph", "precomputed", "identity", "labels",
+        "classes", an object of :mod:`iconlearn.supervisory`, or a square matrix of weights.
+    q : str, object or callable, default="student"
+        Learned distribution: "student", "gaussian", "inverse_power", "dot", "cosine", "cluster", an object
+        of :mod:`iconlearn.learned`, or a function from squared distances to log kernels.
+    divergence : str or object, default="kl"
+        "kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation" or an object of
+        :mod:`iconlearn.divergences`.
+    mapper : str, object, torch module or callable, default="table"
+        "table" gives every row a free place; "linear", "mlp", a ``torch.nn.Module`` (copied, never changed)
+        or a function of (n_inputs, n_outputs) that makes one map features to places.
+    debias : float, default=0.0
+        Share of p, in [0, 1), that is spread evenly over all candidates.
+    engine : str or object, default="auto"
+        How the sums over columns are found: "dense" (exact), "minibatch", or the first that fits.
+    init : {"pca", "spectral", "random"} or array of shape (n_samples, n_components), default="pca"
+        Start of a table; a linear mapper starts from the principal axes with "pca", other mappers from
+        their own weights.
+    max_iter : int or "auto", default="auto"
+        Most iterations (epochs for the mini-batch engine); "auto" is 750, or 100 epochs.
+    tol : float, default=1e-5
+        Stop when 50 iterations (5 epochs) improve the loss by less than this share of it.
+    learning_rate : float or "auto", default="auto"
+        Step size; "auto" is n_samples / exaggeration for a table, 0.01 for Adam.
+    early_exaggeration : float or "auto", default="auto"
+        Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
+        table with a heavy-tailed q, else 1.
+    optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
+        "auto" is momentum with gains for a table, L-BFGS for other full-batch fits of a linear mapper, and
+        Adam otherwise.
+    warm_start : bool, default=False
+        Start from the last fit's mapper where the shapes allow.
+    terms : list of Term or None, default=None
+        Further divergences that are added to the main one, all on the same mapper.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA where there is one.
+    random_state : int, RandomState or None, default=None
+        Same seed, same result on one device at a fixed number of threads.
+    n_jobs : int or None, default=None
+        Workers for the neighbour search.
+    verbose : int, default=0
+        1 prints stages and some iterations, 2 every iteration.
+    callback : callable or None, default=None
+        Called with a :class:`iconlearn.optim.Record` after each iteration; a true answer stops the fit.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_samples, n_components)
+        Places of the training rows; equal rows share their mean place.
+    p_, q_, divergence_, mapper_, engine_ : objects
+        What was used.
+    loss_ : float
+        Mean divergence at the end (with `terms`: their weighted sum).
+    loss_history_ : ndarray of shape (n_records,)
+        True loss after each iteration, exaggerated or not.
+    loss_parts_ : ndarray of shape (n_records, n_terms)
+        The weighted terms it is made of.
+    n_iter_ : int
+        Iterations done.
+    converged_ : bool
+        Whether a plateau was reached before `max_iter`.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, if X had them
+
+    Notes
+    -----
+    On Ctrl-C the best state so far is kept on the estimator and KeyboardInterrupt is raised again.
+
+    References
+    ----------
+    Alshammari et al., "I-Con: a unifying framework for representation learning", ICLR 2025; van der Maaten
+    and Hinton, "Visualizing data using t-SNE", JMLR 2008.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn import ICONEmbedding
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> ICONEmbedding(max_iter=50, random_state=0).fit_transform(X).shape
+    (150, 2)
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        p="gaussian",
+        q="student",
+        divergence="kl",
+        mapper="table",
+        debias=0.0,
+        engine="auto",
+        init="pca",
+        max_iter="auto",
+        tol=1e-5,
+        learning_rate="auto",
+        early_exaggeration="auto",
+        optimizer="auto",
+        warm_start=False,
+        terms=None,
+        device="auto",
+        random_state=None,
+        n_jobs=None,
+        verbose=0,
+        callback=None,
+    ):
+        self.n_components = n_components
+        self.p = p
+        self.q = q
+        self.divergence = divergence
+        self.mapper = mapper
+        self.debias = debias
+        self.engine = engine
+        self.init = init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.learning_rate = learning_rate
+        self.early_exaggeration = early_exaggeration
+        self.optimizer = optimizer
+        self.warm_start = warm_start
+        self.terms = terms
+        self.device = device
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.callback = callback
+
+    def fit(self, X, y=None):
+        """Find the embedding of X.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+            Square (n_samples, n_samples) where p is precomputed or a graph.
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, for a p that needs them.
+
+        Returns
+        -------
+        self
+        """
+        with all_or_nothing(self):
+            solution = self._fit(X, y)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit and return ``embedding_``; see :meth:`fit`."""
+        return like_input(self.fit(X, y).embedding_, X)
+
+    def transform(self, X):
+        """Places of new rows in the fitted embedding.
+
+        A mapper maps them.  With a table each row is placed by its own p over the training rows, which
+        stay where they are; a row equal to a training row gets that row's place.  No row depends on the
+        others in the call.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_new, n_features)
+            Of shape (n_new, n_samples) where p is precomputed or a graph.
+
+        Returns
+        -------
+        ndarray or tensor of shape (n_new, n_components)
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        places = self._mapped_places(rows) if self._parametric else self._placed(rows)
+        return like_input(places.astype(rows.dtype, copy=False), X)
+
+    def score(self, X, y=None):
+        """Minus the mean divergence of the places of X from one fixed reference.
+
+        The reference p is uniform over 15 neighbours among the rows of X, and q has a fixed uniform share,
+        whatever p and debias were fitted, so that candidates of a search can be compared.
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        if self._pairwise:
+            raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
+        places = self._mapped_places(rows) if self._parametric else self._placed(rows)
+        return reference_score(rows, torch.from_numpy(np.asarray(places, dtype=float)), self.q_, self.n_jobs)
+
+    @property
+    def _n_features_out(self):
+        return self.embedding_.shape[1]
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _fit(self, X, y):
+        check_number("n_components", self.n_components, low=1, integer=True)
+        out = validated(self, X, y, pairwise=self._pairwise)
+        X, y = out if isinstance(out, tuple) else (out, None)
+        old = getattr(self, "mapper_", None) if self.warm_start else None
+        plan = self._plan(X, y, self.n_components, start=old)
+        exaggeration = self._exaggeration(plan)
+        warm = old is not None and same_shapes(old, plan.mapper)
+        if warm:
+            exaggeration = 1.0
+        else:
+            self._start(plan)
+        method = self._method(plan)
+        after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
+        phases = self._phases(plan, method, exaggeration)
+        patience = 5 if plan.engine.stochastic else 50
+        solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
+        self._keep(plan, solution)
+        self._X = X
+        if plan.parametric:
+            self.embedding_ = self._mapped_places(X).astype(X.dtype, copy=False)
+        else:
+            places = plan.mapper.places.detach().double()
+            self.embedding_ = mean_of_equal_rows(X, self.q_.represent(places).numpy(), self._pairwise).astype(
+                X.dtype
+            )
+            self._places = mean_of_equal_rows(X, places.numpy(), self._pairwise)
+        return solution
+
+    def _exaggeration(self, plan):
+        if self.early_exaggeration != "auto":
+            return check_number("early_exaggeration", self.early_exaggeration, low=0, closed="neither")
+        return 12.0 if plan.q.heavy_tailed and not plan.parametric and not plan.engine.stochastic else 1.0
+
+    def _method(self, plan):
+        if self.optimizer != "auto":
+            return self.optimizer
+        if plan.engine.stochastic:
+            return "adam"
+        if not plan.parametric:
+            return "momentum"
+        return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
+
+    def _phases(self, plan, method, exaggeration):
+        n_iter = (100 if plan.engine.stochastic else 750) if self.max_iter == "auto" else self.max_iter
+        n = plan.problem.p.n_rows
+        fixed = None if self.learning_rate == "auto" else self.learning_rate
+
+        def rate(factor):
+            if fixed is not None:
+                return fixed
+            return n / factor if method == "momentum" else (0.1 if not plan.parametric else 0.01)
+
+        first = min(250, n_iter // 3) if exaggeration != 1 and method == "momentum" else 0
+        phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, "early")] if first else []
+        return [*phases, Phase(n_iter - first, rate(1.0), 0.8, 1.0, "main")]
+
+    def _start(self, plan):
+        """Put the start into a table, or the principal axes into a linear map."""
+        features = None if self._pairwise else plan.X
+        with torch.no_grad():
+            if not plan.parametric:
+                scale = SPREAD if plan.q.heavy_tailed else plan.q.start_scale
+                edges = plan.problem.p.sparse
+                if getattr(plan.p, "columns", "rows") != "rows" and features is None:
+                    raise ValueError("a p over classes needs a feature matrix X")
+                places = initial_places(self.init, features, edges, self.n_components, plan.rng, scale=scale)
+                plan.mapper.places.copy_(torch.as_tensor(places))
+            elif isinstance(self.init, str) and self.init == "pca":
+                _axes_into(plan.mapper, plan.X, self.n_components, plan.rng)
+
+    def _mapped_places(self, X):
+        return self.q_.represent(self._mapped(X)).numpy()
+
+    def _placed(self, X):
+        """Places of new rows beside a table: stored where the row is known, else found by its p."""
+        match = equal_rows(X, self._X)
+        places = np.empty((X.shape[0], self.embedding_.shape[1]))
+        known = match >= 0
+        places[known] = self.embedding_[match[known]]
+        if not known.all():
+            p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
+            places[~known] = place_rows(p, clone_begun(self.q_), self.divergence_, self._places)
+        return places
+
+
+def clone_begun(q):
+    """A copy of a fitted q in double precision, normalised by row: a new row has only its own row."""
+    copy = clone(q, safe=False)
+    if copy.normalize == "joint":
+        copy.normalize = "row"
+    copy.begin(dtype=torch.float64)
+    for name, value in vars(q).items():
+        if isinstance(value, torch.Tensor):
+            setattr(copy, name, value.detach().double())
+    return copy
+
+
+def _centred(plan):
+    places = getattr(plan.mapper, "places", None)
+    if places is None:
+        return None
+
+    def recentre():
+        with torch.no_grad():
+            places.sub_(places.mean(0))
+
+    return recentre
+
+
+def _axes_into(mapper, X, n_components, rng):
+    """Start a linear map at the principal axes, scaled so that its first output has unit variance."""
+    target = getattr(mapper, "free", getattr(mapper, "weight", None))
+    if target is None or target.ndim != 2 or target.shape[0] != n_components:
+        return
+    axes = principal_axes(X, n_components, rng)
+    centre = np.asarray(X.mean(axis=0)).ravel()
+    spread = np.asarray(X @ axes[0]).ravel().std()
+    scale = 1.0 if hasattr(mapper, "free") or spread == 0 else 1.0 / spread
+    target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
+    if getattr(mapper, "bias", None) is not None:
+        mapper.bias.copy_(-(target @ torch.as_tensor(centre).to(target)))

@@ -1,0 +1,91 @@
+"""What goes in and what comes out: arrays, tensors and sparse matrices, and fits that fail cleanly."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+
+from ..neighbors import duplicate_groups
+
+__all__ = [
+    "all_or_nothing",
+    "choose_device",
+    "like_input",
+    "mean_of_equal_rows",
+    "validated",
+    "validated_new",
+]
+
+
+def _plain(X):
+    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+
+
+def validated(estimator, X, y=None, *, pairwise=False, **options):
+    """Check training data: finite, two-dimensional, at least two rows; float32 stays float32."""
+    X, y = _plain(X), _plain(y)
+    if y is not None:
+        options["y"] = y
+    out = validate_data(
+        estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), ensure_min_samples=2,
+        copy=False, reset=True, **options,
+    )  # fmt: skip
+    X = out[0] if isinstance(out, tuple) else out
+    if pairwise and X.shape[0] != X.shape[1]:
+        raise ValueError(
+            f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
+            f"pass a square X, or a p that reads features such as p='gaussian'"
+        )
+    return out
+
+
+def validated_new(estimator, X):
+    """Check new rows against what the estimator was fitted on."""
+    return validate_data(
+        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), reset=False
+    )  # fmt: skip
+
+
+def like_input(result, X):
+    """`result` as a tensor beside `X` if that is one, else as it is."""
+    return torch.as_tensor(result, device=X.device) if isinstance(X, torch.Tensor) else result
+
+
+def choose_device(device) -> torch.device:
+    """The device meant by a parameter; "auto" is CUDA where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} is not a torch device; use 'auto', 'cpu' or 'cuda'") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto'")
+    return chosen
+
+
+def mean_of_equal_rows(X, values, pairwise):
+    """Give equal rows of X the mean of their values; rows of a pairwise X are no features to compare."""
+    if pairwise:
+        return values
+    groups = duplicate_groups(X)
+    if groups[-1] == len(groups) - 1:
+        return values
+    sums = np.zeros((groups.max() + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return (sums / np.bincount(groups)[:, None])[groups]
+
+
+@contextmanager
+def all_or_nothing(estimator):
+    """Leave the estimator's attributes as they were if anything goes wrong inside."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

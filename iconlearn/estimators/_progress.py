@@ -1,0 +1,45 @@
+"""Progress for people: what a fit is doing, how far it is, and how long the rest may take."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Prints stages and iterations when asked to.
+
+    Parameters
+    ----------
+    name : str
+        Whose progress it is.
+    verbose : int
+        0 is silent; 1 prints stages and ten lines per optimisation; 2 prints every iteration.
+    n_iter : int
+        Most iterations that are expected.
+    """
+
+    def __init__(self, name, verbose, n_iter):
+        self.name, self.verbose, self.n_iter = name, int(verbose), n_iter
+        self.begun = time.perf_counter()
+
+    def stage(self, text):
+        if self.verbose:
+            print(f"[{self.name}] {text}", flush=True)
+
+    def __call__(self, record):
+        every = 1 if self.verbose > 1 else max(1, self.n_iter // 10)
+        if self.verbose and record.iteration % every == 0:
+            left = record.seconds / record.iteration * max(self.n_iter - record.iteration, 0)
+            self.stage(
+                f"{record.phase} {record.iteration}/{self.n_iter}: loss {record.loss:.6g}, "
+                f"{record.seconds:.1f} s, at most {left:.1f} s left"
+            )
+
+    def done(self, solution):
+        seconds = time.perf_counter() - self.begun
+        self.stage(
+            f"ended ({solution.reason}) after {solution.n_iter} iterations "
+            f"and {seconds:.1f} s: loss {solution.loss:.6g}"
+        )

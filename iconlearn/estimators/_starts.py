@@ -1,0 +1,91 @@
+"""Where a clustering starts: several cheap hard partitions, ranked by the loss, without labels.
+
+From random assignments the loss has poor local optima, so micro-clusters (k-means cells, or matched edges
+where there are no features) are merged by the closed form of the hard loss at several resolutions, refined
+for a few steps each, and the best few go on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.cluster import KMeans, MiniBatchKMeans
+
+from ..engines import agglomerate, coarsen, refine
+
+__all__ = ["cells", "partitions", "rank", "soften"]
+
+# Micro-clusters per cluster, and debias weights (resolutions) of the merging.
+CELLS_PER_CLUSTER = (10, 30, 50)
+RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
+MAX_CELLS = 5000
+# Share of a row that a soft start leaves to the other clusters.
+DOUBT = 0.1
+
+
+def partitions(init, n_init, X, edges, n_clusters, rng):
+    """Yield hard starts (arrays of labels).
+
+    Parameters
+    ----------
+    init : {"agglomerate", "kmeans", "random"} or array of int of shape (n,)
+    n_init : int
+        How many starts; an array is one.
+    X : ndarray or sparse matrix or None
+        Features, where there are any.
+    edges : csr_array
+        p, for the merging.
+    n_clusters : int
+    rng : RandomState
+    """
+    if not isinstance(init, str):
+        yield np.asarray(init)
+        return
+    if init == "agglomerate":
+        plans = [(per, a) for per in CELLS_PER_CLUSTER for a in RESOLUTIONS]
+        groups = {}
+        for k in range(n_init):
+            per, a = plans[(k * 5) % len(plans)]  # 5 and 12 share no factor: few starts still differ in both
+            turn = (per, k // len(plans))
+            if turn not in groups:
+                groups[turn] = cells(X, edges, min(per * n_clusters, MAX_CELLS), n_clusters, rng)
+            yield agglomerate(edges, groups[turn], n_clusters, a)
+        return
+    for _ in range(n_init):
+        if init == "kmeans" and X is not None:
+            yield KMeans(n_clusters, n_init=1, random_state=rng).fit_predict(X)
+        elif init == "kmeans":
+            yield coarsen(edges, n_clusters, rng)
+        else:
+            yield rng.randint(n_clusters, size=edges.shape[0])
+
+
+def cells(X, edges, n_cells, n_clusters, rng):
+    """Micro-clusters: at most a quarter as many as rows, at least as many as clusters."""
+    n = edges.shape[0]
+    n_cells = max(min(n_cells, n // 4), min(n_clusters, n))
+    if X is None:
+        return coarsen(edges, n_cells, rng)
+    search = MiniBatchKMeans(n_cells, random_state=rng, batch_size=4096, n_init=1, compute_labels=True)
+    labels = np.unique(search.fit_predict(X), return_inverse=True)[1]
+    if labels.max() + 1 < n_clusters:
+        return coarsen(edges, n_clusters, rng)
+    return labels
+
+
+def soften(labels, n_clusters):
+    """Assignments that leave every row a little doubt."""
+    r = np.full((len(labels), n_clusters), DOUBT / max(n_clusters - 1, 1))
+    r[np.arange(len(labels)), labels] = 1.0 - DOUBT if n_clusters > 1 else 1.0
+    return r
+
+
+def rank(graph, starts, n_clusters, *, n_kept=3, n_short=15):
+    """Refine each start a little; the assignments of the `n_kept` lowest losses, best first."""
+    tried = []
+    for labels in starts:
+        r, solution = refine(graph, soften(labels, n_clusters), max_iter=n_short, tol=0.0)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        tried.append((solution.loss, len(tried), r))
+    tried.sort(key=lambda start: start[:2])
+    return [r for _, _, r in tried[:n_kept]]

@@ -1,0 +1,192 @@
+"""Scalars of pairs: squared distances and dot products, as matrices and along edges.
+
+    sqdist(u, v) = |u - v|^2,        dot(u, v) = u . v
+
+The edge forms carry their own backward pass: the gradient of a sum over edges is a sparse matrix product,
+many times faster than scattering the pairs one by one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+import torch
+
+__all__ = ["Edges", "MatrixBlocks", "matrix", "pairs"]
+
+# Below this width differences are formed coordinate by coordinate: exact, and as fast as a product.
+DIRECT_WIDTH = 3
+
+
+def matrix(geometry: str, U, V):
+    """Scalars of all pairs, shape (len(U), len(V)); differentiable."""
+    if geometry == "dot":
+        return U @ V.T
+    if U.shape[1] <= DIRECT_WIDTH:
+        return sum((u[:, None] - v).square() for u, v in zip(U.unbind(1), V.unbind(1), strict=True))
+    s = torch.addmm((V * V).sum(1)[None, :], U, V.T, alpha=-2.0) + (U * U).sum(1)[:, None]
+    return s.clamp_min(0.0)
+
+
+class MatrixBlocks:
+    """:func:`matrix` for one block of rows after the other, without gradients and in the same memory.
+
+    Fresh pages cost more than the arithmetic, so the blocks share two buffers: a block is overwritten by
+    the next.
+
+    Parameters
+    ----------
+    geometry : {"sqdist", "dot"}
+    U, V : Tensor
+        Places of all rows and columns.
+    step : int
+        Rows of a block.
+    keep : bool, default=False
+        Let every block stay where it is, in ``whole``, instead of being overwritten.
+    """
+
+    def __init__(self, geometry, U, V, step, keep=False):
+        self.geometry, self.U, self.V, self.n = geometry, U, V, len(U)
+        self.step = step
+        self.direct = geometry == "sqdist" and U.shape[1] <= DIRECT_WIDTH
+        rows = min(step, self.n)
+        self.whole = U.new_empty(self.n, len(V)) if keep else None
+        self.buffer = None if keep else U.new_empty(rows, len(V))
+        self.spare = U.new_empty(rows, len(V)) if self.direct else None
+        if self.direct:
+            # Contiguous coordinates are read five times faster than strided ones.
+            self.U_columns, self.V_columns = U.T.contiguous(), V.T.contiguous()
+        elif geometry == "sqdist":
+            self.U_norms, self.V_norms = (U * U).sum(1), (V * V).sum(1)
+
+    def __iter__(self):
+        """Yield (slice of rows, block); the block may be written to."""
+        for start in range(0, self.n, self.step):
+            part = slice(start, min(start + self.step, self.n))
+            yield part, self._block(part)
+
+    def _block(self, part):
+        size = part.stop - part.start
+        s = self.buffer[:size] if self.whole is None else self.whole[part]
+        if self.direct:
+            spare = self.spare[:size]
+            torch.sub(self.U_columns[0, part, None], self.V_columns[0], out=s).square_()
+            for u, v in zip(self.U_columns[1:, part], self.V_columns[1:], strict=True):
+                gap = torch.sub(u[:, None], v, out=spare)
+                s.addcmul_(gap, gap)
+        elif self.geometry == "dot":
+            torch.mm(self.U[part], self.V.T, out=s)
+        else:
+            torch.addmm(self.V_norms[None, :], self.U[part], self.V.T, alpha=-2.0, out=s)
+            s.add_(self.U_norms[part, None]).clamp_min_(0.0)
+        return s
+
+
+class Edges:
+    """Pairs (i, j) sorted by i, ready for products with sparse matrices of their pattern.
+
+    Parameters
+    ----------
+    i, j : Tensor of int64 of shape (n_edges,)
+        Row and column of each pair.
+    shape : tuple of int
+        Number of rows and columns.
+    """
+
+    def __init__(self, i, j, shape):
+        self.i, self.j, self.shape = i, j, shape
+        self._row_ptr = _pointers(i, shape[0])
+        self._to_columns = torch.argsort(j, stable=True)
+        self._col_ptr = _pointers(j[self._to_columns], shape[1])
+        self._row_of = i[self._to_columns]
+
+    def __len__(self):
+        return len(self.i)
+
+    def product(self, values, V):
+        """sum_j values_ij V_j for every row i."""
+        return _csr(self._row_ptr, self.j, values, self.shape) @ V
+
+    def transposed_product(self, values, U):
+        """sum_i values_ij U_i for every column j."""
+        values = values[self._to_columns]
+        return _csr(self._col_ptr, self._row_of, values, self.shape[::-1]) @ U
+
+    def row_sums(self, values):
+        return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(
+            0, self.i, values
+        )
+
+    def column_sums(self, values):
+        return torch.zeros(self.shape[1], dtype=values.dtype, device=values.device).index_add_(
+            0, self.j, values
+        )
+
+
+def pairs(geometry: str, U, V, edges: Edges):
+    """Scalars along the edges, shape (n_edges,); differentiable in U and V."""
+    return (_PairDot if geometry == "dot" else _PairSqdist).apply(U, V, edges)
+
+
+class _PairDot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, U, V, edges):
+        ctx.edges = edges
+        ctx.save_for_backward(U, V)
+        return (_rows(U, edges.i) * _rows(V, edges.j)).sum(1)
+
+    @staticmethod
+    def backward(ctx, g):
+        U, V = ctx.saved_tensors
+        dU = ctx.edges.product(g, V) if ctx.needs_input_grad[0] else None
+        dV = ctx.edges.transposed_product(g, U) if ctx.needs_input_grad[1] else None
+        return dU, dV, None
+
+
+class _PairSqdist(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, U, V, edges):
+        ctx.edges = edges
+        ctx.save_for_backward(U, V)
+        if U.shape[1] > DIRECT_WIDTH:
+            return _rows(U, edges.i).sub_(_rows(V, edges.j)).square_().sum(1)
+        total = None
+        for u, v in zip(U.T.contiguous(), V.T.contiguous(), strict=True):
+            gap = u.index_select(0, edges.i).sub_(v.index_select(0, edges.j))
+            total = gap.square_() if total is None else total.addcmul_(gap, gap)
+        return total
+
+    @staticmethod
+    def backward(ctx, g):
+        U, V = ctx.saved_tensors
+        edges, dU, dV = ctx.edges, None, None
+        g = 2.0 * g
+        if ctx.needs_input_grad[0]:
+            dU = edges.row_sums(g)[:, None] * U - edges.product(g, V)
+        if ctx.needs_input_grad[1]:
+            dV = edges.column_sums(g)[:, None] * V - edges.transposed_product(g, U)
+        return dU, dV, None
+
+
+def _rows(U, index):
+    """U[index] by the kernel that reads rows fastest."""
+    return torch.nn.functional.embedding(index, U)
+
+
+def _pointers(sorted_rows, n):
+    return torch.searchsorted(sorted_rows, torch.arange(n + 1, device=sorted_rows.device))
+
+
+def _csr(pointers, indices, values, shape):
+    _announce_csr()
+    return torch.sparse_csr_tensor(pointers, indices, values, shape)
+
+
+@cache
+def _announce_csr():
+    """torch says once per process that its CSR tensors are in beta; hear it here, not in a user's fit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        empty = torch.zeros(2, dtype=torch.int64)
+        torch.sparse_csr_tensor(empty, empty[:0], torch.zeros(0), (1, 1))

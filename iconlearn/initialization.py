@@ -1,0 +1,116 @@
+"""Starts for an embedding: principal axes, Laplacian eigenvectors of p, or noise.
+
+Every start is centred and scaled so that its first coordinate has a given standard deviation; coordinates
+that the data cannot supply are filled with noise a hundred times smaller.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import ArpackError, eigsh
+from sklearn.decomposition import PCA, TruncatedSVD
+
+__all__ = ["initial_places", "principal_axes"]
+
+SPREAD = 1e-4
+
+
+def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
+    """A start of shape (n, n_components).
+
+    Parameters
+    ----------
+    init : {"pca", "spectral", "random"} or array of shape (n, n_components)
+        An array is used as it is.
+    X : ndarray or sparse matrix of shape (n, n_features) or None
+        Features; None where there are none, in which case "pca" means "spectral".
+    edges : callable
+        Returns p as a sparse matrix; called for "spectral" only.
+    n_components : int
+    rng : RandomState
+    scale : float
+        Standard deviation of the first coordinate.
+
+    Raises
+    ------
+    ValueError
+        If `init` is an unknown name or an array of the wrong shape.
+    """
+    if not isinstance(init, str):
+        return _given(init, X if X is not None else edges(), n_components)
+    if init == "pca" and X is not None:
+        places = _principal(X, n_components, rng)
+    elif init in ("pca", "spectral"):
+        places = _spectral(edges(), n_components, rng)
+    elif init == "random":
+        n = X.shape[0] if X is not None else edges().shape[0]
+        places = rng.standard_normal((n, n_components))
+    else:
+        raise ValueError(f"init={init!r} is not known; use 'pca', 'spectral', 'random' or an array")
+    return _scaled(places, n_components, rng, scale)
+
+
+def principal_axes(X, n_components, rng):
+    """Leading principal axes of X as rows, shape (n_components or fewer, n_features)."""
+    most = min(n_components, X.shape[1], X.shape[0])
+    seed = int(rng.randint(2**31 - 1))
+    if sparse.issparse(X):
+        return TruncatedSVD(min(most, X.shape[1] - 1), random_state=seed).fit(X).components_
+    return PCA(most, random_state=seed).fit(X).components_
+
+
+def _given(init, X, n_components):
+    places = np.array(init, dtype=float)
+    if places.shape != (X.shape[0], n_components):
+        raise ValueError(
+            f"init has shape {places.shape}; an array must have shape (n_samples, n_components) = "
+            f"{(X.shape[0], n_components)}"
+        )
+    if not np.isfinite(places).all():
+        raise ValueError("init contains NaN or infinity; every start must be finite")
+    return places
+
+
+def _principal(X, n_components, rng):
+    if sparse.issparse(X) and X.shape[1] < 2:
+        X = X.toarray()
+    # Extreme scales are brought to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
+    peak = abs(X).max()
+    if peak > 0 and np.isfinite(peak):
+        X = X / peak
+    axes = principal_axes(X, n_components, rng)
+    places = np.asarray(X @ axes.T, dtype=float)
+    return places - places.mean(axis=0)
+
+
+def _spectral(edges, n_components, rng):
+    """Eigenvectors of the random walk on the symmetrised graph, the constant one left out."""
+    graph = sparse.csr_array(edges + edges.T)
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    root = 1.0 / np.sqrt(np.maximum(degree, 1e-300))
+    root[degree == 0] = 0.0
+    walk = sparse.diags_array(root) @ graph @ sparse.diags_array(root)
+    n = graph.shape[0]
+    wanted = min(n_components + 1, n - 1)
+    if n <= 50 or wanted >= n - 1:
+        _, vectors = np.linalg.eigh(walk.toarray())
+    else:
+        start = rng.uniform(-1.0, 1.0, n)
+        try:
+            # The shift keeps the leading eigenvalues the largest in magnitude, so no factorisation is needed.
+            _, vectors = eigsh(walk + sparse.eye_array(n), k=wanted, v0=start, maxiter=50 * n, tol=1e-4)
+        except ArpackError:
+            return rng.standard_normal((n, n_components))
+    return (vectors[:, ::-1] * root[:, None])[:, 1 : n_components + 1]
+
+
+def _scaled(places, n_components, rng, scale):
+    n = len(places)
+    lead = places[:, 0].std() if places.shape[1] else 0.0
+    places = places / lead * scale if lead > 0 and np.isfinite(lead) else np.zeros_like(places)
+    out = np.zeros((n, n_components))
+    out[:, : places.shape[1]] = places
+    flat = out.std(axis=0) <= 1e-12 * scale
+    out[:, flat] = rng.standard_normal((n, flat.sum())) * scale * (0.01 if lead > 0 else 1.0)
+    return out

@@ -1,0 +1,7 @@
+"""Learned distributions q: how near the model says two points are."""
+
+from ._base import Learned
+from ._cluster import Cluster
+from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
+
+__all__ = ["Cluster", "Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Learned", "Student"]

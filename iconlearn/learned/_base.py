@@ -1,0 +1,81 @@
+"""The protocol of a learned distribution q(.|i): how near the model says two points are.
+
+    q(j|i) = (1 - debias) * k(u_i, v_j) / N_i + debias / m_i
+
+``place`` says where the points live, ``geometry`` which scalar of a pair is read, ``log_kernel`` is one
+radial line, and ``normalize`` says what N_i is.  A new q is a class with one method.
+"""
+
+from __future__ import annotations
+
+import torch
+from sklearn.base import BaseEstimator
+
+from .._validation import check_number, suggest
+
+__all__ = ["Learned"]
+
+
+class Learned(BaseEstimator):
+    """Base of every learned distribution.
+
+    A subclass stores its parameters in ``__init__`` (at least `normalize` and `debias`) and defines
+    :meth:`log_kernel`.  It may also define :meth:`place`, :meth:`begin` and :meth:`slope`.
+
+    Attributes
+    ----------
+    geometry : {"sqdist", "dot"}
+        The scalar of a pair that the kernel reads.
+    normalizers : tuple of str
+        Values of `normalize` that the kernel admits; "self" only where its rows sum to one by themselves.
+    self_pairs : bool
+        True where a point must be a candidate of its own row for q to be normalised.
+    free_dot : bool
+        Whether q is a softmax of plain inner products, so that with unit vectors for columns the mapper's
+        outputs are logits.
+    shared_clusters : bool
+        Whether the mapper's outputs are assignments to clusters.
+    same_places : bool
+        Whether rows and columns are placed alike, so that one set of places serves both.
+    """
+
+    geometry = "sqdist"
+    normalizers = ("row", "joint")
+    self_pairs = False
+    free_dot = False
+    shared_clusters = False
+    same_places = True
+
+    def begin(self, *, dtype=torch.float32, device="cpu") -> list[torch.nn.Parameter]:
+        """Check the parameters and create those that are learned; returns the latter."""
+        if self.normalize not in self.normalizers:
+            raise ValueError(
+                f"normalize={self.normalize!r} of {type(self).__name__} is unknown; "
+                f"use one of {', '.join(map(repr, self.normalizers))}.{suggest(self.normalize, self.normalizers)}"
+            )
+        check_number("debias", self.debias, low=0, high=1, closed="left")
+        return []
+
+    def place(self, Z, columns: bool = False, mass=None):
+        """Where the mapper's outputs live; `mass` are the weights of the visited rows."""
+        return Z
+
+    def represent(self, Z):
+        """What the mapper's outputs mean to a user: coordinates, directions or assignments."""
+        return Z
+
+    def log_kernel(self, s):
+        """Logarithm of the unnormalised similarity of pairs with scalar `s`."""
+        raise TypeError(f"{type(self).__name__} must define log_kernel(s)")
+
+    def slope(self, s):
+        """Derivative of :meth:`log_kernel`; the default asks autograd."""
+        with torch.enable_grad():
+            s = s.detach().requires_grad_()
+            return torch.autograd.grad(self.log_kernel(s).sum(), s)[0]
+
+    # Standard deviation of a good start, in units of the kernel's width.
+    start_scale = 1e-2
+
+    # A heavy-tailed kernel cannot underflow in a row sum, so it may be summed outside the log domain.
+    heavy_tailed = False

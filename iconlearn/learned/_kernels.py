@@ -1,0 +1,267 @@
+"""Kernels on an embedding: Gaussian, Student, inverse power, dot product and cosine.
+
+k(u, v) = exp(-|u - v|^2 / (2 sigma^2)),  (1 + |u - v|^2 / dof)^(-(dof + 1) / 2),  |u - v|^(-power),
+          exp(u . v / temperature)
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .._validation import check_choice, check_number
+from ._base import Learned
+
+__all__ = ["Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Student"]
+
+
+class Gaussian(Learned):
+    """k(u, v) = exp(-|u - v|^2 / (2 sigma^2)), as in SNE.
+
+    Parameters
+    ----------
+    sigma : float, default=1.0
+        Width of the kernel in units of the embedding.  SNE's exp(-|u - v|^2) is ``sigma=0.5**0.5``.
+    normalize : {"row", "joint", "self"}, default="row"
+        Divide by the row's sum, by the sum over all pairs, or not at all.
+    debias : float, default=0.0
+        Share of q, in [0, 1), that is spread evenly over the candidates.
+
+    References
+    ----------
+    Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
+    """
+
+    def __init__(self, sigma=1.0, *, normalize="row", debias=0.0):
+        self.sigma = sigma
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("sigma", self.sigma, low=0, closed="neither")
+        return super().begin(dtype=dtype, device=device)
+
+    def log_kernel(self, s):
+        return s * (-0.5 / self.sigma**2)
+
+    def slope(self, s):
+        return torch.full_like(s, -0.5 / self.sigma**2)
+
+
+class Student(Learned):
+    """k(u, v) = (1 + |u - v|^2 / dof)^(-(dof + 1) / 2); ``dof=1`` is t-SNE's kernel.
+
+    Parameters
+    ----------
+    dof : float, default=1.0
+        Degrees of freedom; small values have heavier tails, large ones approach a Gaussian.
+    normalize, debias
+        As for :class:`Gaussian`.
+
+    References
+    ----------
+    van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008; Kobak et al., "Heavy-tailed
+    kernels reveal a finer cluster structure in t-SNE visualisations", ECML 2019.
+    """
+
+    def __init__(self, dof=1.0, *, normalize="row", debias=0.0):
+        self.dof = dof
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("dof", self.dof, low=0, closed="neither")
+        return super().begin(dtype=dtype, device=device)
+
+    def log_kernel(self, s):
+        return torch.log1p(s / self.dof) * (-0.5 * (self.dof + 1))
+
+    def slope(self, s):
+        return (-0.5 * (self.dof + 1)) / (s + self.dof)
+
+    @property
+    def heavy_tailed(self):
+        return self.dof <= 3
+
+    def kernel(self, s):
+        """The kernel itself; may overwrite `s`."""
+        if self.dof == 1:
+            return s.add_(1).reciprocal_()
+        return s.div_(self.dof).add_(1).pow_(-0.5 * (self.dof + 1))
+
+    def slope_of_kernel(self, k):
+        """Derivative of the kernel with respect to s, from the kernel itself; may overwrite `k`."""
+        if self.dof == 1:
+            return k.square_().neg_()
+        return k.pow_((self.dof + 3) / (self.dof + 1)).mul_(-0.5 * (self.dof + 1) / self.dof)
+
+
+class InversePower(Learned):
+    """k(u, v) = |u - v|^(-power), the kernel of the harmonic loss.
+
+    Parameters
+    ----------
+    power : float, default=2.0
+        Exponent on the distance (not on its square).
+    eps : float, default=1e-12
+        Added to the squared distance, so that coinciding points keep a finite loss.
+    normalize, debias
+        As for :class:`Gaussian`.
+
+    References
+    ----------
+    Baek et al., "Harmonic loss trains interpretable AI models", 2025.
+    """
+
+    def __init__(self, power=2.0, *, eps=1e-12, normalize="row", debias=0.0):
+        self.power = power
+        self.eps = eps
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("power", self.power, low=0, closed="neither")
+        check_number("eps", self.eps, low=0, closed="neither")
+        return super().begin(dtype=dtype, device=device)
+
+    def log_kernel(self, s):
+        return torch.log(s + self.eps) * (-0.5 * self.power)
+
+    def slope(self, s):
+        return (-0.5 * self.power) / (s + self.eps)
+
+
+# 1 / temperature is folded into the places (its root into each side), so that a learned temperature gets
+# its gradient through them and the kernel stays one line without parameters.
+_MAX_SCALE = 100.0
+
+
+def _begin_scale(q, dtype, device):
+    check_number("temperature", q.temperature, low=0, closed="neither")
+    value = torch.tensor(-math.log(q.temperature), dtype=dtype, device=device)
+    q.log_scale_ = torch.nn.Parameter(value, requires_grad=bool(q.learnable))
+    return [q.log_scale_] if q.learnable else []
+
+
+def _scaled(q, Z):
+    # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
+    highest = max(math.log(_MAX_SCALE), -math.log(q.temperature))
+    return Z * torch.exp(0.5 * q.log_scale_.clamp(max=highest)).to(Z.dtype)
+
+
+class Dot(Learned):
+    """k(u, v) = exp(u . v / temperature): the softmax of inner products, as in cross-entropy.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        Divides the inner products.
+    learnable : bool, default=False
+        Whether the temperature is learned together with the mapper.
+    normalize, debias
+        As for :class:`Gaussian`.
+    """
+
+    geometry = "dot"
+    free_dot = True
+
+    def __init__(self, temperature=1.0, *, learnable=False, normalize="row", debias=0.0):
+        self.temperature = temperature
+        self.learnable = learnable
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        return super().begin(dtype=dtype, device=device) + _begin_scale(self, dtype, device)
+
+    @property
+    def temperature_(self) -> float:
+        """The temperature in use, learned or not."""
+        return math.exp(-float(self.log_scale_.detach()))
+
+    def place(self, Z, columns=False, mass=None):
+        return _scaled(self, Z)
+
+    def log_kernel(self, s):
+        return s
+
+    def slope(self, s):
+        return torch.ones_like(s)
+
+
+class Cosine(Learned):
+    """k(u, v) = exp(cos(u, v) / temperature): a Gaussian on the unit sphere, as in InfoNCE and CLIP.
+
+    With |u| = |v| = 1 this is :class:`Gaussian` with sigma^2 = temperature.
+
+    Parameters
+    ----------
+    temperature : float, default=0.1
+        Small values sharpen q.
+    learnable : bool, default=False
+        Whether the temperature is learned together with the mapper (kept above 0.01).
+    normalize, debias
+        As for :class:`Gaussian`.
+
+    References
+    ----------
+    van den Oord et al., "Representation learning with contrastive predictive coding", 2018; Radford et
+    al., "Learning transferable visual models from natural language supervision", ICML 2021.
+    """
+
+    geometry = "dot"
+
+    def __init__(self, temperature=0.1, *, learnable=False, normalize="row", debias=0.0):
+        self.temperature = temperature
+        self.learnable = learnable
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        return super().begin(dtype=dtype, device=device) + _begin_scale(self, dtype, device)
+
+    @property
+    def temperature_(self) -> float:
+        """The temperature in use, learned or not."""
+        return math.exp(-float(self.log_scale_.detach()))
+
+    def place(self, Z, columns=False, mass=None):
+        return _scaled(self, torch.nn.functional.normalize(Z, dim=1))
+
+    def represent(self, Z):
+        return torch.nn.functional.normalize(Z, dim=1)
+
+    def log_kernel(self, s):
+        return s
+
+    def slope(self, s):
+        return torch.ones_like(s)
+
+
+class Custom(Learned):
+    """A radial kernel given as a function.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(s)`` gives the logarithm of the similarity from a tensor of scalars of pairs, by torch
+        operations, elementwise.
+    geometry : {"sqdist", "dot"}, default="sqdist"
+        Which scalar of a pair it reads.
+    normalize, debias
+        As for :class:`Gaussian`.
+    """
+
+    def __init__(self, function, *, geometry="sqdist", normalize="row", debias=0.0):
+        self.function = function
+        self.geometry = geometry
+        self.normalize = normalize
+        self.debias = debias
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_choice("geometry", self.geometry, ("sqdist", "dot"))
+        return super().begin(dtype=dtype, device=device)
+
+    def log_kernel(self, s):
+        return self.function(s)

@@ -1,0 +1,169 @@
+"""Mappers: how a row gets its place.
+
+    z_i = table[i]            z_i = W x_i + b            z_i = any torch.nn.Module (x_i)
+
+A specification (:class:`Table`, :class:`Linear`, :class:`MLP`) holds parameters and builds a fresh module;
+a module that the user passes is copied before it is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import nn
+
+from ._validation import check_number
+
+__all__ = ["MLP", "Linear", "Mapper", "Table", "build_mapper", "given"]
+
+
+class Mapper(BaseEstimator):
+    """Base of the specifications.
+
+    Attributes
+    ----------
+    parametric : bool
+        Whether the module maps features (and so new rows) rather than positions in the training set.
+    own_precision : bool
+        Whether the module keeps the precision it was made with; otherwise it takes that of the data.
+    """
+
+    parametric = True
+
+    own_precision = False
+
+    def build(self, n_inputs: int, n_outputs: int, n_rows: int, generator) -> nn.Module:
+        """A fresh module on the CPU, its weights drawn from `generator` and from nothing else."""
+        raise TypeError(f"{type(self).__name__} must define build(n_inputs, n_outputs, n_rows, generator)")
+
+
+class Table(Mapper):
+    """A free place for every row; new rows are placed by their neighbours."""
+
+    parametric = False
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        return TableModule(torch.randn(n_rows, n_outputs, generator=generator) * 1e-4)
+
+
+class Linear(Mapper):
+    """z = W x + b, or z = W x with orthonormal rows of W.
+
+    Parameters
+    ----------
+    orthonormal : bool, default=False
+        Whether W W^T = I is kept throughout (as PCA needs); there is no intercept then.
+    bias : bool, default=True
+        Whether there is an intercept (ignored when orthonormal).
+    """
+
+    def __init__(self, *, orthonormal=False, bias=True):
+        self.orthonormal = orthonormal
+        self.bias = bias
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        if not self.orthonormal:
+            return _linear(n_inputs, n_outputs, generator, bias=bool(self.bias))
+        if n_outputs > n_inputs:
+            raise ValueError(
+                f"an orthonormal linear mapper cannot go from {n_inputs} features to "
+                f"n_components={n_outputs} dimensions; ask for at most {n_inputs}"
+            )
+        return OrthonormalModule(torch.randn(n_outputs, n_inputs, generator=generator))
+
+
+class MLP(Mapper):
+    """A multi-layer perceptron with ReLU between its layers.
+
+    Parameters
+    ----------
+    hidden : int or tuple of int, default=(256, 256)
+        Widths of the hidden layers.
+    """
+
+    def __init__(self, hidden=(256, 256)):
+        self.hidden = hidden
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
+        for width in hidden:
+            check_number("hidden", width, low=1, integer=True)
+        layers, width = [], n_inputs
+        for next_width in hidden:
+            layers += [_linear(width, next_width, generator), nn.ReLU()]
+            width = next_width
+        return nn.Sequential(*layers, _linear(width, n_outputs, generator))
+
+
+class TableModule(nn.Module):
+    """A table of places; called with row numbers, or with None for all rows."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.places = nn.Parameter(places.detach().clone())
+
+    def forward(self, rows=None):
+        return self.places if rows is None else self.places[rows]
+
+
+class OrthonormalModule(nn.Module):
+    """z = Q x, Q the orthonormal rows that span those of a free weight."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.free = nn.Parameter(weight.detach().clone())
+
+    @property
+    def weight(self):
+        Q, R = torch.linalg.qr(self.free.T)
+        signs = torch.where(torch.diagonal(R) < 0, -1.0, 1.0).to(Q.dtype)
+        return (Q * signs).T
+
+    def forward(self, X):
+        return X @ self.weight.T
+
+
+class _Given(Mapper):
+    """A module, or a function that makes one, that the user passed."""
+
+    own_precision = True
+
+    def __init__(self, source):
+        self.source = source
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        if isinstance(self.source, nn.Module):
+            return copy.deepcopy(self.source)
+        # A factory draws from torch's global generator; give it a seed of ours and put the state back.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+            module = self.source(n_inputs, n_outputs)
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"mapper={self.source!r} returned {type(module).__name__}; a mapper factory takes "
+                f"(n_inputs, n_outputs) and returns a torch.nn.Module"
+            )
+        return module
+
+
+def given(source) -> Mapper:
+    """The specification of a module or factory that the user passed."""
+    return _Given(source)
+
+
+def build_mapper(spec: Mapper, n_inputs, n_outputs, n_rows, *, generator, dtype, device) -> nn.Module:
+    """Build a module and put it where it is trained."""
+    module = spec.build(n_inputs, n_outputs, n_rows, generator)
+    return module.to(device) if spec.own_precision else module.to(device=device, dtype=dtype)
+
+
+def _linear(n_inputs, n_outputs, generator, *, bias=True):
+    """torch's linear layer with torch's own initial range, drawn from a generator of ours."""
+    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias)
+    bound = n_inputs**-0.5
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return layer

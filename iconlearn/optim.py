@@ -1,0 +1,334 @@
+"""The only loop: minimise a loss over parameters, in phases, with one of three optimisers.
+
+A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
+best parameters it has seen, stops on a plateau of the true loss, calls back, and on Ctrl-C hands over the
+best state instead of losing it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "minimise"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the optimisation.
+
+    Parameters
+    ----------
+    n_iter : int
+        Most iterations (epochs for a stochastic engine).
+    learning_rate : float
+        Step size; the first trial step for L-BFGS.
+    momentum : float, default=0.8
+        For the momentum optimiser.
+    exaggeration : float, default=1.0
+        Factor on the attraction of supported pairs.
+    name : str, default="main"
+        For messages and records.
+    """
+
+    n_iter: int
+    learning_rate: float
+    momentum: float = 0.8
+    exaggeration: float = 1.0
+    name: str = "main"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a callback is told after each iteration.
+
+    Attributes
+    ----------
+    iteration : int
+        Iterations done, over all phases.
+    phase : str
+        Name of the phase.
+    loss : float
+        True (un-exaggerated) loss of this iteration.
+    best_loss : float
+        Lowest loss so far.
+    seconds : float
+        Time since the loop began.
+    """
+
+    iteration: int
+    phase: str
+    loss: float
+    best_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a fit found.
+
+    Attributes
+    ----------
+    loss : float
+        Loss at the parameters that were kept.
+    history : list of float
+        True loss of every iteration.
+    n_iter : int
+        Iterations done.
+    converged : bool
+        Whether a plateau (or an exact optimum) was reached.
+    reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
+        Why it ended.
+    """
+
+    loss: float
+    history: list[float] = field(default_factory=list)
+    n_iter: int = 0
+    converged: bool = True
+    reason: str = "plateau"
+
+
+class MomentumGains(torch.optim.Optimizer):
+    """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
+
+    A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
+    point moves further than `max_step` of the map's root-mean-square radius (or 5 units) at once.
+    """
+
+    def __init__(self, parameters, lr, momentum=0.8, max_step=5.0):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "max_step": max_step})
+
+    @torch.no_grad()
+    def step(self, closure):
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group)
+        return loss
+
+    def _move(self, parameter, group):
+        state, g = self.state[parameter], parameter.grad
+        if not state:
+            state["velocity"], state["gains"] = torch.zeros_like(g), torch.ones_like(g)
+        velocity, gains = state["velocity"], state["gains"]
+        turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
+        gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
+        velocity.mul_(group["momentum"]).sub_(group["lr"] * gains * g)
+        if parameter.ndim == 2:
+            length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
+            longest = max(group["max_step"], 0.5 * float(parameter.square().mean().sqrt()))
+            velocity.mul_((longest / length.clamp_min(1e-30)).clamp_max(1.0))
+        parameter.add_(velocity)
+
+
+def _momentum(parameters, phase, tol):
+    return MomentumGains(parameters, phase.learning_rate, phase.momentum)
+
+
+def _adam(parameters, phase, tol):
+    return torch.optim.Adam(parameters, lr=phase.learning_rate)
+
+
+LBFGS_CHUNK = 10
+
+
+def _lbfgs(parameters, phase, tol):
+    return torch.optim.LBFGS(
+        parameters,
+        lr=1.0,
+        max_iter=LBFGS_CHUNK,
+        history_size=10,
+        tolerance_grad=tol,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+
+
+OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}
+
+
+def minimise(
+    epochs: Callable[[float], Iterable[Callable]],
+    parameters: Sequence[torch.nn.Parameter],
+    *,
+    optimizer: str,
+    phases: Sequence[Phase],
+    tol: float,
+    patience: int = 50,
+    after_step: Callable | None = None,
+    callback: Callable | None = None,
+    report: Callable | None = None,
+) -> Solution:
+    """Minimise a loss over `parameters`, which are changed in place and end at the best state seen.
+
+    Parameters
+    ----------
+    epochs : callable
+        ``epochs(exaggeration)`` yields the closures of one epoch; each takes no argument, leaves gradients
+        on the parameters and returns the true loss as a tensor.
+    parameters : list of Parameter
+        What is learned.
+    optimizer : {"momentum", "adam", "lbfgs"}
+        The method.
+    phases : list of Phase
+        Run one after the other; only the last one may stop early.
+    tol : float
+        A plateau is an improvement below ``tol * |loss|`` over `patience` iterations.  For L-BFGS it is a
+        largest absolute gradient below it as well.
+    patience : int, default=50
+        Iterations that a plateau must last.
+    after_step : callable or None
+        Called after every step, for example to re-centre a map.
+    callback : callable or None
+        Called with a :class:`Record` after every iteration; a true answer stops the fit.
+    report : callable or None
+        Like `callback`, for progress messages; its answer is ignored.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite at the very start.
+    """
+    run = _Run(parameters, callback, report)
+    try:
+        for phase in phases:
+            last = phase is phases[-1]
+            if run.phase(
+                epochs, OPTIMIZERS[optimizer](parameters, phase, tol), phase, tol, patience, last, after_step
+            ):
+                break
+    except KeyboardInterrupt:
+        run.reason = "interrupted"
+    run.restore()
+    return Solution(
+        loss=run.best,
+        history=run.history,
+        n_iter=max(run.n_iter, 1),
+        converged=run.reason == "plateau",
+        reason=run.reason,
+    )
+
+
+class _Run:
+    """The state of one minimisation: history, best parameters, and why it stopped."""
+
+    def __init__(self, parameters, callback, report):
+        self.parameters, self.callback, self.report = list(parameters), callback, report
+        self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
+        self.reason, self.start = "max_iter", time.perf_counter()
+
+    def phase(self, epochs, method, phase, tol, patience, last, after_step):
+        """Run one phase; true if the whole run is over."""
+        best_at_mark, mark = math.inf, 0
+        done = 0
+        while done < phase.n_iter:
+            value = self._epoch(epochs(phase.exaggeration), method, after_step)
+            if not math.isfinite(value):
+                if not self.history:
+                    raise FloatingPointError(f"the loss is {value} at the start")
+                self.reason = "diverged"
+                return True
+            new = _inner_iterations(method)
+            done += new
+            self.n_iter += new
+            self.history.append(value)
+            if self._told(phase, value):
+                return True
+            if not last:
+                continue
+            if _stationary(method, tol):
+                self.reason = "plateau"
+                return True
+            if done - mark >= patience:
+                if best_at_mark - self.best <= tol * abs(self.best):
+                    self.reason = "plateau"
+                    return True
+                best_at_mark, mark = self.best, done
+        return False
+
+    def _epoch(self, closures, method, after_step):
+        """One pass over an epoch's closures; the mean of their losses."""
+        total, count, single = 0.0, 0, None
+        for closure in closures:
+            keep = _Keeper(self, closure)
+            loss = float(method.step(keep))
+            if after_step is not None:
+                after_step()
+            total, count, single = total + loss, count + 1, keep
+        value = total / count if count else math.nan
+        if count == 1:
+            single.commit()
+        elif math.isfinite(value):
+            self.best, self.kept = min(value, self.best), _copies(self.parameters)
+        return value
+
+    def _told(self, phase, value):
+        record = Record(self.n_iter, phase.name, value, self.best, time.perf_counter() - self.start)
+        if self.report is not None:
+            self.report(record)
+        if self.callback is not None and self.callback(record):
+            self.reason = "callback"
+            return True
+        return False
+
+    def restore(self):
+        """Put the best parameters back."""
+        if self.kept is not None:
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, self.kept, strict=True):
+                    parameter.copy_(value)
+
+
+class _Keeper:
+    """A closure that remembers the best point at which it was evaluated.
+
+    An optimiser evaluates before it moves, so the parameters that belong to a loss are those of the moment
+    of evaluation; with a single closure an epoch its loss is exact and ranks them.
+    """
+
+    def __init__(self, run, closure):
+        self.run, self.closure = run, closure
+        self.loss, self.values = run.best, None
+
+    def __call__(self):
+        loss = self.closure()
+        value = float(loss.detach())
+        if value < self.loss:
+            self.loss, self.values = value, _copies(self.run.parameters)
+        return loss
+
+    def commit(self):
+        if self.values is not None:
+            self.run.best, self.run.kept = self.loss, self.values
+
+
+def _copies(parameters):
+    return [p.detach().clone() for p in parameters]
+
+
+def _inner_iterations(method):
+    if isinstance(method, torch.optim.LBFGS):
+        state = method.state[method.param_groups[0]["params"][0]]
+        done, method.counted = state.get("n_iter", 1), getattr(method, "counted", 0)
+        new, method.counted = done - method.counted, done
+        return max(new, 1)
+    return 1
+
+
+def _stationary(method, tol):
+    """Whether the gradient that the method left behind is below the tolerance (L-BFGS only)."""
+    if not isinstance(method, torch.optim.LBFGS):
+        return False
+    return all(
+        float(p.grad.abs().max()) <= tol for p in method.param_groups[0]["params"] if p.grad is not None
+    )

@@ -1,0 +1,131 @@
+"""The narrow waist: a problem is p, q, a divergence, and the points at both ends.
+
+    minimise   sum_t weight_t * sum_i mass_i * D( p_t(.|i) || q_t(.|i) )  +  penalty
+
+over the parameters of the mappers.  Everything above builds these values, everything below reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from .conditional import BlockConditional, Conditional
+from .divergences import Divergence
+from .learned import Learned
+
+__all__ = ["Objective", "Points", "Problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A set of points, seen through a mapper.
+
+    Parameters
+    ----------
+    mapper : torch.nn.Module
+        Gives the places.
+    size : int
+        Number of points.
+    inputs : Tensor, sparse matrix or None
+        Features of the points; None where the mapper is a table and is called with row numbers.
+    """
+
+    mapper: torch.nn.Module
+    size: int
+    inputs: object = None
+
+    def at(self, rows=None):
+        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
+        if self.inputs is None:
+            return self.mapper(rows)
+        if sparse.issparse(self.inputs):
+            return self.mapper(self._dense_rows(rows))
+        return self.mapper(self.inputs if rows is None else self.inputs[rows])
+
+    def _dense_rows(self, rows):
+        chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
+        like = next(self.mapper.parameters())
+        return torch.as_tensor(chosen.toarray()).to(device=like.device, dtype=like.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One term of an objective.
+
+    Parameters
+    ----------
+    p : Conditional or BlockConditional
+        Supervisory distribution.
+    q : Learned
+        Learned distribution, begun.
+    divergence : Divergence
+        Divergence of p from q.
+    rows, columns : Points
+        Where the two ends of every pair come from; the same object when the columns are the rows.
+    weight : float, default=1.0
+        Factor of this term.
+    """
+
+    p: Conditional | BlockConditional
+    q: Learned
+    divergence: Divergence
+    rows: Points
+    columns: Points
+    weight: float = 1.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether the columns are the rows."""
+        return self.rows is self.columns
+
+    @property
+    def n_pairs(self) -> int:
+        return self.p.n_rows * self.p.n_cols
+
+    def entropy(self) -> float:
+        """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
+        total, mass = 0.0, self.p.row_mass
+        step = max(1, 2**22 // max(self.p.n_cols, 1))
+        for start in range(0, self.p.n_rows, step):
+            rows = np.arange(start, min(start + step, self.p.n_rows))
+            e = self.p.entries(rows)
+            p, weight = e.p, mass[rows]
+            row_weight = weight[e.i] if e.i is not None else weight[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
+            if e.floor > 0:
+                off = self.p.n_candidates - np.bincount(e.i, minlength=len(rows))
+                total -= (weight * off).sum() * e.floor * np.log(e.floor)
+        return float(total)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A weighted list of problems that share a mapper, and a penalty on its parameters.
+
+    Parameters
+    ----------
+    problems : tuple of Problem
+        The terms.
+    penalty : callable or None
+        Returns a scalar tensor that is added to the loss.
+    """
+
+    problems: tuple[Problem, ...]
+    penalty: Callable | None = None
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Everything that is learned, each once."""
+        found = {}
+        for problem in self.problems:
+            for points in (problem.rows, problem.columns):
+                found.update((id(t), t) for t in points.mapper.parameters() if t.requires_grad)
+            learned = problem.q.__dict__.values()
+            found.update((id(t), t) for t in learned if isinstance(t, torch.nn.Parameter) and t.requires_grad)
+        return list(found.values())

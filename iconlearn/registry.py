@@ -1,0 +1,108 @@
+"""The one table of component names, and the only reader of it.
+
+``resolve(slot, value)`` turns what a user wrote (a name, an object, a function, a module, a matrix) into the
+component that a fit uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from . import divergences, engines, learned, mappers, supervisory
+from ._validation import suggest
+
+__all__ = ["COMPONENTS", "resolve"]
+
+COMPONENTS: dict[str, dict[str, Callable]] = {
+    "p": {
+        "gaussian": supervisory.Gaussian,
+        "student": supervisory.Student,
+        "knn": supervisory.KNN,
+        "graph": supervisory.Graph,
+        "precomputed": supervisory.Precomputed,
+        "identity": supervisory.Identity,
+        "labels": supervisory.Labels,
+        "classes": supervisory.Classes,
+    },
+    "q": {
+        "gaussian": learned.Gaussian,
+        "student": learned.Student,
+        "inverse_power": learned.InversePower,
+        "dot": learned.Dot,
+        "cosine": learned.Cosine,
+        "cluster": learned.Cluster,
+    },
+    "divergence": {
+        "kl": divergences.KL,
+        "reverse_kl": divergences.ReverseKL,
+        "jensen_shannon": divergences.JensenShannon,
+        "hellinger": divergences.Hellinger,
+        "total_variation": divergences.TotalVariation,
+    },
+    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP},
+    "engine": {"dense": engines.Dense, "minibatch": engines.MiniBatch, "partition": engines.Partition},
+}
+
+# The methods by which an object shows that it can serve in a slot.
+PROTOCOLS = {
+    "p": ("fit", "extend"),
+    "q": ("begin", "place", "log_kernel"),
+    "divergence": ("__call__",),
+    "mapper": ("build",),
+    "engine": ("refuses", "visits", "log_sums"),
+}
+
+
+def resolve(slot: str, value):
+    """The component meant by `value` in `slot`; objects pass through untouched.
+
+    Parameters
+    ----------
+    slot : {"p", "q", "divergence", "mapper", "engine"}
+    value : str or object
+        A registered name; an object with the protocol of the slot; a class of such objects; for `p` also a
+        square matrix of weights; for `mapper` a torch module or a function that makes one; for `q` a
+        function from scalars of pairs to log kernels; for `divergence` a function of p and log q.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the message names the nearest known one.
+    TypeError
+        If the object cannot serve in the slot.
+    """
+    if isinstance(value, str):
+        return _by_name(slot, value)()
+    if isinstance(value, type) and value in COMPONENTS[slot].values():
+        return value()
+    if slot == "mapper" and isinstance(value, torch.nn.Module):
+        return mappers.given(value)
+    if slot == "p" and (isinstance(value, np.ndarray) or sparse.issparse(value)):
+        return supervisory.Graph(value)
+    if not isinstance(value, type) and all(hasattr(value, name) for name in PROTOCOLS[slot]):
+        return value
+    if slot == "mapper" and callable(value):
+        return mappers.given(value)
+    if slot == "q" and callable(value):
+        return learned.Custom(value)
+    raise TypeError(
+        f"{slot}={value!r} cannot be used: give one of {_known(slot)}, or an object with "
+        f"{', '.join(name + '()' for name in PROTOCOLS[slot])}"
+    )
+
+
+def _by_name(slot, name):
+    try:
+        return COMPONENTS[slot][name]
+    except KeyError:
+        raise ValueError(
+            f"{slot}={name!r} is not known; use one of {_known(slot)}.{suggest(name, COMPONENTS[slot])}"
+        ) from None
+
+
+def _known(slot):
+    return ", ".join(map(repr, COMPONENTS[slot]))

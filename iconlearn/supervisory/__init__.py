@@ -1,0 +1,27 @@
+"""Supervisory distributions p(.|i): what should be near what (numpy and scipy only).
+
+Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``extend(X_new)``, which
+gives new rows their distribution over the training columns.  Wrappers take another p and change it.
+"""
+
+from iconlearn.supervisory._base import Supervisory
+from iconlearn.supervisory._graph import KNN, Graph, Precomputed
+from iconlearn.supervisory._kernel import Gaussian, Student
+from iconlearn.supervisory._pairs import Classes, Identity, Labels
+from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
+
+__all__ = [
+    "Classes",
+    "Debias",
+    "Gaussian",
+    "Graph",
+    "Identity",
+    "KNN",
+    "Labels",
+    "Mix",
+    "Precomputed",
+    "Student",
+    "Supervisory",
+    "Symmetrize",
+    "Walk",
+]

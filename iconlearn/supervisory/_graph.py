@@ -1,0 +1,204 @@
+"""Neighbour graphs, and matrices that the user brings.
+
+p(j|i) = w_ij / sum_l w_il          w: 1 for the k nearest (KNN), a given adjacency (Graph),
+                                    or p itself (Precomputed)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from iconlearn._validation import check_choice
+from iconlearn.calibration import GaussianKernel
+from iconlearn.conditional import Conditional, normalize_rows
+from iconlearn.neighbors import check_metric, neighbor_graph
+from iconlearn.supervisory._base import (
+    Supervisory,
+    check_matrix,
+    check_metric_input,
+    clamp_neighbors,
+    warn_empty,
+)
+from iconlearn.supervisory._kernel import KernelRecipe
+
+__all__ = ["KNN", "Graph", "Precomputed"]
+
+
+class KNN(Supervisory):
+    """p(j|i) = 1/k for the k nearest rows j != i.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=15
+        k; lowered to n_rows - 1 with a warning where it is larger.
+    metric : str or callable, default="euclidean"
+        "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
+        entries are the neighbours, of which the k nearest are taken.
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+
+    References
+    ----------
+    Böhm, Berens and Kobak, "Attraction-repulsion spectrum in neighbor embeddings", JMLR 2022
+    (uniform affinities).
+    """
+
+    def __init__(self, n_neighbors=15, *, metric="euclidean"):
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Find the neighbours; see :meth:`Supervisory.fit`."""
+        X = check_metric_input(X, check_metric(self.metric))
+        self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
+        self._X, self._n_features = None if self.pairwise else X, X.shape[1]
+        graph = neighbor_graph(X, self._k, metric=self.metric, n_jobs=n_jobs, random_state=random_state)
+        if self.pairwise:
+            warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
+        self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        graph = neighbor_graph(self._X, self._k, metric=self.metric, queries=X_new, n_jobs=n_jobs)
+        if self.pairwise:
+            warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "", new_rows=True)
+        return Conditional(_uniform(graph))
+
+
+class Graph(Supervisory):
+    """p(j|i) = A_ij / sum_{l != i} A_il.
+
+    Parameters
+    ----------
+    adjacency : array-like or sparse matrix of shape (n_rows, n_rows) or None, default=None
+        Non-negative weights, directed or not; the diagonal is ignored.  None: X is the adjacency.
+    mass : {"uniform", "degree"}, default="uniform"
+        Weight of a row in the objective: all alike, or by its degree sum_j A_ij (normalised cuts).
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+        Isolated nodes have empty rows and no mass.
+
+    Notes
+    -----
+    A graph that is given beside the features is tied to those rows: it cannot be cross-validated,
+    and ``extend`` has no rule.  Give the graph as X instead.
+    """
+
+    def __init__(self, adjacency=None, *, mass="uniform"):
+        self.adjacency = adjacency
+        self.mass = mass
+
+    @property
+    def pairwise(self) -> bool:
+        return self.adjacency is None
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Normalise the rows; see :meth:`Supervisory.fit`."""
+        check_choice("mass", self.mass, ["uniform", "degree"])
+        adjacency = check_matrix(X if self.pairwise else self.adjacency, what="the adjacency")
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if adjacency.shape[0] != n_rows:
+            raise ValueError(
+                f"the adjacency has {adjacency.shape[0]} rows but X has {n_rows}: it must have "
+                f"one row per row of X. "
+                f"A fixed graph cannot be cross-validated or fitted on a part of X; give the "
+                f"graph as X with Graph()"
+            )
+        weights = csr_array(adjacency, dtype=float, copy=True)
+        weights.sum_duplicates()
+        rows = np.repeat(np.arange(n_rows), np.diff(weights.indptr))
+        weights.data[weights.indices == rows] = 0.0
+        edges = normalize_rows(weights)
+        warn_empty(np.diff(edges.indptr) > 0, "any edge to another row", "add edges with positive weights")
+        mass = np.asarray(weights.sum(axis=1)).ravel() if self.mass == "degree" else None
+        self.conditional_ = Conditional(edges, mass=mass, self_pairs=False)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        if not self.pairwise:
+            raise ValueError(
+                "Graph(adjacency) says nothing about new rows: its graph has no edges to them. "
+                "Give the graph as X "
+                "with Graph(), and the edges from new rows to training rows as X_new"
+            )
+        X_new = check_matrix(X_new, self.conditional_.n_cols, what="the adjacency")
+        edges = normalize_rows(X_new)
+        warn_empty(np.diff(edges.indptr) > 0, "any edge to a training row", "", new_rows=True)
+        return Conditional(edges)
+
+
+class Precomputed(Supervisory):
+    """p as a given matrix, or Gaussian weights of given distances.
+
+    Parameters
+    ----------
+    kind : {"probability", "distance"}, default="probability"
+        "probability": X_ij = p(j|i), rows sum to one.  "distance": p(j|i) ∝ exp(-X_ij^2 / (2
+        sigma_i^2)), calibrated to `perplexity`, over the 3 * perplexity nearest of a dense matrix
+        or over the stored entries of a sparse one (as ``KNeighborsTransformer(mode="distance")``
+        gives it; entry (i, i) is the row itself and is ignored).
+    perplexity : float, default=30.0
+        For distances; lowered as in :class:`Gaussian`.
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+        ``self_pairs`` is True where a matrix of probabilities has any positive entry on its
+        diagonal.
+    """
+
+    def __init__(self, kind="probability", *, perplexity=30.0):
+        self.kind = kind
+        self.perplexity = perplexity
+
+    @property
+    def pairwise(self) -> bool:
+        return True
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Check the matrix; see :meth:`Supervisory.fit`."""
+        check_choice("kind", self.kind, ["probability", "distance"])
+        if self.kind == "probability":
+            edges = _probabilities(check_matrix(X, what="the probability matrix"))
+            self.conditional_ = Conditional(edges, self_pairs=bool((edges.diagonal() > 0).any()))
+            return self
+        X = check_matrix(X, what="the distance matrix")
+        n_neighbors = None if issparse(X) else "auto"
+        self._recipe = KernelRecipe.resolve(
+            X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed"
+        )
+        self.conditional_, self.sigma_ = self._recipe.rows(X)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        n_cols = self.conditional_.n_cols
+        if self.kind == "probability":
+            return Conditional(_probabilities(check_matrix(X_new, n_cols, what="the probability matrix")))
+        X_new = check_matrix(X_new, n_cols, what="the distance matrix")
+        return self._recipe.rows(None, X_new)[0]
+
+
+def _uniform(graph):
+    """1 / (number of stored entries) for every stored entry, zero distances included."""
+    counts = np.diff(graph.indptr)
+    weights = np.repeat(1.0 / np.maximum(counts, 1), counts)
+    return csr_array((weights, graph.indices, graph.indptr), shape=graph.shape)
+
+
+def _probabilities(matrix):
+    total = np.asarray(matrix.sum(axis=1), dtype=float).ravel()
+    worst = int(np.argmax(np.abs(total - 1)))
+    if abs(total[worst] - 1) > 1e-6:
+        raise ValueError(
+            f"row {worst} of the probability matrix sums to {total[worst]:.6g}, off one by "
+            f"{abs(total[worst] - 1):.2g}: every row must sum to one within 1e-6. For a matrix "
+            f"of weights use Graph(), "
+            f'for distances use Precomputed(kind="distance")'
+        )
+    return normalize_rows(matrix)

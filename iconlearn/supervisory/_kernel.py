@@ -1,0 +1,283 @@
+"""Kernels of the distance, with a bandwidth that is given or calibrated per row.
+
+    p(j|i) = k(d_ij / sigma_i) / sum_{l != i} k(d_il / sigma_i)
+
+over the neighbours l of row i, or over all rows.
+
+The two classes differ in their kernel (``iconlearn.calibration``) and share one recipe: neighbours,
+bandwidth, weights.  Over all columns nothing is stored but a bandwidth and a normaliser per row.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from scipy.sparse import issparse
+
+from iconlearn._validation import check_number
+from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
+from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
+from iconlearn.neighbors import BLOCK_SIZE, check_metric, distance_block, neighbor_graph
+from iconlearn.supervisory._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
+
+__all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
+
+
+class Gaussian(Supervisory):
+    """p(j|i) ∝ exp(-d_ij^2 / (2 sigma_i^2)), j != i.
+
+    Parameters
+    ----------
+    perplexity : float, default=30.0
+        Effective number of neighbours: sigma_i is chosen such that the entropy of row i is
+        log(perplexity).  At least 1.  Where it is not below the number of neighbours it is lowered
+        to a third of that number (but not below 1), with a warning.
+    sigma : float or None, default=None
+        One bandwidth for all rows, in the units of the distance; it overrides `perplexity`.
+    n_neighbors : int, "auto" or None, default="auto"
+        Support of a row.  "auto": the 3 * perplexity nearest rows when the bandwidth is calibrated,
+        all rows when `sigma` is given.  None: all rows, evaluated by blocks and never stored.
+    metric : str or callable, default="euclidean"
+        "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
+        entries are the neighbours.
+
+    Attributes
+    ----------
+    conditional_ : Conditional or BlockConditional
+    sigma_ : ndarray of shape (n_rows,)
+    perplexity_ : float or None
+        The perplexity in use.
+
+    References
+    ----------
+    Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
+    """
+
+    def __init__(self, perplexity=30.0, *, sigma=None, n_neighbors="auto", metric="euclidean"):
+        self.perplexity = perplexity
+        self.sigma = sigma
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
+        perplexity = self.perplexity if self.sigma is None else None
+        X = check_metric_input(X, check_metric(self.metric))
+        self._recipe = KernelRecipe.resolve(
+            X, GaussianKernel(), perplexity, self.sigma, self.n_neighbors, self.metric
+        )
+        self.perplexity_ = self._recipe.perplexity
+        self._X, self._n_features = self._recipe.memory(X), X.shape[1]
+        self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+
+
+class Student(Supervisory):
+    """p(j|i) ∝ (1 + d_ij^2 / (dof sigma^2))^(-(dof + 1) / 2), j != i.
+
+    Parameters
+    ----------
+    perplexity : float or None, default=None
+        Calibrates one sigma_i per row, as in :class:`Gaussian`, and overrides `sigma`.  A row whose
+        tail alone is wider than the perplexity gets the narrowest attainable distribution.
+    dof : float, default=1.0
+        Degrees of freedom; 1 is the Cauchy kernel of t-SNE, large values approach the Gaussian.
+    sigma : float, default=1.0
+        Bandwidth of all rows where no perplexity is given.
+    n_neighbors : int, "auto" or None, default="auto"
+    metric : str or callable, default="euclidean"
+        Both as in :class:`Gaussian`.
+
+    Attributes
+    ----------
+    conditional_ : Conditional or BlockConditional
+    sigma_ : ndarray of shape (n_rows,)
+    perplexity_ : float or None
+        The perplexity in use.
+
+    References
+    ----------
+    van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008 (the kernel, there on the
+    side of q).
+    """
+
+    def __init__(self, perplexity=None, *, dof=1.0, sigma=1.0, n_neighbors="auto", metric="euclidean"):
+        self.perplexity = perplexity
+        self.dof = dof
+        self.sigma = sigma
+        self.n_neighbors = n_neighbors
+        self.metric = metric
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
+        kernel = StudentKernel(
+            check_number("dof", self.dof, low=0, closed="neither", hint="1 is the Cauchy kernel")
+        )
+        sigma = self.sigma if self.perplexity is None else None
+        X = check_metric_input(X, check_metric(self.metric))
+        self._recipe = KernelRecipe.resolve(X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric)
+        self.perplexity_ = self._recipe.perplexity
+        self._X, self._n_features = self._recipe.memory(X), X.shape[1]
+        self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+
+
+@dataclass(frozen=True)
+class KernelRecipe:
+    """Neighbours, bandwidth, weights: how a row comes about, be it of the training set or new.
+
+    Exactly one of `perplexity` and `sigma` is a number; `k` None means all columns (or all the
+    neighbours that a sparse distance matrix stores).
+    """
+
+    kernel: GaussianKernel | StudentKernel
+    perplexity: float | None
+    sigma: float | None
+    k: int | None
+    metric: object
+
+    @classmethod
+    def resolve(cls, X, kernel, perplexity, sigma, n_neighbors, metric):
+        """Check the user's parameters against the training data."""
+        sparse_distances = _is_precomputed(metric) and issparse(X)
+        available = _stored_neighbors(X) if sparse_distances else X.shape[0] - 1
+        if isinstance(n_neighbors, str) and n_neighbors != "auto":
+            raise ValueError(f'n_neighbors={n_neighbors!r} is not known: give a whole number, "auto" or None')
+        automatic = isinstance(n_neighbors, str)
+        k = None if automatic or n_neighbors is None else clamp_neighbors(n_neighbors, max(1, available))
+        if perplexity is not None:
+            perplexity = check_number("perplexity", perplexity, low=1, hint="typical values are 5 to 50")
+            perplexity = _clamp_perplexity(perplexity, available if k is None else k)
+            if automatic:
+                k = max(1, min(available, ceil(3 * perplexity)))
+            return cls(kernel, perplexity, None, k, metric)
+        sigma = check_number("sigma", sigma, low=0, closed="neither", hint="a distance, in the units of X")
+        return cls(kernel, None, sigma, k, metric)
+
+    def memory(self, X):
+        """What has to be kept of the training X; a distance matrix is never looked at again."""
+        return None if _is_precomputed(self.metric) else X
+
+    def rows(self, X, queries=None, *, random_state=None, n_jobs=None):
+        """p of the training rows, or of the queries, and the bandwidths."""
+        source = X if queries is None else queries
+        if self.k is None and not (_is_precomputed(self.metric) and issparse(source)):
+            return self._all_columns(X, queries)
+        graph = neighbor_graph(
+            X, self.k, metric=self.metric, queries=queries, n_jobs=n_jobs, random_state=random_state
+        )
+        if _is_precomputed(self.metric):
+            warn_empty(
+                np.diff(graph.indptr) > 0,
+                "any neighbour",
+                "store more distances per row",
+                new_rows=queries is not None,
+            )
+        sigma = self._bandwidth(graph)
+        edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
+        return Conditional(edges, self_pairs=queries is not None), sigma
+
+    def _bandwidth(self, distances):
+        if self.perplexity is None:
+            return np.full(distances.shape[0], self.sigma)
+        return calibrate(distances, self.perplexity, self.kernel)
+
+    def _all_columns(self, X, queries):
+        points = X if queries is None else queries
+        columns = None if _is_precomputed(self.metric) else X
+        n_rows, n_cols = points.shape[0], points.shape[1] if columns is None else columns.shape[0]
+        sigma, nearest, log_total = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
+        block = KernelBlock(
+            points, columns, self.metric, self.kernel, sigma, nearest, log_total, queries is None
+        )
+        step = max(1, BLOCK_SIZE // n_cols)
+        for start in range(0, n_rows, step):
+            rows = np.arange(start, min(start + step, n_rows))
+            distances = block.distances(rows, None)
+            sigma[rows] = self._bandwidth(distances)
+            nearest[rows] = distances.min(axis=1)
+            log_w = self.kernel.log_weights(distances, sigma[rows, None], nearest[rows, None])
+            log_total[rows] = np.log(np.exp(log_w).sum(axis=1))
+        return BlockConditional(block, (n_rows, n_cols), self_pairs=queries is not None), sigma
+
+
+@dataclass(frozen=True, eq=False)
+class KernelBlock:
+    """Kernel rows on demand: ``block(rows, cols)``, each row normalised over all columns.
+
+    Parameters
+    ----------
+    points : ndarray or sparse matrix of shape (n_rows, n_features)
+        Distances of shape (n_rows, n_cols) when `columns` is None.
+    columns : ndarray or sparse matrix of shape (n_cols, n_features) or None
+    metric, kernel
+    sigma, nearest, log_total : ndarray of shape (n_rows,)
+        Bandwidth, least distance, and logarithm of the sum of the weights relative to it.
+    tied : bool
+        Whether rows and columns are the same points, so that column i is no candidate of row i.
+    """
+
+    points: object
+    columns: object
+    metric: object
+    kernel: GaussianKernel | StudentKernel
+    sigma: np.ndarray
+    nearest: np.ndarray
+    log_total: np.ndarray
+    tied: bool
+
+    def __call__(self, rows=None, cols=None) -> np.ndarray:
+        at = slice(None) if rows is None else rows
+        log_w = self.kernel.log_weights(
+            self.distances(rows, cols), self.sigma[at][:, None], self.nearest[at][:, None]
+        )
+        return np.exp(log_w - self.log_total[at][:, None])
+
+    def distances(self, rows, cols):
+        """Distances of the visited pairs; inf where the pair is no candidate."""
+        points = self.points if rows is None else self.points[rows]
+        if self.columns is None:
+            block = np.array(points if cols is None else points[:, cols], dtype=float)
+        else:
+            columns = self.columns if cols is None else self.columns[cols]
+            block = distance_block(points, columns, metric=self.metric)
+        if self.tied:
+            n_points = self.points.shape[0]
+            row_ids = np.arange(n_points) if rows is None else np.asarray(rows)
+            col_ids = np.arange(n_points) if cols is None else np.asarray(cols)
+            block[row_ids[:, None] == col_ids] = np.inf
+        return block
+
+
+def _is_precomputed(metric):
+    return isinstance(metric, str) and metric == "precomputed"
+
+
+def _stored_neighbors(graph):
+    """The largest number of neighbours that a row of a sparse distance matrix stores."""
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    return int(np.bincount(rows[graph.indices != rows], minlength=1).max())
+
+
+def _clamp_perplexity(perplexity, n_neighbors):
+    if perplexity < n_neighbors or perplexity == 1:
+        return perplexity
+    lowered = max(1.0, n_neighbors / 3)
+    warnings.warn(
+        f"perplexity={perplexity:g} is not below the number of neighbours, {n_neighbors}; it is "
+        f"lowered to {lowered:g}",
+        UserWarning,
+        stacklevel=4,
+    )
+    return lowered

@@ -1,0 +1,150 @@
+"""Pairs that are known without any distance: the row itself, its class mates, its class.
+
+Identity  p(j|i) = 1[j = i]        Labels  p(j|i) ∝ 1[y_j = y_i]        Classes  p(c|i) = 1[y_i = c]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.utils import check_array
+
+from iconlearn.conditional import BlockConditional, Conditional
+from iconlearn.supervisory._base import Supervisory, warn_empty
+
+__all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
+
+
+class Identity(Supervisory):
+    """p(j|i) = 1[j = i]: every row has itself as its only neighbour (PCA).
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+    """
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """See :meth:`Supervisory.fit`; only the number of rows matters."""
+        n_rows = _n_rows(X)
+        edges = csr_array((np.ones(n_rows), np.arange(n_rows), np.arange(n_rows + 1)), shape=(n_rows, n_rows))
+        self.conditional_ = Conditional(edges)
+        return self
+
+
+class Labels(Supervisory):
+    """p(j|i) = 1[y_j = y_i, j != i] / (size of the class - 1): uniform over the class mates.
+
+    Parameters
+    ----------
+    self_pairs : bool, default=False
+        Whether a row counts among its own class mates (supervised clustering needs it).
+
+    Attributes
+    ----------
+    conditional_ : BlockConditional
+        Its ``block`` holds one class code per row, so storage is O(n_rows).  The only row of its
+        class is empty without `self_pairs`, and carries no mass.
+    classes_ : ndarray of shape (n_classes,)
+
+    References
+    ----------
+    Khosla et al., "Supervised contrastive learning", NeurIPS 2020.
+    """
+
+    requires_y = True
+
+    def __init__(self, *, self_pairs=False):
+        self.self_pairs = self_pairs
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """See :meth:`Supervisory.fit`; X gives the number of rows only."""
+        if not isinstance(self.self_pairs, (bool, np.bool_)):
+            raise TypeError(f"self_pairs={self.self_pairs!r} must be True or False")
+        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__)
+        sizes = np.bincount(codes, minlength=len(self.classes_))
+        block = LabelBlock(codes, sizes, bool(self.self_pairs))
+        empty = None
+        if not self.self_pairs and (sizes < 2).any():
+            empty = (sizes < 2)[codes]
+            warn_empty(
+                ~empty,
+                "any other member in their class",
+                "give y with at least two rows of one class",
+            )
+        n_rows = len(codes)
+        self.conditional_ = BlockConditional(
+            block, (n_rows, n_rows), self_pairs=bool(self.self_pairs), empty=empty
+        )
+        return self
+
+
+class Classes(Supervisory):
+    """p(c|i) = 1[y_i = c]: the columns are the classes (cross-entropy).
+
+    Attributes
+    ----------
+    conditional_ : Conditional of shape (n_rows, n_classes)
+    classes_ : ndarray of shape (n_classes,)
+    """
+
+    columns = "classes"
+    requires_y = True
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """See :meth:`Supervisory.fit`; X gives the number of rows only."""
+        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__)
+        n_rows = len(codes)
+        edges = csr_array((np.ones(n_rows), codes, np.arange(n_rows + 1)), shape=(n_rows, len(self.classes_)))
+        self.conditional_ = Conditional(edges)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBlock:
+    """Uniform over the members of a class, on demand.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n_rows,)
+    sizes : ndarray of int of shape (n_classes,)
+    self_pairs : bool
+    """
+
+    codes: np.ndarray
+    sizes: np.ndarray
+    self_pairs: bool
+
+    def __call__(self, rows=None, cols=None) -> np.ndarray:
+        row_ids = np.arange(len(self.codes)) if rows is None else np.asarray(rows)
+        col_ids = np.arange(len(self.codes)) if cols is None else np.asarray(cols)
+        mates = self.codes[row_ids][:, None] == self.codes[col_ids]
+        if not self.self_pairs:
+            mates &= row_ids[:, None] != col_ids
+        n_mates = self.sizes[self.codes[row_ids]] - (not self.self_pairs)
+        return mates / np.maximum(n_mates, 1)[:, None]
+
+
+def _n_rows(X):
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
+def _encode(y, n_rows, name):
+    """Sorted classes and one code per row."""
+    if y is None:
+        raise ValueError(f"{name} needs y, the class of every row: call fit(X, y)")
+    y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y.ravel()
+    if y.ndim != 1:
+        raise ValueError(f"y has shape {y.shape}: it must hold one class per row, shape ({n_rows},)")
+    if len(y) != n_rows:
+        raise ValueError(f"y has {len(y)} entries but X has {n_rows} rows: they must be as many")
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            "the classes in y cannot be sorted: they are of mixed types or missing; use "
+            "strings or numbers throughout"
+        ) from error

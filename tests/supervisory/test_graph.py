@@ -1,0 +1,208 @@
+"""KNN, Graph and Precomputed against scikit-learn's graphs and the matrices given."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, csr_matrix
+from scipy.spatial.distance import cdist
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
+
+from iconlearn.supervisory import KNN, Gaussian, Graph, Precomputed
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng(0).normal(size=(50, 3))
+
+
+@pytest.fixture
+def A():
+    rng = np.random.default_rng(1)
+    return rng.random((30, 30)) * (rng.random((30, 30)) < 0.3)
+
+
+def rows_of(p):
+    return p.sparse().toarray()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+@pytest.mark.parametrize("form", [np.array, csr_array])
+def test_knn(X, metric, form):
+    if form is csr_array and metric == "manhattan":
+        X = X[:20]
+    p = KNN(6, metric=metric).fit(form(X))
+    expected = kneighbors_graph(X, 6, metric=metric).toarray() / 6
+    np.testing.assert_allclose(rows_of(p.conditional_), expected)
+    assert not p.conditional_.self_pairs
+    new = X[:4] + 0.05
+    batch = p.extend(form(new))
+    order = np.argsort(cdist(new, X, metric.replace("manhattan", "cityblock")))[:, :6]
+    expected = np.zeros(batch.shape)
+    np.put_along_axis(expected, order, 1 / 6, axis=1)
+    np.testing.assert_allclose(rows_of(batch), expected)
+    assert batch.self_pairs
+    for i in range(4):
+        np.testing.assert_array_equal(rows_of(p.extend(form(new[[i]])))[0], rows_of(batch)[i])
+
+
+def test_knn_extends_a_training_row_to_itself(X):
+    P = rows_of(KNN(4).fit(X).extend(X[[9]]))
+    assert P[0, 9] == 0.25
+
+
+def test_knn_with_duplicates_and_n_2():
+    P = rows_of(KNN(3).fit(np.zeros((9, 2))).conditional_)
+    np.testing.assert_allclose(P.sum(axis=1), 1)
+    assert not P.diagonal().any() and (P > 0).sum() == 27
+    np.testing.assert_allclose(rows_of(KNN(1).fit([[0.0], [1.0]]).conditional_), [[0, 1], [1, 0]])
+
+
+def test_knn_is_clamped_with_one_warning(X):
+    with pytest.warns(UserWarning, match="n_neighbors=15 is more than the 4 other") as caught:
+        p = KNN().fit(X[:5]).conditional_
+    assert len(caught) == 1
+    np.testing.assert_allclose(rows_of(p), (1 - np.eye(5)) / 4)
+
+
+def test_knn_of_precomputed_distances(X):
+    expected = rows_of(KNN(6).fit(X).conditional_)
+    p = KNN(6, metric="precomputed")
+    assert p.pairwise
+    np.testing.assert_allclose(rows_of(p.fit(cdist(X, X)).conditional_), expected)
+    graph = KNeighborsTransformer(mode="distance", n_neighbors=9).fit_transform(X)
+    np.testing.assert_allclose(rows_of(p.fit(graph).conditional_), expected)
+    few = KNeighborsTransformer(mode="distance", n_neighbors=4).fit_transform(X)
+    np.testing.assert_allclose(rows_of(p.fit(few).conditional_), rows_of(KNN(4).fit(X).conditional_))
+
+
+def test_knn_messages(X):
+    with pytest.raises(ValueError, match=r"n_neighbors=0 .* at least 1"):
+        KNN(0).fit(X)
+    with pytest.raises(TypeError, match="n_neighbors=True"):
+        KNN(True).fit(X)
+    with pytest.raises(ValueError, match='Did you mean "cosine"'):
+        KNN(metric="cosin").fit(X)
+    with pytest.raises(NotFittedError):
+        KNN().extend(X)
+
+
+@pytest.mark.parametrize("form", [np.array, csr_array, csr_matrix])
+def test_graph(A, form):
+    off = A - np.diag(A.diagonal())
+    expected = off / off.sum(axis=1, keepdims=True)
+    source = form(A)
+    p = Graph().fit(source)
+    np.testing.assert_allclose(rows_of(p.conditional_), expected)
+    assert p.pairwise and not p.conditional_.self_pairs and p.conditional_.mass is None
+    beside = Graph(form(A))
+    assert not beside.pairwise
+    np.testing.assert_allclose(rows_of(beside.fit(np.zeros((30, 2))).conditional_), expected)
+    new = p.extend(form(A[:3]))
+    np.testing.assert_allclose(rows_of(new), A[:3] / A[:3].sum(axis=1, keepdims=True))
+    assert new.self_pairs
+    np.testing.assert_array_equal(np.asarray(source.todense() if form is not np.array else source), A)
+    with pytest.raises(ValueError, match="edges from new rows"):
+        beside.extend(np.zeros((1, 2)))
+    np.testing.assert_allclose(rows_of(clone(beside).fit(np.zeros((30, 2))).conditional_), expected)
+
+
+def test_graph_mass_by_degree(A):
+    off = A - np.diag(A.diagonal())
+    p = Graph(mass="degree").fit(A).conditional_
+    np.testing.assert_allclose(p.row_mass, off.sum(axis=1) / off.sum())
+    np.testing.assert_allclose(Graph().fit(A).conditional_.row_mass, 1 / 30)
+
+
+def test_isolated_nodes_are_counted(A):
+    A[[2, 5]] = 0
+    A[2, 2] = 1.0
+    for mass in ("uniform", "degree"):
+        with pytest.warns(UserWarning, match="2 of 30 rows have no edge") as caught:
+            p = Graph(mass=mass).fit(A).conditional_
+        assert len(caught) == 1
+        assert list(np.flatnonzero(p.row_mass == 0)) == [2, 5]
+    with pytest.raises(ValueError, match="no row has any edge"):
+        Graph().fit(np.eye(4))
+    fitted = Graph().fit(A + 0.1)
+    with pytest.warns(UserWarning, match="1 of 1 new rows"):
+        assert fitted.extend(np.zeros((1, 30))).row_mass.sum() == 0
+
+
+def test_graph_messages(A):
+    with pytest.raises(ValueError, match=r"has 30 rows but X has 7.*cannot be cross-validated"):
+        Graph(A).fit(np.zeros((7, 2)))
+    with pytest.raises(ValueError, match=r"shape \(30, 4\): it must be square"):
+        Graph(A[:, :4]).fit(np.zeros((30, 2)))
+    with pytest.raises(ValueError, match=r"negative entry \(-1\)"):
+        Graph().fit(np.array([[0, -1.0], [1, 0]]))
+    with pytest.raises(ValueError, match="NaN"):
+        Graph().fit(np.array([[0, np.nan], [1, 0]]))
+    with pytest.raises(ValueError, match=r"mass='degrees'.*Did you mean \"degree\""):
+        Graph(mass="degrees").fit(A)
+
+
+@pytest.mark.parametrize("form", [np.array, csr_array])
+def test_probabilities(A, form):
+    P = (A + 0.01) / (A + 0.01).sum(axis=1, keepdims=True)
+    p = Precomputed().fit(form(P))
+    np.testing.assert_allclose(rows_of(p.conditional_), P)
+    assert p.pairwise and p.conditional_.self_pairs
+    Q = P - np.diag(P.diagonal())
+    Q /= Q.sum(axis=1, keepdims=True)
+    p.fit(form(Q))
+    assert not p.conditional_.self_pairs
+    np.testing.assert_allclose(rows_of(p.extend(form(P[:2]))), P[:2])
+
+
+def test_probability_messages(A):
+    with pytest.raises(ValueError, match=r"sums to .*Graph\(\).*kind=\"distance\""):
+        Precomputed().fit(A)
+    P = np.full((4, 4), 0.25)
+    Precomputed().fit(P + 1e-8)
+    P[2, 1] += 1e-3
+    with pytest.raises(ValueError, match=r"row 2 .* off one by 0.001"):
+        Precomputed().fit(P)
+    with pytest.raises(ValueError, match="negative"):
+        Precomputed().fit(np.array([[1.5, -0.5], [0.5, 0.5]]))
+    with pytest.raises(ValueError, match='Did you mean "distance"'):
+        Precomputed("distances").fit(P)
+
+
+def test_distances(X):
+    expected = Gaussian(8).fit(X)
+    p = Precomputed("distance", perplexity=8).fit(cdist(X, X))
+    np.testing.assert_allclose(rows_of(p.conditional_), rows_of(expected.conditional_), atol=1e-9)
+    new = X[:3] + 0.1
+    np.testing.assert_allclose(rows_of(p.extend(cdist(new, X))), rows_of(expected.extend(new)), atol=1e-9)
+    np.testing.assert_allclose(
+        rows_of(pickle.loads(pickle.dumps(p)).extend(cdist(new[:1], X))),
+        rows_of(expected.extend(new))[:1],
+        atol=1e-9,
+    )
+
+
+def test_sparse_distances_use_all_stored_neighbours(X):
+    graph = KNeighborsTransformer(mode="distance", n_neighbors=40).fit_transform(X)
+    p = Precomputed("distance", perplexity=8).fit(graph)
+    expected = Gaussian(8, n_neighbors=40).fit(X)
+    np.testing.assert_allclose(rows_of(p.conditional_), rows_of(expected.conditional_), atol=1e-7)
+    assert not p.conditional_.self_pairs
+
+
+def test_sparse_distances_keep_duplicates():
+    X = np.repeat(np.random.default_rng(0).normal(size=(10, 2)), 2, axis=0)
+    graph = KNeighborsTransformer(mode="distance", n_neighbors=6).fit_transform(X)
+    P = rows_of(Precomputed("distance", perplexity=2).fit(graph).conditional_)
+    twin = np.arange(20) ^ 1
+    assert (P[np.arange(20), twin] == P.max(axis=1)).all()
+
+
+def test_perplexity_of_distances_matters_and_is_lowered(X):
+    D = cdist(X, X)
+    a, b = (rows_of(Precomputed("distance", perplexity=v).fit(D).conditional_) for v in (5, 8))
+    assert np.abs(a - b).max() > 1e-3
+    with pytest.warns(UserWarning, match="perplexity=30 .* lowered to 3"):
+        Precomputed("distance").fit(D[:10, :10])

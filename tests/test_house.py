@@ -1,0 +1,531 @@
+"""The rules of the house, read from the source with `ast`; the package itself is not imported.
+
+A rule takes a `House` and returns complaints. `BROKEN` holds a small house for each way to break a
+rule, so that every rule is seen to bite and not only to pass.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FACE = "iconlearn"
+
+# From the roof down. A module imports from its own floor and from those below it.
+FLOORS = [
+    {"recipes"},
+    {"estimators"},
+    {"registry"},
+    {"objective", "engines", "displays"},
+    {"problem"},
+    {"supervisory", "learned", "divergences", "mappers"},
+    {
+        "conditional",
+        "neighbors",
+        "calibration",
+        "geometry",
+        "initialization",
+        "optim",
+        "metrics",
+    },
+]
+PEERS = {"supervisory", "learned", "divergences", "mappers"}
+COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
+PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
+SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas"}
+# What may be imported inside a function: it is slow, optional or not in every supported version.
+LAZY = SLOW | {"sklearn.callback"}
+MAX_DEPTH = 3
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name, dotted and absolute: a module, or a module and what is taken from it."""
+
+    target: str
+    line: int
+    in_function: bool
+    typing_only: bool
+
+
+class ImportReader(ast.NodeVisitor):
+    """Collects the imports of a module and what its names are bound to by them."""
+
+    def __init__(self, package):
+        self.package = package
+        self.imports = []
+        self.bindings = {}
+        self.in_function = False
+        self.typing_only = False
+
+    def visit_FunctionDef(self, node):
+        outer, self.in_function = self.in_function, True
+        self.generic_visit(node)
+        self.in_function = outer
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_If(self, node):
+        outer = self.typing_only
+        self.typing_only = outer or ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for child in node.body:
+            self.visit(child)
+        self.typing_only = outer
+        for child in node.orelse:
+            self.visit(child)
+
+    def visit_Import(self, node):
+        for alias in node.names:
+            self.add(alias.name, node)
+            top = alias.name.partition(".")[0]
+            self.bindings[alias.asname or top] = alias.name if alias.asname else top
+
+    def visit_ImportFrom(self, node):
+        base = self.absolute(node.level, node.module or "")
+        for alias in node.names:
+            self.add(f"{base}.{alias.name}", node)
+            self.bindings[alias.asname or alias.name] = f"{base}.{alias.name}"
+
+    def visit_Call(self, node):
+        """`import_module` and `__import__` are imports too, and lazy ones wherever they stand."""
+        if ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}:
+            constant = node.args and isinstance(node.args[0], ast.Constant)
+            name = node.args[0].value if constant else "?"
+            level = len(name) - len(name.lstrip("."))
+            self.add(self.absolute(level, name.lstrip(".")), node, in_function=True)
+        self.generic_visit(node)
+
+    def absolute(self, level, module):
+        if not level:
+            return module
+        parents = self.package.split(".")
+        return ".".join([*parents[: len(parents) - level + 1], *filter(None, [module])])
+
+    def add(self, target, node, in_function=False):
+        in_function = in_function or self.in_function
+        self.imports.append(Import(target, node.lineno, in_function, self.typing_only))
+
+
+class Module:
+    def __init__(self, name, source, is_package):
+        self.name = name
+        self.tree = ast.parse(source)
+        self.room = room_of(name)
+        reader = ImportReader(name if is_package else name.rpartition(".")[0])
+        reader.visit(self.tree)
+        self.imports = reader.imports
+        self.bindings = reader.bindings
+        self.classes = {n.name: n for n in ast.walk(self.tree) if isinstance(n, ast.ClassDef)}
+
+
+class House:
+    """The parsed package, from a mapping of paths (relative to the package) to source text."""
+
+    def __init__(self, sources):
+        self.modules = {}
+        for path, source in sources.items():
+            parts = [FACE, *Path(path).with_suffix("").parts]
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            self.modules[name] = Module(name, source, is_package)
+
+    @classmethod
+    def on_disk(cls):
+        folder = ROOT / FACE
+        return cls({str(p.relative_to(folder)): p.read_text("utf-8") for p in folder.rglob("*.py")})
+
+    @cached_property
+    def rooms(self):
+        """All modules but the face, which gathers what the others define."""
+        return [module for name, module in self.modules.items() if name != FACE]
+
+    def home(self, dotted):
+        """The module of ours that a dotted name lies in, or None."""
+        while dotted and dotted not in self.modules:
+            dotted = dotted.rpartition(".")[0]
+        return dotted or None
+
+    def inner_imports(self, module):
+        """(import, name of our module) for those imports of a module that stay in the house."""
+        pairs = ((imported, self.home(imported.target)) for imported in module.imports)
+        return [(imported, home) for imported, home in pairs if home not in (None, module.name)]
+
+    def origin(self, dotted):
+        """Follows re-exports: where the thing of this name is defined."""
+        seen = set()
+        while dotted not in seen:
+            seen.add(dotted)
+            home = self.home(dotted)
+            if home is None or home == dotted:
+                break
+            head, dot, tail = dotted[len(home) + 1 :].partition(".")
+            dotted = self.modules[home].bindings.get(head, f"{home}.{head}") + dot + tail
+        return dotted
+
+    def resolve(self, module, node):
+        """The dotted name of what an expression means in a module, or None."""
+        if isinstance(node, ast.Subscript):
+            return self.resolve(module, node.value)
+        if isinstance(node, ast.Attribute):
+            owner = self.resolve(module, node.value)
+            return owner and self.origin(f"{owner}.{node.attr}")
+        if not isinstance(node, ast.Name):
+            return None
+        if node.id in module.classes:
+            return f"{module.name}.{node.id}"
+        bound = module.bindings.get(node.id)
+        return bound and self.origin(bound)
+
+    @cached_property
+    def bases(self):
+        """For each class of ours the dotted names of its bases."""
+        return {
+            f"{module.name}.{name}": [b for b in (self.resolve(module, e) for e in node.bases) if b]
+            for module in self.modules.values()
+            for name, node in module.classes.items()
+        }
+
+    @cached_property
+    def components(self):
+        """The concrete p, q, divergences and engines."""
+        return {
+            f"{module.name}.{name}"
+            for module in self.rooms
+            if module.room in COMPONENT_ROOMS
+            for name, node in module.classes.items()
+            if not name.startswith("_") and not is_abstract(node)
+        }
+
+
+def room_of(name):
+    """The first name below the package: iconlearn.learned._kernels lies in `learned`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def floor_of(room):
+    """Counted from the roof down to the private modules; None is a room without a place."""
+    if room.startswith("_"):
+        return len(FLOORS)
+    return next((i for i, rooms in enumerate(FLOORS) if room in rooms), None)
+
+
+def is_abstract(node):
+    bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
+    abstract_method = "abstractmethod" in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return node.name in PROTOCOLS or bool(bases & {"ABC", "Protocol"}) or abstract_method
+
+
+# --- the rules -----------------------------------------------------------------------------------
+
+
+def every_room_has_a_floor(house):
+    rooms = {module.room for module in house.rooms}
+    return [f"{room}: give it a place in FLOORS" for room in rooms if floor_of(room) is None]
+
+
+def imports_run_downward(house):
+    complaints = []
+    for module in house.rooms:
+        for imported, home in house.inner_imports(module):
+            room = room_of(home)
+            # The version is the one thing that the face defines itself.
+            if home == FACE and imported.target != f"{FACE}.__version__":
+                complaints.append(f"{module.name}:{imported.line} imports the face")
+            elif home != FACE and (floor_of(room) or 0) < (floor_of(module.room) or 0):
+                complaints.append(f"{module.name}:{imported.line} imports upward: {home}")
+            elif room != module.room and {room, module.room} <= PEERS:
+                complaints.append(f"{module.name}:{imported.line} imports its peer: {home}")
+    return complaints
+
+
+def no_import_circle(house):
+    graph = {}
+    for module in house.rooms:
+        graph[module.name] = {
+            needed
+            for imported, home in house.inner_imports(module)
+            if not imported.typing_only
+            for needed in executed_by(home, module.name)
+        }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" <- ".join(error.args[1])]
+    return []
+
+
+def executed_by(home, importer):
+    """The module itself and the packages around it whose __init__ is not running already."""
+    parts = home.split(".")
+    around = {".".join(parts[:n]) for n in range(2, len(parts))}
+    return {home} | {package for package in around if not f"{importer}.".startswith(f"{package}.")}
+
+
+def components_are_not_asked_for_by_class(house):
+    complaints = []
+    for module in house.rooms:
+        for node in class_tests(module.tree):
+            name = house.resolve(module, node)
+            if name in house.components and room_of(name) != module.room:
+                complaints.append(f"{module.name}:{node.lineno} asks for {name}")
+    return complaints
+
+
+def class_tests(tree):
+    """The classes that a module asks about: isinstance, issubclass, `type(x) is C`, `case C()`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.MatchClass):
+            yield node.cls
+        elif isinstance(node, ast.Compare):
+            for operand in (node.left, *node.comparators):
+                yield from names_in(operand)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+            yield from names_in(node.args[1])
+
+
+def names_in(node):
+    """Takes (A, B), [A, B] and A | B apart."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        for element in node.elts:
+            yield from names_in(element)
+    elif isinstance(node, ast.BinOp):
+        yield from names_in(node.left)
+        yield from names_in(node.right)
+    else:
+        yield node
+
+
+def no_class_is_estimator_and_module(house):
+    return [
+        name
+        for name in house.bases
+        if any(map(is_sklearn_estimator, outer_ancestors(house, name)))
+        and any(map(is_torch_module, outer_ancestors(house, name)))
+    ]
+
+
+def outer_ancestors(house, name):
+    """The nearest ancestors of a class that are defined outside the package."""
+    if name not in house.bases:
+        return {name}
+    return set().union(*(outer_ancestors(house, base) for base in house.bases[name]))
+
+
+def is_sklearn_estimator(name):
+    return name.startswith("sklearn.") and not name.endswith("Mixin")
+
+
+def is_torch_module(name):
+    return name.startswith("torch.nn.")
+
+
+def inheritance_is_shallow(house):
+    depths = {name: depth(house, name) for name in house.bases}
+    return [f"{name} is {deep} deep" for name, deep in depths.items() if deep > MAX_DEPTH]
+
+
+def depth(house, name):
+    """How many classes of ours lie on the longest way up, the class itself included."""
+    if name not in house.bases:
+        return 0
+    return 1 + max((depth(house, base) for base in house.bases[name]), default=0)
+
+
+def function_imports_are_lazy_libraries(house):
+    return [
+        f"{module.name}:{imported.line} imports {imported.target} inside a function"
+        for module in house.rooms
+        for imported in module.imports
+        if imported.in_function and not is_of(imported.target, LAZY)
+    ]
+
+
+def slow_libraries_are_imported_lazily(house):
+    return [
+        f"{module.name}:{imported.line} imports {imported.target} when it is imported itself"
+        for module in house.modules.values()
+        for imported in module.imports
+        if not (imported.in_function or imported.typing_only) and is_of(imported.target, SLOW)
+    ]
+
+
+def is_of(target, libraries):
+    return any(f"{target}.".startswith(f"{library}.") for library in libraries)
+
+
+RULES = [
+    every_room_has_a_floor,
+    imports_run_downward,
+    no_import_circle,
+    components_are_not_asked_for_by_class,
+    no_class_is_estimator_and_module,
+    inheritance_is_shallow,
+    function_imports_are_lazy_libraries,
+    slow_libraries_are_imported_lazily,
+]
+
+
+# --- the house as it stands ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def house():
+    house = House.on_disk()
+    assert house.rooms, "the package is empty or not where it should be"
+    return house
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_house_keeps_the_rule(house, rule):
+    complaints = rule(house)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_importing_everything_public_loads_no_slow_library():
+    unwanted = SLOW - {"pandas"}  # scikit-learn itself loads it where it is installed
+    code = (
+        f"import sys, {FACE} as face\n"
+        "assert face.__all__\n"
+        "for name in face.__all__: getattr(face, name)\n"
+        f"print(*sorted({unwanted!r} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+# Spelled so that this file does not match itself.
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home)/(?=\w)")
+
+
+def test_no_file_names_a_path_of_one_machine():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout, so nothing says which files belong to the project")
+    complaints = []
+    for path in project_files():
+        for number, line in enumerate(lines_of(path), 1):
+            if MACHINE_PATH.search(line):
+                complaints.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+    assert not complaints, "\n".join(complaints)
+
+
+def project_files():
+    """What git tracks, and what it would track if it were added."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listing.split("\0") if name]
+    assert files
+    return [path for path in files if path.is_file()]
+
+
+def lines_of(path):
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        return []  # a picture or an archive
+
+
+@pytest.mark.parametrize("folder", ["work", "root", "home"])
+def test_a_machine_path_is_recognised(folder):
+    assert MACHINE_PATH.search(f'open("/{folder}/data.csv")')
+    assert not MACHINE_PATH.search(f"docs/{folder}/data.csv")
+
+
+# --- broken houses -------------------------------------------------------------------------------
+
+KNN = {
+    "supervisory/__init__.py": "from ._graph import KNN",
+    "supervisory/_graph.py": "class KNN: 0",
+}
+
+BROKEN = [
+    (every_room_has_a_floor, {"attic.py": ""}),
+    (imports_run_downward, {"geometry.py": "from .problem import Problem", "problem.py": ""}),
+    (imports_run_downward, {"_typing.py": "import iconlearn.geometry", "geometry.py": ""}),
+    (imports_run_downward, {"__init__.py": "", "recipes.py": "from iconlearn import Thing"}),
+    (imports_run_downward, {"learned/__init__.py": "from .. import mappers", "mappers.py": ""}),
+    (no_import_circle, {"optim.py": "from . import metrics", "metrics.py": "from . import optim"}),
+    (
+        # No two modules import each other here, but the package in between runs its __init__.
+        no_import_circle,
+        {
+            "objective.py": "from .engines._base import Engine",
+            "engines/__init__.py": "from ._dense import Dense",
+            "engines/_base.py": "",
+            "engines/_dense.py": "from ..objective import loss",
+        },
+    ),
+    *(
+        (components_are_not_asked_for_by_class, {**KNN, "engines/_dense.py": source})
+        for source in [
+            "from ..supervisory import KNN\nisinstance(p, KNN)",
+            "from ..supervisory import KNN as Near\nisinstance(p, (int, Near))",
+            "from .. import supervisory as s\nissubclass(p, int | s.KNN)",
+            "from ..supervisory._graph import KNN\nif type(p) is KNN: 0",
+            "from ..supervisory import KNN\nmatch p:\n    case KNN(): 0",
+        ]
+    ),
+    (
+        no_class_is_estimator_and_module,
+        {
+            "mappers.py": "from torch import nn\nclass Table(nn.Module): 0",
+            "estimators/_base.py": "import sklearn.base\nclass Base(sklearn.base.BaseEstimator): 0",
+            "estimators/_all.py": (
+                "from ..mappers import Table\nfrom ._base import Base\nclass All(Base, Table): 0"
+            ),
+        },
+    ),
+    (
+        inheritance_is_shallow,
+        {"optim.py": "class A: 0\nclass B(A): 0\nclass C(B): 0\nclass D(C): 0"},
+    ),
+    *(
+        (function_imports_are_lazy_libraries, {"optim.py": source, "metrics.py": ""})
+        for source in [
+            "def f():\n    from . import metrics",
+            "def f():\n    import torch",
+            "class A:\n    async def f(self):\n        import sklearn.callbacks",
+            "import importlib\nm = importlib.import_module('.metrics', __package__)",
+            "def f(name):\n    return __import__(name)",
+        ]
+    ),
+    (slow_libraries_are_imported_lazily, {"neighbors.py": "from pynndescent import NNDescent"}),
+    (slow_libraries_are_imported_lazily, {"__init__.py": "try:\n    import numba\nfinally: 0"}),
+]
+
+
+@pytest.mark.parametrize(("rule", "sources"), BROKEN)
+def test_the_rule_bites(rule, sources):
+    assert len(rule(House(sources))) == 1
+
+
+def test_no_rule_bites_a_sound_house():
+    sources = {
+        **KNN,
+        "__init__.py": "from .recipes import tsne\n__version__ = '1'",
+        "recipes.py": "from . import __version__, supervisory, _typing",
+        "_typing.py": "",
+        "metrics.py": "from .geometry import sqdist",
+        "geometry.py": "from . import _typing\ndef f():\n    import numba.core",
+        "supervisory/_wrappers.py": "from ._graph import KNN\nclass Walk(KNN): isinstance(0, KNN)",
+        "displays.py": (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib\n"
+            "from .supervisory import Supervisory\nisinstance(0, (int, Supervisory))"
+        ),
+        "mappers.py": "from torch import nn\nclass Table(nn.Module): isinstance(0, nn.Module)",
+    }
+    assert [complaint for rule in RULES for complaint in rule(House(sources))] == []
+
+
+def test_every_rule_has_a_broken_house():
+    assert {rule for rule, _ in BROKEN} == set(RULES)
