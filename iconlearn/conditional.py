@@ -23,6 +23,10 @@ __all__ = ["BlockConditional", "Conditional", "Entries"]
 # attempted.
 MAX_MATERIALISED = 2 * 10**7
 
+# Rows, and numbers in them, that are looked at for zeros.
+MAX_SAMPLED_ROWS = 64
+MAX_SAMPLED = 2**22
+
 
 class Entries(NamedTuple):
     """The part of p that one visit sees.
@@ -117,6 +121,10 @@ class Conditional(_Rows):
         """Which rows have any support."""
         return np.diff(self.edges.indptr) > 0
 
+    def has_full_support(self) -> bool:
+        """Whether p is positive at every candidate."""
+        return self.uniform > 0
+
     def entries(self, rows=None, cols=None) -> Entries:
         """Support, masses and floor for the visited rows and columns.
 
@@ -173,6 +181,16 @@ class BlockConditional(_Rows):
     def supported(self) -> np.ndarray:
         """Which rows have any support."""
         return np.ones(self.n_rows, dtype=bool) if self.empty is None else ~self.empty
+
+    def has_full_support(self) -> bool:
+        """Whether p is positive at every candidate, as far as a sample of the rows shows."""
+        if self.uniform > 0:
+            return True
+        rows = np.flatnonzero(self.supported())
+        most = min(MAX_SAMPLED_ROWS, max(1, MAX_SAMPLED // self.n_cols))
+        rows = rows[:: -(-len(rows) // most)] if len(rows) else rows
+        zeros = np.count_nonzero(self.entries(rows).p == 0, axis=1)
+        return bool((zeros == self.n_cols - self.n_candidates).all())
 
     def entries(self, rows=None, cols=None) -> Entries:
         """The full block for the visited rows and columns, uniform share included."""

@@ -58,8 +58,9 @@ class ReverseKL(Divergence):
     at_zero = math.inf
 
     def __call__(self, p, log_q):
+        # Infinity is filled in, not computed: a pair that is masked out later needs a finite gradient.
         q = torch.exp(log_q)
-        return torch.where(q > 0, q * (log_q - torch.log(p)), 0.0)
+        return torch.where((p > 0) | (q == 0), q * (log_q - _log(p)), math.inf)
 
 
 class JensenShannon(Divergence):

@@ -42,17 +42,14 @@ class MatrixBlocks:
         Places of all rows and columns.
     step : int
         Rows of a block.
-    keep : bool, default=False
-        Let every block stay where it is, in ``whole``, instead of being overwritten.
     """
 
-    def __init__(self, geometry, U, V, step, keep=False):
+    def __init__(self, geometry, U, V, step):
         self.geometry, self.U, self.V, self.n = geometry, U, V, len(U)
         self.step = step
         self.direct = geometry == "sqdist" and U.shape[1] <= DIRECT_WIDTH
         rows = min(step, self.n)
-        self.whole = U.new_empty(self.n, len(V)) if keep else None
-        self.buffer = None if keep else U.new_empty(rows, len(V))
+        self.buffer = U.new_empty(rows, len(V))
         self.spare = U.new_empty(rows, len(V)) if self.direct else None
         if self.direct:
             # Contiguous coordinates are read five times faster than strided ones.
@@ -68,7 +65,7 @@ class MatrixBlocks:
 
     def _block(self, part):
         size = part.stop - part.start
-        s = self.buffer[:size] if self.whole is None else self.whole[part]
+        s = self.buffer[:size]
         if self.direct:
             spare = self.spare[:size]
             torch.sub(self.U_columns[0, part, None], self.V_columns[0], out=s).square_()
@@ -110,17 +107,12 @@ class Edges:
 
     def transposed_product(self, values, U):
         """sum_i values_ij U_i for every column j."""
-        values = values[self._to_columns]
+        values = values.index_select(0, self._to_columns)
         return _csr(self._col_ptr, self._row_of, values, self.shape[::-1]) @ U
 
     def row_sums(self, values):
         return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(
             0, self.i, values
-        )
-
-    def column_sums(self, values):
-        return torch.zeros(self.shape[1], dtype=values.dtype, device=values.device).index_add_(
-            0, self.j, values
         )
 
 
@@ -163,10 +155,20 @@ class _PairSqdist(torch.autograd.Function):
         edges, dU, dV = ctx.edges, None, None
         g = 2.0 * g
         if ctx.needs_input_grad[0]:
-            dU = edges.row_sums(g)[:, None] * U - edges.product(g, V)
+            dU = _spread(U, edges.product(g, _with_ones(V)))
         if ctx.needs_input_grad[1]:
-            dV = edges.column_sums(g)[:, None] * V - edges.transposed_product(g, U)
+            dV = _spread(V, edges.transposed_product(g, _with_ones(U)))
         return dU, dV, None
+
+
+def _with_ones(Z):
+    """Z with a column of ones, so that one product gives sums of weights beside weighted sums."""
+    return torch.cat([Z, Z.new_ones(len(Z), 1)], 1)
+
+
+def _spread(Z, sums):
+    """sum_j g_ij (z_i - v_j) from the sums of g_ij v_j and of g_ij."""
+    return sums[:, -1:] * Z - sums[:, :-1]
 
 
 def _rows(U, index):

@@ -14,7 +14,7 @@ import torch
 
 from .geometry import pairs
 
-__all__ = ["exaggerate", "log_normalizer", "loss", "share"]
+__all__ = ["exaggerate", "log_normalizer", "loss", "positive", "share"]
 
 
 def loss(problem, engine, visit, pull=1.0):
@@ -95,7 +95,12 @@ def log_normalizer(q, engine, U, V, visit):
     log_sums = engine.log_sums(q, U, V, visit.exclude_self)
     if q.normalize == "row":
         return log_sums
-    return torch.logsumexp(log_sums, 0) + torch.log(visit.mass.clamp_min(torch.finfo(U.dtype).tiny))
+    return torch.logsumexp(log_sums, 0) + torch.log(positive(visit.mass))
+
+
+def positive(mass):
+    """Masses that a joint q can be divided by: q of a row without mass is paid for all the same."""
+    return mass.clamp_min(torch.finfo(mass.dtype).tiny)
 
 
 def share(q, log_q, log_norm, visit, rows=None):
@@ -104,8 +109,7 @@ def share(q, log_q, log_norm, visit, rows=None):
         return log_q
     log_floor = math.log(q.debias / visit.n_candidates)
     if q.normalize == "joint":
-        mass = visit.mass.clamp_min(torch.finfo(log_q.dtype).tiny)
-        log_floor = log_floor - torch.log(mass) - math.log(len(mass))
+        log_floor = log_floor - torch.log(positive(visit.mass)) - math.log(len(visit.mass))
         log_floor = log_floor[visit.edges.i] if log_q.ndim == 1 else log_floor[rows][:, None]
     else:
         log_floor = log_q.new_tensor(log_floor)

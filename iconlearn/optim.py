@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -31,6 +31,8 @@ class Phase:
         For the momentum optimiser.
     exaggeration : float, default=1.0
         Factor on the attraction of supported pairs.
+    max_step : float or None, default=None
+        Longest step of a point in the momentum optimiser; None is half the map's root-mean-square radius.
     name : str, default="main"
         For messages and records.
     """
@@ -39,6 +41,7 @@ class Phase:
     learning_rate: float
     momentum: float = 0.8
     exaggeration: float = 1.0
+    max_step: float | None = None
     name: str = "main"
 
 
@@ -96,10 +99,10 @@ class MomentumGains(torch.optim.Optimizer):
     """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
 
     A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
-    point moves further than `max_step` of the map's root-mean-square radius (or 5 units) at once.
+    point moves further than `max_step` at once (None: half the map's root-mean-square radius).
     """
 
-    def __init__(self, parameters, lr, momentum=0.8, max_step=5.0):
+    def __init__(self, parameters, lr, momentum=0.8, max_step=None):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "max_step": max_step})
 
     @torch.no_grad()
@@ -122,33 +125,39 @@ class MomentumGains(torch.optim.Optimizer):
         velocity.mul_(group["momentum"]).sub_(group["lr"] * gains * g)
         if parameter.ndim == 2:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
-            longest = max(group["max_step"], 0.5 * float(parameter.square().mean().sqrt()))
+            longest = group["max_step"]
+            if longest is None:
+                longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
             velocity.mul_((longest / length.clamp_min(1e-30)).clamp_max(1.0))
         parameter.add_(velocity)
 
 
-def _momentum(parameters, phase, tol):
-    return MomentumGains(parameters, phase.learning_rate, phase.momentum)
+def _momentum(parameters, phase, grad_tol):
+    return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
 
 
-def _adam(parameters, phase, tol):
+def _adam(parameters, phase, grad_tol):
     return torch.optim.Adam(parameters, lr=phase.learning_rate)
 
 
 LBFGS_CHUNK = 10
 
 
-def _lbfgs(parameters, phase, tol):
+def _lbfgs(parameters, phase, grad_tol):
     return torch.optim.LBFGS(
         parameters,
         lr=1.0,
         max_iter=LBFGS_CHUNK,
         history_size=10,
-        tolerance_grad=tol,
+        tolerance_grad=grad_tol,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
 
+
+# Where the loss hovers above its best, the steps are cut to this share of their length, so many times at most.
+CUT = 0.2
+MAX_CUTS = 5
 
 OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}
 
@@ -160,6 +169,7 @@ def minimise(
     optimizer: str,
     phases: Sequence[Phase],
     tol: float,
+    grad_tol: float = 0.0,
     patience: int = 50,
     after_step: Callable | None = None,
     callback: Callable | None = None,
@@ -179,8 +189,9 @@ def minimise(
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     tol : float
-        A plateau is an improvement below ``tol * |loss|`` over `patience` iterations.  For L-BFGS it is a
-        largest absolute gradient below it as well.
+        A plateau is an improvement below ``tol * |loss|`` over `patience` iterations.
+    grad_tol : float, default=0.0
+        L-BFGS also stops when the largest absolute gradient is below it.
     patience : int, default=50
         Iterations that a plateau must last.
     after_step : callable or None
@@ -200,12 +211,13 @@ def minimise(
         If the loss is not finite at the very start.
     """
     run = _Run(parameters, callback, report)
+
+    def make(phase):
+        return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
+
     try:
         for phase in phases:
-            last = phase is phases[-1]
-            if run.phase(
-                epochs, OPTIMIZERS[optimizer](parameters, phase, tol), phase, tol, patience, last, after_step
-            ):
+            if run.phase(epochs, make, phase, tol, patience, phase is phases[-1], after_step):
                 break
     except KeyboardInterrupt:
         run.reason = "interrupted"
@@ -227,11 +239,12 @@ class _Run:
         self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
         self.reason, self.start = "max_iter", time.perf_counter()
 
-    def phase(self, epochs, method, phase, tol, patience, last, after_step):
-        """Run one phase; true if the whole run is over."""
-        best_at_mark, mark = math.inf, 0
-        done = 0
+    def phase(self, epochs, make, phase, tol, patience, last, after_step):
+        """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
+        best_at_mark, mark, done, cuts = math.inf, 0, 0, 0
+        method = make(phase)
         while done < phase.n_iter:
+            _limit(method, phase.n_iter - done)
             value = self._epoch(epochs(phase.exaggeration), method, after_step)
             if not math.isfinite(value):
                 if not self.history:
@@ -246,15 +259,26 @@ class _Run:
                 return True
             if not last:
                 continue
-            if _stationary(method, tol):
+            if _stationary(method):
                 self.reason = "plateau"
                 return True
             if done - mark >= patience:
                 if best_at_mark - self.best <= tol * abs(self.best):
-                    self.reason = "plateau"
-                    return True
+                    if not self._unstable(value, tol) or cuts == MAX_CUTS:
+                        self.reason = "plateau"
+                        return True
+                    method, cuts = self._calmer(make, phase, cuts + 1), cuts + 1
                 best_at_mark, mark = self.best, done
         return False
+
+    def _unstable(self, value, tol):
+        """Whether the loss hovers well above its best: the step is too long, not the search at its end."""
+        return value - self.best > 10 * tol * abs(self.best)
+
+    def _calmer(self, make, phase, cuts):
+        """Go back to the best state and on from there with shorter steps."""
+        self.restore()
+        return make(replace(phase, learning_rate=phase.learning_rate * CUT**cuts))
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses."""
@@ -316,6 +340,12 @@ def _copies(parameters):
     return [p.detach().clone() for p in parameters]
 
 
+def _limit(method, n_iter):
+    """Let one step of L-BFGS take no more iterations than are left."""
+    if isinstance(method, torch.optim.LBFGS):
+        method.param_groups[0]["max_iter"] = min(LBFGS_CHUNK, n_iter)
+
+
 def _inner_iterations(method):
     if isinstance(method, torch.optim.LBFGS):
         state = method.state[method.param_groups[0]["params"][0]]
@@ -325,10 +355,10 @@ def _inner_iterations(method):
     return 1
 
 
-def _stationary(method, tol):
-    """Whether the gradient that the method left behind is below the tolerance (L-BFGS only)."""
+def _stationary(method):
+    """Whether the gradient that the method left behind is below its tolerance (L-BFGS only)."""
     if not isinstance(method, torch.optim.LBFGS):
         return False
-    return all(
-        float(p.grad.abs().max()) <= tol for p in method.param_groups[0]["params"] if p.grad is not None
-    )
+    group = method.param_groups[0]
+    gradients = [p.grad for p in group["params"] if p.grad is not None]
+    return all(float(g.abs().max()) <= group["tolerance_grad"] for g in gradients)

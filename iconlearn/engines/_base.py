@@ -35,10 +35,10 @@ class Engine(BaseEstimator):
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""
-        if math.isinf(problem.divergence.at_zero) and not problem.p.dense and problem.p.uniform == 0:
+        if math.isinf(problem.divergence.at_zero) and not problem.p.has_full_support():
             return (
-                f"{type(problem.divergence).__name__} is infinite wherever p is zero, and p is sparse; "
-                f"give p full support with debias > 0 (for example debias=0.1)"
+                f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
+                f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
             )
         return None
 

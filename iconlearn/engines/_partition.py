@@ -58,6 +58,8 @@ class Partition(Engine):
             )
         if problem.q.normalize != "self" or problem.q.degree_weighted:
             return "the partition engine needs Cluster(normalize='self', degree_weighted=False)"
+        if not problem.tied:
+            return "the partition engine needs a p whose columns are the rows; use engine='dense' for other p"
         if not problem.divergence.linear_in_log_q:
             return "the partition engine minimises KL only; use engine='dense' for other divergences"
         if problem.p.dense:
@@ -91,7 +93,7 @@ class Partition(Engine):
             total = total + sparse.diags_array(mass * (1.0 - problem.p.uniform)) @ problem.p.sparse()
             floor += mass * problem.p.uniform
         if floor.any() and n > self.max_exact:
-            cols = rng.integers(n, size=n * self.n_off)
+            cols = rng.randint(n, size=n * self.n_off)
             pointers = np.arange(0, n * self.n_off + 1, self.n_off)
             values = np.repeat(floor / self.n_off, self.n_off)
             total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)

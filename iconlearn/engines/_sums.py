@@ -12,7 +12,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ..geometry import MatrixBlocks, matrix
-from ..objective import exaggerate, share
+from ..objective import exaggerate, positive, share
 
 __all__ = ["full_sum", "row_sums"]
 
@@ -53,24 +53,19 @@ def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
     values = summand(share(q, log_k - log_norm[:, None], log_norm, visit, part), part)
     if visit.exclude_self:
         values = values.masked_fill(_own(part, len(V), V.device), 0.0)
-    return (visit.mass[part] * values.sum(1)).sum()
-
-
-# A heavy-tailed kernel is kept for the backward pass while it has at most this many pairs.
-MAX_KEPT = 2**22
+    mass = positive(visit.mass) if q.normalize == "joint" else visit.mass
+    return (mass[part] * values.sum(1)).sum()
 
 
 class _RowSums(torch.autograd.Function):
-    """Row sums whose backward pass evaluates each block again (or has kept it, where it is small)."""
+    """Row sums whose backward pass evaluates each block again."""
 
     @staticmethod
     def forward(ctx, U, V, q, exclude_self, block, reduce, tied):
         step = max(1, block // max(len(V), 1))
         candidates = max(len(V) - bool(exclude_self), 1)
-        keep = reduce != "mean" and q.heavy_tailed and len(U) * len(V) <= MAX_KEPT
-        blocks = MatrixBlocks(q.geometry, U, V, step, keep)
         out = torch.empty(len(U), dtype=U.dtype, device=U.device)
-        for part, s in blocks:
+        for part, s in MatrixBlocks(q.geometry, U, V, step):
             own = part if exclude_self else None
             if reduce == "mean":
                 out[part] = _fill(q.log_kernel(s), own, 0.0).sum(1) / candidates
@@ -78,46 +73,39 @@ class _RowSums(torch.autograd.Function):
                 out[part] = _fill(q.kernel(s), own, 0.0).sum(1).log_()
             else:
                 out[part] = torch.logsumexp(_fill(q.log_kernel(s), own, -torch.inf), 1)
-        ctx.setup = q, exclude_self, step, reduce, tied, candidates, blocks.whole
+        ctx.setup = q, exclude_self, step, reduce, tied, candidates
         ctx.save_for_backward(U, V, out)
         return out
 
     @staticmethod
     def backward(ctx, g):
         U, V, out = ctx.saved_tensors
-        q, exclude_self, step, reduce, tied, candidates, kept = ctx.setup
+        q, exclude_self, step, reduce, tied, candidates = ctx.setup
         # Symmetric kernels of tied points need one product a block: pair (i, j) is seen from both ends.
         dU, dV = torch.zeros_like(U), None if tied else torch.zeros_like(V)
         ends = (out, g / candidates if reduce == "mean" else g)
         slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
-        blocks = MatrixBlocks(q.geometry, U, V, step) if kept is None else _kernels_again(kept, step)
-        for part, s in blocks:
+        for part, s in MatrixBlocks(q.geometry, U, V, step):
             rows = tuple(end[part] for end in ends)
-            A = slopes(q, s, rows, ends if tied else None, kept is not None)
+            A = slopes(q, s, rows, ends if tied else None)
             _push(q.geometry, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
         return dU, dV, None, None, None, None, None
-
-
-def _kernels_again(kept, step):
-    """Copies of the kept kernel, block by block in the same memory."""
-    buffer = torch.empty_like(kept[:step])
-    for part in _parts(len(kept), step):
-        yield part, buffer[: part.stop - part.start].copy_(kept[part])
 
 
 # Slopes are d (sum_i g_i out_i) / d s_ij from the (out, g) of the rows; where those of the columns are
 # given (tied points), that of s_ji is added.
 
 
-def _kernel_slopes(q, s, rows, columns, is_kernel):
-    weight = (rows[1] * torch.exp(-rows[0]))[:, None]
-    if columns is not None:
-        weight = weight + columns[1] * torch.exp(-columns[0])
-    slope = q.slope_of_kernel(s) if is_kernel else q.slope_of_kernel(q.kernel(s))
-    return slope.mul_(weight)
+def _kernel_slopes(q, s, rows, columns):
+    k, factor = q.slope_of_kernel(q.kernel(s))
+    weight = (factor * rows[1] * torch.exp(-rows[0]))[:, None]
+    if columns is None:
+        return k.mul_(weight)
+    column_weight = factor * columns[1] * torch.exp(-columns[0])
+    return k.mul_(weight + column_weight)
 
 
-def _log_slopes(q, s, rows, columns, is_kernel):
+def _log_slopes(q, s, rows, columns):
     log_k = q.log_kernel(s)
     weight = rows[1][:, None] * torch.exp(log_k - rows[0][:, None])
     if columns is not None:
@@ -125,7 +113,7 @@ def _log_slopes(q, s, rows, columns, is_kernel):
     return weight * q.slope(s)
 
 
-def _mean_slopes(q, s, rows, columns, is_kernel):
+def _mean_slopes(q, s, rows, columns):
     weight = rows[1][:, None] if columns is None else rows[1][:, None] + columns[1]
     return weight * q.slope(s)
 

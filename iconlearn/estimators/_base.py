@@ -66,17 +66,27 @@ class ICONBase(BaseEstimator):
         """
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
         nested = {k: v for k, v in params.items() if "__" in k}
-        for slot in COMPONENTS:
-            if any(k.startswith(f"{slot}__") for k in nested) and isinstance(getattr(self, slot, None), str):
-                if getattr(self, slot) != "auto":
-                    setattr(self, slot, resolve(slot, getattr(self, slot)))
+        for slot in {name.partition("__")[0] for name in nested} & COMPONENTS.keys():
+            if isinstance(getattr(self, slot, None), str):
+                self._object_for(slot)
         super().set_params(**nested)
         return self
+
+    def _object_for(self, slot):
+        """Put the object that a name stands for into its slot."""
+        if getattr(self, slot) == "auto":
+            raise ValueError(
+                f"parameters of {slot} cannot be set while {slot}='auto'; name it first, for example "
+                f"{slot}={next(iter(COMPONENTS[slot]))!r}"
+            )
+        setattr(self, slot, resolve(slot, getattr(self, slot)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.pairwise = self._pairwise
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _resolved(self, slot):
@@ -185,27 +195,46 @@ class ICONBase(BaseEstimator):
 
     # -- from a plan to a solution -----------------------------------------------------------------
 
-    def _optimise(self, plan, optimizer, phases, *, after_step=None, patience=50) -> Solution:
-        """Run the one loop on the plan's objective; the plan's parameters end at the best state."""
-        progress = Progress(type(self).__name__, self.verbose, sum(phase.n_iter for phase in phases))
-        progress.stage(f"optimising on {plan.device} by {optimizer}, {type(plan.engine).__name__} engine")
+    def _optimise(self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0) -> Solution:
+        """Solve the plan's objective, by its engine or by the one loop; its parameters end at the best state."""
+        n_iter = sum(phase.n_iter for phase in phases)
+        progress = Progress(type(self).__name__, self.verbose, n_iter)
+        how = "itself" if plan.engine.solves else optimizer
+        progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         parameters = plan.objective.parameters
         parts = _Parts(len(plan.objective.problems))
-        if not parameters:
-            return Solution(float(self._losses(plan).sum()))
+        report = parts.and_then(progress)
+        if plan.engine.solves:
+            solution = plan.engine.solve(
+                plan.objective,
+                max_iter=n_iter,
+                tol=self.tol,
+                rng=plan.rng,
+                callback=self.callback,
+                report=report,
+            )
+            parts.rows, parts.n_terms = [[value] for value in solution.history], 1
+        elif not parameters:
+            solution = Solution(float(self._losses(plan).sum()))
+        else:
+            solution = self._minimised(
+                plan, parts, parameters, optimizer, phases, after_step, patience, grad_tol, report
+            )
+        self.loss_parts_ = parts.history()
+        progress.done(solution)
+        return solution
+
+    def _minimised(self, plan, parts, parameters, optimizer, phases, after_step, patience, grad_tol, report):
         try:
-            solution = minimise(
+            return minimise(
                 _epochs(plan, parts), parameters, optimizer=optimizer, phases=phases, tol=self.tol,
-                patience=patience, after_step=after_step, callback=self.callback, report=parts.and_then(progress),
+                grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback, report=report,
             )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
                 f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
                 f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
             ) from error
-        self.loss_parts_ = parts.history()
-        progress.done(solution)
-        return solution
 
     def _losses(self, plan):
         """Weighted loss of every term at the present parameters, over all rows if that is exact."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
@@ -17,7 +17,7 @@ from ._io import all_or_nothing, like_input, validated, validated_new
 __all__ = ["ICONClassifier"]
 
 
-class ICONClassifier(ClassifierMixin, ICONBase):
+class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, ICONBase):
     """Classify rows by their nearness (q) to class prototypes.
 
     With ``p="classes"`` it minimises ``mean_i D(p(.|i) || q(.|i))`` over the classes c, q(c|i) being the
@@ -180,6 +180,10 @@ class ICONClassifier(ClassifierMixin, ICONBase):
         rows = validated_new(self, X)
         return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
 
+    @property
+    def _n_features_out(self):
+        return self.prototypes_.shape[1]
+
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight):
@@ -204,10 +208,11 @@ class ICONClassifier(ClassifierMixin, ICONBase):
                 "mapper='table' cannot classify new rows: it has no rule for them; use 'linear', 'mlp' or a module"
             )
         self._warm_prototypes(plan, old)
-        method, phases = self._method(plan), None
+        method = self._method(plan)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
         phases = [Phase(n_iter, 0.003 if self.learning_rate == "auto" else self.learning_rate)]
-        solution = self._optimise(plan, method, phases, patience=10 if plan.engine.stochastic else 50)
+        patience = 10 if plan.engine.stochastic else 50
+        solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
         self._keep(plan, solution)
         self._finish(plan, X, codes, weight)
         return solution

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._validation import check_choice, check_number
@@ -25,7 +26,6 @@ from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase, same_shapes
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
-from ._progress import Progress
 from ._scoring import reference_score
 from ._starts import partitions, rank, soften
 
@@ -214,6 +214,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _n_features_out(self):
         return self.n_clusters_
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # scikit-learn reads these of whatever has predict_proba and takes sparse matrices.
+        tags.classifier_tags = ClassifierTags()
+        return tags
+
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y):
@@ -317,23 +323,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Improve the start by the engine's own solver or by the loop."""
         stochastic = plan.engine.stochastic
         n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
-        if not plan.engine.solves:
-            method = "adam" if self.optimizer == "auto" else self.optimizer
-            phases = [Phase(n_iter, self._rate(plan))]
-            return self._optimise(plan, method, phases, patience=5 if stochastic else 20)
-        progress = Progress(type(self).__name__, self.verbose, n_iter)
-        progress.stage("refining the assignments")
-        solution = plan.engine.solve(
-            plan.objective,
-            max_iter=n_iter,
-            tol=self.tol,
-            rng=plan.rng,
-            callback=self.callback,
-            report=progress,
+        method = "adam" if self.optimizer == "auto" else self.optimizer
+        return self._optimise(
+            plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
-        self.loss_parts_ = np.array(solution.history)[:, None]
-        progress.done(solution)
-        return solution
 
     def _finish(self, plan, n_clusters):
         """Labels without gaps, and what new rows need."""

@@ -50,8 +50,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Start of a table; a linear mapper starts from the principal axes with "pca", other mappers from
         their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 750, or 100 epochs.
-    tol : float, default=1e-5
+        Most iterations (epochs for the mini-batch engine); "auto" is 500, or 100 epochs.
+    tol : float, default=1e-4
         Stop when 50 iterations (5 epochs) improve the loss by less than this share of it.
     learning_rate : float or "auto", default="auto"
         Step size; "auto" is n_samples / exaggeration for a table, 0.01 for Adam.
@@ -125,7 +125,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         engine="auto",
         init="pca",
         max_iter="auto",
-        tol=1e-5,
+        tol=1e-4,
         learning_rate="auto",
         early_exaggeration="auto",
         optimizer="auto",
@@ -228,13 +228,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         X, y = out if isinstance(out, tuple) else (out, None)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, self.n_components, start=old)
+        method = self._method(plan)
         exaggeration = self._exaggeration(plan)
-        warm = old is not None and same_shapes(old, plan.mapper)
-        if warm:
+        if old is not None and same_shapes(old, plan.mapper):
             exaggeration = 1.0
         else:
-            self._start(plan)
-        method = self._method(plan)
+            self._start(plan, method)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
         phases = self._phases(plan, method, exaggeration)
         patience = 5 if plan.engine.stochastic else 50
@@ -266,7 +265,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
 
     def _phases(self, plan, method, exaggeration):
-        n_iter = (100 if plan.engine.stochastic else 750) if self.max_iter == "auto" else self.max_iter
+        n_iter = (100 if plan.engine.stochastic else 500) if self.max_iter == "auto" else self.max_iter
         n = plan.problem.p.n_rows
         fixed = None if self.learning_rate == "auto" else self.learning_rate
 
@@ -276,15 +275,16 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return n / factor if method == "momentum" else (0.1 if not plan.parametric else 0.01)
 
         first = min(250, n_iter // 3) if exaggeration != 1 and method == "momentum" else 0
-        phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, "early")] if first else []
-        return [*phases, Phase(n_iter - first, rate(1.0), 0.8, 1.0, "main")]
+        phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
+        return [*phases, Phase(n_iter - first, rate(1.0))]
 
-    def _start(self, plan):
+    def _start(self, plan, method):
         """Put the start into a table, or the principal axes into a linear map."""
         features = None if self._pairwise else plan.X
         with torch.no_grad():
             if not plan.parametric:
-                scale = SPREAD if plan.q.heavy_tailed else plan.q.start_scale
+                # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
+                scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale
                 edges = plan.problem.p.sparse
                 if getattr(plan.p, "columns", "rows") != "rows" and features is None:
                     raise ValueError("a p over classes needs a feature matrix X")

@@ -61,7 +61,8 @@ def _settle(p, q, divergence, start, columns):
         return value.detach()
 
     # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
-    phase = Phase(N_STEPS, learning_rate=0.5 * len(start), momentum=0.5)
+    reach = float(columns.mapper.places.std(0).max())
+    phase = Phase(N_STEPS, learning_rate=0.5 * len(start), momentum=0.5, max_step=0.1 * reach)
     minimise(lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0)
     return table.places.detach().numpy()
 

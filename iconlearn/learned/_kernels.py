@@ -91,10 +91,14 @@ class Student(Learned):
         return s.div_(self.dof).add_(1).pow_(-0.5 * (self.dof + 1))
 
     def slope_of_kernel(self, k):
-        """Derivative of the kernel with respect to s, from the kernel itself; may overwrite `k`."""
+        """Derivative of the kernel with respect to s, from the kernel itself, as (tensor, factor).
+
+        The tensor may overwrite `k`; the derivative is their product.
+        """
+        factor = -0.5 * (self.dof + 1) / self.dof
         if self.dof == 1:
-            return k.square_().neg_()
-        return k.pow_((self.dof + 3) / (self.dof + 1)).mul_(-0.5 * (self.dof + 1) / self.dof)
+            return k.square_(), factor
+        return k.pow_((self.dof + 3) / (self.dof + 1)), factor
 
 
 class InversePower(Learned):
@@ -113,6 +117,9 @@ class InversePower(Learned):
     ----------
     Baek et al., "Harmonic loss trains interpretable AI models", 2025.
     """
+
+    # The kernel has no width of its own, so neither has a start.
+    start_scale = 1.0
 
     def __init__(self, power=2.0, *, eps=1e-12, normalize="row", debias=0.0):
         self.power = power

@@ -1,0 +1,150 @@
+"""Every divergence under every p and every kind of q: the short form equals the sum over all candidates."""
+
+import numpy as np
+import pytest
+import torch
+from reference import assert_slopes, evaluate, first_visit, full_loss, full_p, make_problem, places
+from sklearn.base import clone
+
+from iconlearn.conditional import Conditional
+from iconlearn.engines import Dense, MiniBatch, Partition
+from iconlearn.learned import Cluster, Cosine, Gaussian, Student
+from iconlearn.objective import loss
+from iconlearn.registry import COMPONENTS
+from iconlearn.supervisory import (
+    KNN,
+    Classes,
+    Debias,
+    Graph,
+    Identity,
+    Labels,
+    Mix,
+    Precomputed,
+    Symmetrize,
+    Walk,
+)
+from iconlearn.supervisory import Gaussian as GaussianP
+from iconlearn.supervisory import Student as StudentP
+
+N = 13
+rng = np.random.default_rng(0)
+X = rng.normal(size=(N, 3))
+Y = np.arange(N) % 3
+W = (rng.random((N, N)) < 0.4) * rng.random((N, N))
+W[np.arange(N), (np.arange(N) + 1) % N] = 1.0
+np.fill_diagonal(W, 0)
+
+EVERY_P = {
+    "knn": KNN(3),
+    "gaussian": GaussianP(perplexity=2),
+    "gaussian-all": GaussianP(perplexity=4, n_neighbors=None),
+    "student": StudentP(perplexity=2, n_neighbors=6),
+    "student-all": StudentP(n_neighbors=None),
+    "graph": Graph(W, mass="degree"),
+    "precomputed": Precomputed(),
+    "identity": Identity(),
+    "labels": Labels(),
+    "labels-self": Labels(self_pairs=True),
+    "classes": Classes(),
+    "walk": Walk(KNN(3), length=2),
+    "symmetric": Symmetrize(KNN(3)),
+    "symmetric-all": Symmetrize(GaussianP(perplexity=4, n_neighbors=None)),
+    "mutual": Symmetrize(KNN(4), mode="mutual"),
+    "mix": Mix([KNN(3), GaussianP(perplexity=2)]),
+    "mix-all": Mix([KNN(3), StudentP(n_neighbors=None)], weights=[3, 1]),
+    "nested": Symmetrize(Debias(Walk(KNN(2), length=2), weight=0.1)),
+}
+FULL_SUPPORT = {"gaussian-all", "student-all", "symmetric-all", "mix-all", "nested"}
+EVERY_Q = {
+    "row": Student(),
+    "joint": Gaussian(normalize="joint"),
+    "cosine": Cosine(0.5),
+    "cluster": Cluster(),
+}
+DIVERGENCES = COMPONENTS["divergence"]
+
+
+def fitted(name, uniform):
+    p = EVERY_P[name]
+    X_ = W / W.sum(axis=1, keepdims=True) if name == "precomputed" else X
+    p = clone(p).fit(X_, Y).conditional_
+    return p.with_uniform(uniform) if uniform else p
+
+
+def problem_of(p_name, q_name, divergence, uniform, debias):
+    p = fitted(p_name, uniform)
+    q = clone(EVERY_Q[q_name]).set_params(debias=debias)
+    columns = None if p.n_cols == N else places(p.n_cols, 3, seed=2)
+    return make_problem(p, q, places(N, 3), columns=columns, divergence=DIVERGENCES[divergence]())
+
+
+def has_full_support(name, uniform, q_name):
+    """Kernels over all columns leave the row itself out, which the cluster kernel counts as a candidate."""
+    return uniform > 0 or (name in FULL_SUPPORT and (q_name != "cluster" or name == "nested"))
+
+
+def test_every_registered_p_is_here():
+    assert {type(p) for p in EVERY_P.values()} >= {*COMPONENTS["p"].values(), Walk, Symmetrize, Mix}
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("p_name", EVERY_P)
+def test_the_short_form_equals_the_full_sum(p_name, divergence):
+    for q_name in EVERY_Q:
+        for uniform in (0.0, 0.3):
+            if divergence == "reverse_kl" and not has_full_support(p_name, uniform, q_name):
+                continue
+            for debias in (0.0, 0.2):
+                problem = problem_of(p_name, q_name, divergence, uniform, debias)
+                engine = Dense(block=7 * N)
+                with torch.no_grad():
+                    value = float(loss(problem, engine, first_visit(problem, engine)))
+                case = f"{q_name}, share {uniform} of p, {debias} of q"
+                np.testing.assert_allclose(value, full_loss(problem), rtol=1e-10, atol=1e-12, err_msg=case)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("p_name", ["graph", "labels", "student-all"])
+@pytest.mark.parametrize("q_name", EVERY_Q)
+def test_gradients(p_name, q_name, divergence):
+    assert_slopes(problem_of(p_name, q_name, divergence, 0.3, 0.2), atol=1e-7)
+
+
+@pytest.mark.parametrize("engine", [Dense(), MiniBatch()], ids=["dense", "minibatch"])
+@pytest.mark.parametrize("p_name", sorted(set(EVERY_P) - FULL_SUPPORT))
+def test_reverse_kl_refuses_a_p_with_zeros(p_name, engine):
+    problem = problem_of(p_name, "row", "reverse_kl", 0.0, 0.0)
+    assert "debias" in engine.refuses(problem)
+    assert engine.refuses(problem_of(p_name, "row", "reverse_kl", 0.1, 0.0)) is None
+    assert engine.refuses(problem_of(p_name, "row", "kl", 0.0, 0.0)) is None
+
+
+@pytest.mark.parametrize("p_name", sorted(FULL_SUPPORT))
+def test_reverse_kl_takes_a_p_with_full_support(p_name):
+    assert Dense().refuses(problem_of(p_name, "row", "reverse_kl", 0.0, 0.0)) is None
+
+
+def test_reverse_kl_asks_for_the_row_itself_under_the_cluster_kernel():
+    """The kernel over all columns is zero on the diagonal, where the cluster kernel is not."""
+    assert "debias" in Dense().refuses(problem_of("gaussian-all", "cluster", "reverse_kl", 0.0, 0.0))
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_partition_takes_kl_alone(divergence):
+    p = Conditional(fitted("knn", 0.1).edges, uniform=0.1)
+    problem = make_problem(p, Cluster(), places(N, 3), divergence=DIVERGENCES[divergence]())
+    reason = Partition().refuses(problem)
+    assert reason is None if divergence == "kl" else "KL" in reason
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_zero_only_where_p_is_q(divergence):
+    """A divergence of p from p itself is nought, and positive from anything else."""
+    Z = places(N, 3)
+    k = np.exp(-((Z[:, None] - Z) ** 2).sum(axis=2) / 2)
+    np.fill_diagonal(k, 0)
+    p = Precomputed().fit(k / k.sum(axis=1, keepdims=True)).conditional_.with_uniform(0.1)
+    q = Gaussian(debias=0.1)
+    assert evaluate(make_problem(p, q, Z, divergence=DIVERGENCES[divergence]()))[0] == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(full_p(p).sum(axis=1), 1)
+    assert evaluate(make_problem(p, q, 1.1 * Z, divergence=DIVERGENCES[divergence]()))[0] > 1e-5
