@@ -1,0 +1,37 @@
+"""What the benchmark scripts share: where they run, and how they write their figures."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+import platform
+
+import numpy
+import sklearn
+import torch
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def machine() -> dict:
+    """Versions and cores, for every row of a result."""
+    return {
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def write(script: str, rows: list[dict]) -> pathlib.Path:
+    """Write rows of figures beside what they were measured on; returns the file's path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{pathlib.Path(script).stem}.csv"
+    rows = [{**row, **machine()} for row in rows]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
