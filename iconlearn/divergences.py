@@ -13,7 +13,7 @@ import math
 import torch
 from sklearn.base import BaseEstimator
 
-__all__ = ["KL", "Divergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
+__all__ = ["KL", "Divergence", "FDivergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
 
 
 class Divergence(BaseEstimator):
@@ -24,7 +24,8 @@ class Divergence(BaseEstimator):
     at_zero : float
         f(0), the cost of a unit of q where p is zero; infinite where p must have full support.
     linear_in_log_q : bool
-        Whether the summand is linear in log q, so that a sum over columns needs only the mean of log q.
+        Whether the summand is its value at log q = 0 minus p log q, so that a sum over columns needs only
+        the mean of log q.
     """
 
     at_zero = 0.0
@@ -96,3 +97,39 @@ class TotalVariation(Divergence):
 
     def __call__(self, p, log_q):
         return 0.5 * torch.abs(p - torch.exp(log_q))
+
+
+class FDivergence(Divergence):
+    """sum q f(p / q) for any convex f with f(1) = 0, given as a function.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(t)`` gives f, by torch operations, elementwise; f(0) must be defined (it may be infinite).
+
+    References
+    ----------
+    Csiszar, "Information-type measures of difference of probability distributions", 1967.
+
+    Examples
+    --------
+    >>> import torch
+    >>> chi_square = FDivergence(lambda t: (t - 1) ** 2)
+    >>> chi_square.at_zero
+    1.0
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    @property
+    def at_zero(self):
+        return float(self.function(torch.zeros((), dtype=torch.float64)))
+
+    def __call__(self, p, log_q):
+        # p f(t) / t, with t kept within range; f(0) by itself, since its slope there may be infinite.
+        q, at_zero = torch.exp(log_q), self.at_zero
+        longest = 0.4 * math.log(torch.finfo(log_q.dtype).max)
+        t = torch.exp(torch.where(p > 0, _log(p) - log_q, 0.0).clamp_max(longest))
+        off = at_zero * q if math.isfinite(at_zero) else torch.full_like(q, math.inf)
+        return torch.where(p > 0, p * self.function(t) / t, off)

@@ -55,9 +55,14 @@ def principal_axes(X, n_components, rng):
     """Leading principal axes of X as rows, shape (n_components or fewer, n_features)."""
     most = min(n_components, X.shape[1], X.shape[0])
     seed = int(rng.randint(2**31 - 1))
-    if sparse.issparse(X):
-        return TruncatedSVD(min(most, X.shape[1] - 1), random_state=seed).fit(X).components_
-    return PCA(most, random_state=seed).fit(X).components_
+    if sparse.issparse(X) and most < min(X.shape):
+        try:
+            return PCA(most, svd_solver="arpack", random_state=seed).fit(X).components_
+        except ArpackError:  # rows that are all alike
+            return TruncatedSVD(most, random_state=seed).fit(X).components_
+    X = X.toarray() if sparse.issparse(X) else X
+    with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
+        return PCA(most, random_state=seed).fit(X).components_
 
 
 def _given(init, X, n_components):

@@ -18,6 +18,9 @@ from ._validation import check_number
 
 __all__ = ["MLP", "Linear", "Mapper", "Table", "build_mapper", "given"]
 
+# Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
+DRAWN = torch.float32
+
 
 class Mapper(BaseEstimator):
     """Base of the specifications.
@@ -45,7 +48,7 @@ class Table(Mapper):
     parametric = False
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
-        return TableModule(torch.randn(n_rows, n_outputs, generator=generator) * 1e-4)
+        return TableModule(torch.randn(n_rows, n_outputs, generator=generator, dtype=DRAWN) * 1e-4)
 
 
 class Linear(Mapper):
@@ -71,7 +74,7 @@ class Linear(Mapper):
                 f"an orthonormal linear mapper cannot go from {n_inputs} features to "
                 f"n_components={n_outputs} dimensions; ask for at most {n_inputs}"
             )
-        return OrthonormalModule(torch.randn(n_outputs, n_inputs, generator=generator))
+        return OrthonormalModule(torch.randn(n_outputs, n_inputs, generator=generator, dtype=DRAWN))
 
 
 class MLP(Mapper):
@@ -161,7 +164,7 @@ def build_mapper(spec: Mapper, n_inputs, n_outputs, n_rows, *, generator, dtype,
 
 def _linear(n_inputs, n_outputs, generator, *, bias=True):
     """torch's linear layer with torch's own initial range, drawn from a generator of ours."""
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias)
+    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias, dtype=DRAWN)
     bound = n_inputs**-0.5
     with torch.no_grad():
         for parameter in layer.parameters():

@@ -51,7 +51,7 @@ def loss(problem, engine, visit, pull=1.0):
     log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
-        return (visit.weight * divergence(visit.p, log_k)).sum() + (visit.row_weight * log_norm).sum()
+        return visit.at_one - (visit.pulled * log_k).sum() + (visit.row_weight * log_norm).sum()
     log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:

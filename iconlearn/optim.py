@@ -128,7 +128,9 @@ class MomentumGains(torch.optim.Optimizer):
             longest = group["max_step"]
             if longest is None:
                 longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
-            velocity.mul_((longest / length.clamp_min(1e-30)).clamp_max(1.0))
+            scale = longest / length.clamp_min(1e-30)
+            # A map that is a single point at the origin has no radius to measure a step by.
+            velocity.mul_(torch.where(scale > 0, scale, 1.0).clamp_max(1.0))
         parameter.add_(velocity)
 
 

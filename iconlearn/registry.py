@@ -51,7 +51,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
 PROTOCOLS = {
     "p": ("fit", "extend"),
     "q": ("begin", "place", "log_kernel"),
-    "divergence": ("__call__",),
+    "divergence": ("at_zero", "__call__"),
     "mapper": ("build",),
     "engine": ("refuses", "visits", "log_sums"),
 }
@@ -66,7 +66,7 @@ def resolve(slot: str, value):
     value : str or object
         A registered name; an object with the protocol of the slot; a class of such objects; for `p` also a
         square matrix of weights; for `mapper` a torch module or a function that makes one; for `q` a
-        function from scalars of pairs to log kernels; for `divergence` a function of p and log q.
+        function from scalars of pairs to log kernels; for `divergence` the convex f of an f-divergence.
 
     Raises
     ------
@@ -89,6 +89,8 @@ def resolve(slot: str, value):
         return mappers.given(value)
     if slot == "q" and callable(value):
         return learned.Custom(value)
+    if slot == "divergence" and callable(value):
+        return divergences.FDivergence(value)
     raise TypeError(
         f"{slot}={value!r} cannot be used: give one of {_known(slot)}, or an object with "
         f"{', '.join(name + '()' for name in PROTOCOLS[slot])}"

@@ -108,8 +108,9 @@ def xlogy(x, y):
 DIVERGENCES = {
     "KL": lambda p, q: (xlogy(p, p) - xlogy(p, q)).sum(),
     "ReverseKL": lambda p, q: (xlogy(q, q) - xlogy(q, p)).sum(),
-    "JensenShannon": lambda p, q: 0.5
-    * (xlogy(p, p) + xlogy(q, q) - xlogy(p, (p + q) / 2) - xlogy(q, (p + q) / 2)).sum(),
+    "JensenShannon": lambda p, q: (
+        0.5 * (xlogy(p, p) + xlogy(q, q) - xlogy(p, (p + q) / 2) - xlogy(q, (p + q) / 2)).sum()
+    ),
     "Hellinger": lambda p, q: 0.5 * ((np.sqrt(p) - np.sqrt(q)) ** 2).sum(),
     "TotalVariation": lambda p, q: 0.5 * np.abs(p - q).sum(),
 }

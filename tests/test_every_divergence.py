@@ -1,5 +1,7 @@
 """Every divergence under every p and every kind of q: the short form equals the sum over all candidates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from iconlearn.conditional import Conditional
 from iconlearn.engines import Dense, MiniBatch, Partition
 from iconlearn.learned import Cluster, Cosine, Gaussian, Student
 from iconlearn.objective import loss
-from iconlearn.registry import COMPONENTS
+from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,
     Classes,
@@ -145,6 +147,55 @@ def test_zero_only_where_p_is_q(divergence):
     np.fill_diagonal(k, 0)
     p = Precomputed().fit(k / k.sum(axis=1, keepdims=True)).conditional_.with_uniform(0.1)
     q = Gaussian(debias=0.1)
-    assert evaluate(make_problem(p, q, Z, divergence=DIVERGENCES[divergence]()))[0] == pytest.approx(0, abs=1e-12)
+    assert evaluate(make_problem(p, q, Z, divergence=DIVERGENCES[divergence]()))[0] == pytest.approx(
+        0, abs=1e-12
+    )
     np.testing.assert_allclose(full_p(p).sum(axis=1), 1)
     assert evaluate(make_problem(p, q, 1.1 * Z, divergence=DIVERGENCES[divergence]()))[0] > 1e-5
+
+
+# f(t) of each divergence, sum q f(p / q); those with 0 log 0 say what it is.
+FUNCTIONS = {
+    "kl": lambda t: torch.special.xlogy(t, t),
+    "reverse_kl": lambda t: -torch.log(t),
+    "jensen_shannon": lambda t: 0.5 * (torch.special.xlogy(t, t) - (t + 1) * torch.log((t + 1) / 2)),
+    "hellinger": lambda t: 0.5 * (torch.sqrt(t) - 1) ** 2,
+    "total_variation": lambda t: 0.5 * torch.abs(t - 1),
+}
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("p_name", ["graph", "labels", "student-all"])
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+def test_a_divergence_given_as_a_function(p_name, uniform, name):
+    given = resolve("divergence", FUNCTIONS[name])
+    assert given.at_zero == pytest.approx(DIVERGENCES[name].at_zero)
+    problem = problem_of(p_name, "row", name, uniform, 0.1)
+    if Dense().refuses(problem):
+        return
+    value, (gradient,) = evaluate(problem)
+    again, (slope,) = evaluate(replace(problem, divergence=given))
+    assert again == pytest.approx(value, abs=1e-12)
+    np.testing.assert_allclose(slope, gradient, atol=1e-12)
+
+
+def test_a_function_stays_finite_where_q_vanishes():
+    log_q = torch.tensor([-900.0, -100.0], dtype=torch.float64, requires_grad=True)
+    p = torch.tensor([0.3, 0.0], dtype=torch.float64)
+    for name, f in FUNCTIONS.items():
+        if name != "reverse_kl":
+            value = resolve("divergence", f)(p, log_q).sum()
+            assert torch.isfinite(value) and torch.isfinite(torch.autograd.grad(value, log_q)[0]).all()
+    assert float(
+        resolve("divergence", FUNCTIONS["total_variation"])(p, log_q).sum().detach()
+    ) == pytest.approx(0.15)
+
+
+def test_chi_square():
+    chi_square = resolve("divergence", lambda t: (t - 1) ** 2)
+    problem = replace(problem_of("graph", "row", "kl", 0.3, 0.1), divergence=chi_square)
+    p, mass = full_p(problem.p), problem.p.row_mass
+    k = 1 / (1 + ((places(N, 3)[:, None] - places(N, 3)) ** 2).sum(axis=2)) * (1 - np.eye(N))
+    q = 0.9 * k / k.sum(axis=1, keepdims=True) + 0.1 * (1 - np.eye(N)) / (N - 1)
+    expected = mass @ (p**2 / np.where(q > 0, q, 1)).sum(axis=1) - 1
+    assert evaluate(problem)[0] == pytest.approx(expected, abs=1e-10)

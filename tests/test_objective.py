@@ -137,7 +137,10 @@ def test_degree_weighted_cluster_kernel():
     p = sparse_p(GRAPH, mass=DEGREE)
     weight = DEGREE / DEGREE.sum()
     Q = (R / (weight @ R)) @ (R * weight[:, None]).T
-    exact(make_problem(p, Cluster(degree_weighted=True), LOGITS), kl(weight[:, None] * GRAPH, weight[:, None] * Q))
+    exact(
+        make_problem(p, Cluster(degree_weighted=True), LOGITS),
+        kl(weight[:, None] * GRAPH, weight[:, None] * Q),
+    )
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.3])
@@ -236,7 +239,9 @@ def test_terms_share_their_parameters_once():
     assert [id(t) for t in objective.parameters] == [
         id(t) for t in (images.mapper.places, texts.mapper.places, q.log_scale_)
     ]
-    total = sum(term.weight * float(loss(term, DENSE, first_visit(term)).detach()) for term in objective.problems)
+    total = sum(
+        term.weight * float(loss(term, DENSE, first_visit(term)).detach()) for term in objective.problems
+    )
     S = unit(images.at().detach().numpy()) @ unit(texts.at().detach().numpy()).T / 0.3
     expected = -0.5 * np.log(np.diag(softmax(S))).mean() - 0.5 * np.log(np.diag(softmax(S.T))).mean()
     assert total == pytest.approx(expected, abs=1e-9)

@@ -35,7 +35,7 @@ class Partition(Engine):
 
     Parameters
     ----------
-    max_exact : int, default=2048
+    max_exact : int, default=512
         Up to this many rows a uniform share on p is summed over all pairs; beyond it over random columns.
     n_off : int, default=32
         Random columns per row that stand for the uniform share, drawn once per fit.
@@ -43,7 +43,7 @@ class Partition(Engine):
 
     solves = True
 
-    def __init__(self, max_exact=2048, *, n_off=32):
+    def __init__(self, max_exact=512, *, n_off=32):
         self.max_exact = max_exact
         self.n_off = n_off
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..geometry import MatrixBlocks, matrix
 from ..objective import exaggerate, positive, share
+from ._tiles import TiledSums
 
 __all__ = ["full_sum", "row_sums"]
 
@@ -33,6 +34,8 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
     reduce : {"logsumexp", "mean"}
         log of the sum of the kernels, or the mean of their logarithms.
     """
+    if U is V and q.heavy_tailed and reduce == "logsumexp":
+        return TiledSums.apply(U, q, exclude_self)
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
 
 
@@ -142,8 +145,8 @@ def _push(geometry, A, U, V, dU, dV):
 
 
 def _product(A, V):
-    """A @ V; a V of few columns is several times faster when it is laid out by columns."""
-    return torch.nn.functional.linear(A, V.T.contiguous())
+    """A @ V; for a V of few columns several times faster with the narrow side first."""
+    return (V.T.contiguous() @ A.T).T
 
 
 def _own(part, n_cols, device):

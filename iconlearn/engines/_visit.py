@@ -27,8 +27,10 @@ class Visit:
         Support pairs; None where p is a full block.
     p, weight : Tensor or None
         Probability of each edge, and the mass of its row.
-    row_weight : Tensor or None
-        Sum of weight * p over the edges of each row.
+    pulled, row_weight : Tensor or None
+        weight * p of each edge, and its sum over the edges of each row.
+    at_one : Tensor or None
+        Weighted divergence of the edges at q = 1, what a divergence linear in log q starts from.
     block : callable or None
         ``block(slice)`` gives the full rows of p for a slice of the visited rows.
     mass : Tensor of shape (rows,)
@@ -46,7 +48,9 @@ class Visit:
     edges: object
     p: object
     weight: object
+    pulled: object
     row_weight: object
+    at_one: object
     block: object
     mass: object
     floor: float
@@ -84,7 +88,9 @@ def _visit(problem, rows, cols, dtype, device):
             edges=None,
             p=None,
             weight=None,
+            pulled=None,
             row_weight=None,
+            at_one=None,
             block=block,
             mass=tensor(mass),
             floor=0.0,
@@ -93,11 +99,14 @@ def _visit(problem, rows, cols, dtype, device):
     e = p.entries(rows, cols)
     mass, edges = tensor(e.mass), Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols))
     values, weight = tensor(e.p), mass[edges.i]
+    pulled = weight * values
     return Visit(
         edges=edges,
         p=values,
         weight=weight,
-        row_weight=edges.row_sums(weight * values),
+        pulled=pulled,
+        row_weight=edges.row_sums(pulled),
+        at_one=(weight * problem.divergence(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
         floor=e.floor,
@@ -111,10 +120,15 @@ def _blocks(p, rows, cols, size, tensor):
         e = p.entries(rows, cols)
         whole = tensor(e.p)
         return (lambda part: whole[part]), e.mass
-    if rows is None:
-        return (lambda part: tensor(p.entries(_span(part, p.n_rows), cols).p)), p.row_mass
-    return (lambda part: tensor(p.entries(rows[part], cols).p)), p.row_mass[rows]
+    rows = np.arange(p.n_rows) if rows is None else rows
+    mass = p.row_mass[rows] if cols is None else _mass_in_batch(p, rows, cols)
+    return (lambda part: tensor(p.entries(rows[part], cols).p)), mass
 
 
-def _span(part, n):
-    return np.arange(n)[part]
+def _mass_in_batch(p, rows, cols):
+    """Masses of the rows, to one; which of them have support in the batch only a look at p can tell."""
+    step = max(1, MAX_KEPT // len(cols))
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+    supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])
+    mass = np.where(supported, p.row_mass[rows], 0.0)
+    return mass / max(mass.sum(), np.finfo(float).tiny)

@@ -8,16 +8,20 @@ This is the only room that speaks both scikit-learn and torch.
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import supervisory
-from .._validation import check_number
+from .._validation import check_choice, check_number
 from ..engines import choose
 from ..mappers import TableModule, build_mapper
 from ..objective import loss
@@ -26,6 +30,8 @@ from ..problem import Objective, Points, Problem
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
 from ._progress import Progress
+from ._terms import Term
+from ._threads import threads_for
 
 __all__ = ["ICONBase", "Plan", "same_shapes"]
 
@@ -67,19 +73,26 @@ class ICONBase(BaseEstimator):
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
         nested = {k: v for k, v in params.items() if "__" in k}
         for slot in {name.partition("__")[0] for name in nested} & COMPONENTS.keys():
-            if isinstance(getattr(self, slot, None), str):
+            if hasattr(self, slot):
                 self._object_for(slot)
         super().set_params(**nested)
         return self
 
     def _object_for(self, slot):
-        """Put the object that a name stands for into its slot."""
-        if getattr(self, slot) == "auto":
+        """Put the object that a name or a class stands for into its slot."""
+        value = getattr(self, slot)
+        if isinstance(value, str) and value == "auto":
             raise ValueError(
                 f"parameters of {slot} cannot be set while {slot}='auto'; name it first, for example "
                 f"{slot}={next(iter(COMPONENTS[slot]))!r}"
             )
-        setattr(self, slot, resolve(slot, getattr(self, slot)))
+        if isinstance(value, str | type):
+            setattr(self, slot, resolve(slot, value))
+        elif not hasattr(value, "set_params"):
+            raise ValueError(
+                f"parameters of {slot} cannot be set while {slot} is a {type(value).__name__}, which has none; "
+                f"give a name, for example {slot}={next(iter(COMPONENTS[slot]))!r}"
+            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -87,6 +100,7 @@ class ICONBase(BaseEstimator):
         tags.input_tags.pairwise = self._pairwise
         if tags.transformer_tags is not None:
             tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.target_tags.required |= self._declares("requires_y")
         return tags
 
     def _resolved(self, slot):
@@ -94,7 +108,14 @@ class ICONBase(BaseEstimator):
 
     @property
     def _pairwise(self) -> bool:
-        return bool(getattr(self._resolved("p"), "pairwise", False))
+        return self._declares("pairwise")
+
+    def _declares(self, attribute) -> bool:
+        """What p says of itself; False for a p that cannot be resolved, of which fit complains."""
+        try:
+            return bool(getattr(self._resolved("p"), attribute, False))
+        except (TypeError, ValueError):
+            return False
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
@@ -102,7 +123,6 @@ class ICONBase(BaseEstimator):
         self, X, y, n_outputs, *, q=None, mapper=None, mass=None, table_dtype=torch.float32, start=None
     ):
         """Resolve every slot, fit every p, and state the objective."""
-        self._check_numbers()
         rng = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         device = choose_device(self.device)
@@ -133,12 +153,14 @@ class ICONBase(BaseEstimator):
         check_number("debias", self.debias, low=0, high=1, closed="left", hint="0.1 to 0.8 are usual")
         if self.learning_rate != "auto":
             check_number("learning_rate", self.learning_rate, low=0, closed="neither")
-        if self.optimizer != "auto" and self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer={self.optimizer!r} is not known; use 'auto' or one of {', '.join(map(repr, OPTIMIZERS))}"
-            )
+        check_choice("optimizer", self.optimizer, ["auto", *OPTIMIZERS])
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback={self.callback!r} must be a function of one Record, or None")
+        terms = [] if self.terms is None else self.terms
+        if not isinstance(terms, list | tuple) or not all(isinstance(term, Term) for term in terms):
+            raise TypeError(
+                f"terms={self.terms!r} must be None or a list of Term, for example terms=[Term('labels')]"
+            )
 
     def _module(self, spec, X, n_outputs, generator, dtype, device, start):
         """A fresh module, or the last fit's where warm_start asks for it and the shapes allow."""
@@ -177,7 +199,7 @@ class ICONBase(BaseEstimator):
 
     def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
         """Where the class columns of a supervised p live."""
-        start = torch.randn(n_classes, n_outputs, generator=generator)
+        start = torch.randn(n_classes, n_outputs, generator=generator, dtype=torch.float32)
         return TableModule(start).to(device=device, dtype=dtype)
 
     def _penalty(self, problems):
@@ -203,7 +225,6 @@ class ICONBase(BaseEstimator):
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         parameters = plan.objective.parameters
         parts = _Parts(len(plan.objective.problems))
-        report = parts.and_then(progress)
         if plan.engine.solves:
             solution = plan.engine.solve(
                 plan.objective,
@@ -211,25 +232,44 @@ class ICONBase(BaseEstimator):
                 tol=self.tol,
                 rng=plan.rng,
                 callback=self.callback,
-                report=report,
+                report=progress,
             )
             parts.rows, parts.n_terms = [[value] for value in solution.history], 1
         elif not parameters:
             solution = Solution(float(self._losses(plan).sum()))
         else:
-            solution = self._minimised(
-                plan, parts, parameters, optimizer, phases, after_step, patience, grad_tol, report
+            with _own_randomness(plan):
+                solution = self._minimised(
+                    plan,
+                    parts,
+                    parameters,
+                    optimizer,
+                    phases,
+                    after_step,
+                    patience,
+                    grad_tol,
+                    parts.and_then(progress),
+                )
+        if solution.reason == "diverged":
+            warnings.warn(
+                f"the loss was not finite after {solution.n_iter} iterations, and the best state before that "
+                f"was kept; a smaller learning_rate may help, or a mapper that cannot return NaN",
+                ConvergenceWarning,
+                stacklevel=5,
             )
         self.loss_parts_ = parts.history()
         progress.done(solution)
         return solution
 
     def _minimised(self, plan, parts, parameters, optimizer, phases, after_step, patience, grad_tol, report):
+        pairs = math.inf if plan.parametric else sum(problem.n_pairs for problem in plan.objective.problems)
         try:
-            return minimise(
-                _epochs(plan, parts), parameters, optimizer=optimizer, phases=phases, tol=self.tol,
-                grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback, report=report,
-            )  # fmt: skip
+            with threads_for(pairs, plan.device):
+                return minimise(
+                    _epochs(plan, parts), parameters, optimizer=optimizer, phases=phases, tol=self.tol,
+                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback,
+                    report=report,
+                )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
                 f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
@@ -266,7 +306,25 @@ class ICONBase(BaseEstimator):
                 part = X[start : start + step]
                 part = part.toarray() if sparse.issparse(part) else np.array(part)
                 parts.append(self.mapper_(torch.from_numpy(part).to(like.dtype)))
-        return torch.cat(parts)
+        Z = torch.cat(parts)
+        if not torch.isfinite(Z).all():
+            raise ValueError(
+                "the mapper returned NaN or infinity for a row of X; check its weights, and that X is scaled "
+                "as in training"
+            )
+        return Z
+
+
+@contextmanager
+def _own_randomness(plan):
+    """What a module draws in training (dropout) follows the fit's seed and leaves torch's own state alone."""
+    seed = int(torch.randint(2**31 - 1, (), generator=plan.generator))
+    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if plan.device.type == "cuda":
+            with torch.cuda.device(plan.device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 class _Terms:
@@ -294,14 +352,25 @@ class _Terms:
 
 
 class _Parts:
-    """Keeps the weighted loss of every term at every iteration."""
+    """Keeps the weighted loss of every term at every iteration: the mean over the visits of an epoch.
+
+    A line search evaluates a visit many times; the first value is the one that the history has.
+    """
 
     def __init__(self, n_terms):
-        self.n_terms, self.latest, self.rows = n_terms, None, []
+        self.n_terms, self.visits, self.rows = n_terms, [], []
+
+    def expect(self, *, first):
+        """A visit begins, perhaps the first of an epoch."""
+        self.visits = [None] if first else [*self.visits, None]
+
+    def note(self, values):
+        if self.visits[-1] is None:
+            self.visits[-1] = values
 
     def and_then(self, report):
         def both(record):
-            self.rows.append(self.latest)
+            self.rows.append(np.mean(self.visits, axis=0))
             report(record)
 
         return both
@@ -334,11 +403,12 @@ def _epochs(plan, parts):
         if objective.penalty is not None:
             total = total + objective.penalty()
         total.backward()
-        parts.latest = [float(v.detach()) for v in values]
+        parts.note([float(v.detach()) for v in values])
         return total.detach()
 
     def epoch(pull):
-        for visit in next(first):
+        for k, visit in enumerate(next(first)):
+            parts.expect(first=k == 0)
             visits = [visit, *(next(stream) for stream in others)]
             yield lambda visits=visits: closure(visits, pull)
 

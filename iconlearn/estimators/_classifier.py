@@ -32,7 +32,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     q : str, object or callable, default="dot"
         "dot" (the mapper's outputs are the logits), "gaussian", "student", "inverse_power" (harmonic loss)
         or "cosine" on distances to learned prototypes; or an object of :mod:`iconlearn.learned`.
-    divergence : str or object, default="kl"
+    divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
     mapper : str, object, torch module or callable, default="linear"
         "linear", "mlp", a ``torch.nn.Module`` or a factory.
@@ -52,7 +52,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Stop when the largest absolute gradient is below it (L-BFGS), or when the loss improves by less than
         this share of it.
     learning_rate : float or "auto", default="auto"
-        Step size of Adam; "auto" is 0.003.
+        Step size; "auto" is 0.003 for Adam and 0.1 for momentum.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is L-BFGS for a full-batch linear mapper, else Adam.
     warm_start : bool, default=False
@@ -67,7 +67,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Prototypes in the mapped space: learned places; the unit vectors for a dot q on classes; class means
         for a p over pairs.
     coef_, intercept_ : ndarray of shape (n_components, n_features) and (n_components,)
-        Of a linear mapper; absent otherwise.
+        Of a linear mapper; absent otherwise.  With two classes and the dot q one row, the difference of the
+        two logits, as in ``LogisticRegression``.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
@@ -158,9 +159,12 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return like_input(torch.softmax(log_q, 1).numpy().astype(rows.dtype, copy=False), X)
 
     def predict_log_proba(self, X):
-        """Logarithms of :meth:`predict_proba`, without loss of precision."""
+        """Logarithms of :meth:`predict_proba`, finite also where a probability is too small to be stored."""
         log_q, rows = self._log_q(X)
-        return like_input(torch.log_softmax(log_q, 1).numpy().astype(rows.dtype, copy=False), X)
+        # Where a probability is stored as one its logarithm is zero, so that the two methods agree.
+        certain = torch.softmax(log_q, 1).numpy().astype(rows.dtype) == 1
+        log_p = np.where(certain, 0.0, torch.log_softmax(log_q, 1).numpy())
+        return like_input(log_p.astype(rows.dtype, copy=False), X)
 
     def decision_function(self, X):
         """Log similarity to every prototype, shape (n_new, n_classes), or their difference for two classes."""
@@ -189,6 +193,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit(self, X, y, sample_weight):
         if y is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
+        self._check_numbers()
         if self.C is not None:
             check_number("C", self.C, low=0, closed="neither", hint="None switches the penalty off")
         X, y = validated(self, X, y)
@@ -210,7 +215,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._warm_prototypes(plan, old)
         method = self._method(plan)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
-        phases = [Phase(n_iter, 0.003 if self.learning_rate == "auto" else self.learning_rate)]
+        rate = 0.1 if method == "momentum" else 0.003
+        phases = [Phase(n_iter, rate if self.learning_rate == "auto" else self.learning_rate)]
         patience = 10 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
         self._keep(plan, solution)
@@ -237,7 +243,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         matrices = [w for m in modules.values() for w in m.parameters() if w.ndim >= 2 and w.requires_grad]
         if self.C is None or not matrices:
             return None
-        scale = 0.5 / (self.C * self._weight_sum)
+        # Two rows w and -w of a softmax are one row 2 w of a sigmoid, on which LogisticRegression puts C.
+        two = len(self.classes_) == 2 and self._over_classes_by_dot()
+        scale = (1.0 if two else 0.5) / (self.C * self._weight_sum)
         return lambda: scale * sum(w.square().sum() for w in matrices)
 
     def _method(self, plan):
@@ -258,18 +266,18 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Prototypes, and the coefficients of a linear mapper."""
         Z = self._mapped(X)
         if plan.problem.tied:
-            share = torch.as_tensor(np.ones(len(codes)) if weight is None else weight).to(Z.dtype)
-            onehot = torch.nn.functional.one_hot(torch.as_tensor(codes)).to(Z.dtype) * share[:, None]
-            self._columns = (onehot.T @ self.q_.represent(Z)) / onehot.sum(0)[:, None]
+            self._columns = _class_means(self.q_.represent(Z), codes, weight)
         else:
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
         matrix = getattr(self.mapper_, "weight", None)
         if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
-            self.coef_ = matrix.detach().numpy().astype(X.dtype)
             bias = getattr(self.mapper_, "bias", None)
-            zero = torch.zeros(len(matrix))
-            self.intercept_ = (zero if bias is None else bias).detach().numpy().astype(X.dtype)
+            bias = torch.zeros(len(matrix)) if bias is None else bias.detach()
+            coef, intercept = matrix.detach().numpy().astype(X.dtype), bias.numpy().astype(X.dtype)
+            if len(self.classes_) == 2 and self._over_classes_by_dot():
+                coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+            self.coef_, self.intercept_ = coef, intercept
 
     def _log_q(self, X):
         """Log similarities to the prototypes, and the rows as checked."""
@@ -280,6 +288,14 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             U = self.q_.place(Z)
             V = self.q_.place(self._columns.to(Z.dtype))
             return self.q_.log_kernel(_exact_scalars(self.q_.geometry, U, V)), rows
+
+
+def _class_means(Z, codes, weight):
+    """Weighted mean of each class; the plain mean where no row of a class has any weight."""
+    member = torch.nn.functional.one_hot(torch.as_tensor(codes)).to(Z.dtype)
+    share = member if weight is None else member * torch.as_tensor(weight).to(Z.dtype)[:, None]
+    share = torch.where(share.sum(0) > 0, share, member)
+    return (share.T @ Z) / share.sum(0)[:, None]
 
 
 def _weights(sample_weight, X):

@@ -26,6 +26,7 @@ from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase, same_shapes
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
+from ._placement import blocks_of_rows
 from ._scoring import reference_score
 from ._starts import partitions, rank, soften
 
@@ -52,7 +53,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Supervisory distribution, as for :class:`ICONEmbedding`.
     q : str or object, default="cluster"
         A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`.
-    divergence : str or object, default="kl"
+    divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
     mapper : str, object, torch module or callable, default="table"
         "table" gives every row free assignments; "linear", "mlp", a module or a factory is a head on the
@@ -71,7 +72,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
-        Step size where gradients are used; "auto" is 0.1 for a table and 0.01 for a head.
+        Step size where gradients are used; "auto" is 0.1 for a table, 0.01 for a linear head
+        and 0.001 for a deep one.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         Method where gradients are used; "auto" is Adam.
     warm_start : bool, default=False
@@ -223,6 +225,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y):
+        self._check_numbers()
         check_number("n_clusters", self.n_clusters, low=1, integer=True)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
@@ -232,9 +235,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_clusters = self._possible(X)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
+        lesson = None
         if old is None or not same_shapes(old, plan.mapper):
-            self._start(plan, n_clusters, n_init)
-        solution = self._search(plan)
+            lesson = self._start(plan, n_clusters, n_init)
+        if lesson is not None and lesson.reason == "interrupted":
+            solution = replace(lesson, loss=float(self._losses(plan).sum()))
+        else:
+            solution = self._search(plan)
         self._keep(plan, solution)
         self._finish(plan, n_clusters)
         return solution
@@ -263,7 +270,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return q
 
     def _start(self, plan, n_clusters, n_init):
-        """Put the best start into the table, or teach it to the head."""
+        """Put the best start into the table, or teach it to the head; the lesson's solution, if any."""
         init = (
             self.init
             if isinstance(self.init, str)
@@ -282,10 +289,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             r = self._best_start(plan, [_as_graph(problem) for problem in terms], init, n_init, X, n_clusters)
         if plan.parametric:
-            self._teach(plan, r)
-        else:
-            with torch.no_grad():
-                plan.mapper.places.copy_(torch.as_tensor(np.log(np.maximum(r, 1e-12))))
+            return self._teach(plan, r)
+        with torch.no_grad():
+            plan.mapper.places.copy_(torch.as_tensor(np.log(np.maximum(r, 1e-12))))
+        return None
 
     def _best_start(self, plan, terms, init, n_init, X, n_clusters):
         # A uniform share is sampled while starts are compared; the fit itself may sum it exactly.
@@ -312,12 +319,16 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         engine = plan.engine if plan.engine.stochastic else Dense()
         lesson = replace(plan, objective=Objective((problem,)), engine=engine)
         n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS
-        self._optimise(lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter)
+        return self._optimise(
+            lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter
+        )
 
     def _rate(self, plan):
         if self.learning_rate != "auto":
             return self.learning_rate
-        return 0.01 if plan.parametric else 0.1
+        if not plan.parametric:
+            return 0.1
+        return 0.01 if hasattr(plan.mapper, "weight") else 0.001
 
     def _search(self, plan) -> Solution:
         """Improve the start by the engine's own solver or by the loop."""
@@ -358,10 +369,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         probabilities, known = np.empty((rows.shape[0], self.n_clusters_)), match >= 0
         probabilities[known] = self._assignments[match[known]]
         if not known.all():
-            probabilities[~known] = assign(
-                self.p_.extend(rows[~known], n_jobs=self.n_jobs), self._assignments
-            )
+            probabilities[~known] = self._assigned(rows[~known])
         return probabilities, rows
+
+    def _assigned(self, rows):
+        """Assignments of rows that are not among the training rows."""
+        p = self.p_.extend(rows, n_jobs=self.n_jobs)
+        return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p)])
 
 
 def _as_graph(problem):

@@ -7,7 +7,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_number
+from .._validation import check_choice, check_number
 from ..initialization import SPREAD, initial_places, principal_axes
 from ..neighbors import equal_rows
 from ..optim import Phase
@@ -36,9 +36,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     q : str, object or callable, default="student"
         Learned distribution: "student", "gaussian", "inverse_power", "dot", "cosine", "cluster", an object
         of :mod:`iconlearn.learned`, or a function from squared distances to log kernels.
-    divergence : str or object, default="kl"
-        "kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation" or an object of
-        :mod:`iconlearn.divergences`.
+    divergence : str, object or callable, default="kl"
+        "kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation", an object of
+        :mod:`iconlearn.divergences`, or the convex f of an f-divergence.
     mapper : str, object, torch module or callable, default="table"
         "table" gives every row a free place; "linear", "mlp", a ``torch.nn.Module`` (copied, never changed)
         or a function of (n_inputs, n_outputs) that makes one map features to places.
@@ -57,7 +57,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Step size; "auto" is n_samples / exaggeration for a table, 0.01 for Adam.
     early_exaggeration : float or "auto", default="auto"
         Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
-        table with a heavy-tailed q, else 1.
+        table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is momentum with gains for a table, L-BFGS for other full-batch fits of a linear mapper, and
         Adam otherwise.
@@ -223,7 +223,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y):
+        self._check_numbers()
         check_number("n_components", self.n_components, low=1, integer=True)
+        if isinstance(self.init, str):
+            check_choice("init", self.init, ("pca", "spectral", "random"))
         out = validated(self, X, y, pairwise=self._pairwise)
         X, y = out if isinstance(out, tuple) else (out, None)
         old = getattr(self, "mapper_", None) if self.warm_start else None
@@ -253,7 +256,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
             return check_number("early_exaggeration", self.early_exaggeration, low=0, closed="neither")
-        return 12.0 if plan.q.heavy_tailed and not plan.parametric and not plan.engine.stochastic else 1.0
+        if not plan.q.heavy_tailed or plan.parametric or plan.engine.stochastic:
+            return 1.0
+        # A p that spreads over much of the data, pulled harder than the rest pushes, shrinks the map to a point.
+        p = plan.problem.p
+        return float(np.clip(0.5 * p.n_candidates / np.exp(plan.problem.entropy()), 1.0, 12.0))
 
     def _method(self, plan):
         if self.optimizer != "auto":

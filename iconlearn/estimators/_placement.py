@@ -3,13 +3,15 @@
     min over z of D( p(.|new) || q(.|z) ),      q over the training rows' places, which do not move
 
 It is the same loss with another point set for rows, run through the same loop for a fixed number of steps
-in double precision; all steps are taken coordinate by coordinate, so that no row sees another.
+in double precision; all steps are taken coordinate by coordinate, and the last state is taken rather than
+the one that is best for all rows together, so that no row sees another.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from ..conditional import Conditional
 from ..engines import Dense
@@ -18,7 +20,7 @@ from ..objective import loss
 from ..optim import Phase, minimise
 from ..problem import Points, Problem
 
-__all__ = ["place_rows"]
+__all__ = ["blocks_of_rows", "place_rows"]
 
 N_STEPS = 60
 # Pairs held at a time decide how many rows are placed together; it changes nothing else.
@@ -36,17 +38,21 @@ def place_rows(p, q, divergence, places):
     divergence : Divergence
     places : ndarray of shape (n_train, n_outputs)
     """
-    start = _weighted_mean(p, places)
-    if p.n_rows == 0:
-        return start
     frozen = TableModule(torch.from_numpy(np.array(places, dtype=float))).requires_grad_(False)
     columns = Points(frozen, len(places))
-    out = np.empty_like(start)
-    step = max(1, BLOCK // len(places))
+    out = np.empty((p.n_rows, places.shape[1]))
+    for rows, part in blocks_of_rows(p):
+        out[rows] = _settle(part, q, divergence, _weighted_mean(part, places), columns)
+    return q.represent(torch.from_numpy(out)).numpy()
+
+
+def blocks_of_rows(p):
+    """Row numbers and their part of p as sparse edges, a bounded number of pairs at a time."""
+    step = max(1, BLOCK // p.n_cols)
     for begin in range(0, p.n_rows, step):
         rows = np.arange(begin, min(begin + step, p.n_rows))
-        out[rows] = _settle(_rows_of(p, rows), q, divergence, start[rows], columns)
-    return q.represent(torch.from_numpy(out)).numpy()
+        edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
+        yield rows, Conditional(edges, p.uniform)
 
 
 def _settle(p, q, divergence, start, columns):
@@ -63,19 +69,16 @@ def _settle(p, q, divergence, start, columns):
     # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
     reach = float(columns.mapper.places.std(0).max())
     phase = Phase(N_STEPS, learning_rate=0.5 * len(start), momentum=0.5, max_step=0.1 * reach)
-    minimise(lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0)
-    return table.places.detach().numpy()
-
-
-def _rows_of(p, rows):
-    if p.dense:
-        return Conditional(p.sparse()[rows], p.uniform)
-    return Conditional(p.edges[rows], p.uniform)
+    latest = table.places.detach().clone()
+    minimise(
+        lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
+        after_step=lambda: latest.copy_(table.places.detach()),
+    )  # fmt: skip
+    return latest.numpy()
 
 
 def _weighted_mean(p, places):
     """The p-weighted mean of the training places; the map's middle for a row without support."""
-    edges = p.sparse()
-    mean = edges @ places
+    mean = p.edges @ places
     mean[~p.supported()] = places.mean(axis=0)
     return mean

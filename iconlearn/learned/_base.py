@@ -46,6 +46,10 @@ class Learned(BaseEstimator):
     shared_clusters = False
     same_places = True
 
+    def __repr__(self, **options):
+        # Both sides have a Gaussian and a Student; say which one this is.
+        return f"learned.{super().__repr__(**options)}"
+
     def begin(self, *, dtype=torch.float32, device="cpu") -> list[torch.nn.Parameter]:
         """Check the parameters and create those that are learned; returns the latter."""
         if self.normalize not in self.normalizers:

@@ -23,8 +23,8 @@ class Gaussian(Learned):
     ----------
     sigma : float, default=1.0
         Width of the kernel in units of the embedding.  SNE's exp(-|u - v|^2) is ``sigma=0.5**0.5``.
-    normalize : {"row", "joint", "self"}, default="row"
-        Divide by the row's sum, by the sum over all pairs, or not at all.
+    normalize : {"row", "joint"}, default="row"
+        Divide by the row's sum or by the sum over all pairs.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.
 
@@ -151,10 +151,13 @@ def _begin_scale(q, dtype, device):
     return [q.log_scale_] if q.learnable else []
 
 
-def _scaled(q, Z):
+def _log_scale(q):
     # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
-    highest = max(math.log(_MAX_SCALE), -math.log(q.temperature))
-    return Z * torch.exp(0.5 * q.log_scale_.clamp(max=highest)).to(Z.dtype)
+    return q.log_scale_.clamp(max=max(math.log(_MAX_SCALE), -math.log(q.temperature)))
+
+
+def _scaled(q, Z):
+    return Z * torch.exp(0.5 * _log_scale(q)).to(Z.dtype)
 
 
 class Dot(Learned):
@@ -185,7 +188,7 @@ class Dot(Learned):
     @property
     def temperature_(self) -> float:
         """The temperature in use, learned or not."""
-        return math.exp(-float(self.log_scale_.detach()))
+        return math.exp(-float(_log_scale(self).detach()))
 
     def place(self, Z, columns=False, mass=None):
         return _scaled(self, Z)
@@ -231,7 +234,7 @@ class Cosine(Learned):
     @property
     def temperature_(self) -> float:
         """The temperature in use, learned or not."""
-        return math.exp(-float(self.log_scale_.detach()))
+        return math.exp(-float(_log_scale(self).detach()))
 
     def place(self, Z, columns=False, mass=None):
         return _scaled(self, torch.nn.functional.normalize(Z, dim=1))

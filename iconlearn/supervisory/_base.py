@@ -44,6 +44,10 @@ class Supervisory(BaseEstimator, ABC):
     columns = "rows"
     requires_y = False
 
+    def __repr__(self, **options):
+        # Both sides have a Gaussian and a Student; say which one this is.
+        return f"supervisory.{super().__repr__(**options)}"
+
     @property
     def pairwise(self) -> bool:
         return getattr(self, "metric", None) == "precomputed"

@@ -213,7 +213,7 @@ def test_mix_fills_rows_that_one_part_leaves_empty():
 
 def test_nested_parameters_and_clones():
     p = Debias(Walk(KNN(15), length=2), weight=0.4)
-    assert repr(p) == "Debias(p=Walk(p=KNN()), weight=0.4)"
+    assert repr(p) == "supervisory.Debias(p=Walk(p=KNN()), weight=0.4)"
     p.set_params(p__p__n_neighbors=5, p__length=3, weight=0.1)
     assert (p.p.p.n_neighbors, p.p.length, p.weight) == (5, 3, 0.1)
     q = clone(p).fit(X)

@@ -1,0 +1,165 @@
+"""Mini-batches: one that covers everything is exact; real ones see p and q restricted to the batch."""
+
+import numpy as np
+import pytest
+from reference import (
+    FLOAT64,
+    block_p,
+    evaluate,
+    full_loss,
+    make_problem,
+    places,
+    random_rows,
+    sparse_p,
+)
+
+from iconlearn.conditional import Conditional
+from iconlearn.divergences import JensenShannon
+from iconlearn.engines import Dense, MiniBatch, _visit
+from iconlearn.engines._minibatch import _Positives
+from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
+from iconlearn.objective import loss
+from iconlearn.supervisory import KNN, Classes, Labels
+
+N = 24
+X = places(N, 3, seed=2)
+MASS = np.arange(1.0, N + 1)
+P = random_rows(N, density=0.2, self_pairs=False)
+
+
+def epoch(problem, engine, seed=0):
+    return list(next(engine.visits(problem, rng=np.random.RandomState(seed), **FLOAT64)))
+
+
+@pytest.mark.parametrize("form", [sparse_p, block_p])
+@pytest.mark.parametrize(
+    "q", [Student(debias=0.1), Gaussian(normalize="joint"), Cluster(), Cosine(learnable=True)]
+)
+def test_a_batch_of_everything_is_exact(q, form):
+    p = form(P, uniform=0.2, mass=MASS, self_pairs=False)
+    problem = make_problem(p, q, places(N, 2), divergence=JensenShannon())
+    batch, dense = evaluate(problem, MiniBatch(N)), evaluate(problem, Dense())
+    assert batch[0] == pytest.approx(dense[0], abs=1e-12)
+    for a, b in zip(batch[1], dense[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def restricted(problem, rows, cols):
+    """The same problem over some rows and columns, from full matrices."""
+    Q = problem.p.sparse().toarray()[rows][:, cols]
+    kept = Q.sum(axis=1) > 0
+    Q[kept] /= Q[kept].sum(axis=1, keepdims=True)
+    mass = problem.p.row_mass[rows] * kept
+    p = Conditional(sparse_p(Q).edges, problem.p.uniform, mass, problem.p.self_pairs)
+    Z = problem.rows.at().detach().numpy()[rows]
+    V = None if problem.tied else problem.columns.at().detach().numpy()[cols]
+    return make_problem(p, problem.q, Z, columns=V, divergence=problem.divergence)
+
+
+@pytest.mark.parametrize("kept", [10**9, 0])
+@pytest.mark.parametrize("form", [sparse_p, block_p])
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+def test_a_batch_is_the_problem_restricted_to_it(form, uniform, kept, monkeypatch):
+    monkeypatch.setattr(_visit, "MAX_KEPT", kept)
+    p = form(P, uniform=uniform, mass=MASS, self_pairs=False)
+    problem = make_problem(p, Student(debias=0.1), places(N, 2), divergence=JensenShannon())
+    engine = MiniBatch(7)
+    for visit in epoch(problem, engine):
+        rows = visit.rows.numpy()
+        assert (rows == visit.cols.numpy()).all() and len(rows) == len(set(rows)) <= 7
+        expected = full_loss(restricted(problem, rows, rows))
+        assert float(loss(problem, engine, visit).detach()) == pytest.approx(expected, abs=1e-10)
+
+
+def test_rows_without_a_positive_weigh_nothing():
+    p = sparse_p(P, mass=MASS, self_pairs=False)
+    problem = make_problem(p, Student(), places(N, 2))
+    visits = epoch(problem, MiniBatch(6, n_positives=0))
+    weights = np.concatenate([visit.mass.numpy() for visit in visits])
+    assert (weights == 0).any()
+    for visit in visits:
+        rows = visit.rows.numpy()
+        alone = P[np.ix_(rows, rows)].sum(axis=1) == 0
+        np.testing.assert_array_equal(visit.mass.numpy() == 0, alone)
+        np.testing.assert_allclose(
+            visit.mass.numpy(), np.where(alone, 0, MASS[rows]) / MASS[rows[~alone]].sum()
+        )
+
+
+def test_a_batch_without_any_pair_is_passed_over():
+    ring = sparse_p(np.roll(np.eye(N), N // 2, axis=1), self_pairs=False)
+    problem = make_problem(ring, Student(), places(N, 2))
+    seen = [len(epoch(problem, MiniBatch(2, n_positives=0), seed)) for seed in range(5)]
+    assert max(seen) < N // 2
+
+
+def test_every_row_is_an_anchor_once_and_brings_its_neighbours():
+    p = KNN(2).fit(X).conditional_
+    problem = make_problem(p, Student(), places(N, 2))
+    for n_positives in (1, 2):
+        engine = MiniBatch(9, n_positives=n_positives)
+        visits = epoch(problem, engine)
+        assert len(visits) == N // (9 // (1 + n_positives))
+        assert set(np.concatenate([visit.rows.numpy() for visit in visits])) == set(range(N))
+        order = np.random.RandomState(0).permutation(N)
+        size = 9 // (1 + n_positives)
+        for k, visit in enumerate(visits):
+            at = dict(zip(visit.rows.tolist(), visit.mass.tolist(), strict=True))
+            assert all(at[anchor] > 0 for anchor in order[k * size : (k + 1) * size])
+
+
+def test_positives_are_drawn_in_proportion_to_p():
+    rows = np.zeros((3, 5))
+    rows[0, [1, 4]], rows[2, [0, 2, 3]] = [0.8, 0.2], [0.1, 0.3, 0.6]
+    draw = _Positives(sparse_p(rows).edges, np.random.RandomState(0))
+    counts = np.bincount(draw(np.full(20_000, 2)), minlength=5)
+    np.testing.assert_allclose(counts / 20_000, rows[2], atol=0.015)
+    np.testing.assert_allclose(
+        np.bincount(draw(np.zeros(20_000, int)), minlength=5) / 20_000, rows[0], atol=0.015
+    )
+    assert len(draw(np.array([1]))) == 0
+
+
+def test_few_columns_are_all_visited():
+    y = np.arange(N) % 4
+    problem = make_problem(Classes().fit(X, y).conditional_, Dot(), places(N, 2), columns=places(4, 2))
+    visits = epoch(problem, MiniBatch(5))
+    assert sorted(np.concatenate([visit.rows.numpy() for visit in visits])) == list(range(N))
+    for visit in visits:
+        assert visit.cols.tolist() == [0, 1, 2, 3]
+        rows = visit.rows.numpy()
+        expected = full_loss(restricted(problem, rows, np.arange(4)))
+        assert float(loss(problem, Dense(), visit).detach()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_of_many_columns_the_positives_are_visited():
+    match = np.random.default_rng(0).permutation(N)
+    problem = make_problem(sparse_p(np.eye(N)[match]), Cosine(), places(N, 2), columns=places(N, 2, seed=3))
+    for visit in epoch(problem, MiniBatch(6)):
+        assert visit.cols.tolist() == sorted(match[visit.rows.numpy()])
+        rows, cols = visit.rows.numpy(), visit.cols.numpy()
+        expected = full_loss(restricted(problem, rows, cols))
+        assert float(loss(problem, Dense(), visit).detach()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_of_many_columns_of_full_rows_a_sample_is_visited():
+    p = block_p(random_rows(N, 2 * N))
+    problem = make_problem(p, Cosine(), places(N, 2), columns=places(2 * N, 2, seed=3))
+    for visit in epoch(problem, MiniBatch(6)):
+        assert len(set(visit.cols.tolist())) == 6
+        assert float(visit.mass.sum()) == pytest.approx(1)
+
+
+def test_labels_need_no_positives_brought_along():
+    problem = make_problem(Labels().fit(X, np.arange(N) % 3).conditional_, Cosine(), places(N, 2))
+    for visit in epoch(problem, MiniBatch(8)):
+        assert len(visit.rows) == 8 and float(visit.mass.sum()) == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_batches_and_epochs_differ():
+    problem = make_problem(KNN(3).fit(X).conditional_, Student(), places(N, 2))
+    stream = MiniBatch(8).visits(problem, rng=np.random.RandomState(1), **FLOAT64)
+    first, second = (np.concatenate([v.rows for v in list(next(stream))]) for _ in range(2))
+    again = np.concatenate([v.rows for v in epoch(problem, MiniBatch(8), seed=1)])
+    np.testing.assert_array_equal(first, again)
+    assert len(first) != len(second) or (first != second).any()

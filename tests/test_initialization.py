@@ -1,0 +1,117 @@
+"""Starts: the right subspace, the right scale, noise where the data has nothing to say."""
+
+import numpy as np
+import pytest
+from reference import random_rows
+from scipy.sparse import block_diag, csr_array
+from sklearn.decomposition import PCA
+
+from iconlearn.initialization import SPREAD, initial_places, principal_axes
+
+N = 70
+X = np.random.default_rng(0).normal(size=(N, 6)) * [5, 3, 1, 1, 1, 1] + 10
+
+
+def start(init, X=X, edges=None, n_components=2, seed=0, **more):
+    graph = csr_array(random_rows(N, density=0.2)) if edges is None else edges
+    return initial_places(init, X, lambda: graph, n_components, np.random.RandomState(seed), **more)
+
+
+def correlations(a, b):
+    return np.abs([np.corrcoef(x, y)[0, 1] for x, y in zip(a.T, b.T)])
+
+
+@pytest.mark.parametrize("scale", [SPREAD, 2.0])
+@pytest.mark.parametrize("init", ["pca", "spectral", "random"])
+def test_scale_and_seed(init, scale):
+    Z = start(init, scale=scale)
+    assert Z.shape == (N, 2) and Z[:, 0].std() == pytest.approx(scale)
+    np.testing.assert_array_equal(Z, start(init, scale=scale))
+    if init == "random":
+        assert np.abs(Z - start(init, scale=scale, seed=1)).max() > 0.1 * scale
+
+
+def test_pca_is_that_of_scikit_learn():
+    theirs = PCA(2).fit_transform(X)
+    ours = start("pca")
+    np.testing.assert_allclose(correlations(ours, theirs), 1, atol=1e-8)
+    assert ours[:, 1].std() / ours[:, 0].std() == pytest.approx(
+        theirs[:, 1].std() / theirs[:, 0].std(), rel=1e-6
+    )
+    np.testing.assert_allclose(ours.mean(axis=0), 0, atol=1e-15)
+
+
+def test_pca_of_a_sparse_matrix():
+    centred = X - X.mean(axis=0)
+    np.testing.assert_allclose(
+        correlations(start("pca", csr_array(centred)), start("pca", centred)), 1, atol=1e-5
+    )
+
+
+def test_pca_is_blind_to_the_unit_and_safe_from_overflow():
+    for factor in (1e-150, 1e200):
+        np.testing.assert_allclose(
+            np.abs(start("pca", factor * X)), np.abs(start("pca")), rtol=1e-6, atol=1e-10
+        )
+
+
+def test_spectral_solves_the_eigenvalue_problem():
+    edges = csr_array(random_rows(N, density=0.2))
+    A = edges.toarray() + edges.toarray().T
+    walk = A / A.sum(axis=1, keepdims=True)
+    values = np.sort(np.linalg.eigvals(walk).real)[::-1]
+    Z = start("spectral", edges=edges)
+    for k in range(2):
+        z = Z[:, k]
+        residual = walk @ z - values[k + 1] * z
+        assert np.abs(residual).max() < 1e-2 * np.abs(z).max()
+
+
+@pytest.mark.parametrize("size", [10, 40])
+def test_spectral_separates_two_parts(size):
+    part = random_rows(size, self_pairs=False)
+    edges = block_diag([part, random_rows(size, self_pairs=False, seed=1)]).tolil()
+    edges[0, size] = 0.05
+    Z = start("spectral", X=None, edges=csr_array(edges))
+    side = np.sign(Z[:, 0] - Z[:, 0].mean())
+    assert len(set(side[1:size])) == len(set(side[size + 1 :])) == 1 and side[1] != side[-1]
+
+
+def test_without_features_pca_means_spectral():
+    np.testing.assert_array_equal(start("pca", X=None), start("spectral", X=None))
+
+
+def test_coordinates_that_the_data_cannot_supply_are_faint_noise():
+    line = np.outer(np.arange(N, dtype=float), [1.0, 2.0])
+    Z = start("pca", line, n_components=4)
+    assert Z[:, 0].std() == pytest.approx(SPREAD)
+    np.testing.assert_allclose(Z[:, 1:].std(axis=0), SPREAD / 100, rtol=0.4)
+    same = start("pca", np.ones((N, 3)))
+    np.testing.assert_allclose(same.std(axis=0), SPREAD, rtol=0.4)
+
+
+def test_an_array_is_taken_as_it_is():
+    given = np.arange(2.0 * N).reshape(N, 2)
+    Z = start(given)
+    np.testing.assert_array_equal(Z, given)
+    Z += 1
+    assert given[0, 0] == 0
+    with pytest.raises(ValueError, match=r"\(70, 3\).*\(70, 2\)"):
+        start(np.ones((N, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        start(np.full((N, 2), np.nan))
+
+
+def test_an_unknown_name():
+    with pytest.raises(ValueError, match="'pac' is not known"):
+        start("pac")
+
+
+def test_principal_axes():
+    axes = principal_axes(X, 3, np.random.RandomState(0))
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-10)
+    np.testing.assert_allclose(np.abs(axes @ PCA(3).fit(X).components_.T), np.eye(3), atol=1e-6)
+    assert principal_axes(X, 9, np.random.RandomState(0)).shape == (6, 6)
+    of_sparse = principal_axes(csr_array(X), 3, np.random.RandomState(0))
+    np.testing.assert_allclose(np.abs(of_sparse @ axes.T), np.eye(3), atol=1e-6)
+    assert principal_axes(csr_array(X), 9, np.random.RandomState(0)).shape == (6, 6)
