@@ -95,7 +95,7 @@ def _spectral(edges, n_components, rng):
     degree = np.asarray(graph.sum(axis=1)).ravel()
     root = 1.0 / np.sqrt(np.maximum(degree, 1e-300))
     root[degree == 0] = 0.0
-    walk = sparse.diags_array(root) @ graph @ sparse.diags_array(root)
+    walk = sparse.csr_array(sparse.diags(root) @ graph @ sparse.diags(root))
     n = graph.shape[0]
     wanted = min(n_components + 1, n - 1)
     if n <= 50 or wanted >= n - 1:
@@ -104,7 +104,7 @@ def _spectral(edges, n_components, rng):
         start = rng.uniform(-1.0, 1.0, n)
         try:
             # The shift keeps the leading eigenvalues the largest in magnitude, so no factorisation is needed.
-            _, vectors = eigsh(walk + sparse.eye_array(n), k=wanted, v0=start, maxiter=50 * n, tol=1e-4)
+            _, vectors = eigsh(walk + sparse.identity(n), k=wanted, v0=start, maxiter=50 * n, tol=1e-4)
         except ArpackError:
             return rng.standard_normal((n, n_components))
     return (vectors[:, ::-1] * root[:, None])[:, 1 : n_components + 1]

@@ -43,4 +43,5 @@ def choose(problems, candidates=ORDER) -> Engine:
         if reason is None:
             return engine
         reasons.append(reason)
-    raise ValueError("; ".join(reasons))
+    # The most general engine speaks first: its reason is the one to act on.
+    raise ValueError("; ".join(dict.fromkeys(reversed(reasons))))

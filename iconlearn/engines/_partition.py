@@ -90,7 +90,7 @@ class Partition(Engine):
         total, floor = sparse.csr_array((n, n)), np.zeros(n)
         for problem in problems:
             mass = problem.weight * problem.p.row_mass
-            total = total + sparse.diags_array(mass * (1.0 - problem.p.uniform)) @ problem.p.sparse()
+            total = total + sparse.diags(mass * (1.0 - problem.p.uniform)) @ problem.p.sparse()
             floor += mass * problem.p.uniform
         if floor.any() and n > self.max_exact:
             cols = rng.randint(n, size=n * self.n_off)

@@ -7,11 +7,7 @@ This is the only room that speaks both scikit-learn and torch.
 
 from __future__ import annotations
 
-import itertools
-import math
 import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,41 +20,19 @@ from .. import supervisory
 from .._validation import check_choice, check_number
 from ..engines import choose
 from ..mappers import TableModule, build_mapper
-from ..objective import loss
-from ..optim import OPTIMIZERS, Solution, minimise
-from ..problem import Objective, Points, Problem
+from ..optim import OPTIMIZERS, Solution
+from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
+from ._planning import Plan, Terms, check_module, same_shapes
 from ._progress import Progress
+from ._running import run
 from ._terms import Term
-from ._threads import threads_for
 
-__all__ = ["ICONBase", "Plan", "same_shapes"]
+__all__ = ["ICONBase"]
 
 # Sparse features are made dense once while they have at most this many entries, else batch by batch.
 MAX_DENSE_INPUTS = 5 * 10**7
-
-
-@dataclass(eq=False)
-class Plan:
-    """A fit in the making: everything that is known before the optimisation starts."""
-
-    X: object
-    rng: np.random.RandomState
-    generator: torch.Generator
-    device: torch.device
-    dtype: torch.dtype
-    p: object
-    q: object
-    mapper: torch.nn.Module
-    parametric: bool
-    objective: Objective
-    engine: object
-
-    @property
-    def problem(self) -> Problem:
-        """The main term."""
-        return self.objective.problems[0]
 
 
 class ICONBase(BaseEstimator):
@@ -138,7 +112,7 @@ class ICONBase(BaseEstimator):
         q = clone(resolve("q", self.q if q is None else q), safe=False)
         q.begin(dtype=dtype, device=device)
         rows = Points(module, X.shape[0], self._inputs(X, device, dtype) if spec.parametric else None)
-        build = _Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
+        build = Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
         p = self._debiased(clone(resolve("p", self.p), safe=False))
         main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
         problems = [main, *self._further(build, q, mass)]
@@ -169,7 +143,7 @@ class ICONBase(BaseEstimator):
         )
         if start is not None and same_shapes(start, module):
             module.load_state_dict(start.state_dict())
-        _check_module(module, spec, X, n_outputs)
+        check_module(module, spec, X, n_outputs)
         return module
 
     @staticmethod
@@ -223,33 +197,16 @@ class ICONBase(BaseEstimator):
         progress = Progress(type(self).__name__, self.verbose, n_iter)
         how = "itself" if plan.engine.solves else optimizer
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
-        parameters = plan.objective.parameters
-        parts = _Parts(len(plan.objective.problems))
-        if plan.engine.solves:
-            solution = plan.engine.solve(
-                plan.objective,
-                max_iter=n_iter,
-                tol=self.tol,
-                rng=plan.rng,
-                callback=self.callback,
-                report=progress,
-            )
-            parts.rows, parts.n_terms = [[value] for value in solution.history], 1
-        elif not parameters:
-            solution = Solution(float(self._losses(plan).sum()))
-        else:
-            with _own_randomness(plan):
-                solution = self._minimised(
-                    plan,
-                    parts,
-                    parameters,
-                    optimizer,
-                    phases,
-                    after_step,
-                    patience,
-                    grad_tol,
-                    parts.and_then(progress),
-                )
+        try:
+            solution, self.loss_parts_ = run(
+                plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
+                patience=patience, after_step=after_step, callback=self.callback,
+            )  # fmt: skip
+        except FloatingPointError as error:
+            raise ValueError(
+                f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
+                f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
+            ) from error
         if solution.reason == "diverged":
             warnings.warn(
                 f"the loss was not finite after {solution.n_iter} iterations, and the best state before that "
@@ -257,35 +214,8 @@ class ICONBase(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        self.loss_parts_ = parts.history()
         progress.done(solution)
         return solution
-
-    def _minimised(self, plan, parts, parameters, optimizer, phases, after_step, patience, grad_tol, report):
-        pairs = math.inf if plan.parametric else sum(problem.n_pairs for problem in plan.objective.problems)
-        try:
-            with threads_for(pairs, plan.device):
-                return minimise(
-                    _epochs(plan, parts), parameters, optimizer=optimizer, phases=phases, tol=self.tol,
-                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback,
-                    report=report,
-                )  # fmt: skip
-        except FloatingPointError as error:
-            raise ValueError(
-                f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
-                f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
-            ) from error
-
-    def _losses(self, plan):
-        """Weighted loss of every term at the present parameters, over all rows if that is exact."""
-        visits = [next(iter(next(s))) for s in _streams(plan)]
-        with torch.no_grad():
-            return np.array(
-                [
-                    p.weight * float(loss(p, plan.engine, v))
-                    for p, v in zip(plan.objective.problems, visits, strict=True)
-                ]
-            )
 
     def _keep(self, plan, solution):
         """Fitted attributes that all estimators have."""
@@ -313,138 +243,6 @@ class ICONBase(BaseEstimator):
                 "as in training"
             )
         return Z
-
-
-@contextmanager
-def _own_randomness(plan):
-    """What a module draws in training (dropout) follows the fit's seed and leaves torch's own state alone."""
-    seed = int(torch.randint(2**31 - 1, (), generator=plan.generator))
-    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if plan.device.type == "cuda":
-            with torch.cuda.device(plan.device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-class _Terms:
-    """Makes a Problem of a p and a q over the rows of this fit."""
-
-    def __init__(self, X, y, rows, n_outputs, generator, dtype, device, rng, n_jobs, prototypes):
-        self.X, self.y, self.rows, self.n_outputs, self.generator = X, y, rows, n_outputs, generator
-        self.dtype, self.device, self.rng, self.n_jobs = dtype, device, rng, n_jobs
-        self.prototypes = prototypes
-
-    def __call__(self, p, q, divergence, weight, mass):
-        p.fit(self.X, self.y, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=self.n_jobs)
-        conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
-        if not conditional.row_mass.any():
-            raise ValueError(f"p={p!r} gives no row any support, so there is nothing to learn from")
-        columns = self.rows
-        if getattr(p, "columns", "rows") != "rows":
-            table = self.prototypes(
-                q, conditional.n_cols, self.n_outputs, self.generator, self.dtype, self.device
-            )
-            columns = Points(table, conditional.n_cols)
-        elif q.self_pairs:
-            conditional = conditional.with_self_pairs()
-        return Problem(conditional, q, divergence, self.rows, columns, weight)
-
-
-class _Parts:
-    """Keeps the weighted loss of every term at every iteration: the mean over the visits of an epoch.
-
-    A line search evaluates a visit many times; the first value is the one that the history has.
-    """
-
-    def __init__(self, n_terms):
-        self.n_terms, self.visits, self.rows = n_terms, [], []
-
-    def expect(self, *, first):
-        """A visit begins, perhaps the first of an epoch."""
-        self.visits = [None] if first else [*self.visits, None]
-
-    def note(self, values):
-        if self.visits[-1] is None:
-            self.visits[-1] = values
-
-    def and_then(self, report):
-        def both(record):
-            self.rows.append(np.mean(self.visits, axis=0))
-            report(record)
-
-        return both
-
-    def history(self):
-        return np.array(self.rows, dtype=float).reshape(-1, self.n_terms)
-
-
-def _streams(plan):
-    return [
-        plan.engine.visits(problem, rng=plan.rng, dtype=plan.dtype, device=plan.device)
-        for problem in plan.objective.problems
-    ]
-
-
-def _epochs(plan, parts):
-    """The closures of each epoch: the first term's visits set the pace, the others follow."""
-    objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
-    first, *others = _streams(plan)
-    others = [itertools.chain.from_iterable(stream) for stream in others]
-
-    def closure(visits, pull):
-        for parameter in parameters:
-            parameter.grad = None
-        values = [
-            problem.weight * loss(problem, engine, visit, pull)
-            for problem, visit in zip(objective.problems, visits, strict=True)
-        ]
-        total = sum(values)
-        if objective.penalty is not None:
-            total = total + objective.penalty()
-        total.backward()
-        parts.note([float(v.detach()) for v in values])
-        return total.detach()
-
-    def epoch(pull):
-        for k, visit in enumerate(next(first)):
-            parts.expect(first=k == 0)
-            visits = [visit, *(next(stream) for stream in others)]
-            yield lambda visits=visits: closure(visits, pull)
-
-    return epoch
-
-
-def _check_module(module, spec, X, n_outputs):
-    """Try a user's module on two rows, so that a wrong shape is told before the work starts."""
-    if not (spec.parametric and spec.own_precision):
-        return
-    like = next(iter(module.parameters()), torch.zeros(0))
-    rows = X[:2].toarray() if sparse.issparse(X) else np.array(X[:2])
-    was_training = module.training
-    with torch.no_grad():
-        out = module.eval()(torch.from_numpy(rows).to(device=like.device, dtype=like.dtype))
-    module.train(was_training)
-    if not isinstance(out, torch.Tensor) or out.ndim != 2 or out.shape[0] != len(rows):
-        got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-        raise ValueError(
-            f"the mapper returned {got} for an input of shape {rows.shape}; it must return (n_rows, n_outputs)"
-        )
-    if out.shape[1] != n_outputs:
-        raise ValueError(
-            f"the mapper returned {out.shape[1]} outputs a row, and {n_outputs} are needed; change the module "
-            f"or the number of components"
-        )
-    if not torch.isfinite(out).all():
-        raise ValueError(
-            "the mapper returned NaN or infinity for the first two rows; check its weights and X"
-        )
-
-
-def same_shapes(old, new) -> bool:
-    """Whether one module's weights fit into another."""
-    shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (old, new)]
-    return shapes[0] == shapes[1]
 
 
 def _to_cpu(q):

@@ -11,8 +11,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._validation import check_number
 from ..mappers import TableModule
 from ..optim import Phase
-from ._base import ICONBase, same_shapes
+from ._base import ICONBase
 from ._io import all_or_nothing, like_input, validated, validated_new
+from ._planning import same_shapes
 
 __all__ = ["ICONClassifier"]
 

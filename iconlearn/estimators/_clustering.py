@@ -24,9 +24,11 @@ from ..neighbors import duplicate_groups, equal_rows
 from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
-from ._base import ICONBase, same_shapes
+from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
 from ._placement import blocks_of_rows
+from ._planning import same_shapes
+from ._running import present_loss
 from ._scoring import reference_score
 from ._starts import partitions, rank, soften
 
@@ -239,7 +241,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if old is None or not same_shapes(old, plan.mapper):
             lesson = self._start(plan, n_clusters, n_init)
         if lesson is not None and lesson.reason == "interrupted":
-            solution = replace(lesson, loss=float(self._losses(plan).sum()))
+            solution = replace(lesson, loss=present_loss(plan))
         else:
             solution = self._search(plan)
         self._keep(plan, solution)

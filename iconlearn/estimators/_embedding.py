@@ -11,9 +11,10 @@ from .._validation import check_choice, check_number
 from ..initialization import SPREAD, initial_places, principal_axes
 from ..neighbors import equal_rows
 from ..optim import Phase
-from ._base import ICONBase, same_shapes
+from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
 from ._placement import place_rows
+from ._planning import same_shapes
 from ._scoring import reference_score
 
 __all__ = ["ICONEmbedding"]

@@ -1,0 +1,145 @@
+"""From a plan to a solution: the engine's own solver, or the loop over the visits of every term."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from ..objective import loss
+from ..optim import Solution, minimise
+from ._threads import threads_for
+
+__all__ = ["present_loss", "run"]
+
+
+def run(plan, progress, n_iter, *, tol, callback, **options):
+    """Solve or minimise the plan's objective; its parameters end at the best state.
+
+    Parameters
+    ----------
+    plan : Plan
+    progress : Progress
+        Told of every iteration.
+    n_iter : int
+        Most iterations.
+    tol, callback
+        As in :func:`iconlearn.optim.minimise`.
+    **options
+        What the loop takes besides: optimizer, phases, grad_tol, patience, after_step.
+
+    Returns
+    -------
+    solution : Solution
+    parts : ndarray of shape (n_records, n_terms)
+        Weighted terms of the loss; one column where the engine solved all terms together.
+    """
+    if plan.engine.solves:
+        solution = plan.engine.solve(
+            plan.objective, max_iter=n_iter, tol=tol, rng=plan.rng, callback=callback, report=progress
+        )
+        return solution, np.array(solution.history, dtype=float)[:, None]
+    parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
+    if not parameters:
+        return Solution(present_loss(plan)), parts.history()
+    # A network's layers gain from threads, whatever the number of pairs.
+    pairs = math.inf if plan.parametric else sum(problem.n_pairs for problem in plan.objective.problems)
+    with _own_randomness(plan), threads_for(pairs, plan.device):
+        solution = minimise(
+            _epochs(plan, parts),
+            parameters,
+            tol=tol,
+            callback=callback,
+            report=parts.and_then(progress),
+            **options,
+        )
+    return solution, parts.history()
+
+
+def present_loss(plan):
+    """The loss of a plan in which nothing is learned."""
+    visits = [next(iter(next(stream))) for stream in _streams(plan)]
+    with torch.no_grad():
+        return sum(
+            problem.weight * float(loss(problem, plan.engine, visit))
+            for problem, visit in zip(plan.objective.problems, visits, strict=True)
+        )
+
+
+@contextmanager
+def _own_randomness(plan):
+    """What a module draws in training (dropout) follows the fit's seed and leaves torch's own state alone."""
+    seed = int(torch.randint(2**31 - 1, (), generator=plan.generator))
+    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if plan.device.type == "cuda":
+            with torch.cuda.device(plan.device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+class _Parts:
+    """Keeps the weighted loss of every term at every iteration: the mean over the visits of an epoch.
+
+    A line search evaluates a visit many times; the first value is the one that the history has.
+    """
+
+    def __init__(self, n_terms):
+        self.n_terms, self.visits, self.rows = n_terms, [], []
+
+    def expect(self, *, first):
+        """A visit begins, perhaps the first of an epoch."""
+        self.visits = [None] if first else [*self.visits, None]
+
+    def note(self, values):
+        if self.visits[-1] is None:
+            self.visits[-1] = values
+
+    def and_then(self, report):
+        def both(record):
+            self.rows.append(np.mean(self.visits, axis=0))
+            report(record)
+
+        return both
+
+    def history(self):
+        return np.array(self.rows, dtype=float).reshape(-1, self.n_terms)
+
+
+def _streams(plan):
+    return [
+        plan.engine.visits(problem, rng=plan.rng, dtype=plan.dtype, device=plan.device)
+        for problem in plan.objective.problems
+    ]
+
+
+def _epochs(plan, parts):
+    """The closures of each epoch: the first term's visits set the pace, the others follow."""
+    objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
+    first, *others = _streams(plan)
+    others = [itertools.chain.from_iterable(stream) for stream in others]
+
+    def closure(visits, pull):
+        for parameter in parameters:
+            parameter.grad = None
+        values = [
+            problem.weight * loss(problem, engine, visit, pull)
+            for problem, visit in zip(objective.problems, visits, strict=True)
+        ]
+        total = sum(values)
+        if objective.penalty is not None:
+            total = total + objective.penalty()
+        total.backward()
+        parts.note([float(v.detach()) for v in values])
+        return total.detach()
+
+    def epoch(pull):
+        for k, visit in enumerate(next(first)):
+            parts.expect(first=k == 0)
+            visits = [visit, *(next(stream) for stream in others)]
+            yield lambda visits=visits: closure(visits, pull)
+
+    return epoch
