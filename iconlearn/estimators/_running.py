@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,9 +44,7 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan)), parts.history()
-    # A network's layers gain from threads, whatever the number of pairs.
-    pairs = math.inf if plan.parametric else sum(problem.n_pairs for problem in plan.objective.problems)
-    with _own_randomness(plan), threads_for(pairs, plan.device):
+    with _own_randomness(plan), threads_for(_work(plan), plan.device):
         solution = minimise(
             _epochs(plan, parts),
             parameters,
@@ -57,6 +54,13 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
             **options,
         )
     return solution, parts.history()
+
+
+def _work(plan):
+    """Products of one step over all rows: the pairs, and the rows times the weights of a network."""
+    pairs = sum(problem.n_pairs for problem in plan.objective.problems)
+    weights = sum(w.numel() for w in plan.mapper.parameters()) if plan.parametric else 0
+    return pairs + plan.X.shape[0] * weights
 
 
 def present_loss(plan):

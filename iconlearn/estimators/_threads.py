@@ -17,10 +17,10 @@ SMALL = 2**22
 
 
 @contextmanager
-def threads_for(n_pairs, device):
-    """Run the body on one thread if a step is small, and give the threads back afterwards."""
+def threads_for(work, device):
+    """Run the body on one thread if a step is small (`work` products), and give the threads back afterwards."""
     before = torch.get_num_threads()
-    if device.type != "cpu" or n_pairs > SMALL or before == 1:
+    if device.type != "cpu" or work > SMALL or before == 1:
         yield
         return
     torch.set_num_threads(1)
