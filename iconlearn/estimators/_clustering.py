@@ -355,8 +355,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.probabilities_ = self._assignments.astype(plan.X.dtype)
         if self.n_clusters_ < self.n_clusters:
             warnings.warn(
-                f"found {self.n_clusters_} clusters where n_clusters={self.n_clusters} were asked for: the rows "
-                f"have no more distinct groups at this p and debias",
+                f"found {self.n_clusters_} clusters where n_clusters={self.n_clusters} were asked for: the others "
+                f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -86,9 +86,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     loss_ : float
         Mean divergence at the end (with `terms`: their weighted sum).
     loss_history_ : ndarray of shape (n_records,)
-        True loss after each iteration, exaggerated or not.
+        True loss of each iteration, exaggerated or not (L-BFGS: at the start of each ten iterations;
+        mini-batches: the mean over each epoch).
     loss_parts_ : ndarray of shape (n_records, n_terms)
-        The weighted terms it is made of.
+        The weighted terms it is made of; a penalty is not among them.  One column where the partition engine
+        solved all terms together.
     n_iter_ : int
         Iterations done.
     converged_ : bool
