@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # More pairs than this are minutes of exact steps; below it dense is exact and quick enough.
-MAX_DENSE_PAIRS = 4 * 10**8
+MAX_DENSE_PAIRS = 10**8
 
 ORDER = (Partition(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
 
