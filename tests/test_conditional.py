@@ -4,22 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from reference import Block
 from scipy.sparse import csr_array
 
 from iconlearn import conditional
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
-
-
-class Block:
-    """A dense matrix behind the block protocol."""
-
-    def __init__(self, matrix):
-        self.matrix = matrix
-
-    def __call__(self, rows=None, cols=None):
-        rows = slice(None) if rows is None else rows
-        cols = slice(None) if cols is None else cols
-        return self.matrix[rows][:, cols]
 
 
 def dense_p(n=12, self_pairs=False, density=1.0, seed=0):

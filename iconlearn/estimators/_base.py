@@ -93,14 +93,12 @@ class ICONBase(BaseEstimator):
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
-    def _plan(
-        self, X, y, n_outputs, *, q=None, mapper=None, mass=None, table_dtype=torch.float32, start=None
-    ):
+    def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None):
         """Resolve every slot, fit every p, and state the objective."""
         rng = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         device = choose_device(self.device)
-        spec = resolve("mapper", self.mapper if mapper is None else mapper)
+        spec = self._resolved("mapper")
         if spec.parametric and self._pairwise:
             raise ValueError(
                 f"mapper={self.mapper!r} maps features, but with p={self.p!r} X is a matrix of pairs; "
@@ -115,7 +113,7 @@ class ICONBase(BaseEstimator):
         build = Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
         p = self._debiased(clone(resolve("p", self.p), safe=False))
         main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-        problems = [main, *self._further(build, q, mass)]
+        problems = [main, *self._further(build, q)]
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
         return Plan(X, rng, generator, device, dtype, p, q, module, spec.parametric, objective, engine)
@@ -156,7 +154,7 @@ class ICONBase(BaseEstimator):
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
-    def _further(self, build, q, mass):
+    def _further(self, build, q):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")

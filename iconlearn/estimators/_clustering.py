@@ -232,8 +232,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "random"))
-        out = validated(self, X, y, pairwise=self._pairwise)
-        X, y = out if isinstance(out, tuple) else (out, None)
+        X, y = validated(self, X, y, pairwise=self._pairwise)
         n_clusters = self._possible(X)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
@@ -245,7 +244,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             solution = self._search(plan)
         self._keep(plan, solution)
-        self._finish(plan, n_clusters)
+        self._finish(plan)
         return solution
 
     def _possible(self, X):
@@ -341,7 +340,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
 
-    def _finish(self, plan, n_clusters):
+    def _finish(self, plan):
         """Labels without gaps, and what new rows need."""
         self._X = plan.X
         if plan.parametric:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_number
@@ -14,7 +14,7 @@ from ..optim import Phase
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
 from ._placement import place_rows
-from ._planning import same_shapes
+from ._planning import begun_copy, same_shapes
 from ._scoring import reference_score
 
 __all__ = ["ICONEmbedding"]
@@ -203,7 +203,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
-        places = self._mapped_places(rows) if self._parametric else self._placed(rows)
+        places = self._places_of(rows)
         return like_input(places.astype(rows.dtype, copy=False), X)
 
     def score(self, X, y=None):
@@ -216,8 +216,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows = validated_new(self, X)
         if self._pairwise:
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
-        places = self._mapped_places(rows) if self._parametric else self._placed(rows)
-        return reference_score(rows, torch.from_numpy(np.asarray(places, dtype=float)), self.q_, self.n_jobs)
+        places = np.asarray(self._places_of(rows), dtype=float)
+        return reference_score(rows, torch.from_numpy(places), self.q_, self.n_jobs)
 
     @property
     def _n_features_out(self):
@@ -230,8 +230,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("pca", "spectral", "random"))
-        out = validated(self, X, y, pairwise=self._pairwise)
-        X, y = out if isinstance(out, tuple) else (out, None)
+        X, y = validated(self, X, y, pairwise=self._pairwise)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, self.n_components, start=old)
         method = self._method(plan)
@@ -250,10 +249,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             self.embedding_ = self._mapped_places(X).astype(X.dtype, copy=False)
         else:
             places = plan.mapper.places.detach().double()
-            self.embedding_ = mean_of_equal_rows(X, self.q_.represent(places).numpy(), self._pairwise).astype(
-                X.dtype
-            )
-            self._places = mean_of_equal_rows(X, places.numpy(), self._pairwise)
+            both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
+            shown, self._places = np.hsplit(mean_of_equal_rows(X, both, self._pairwise), 2)
+            self.embedding_ = shown.astype(X.dtype)
         return solution
 
     def _exaggeration(self, plan):
@@ -303,6 +301,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             elif isinstance(self.init, str) and self.init == "pca":
                 _axes_into(plan.mapper, plan.X, self.n_components, plan.rng)
 
+    def _places_of(self, X):
+        return self._mapped_places(X) if self._parametric else self._placed(X)
+
     def _mapped_places(self, X):
         return self.q_.represent(self._mapped(X)).numpy()
 
@@ -314,20 +315,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         places[known] = self.embedding_[match[known]]
         if not known.all():
             p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            places[~known] = place_rows(p, clone_begun(self.q_), self.divergence_, self._places)
+            places[~known] = place_rows(
+                p, begun_copy(self.q_, normalize="row"), self.divergence_, self._places
+            )
         return places
-
-
-def clone_begun(q):
-    """A copy of a fitted q in double precision, normalised by row: a new row has only its own row."""
-    copy = clone(q, safe=False)
-    if copy.normalize == "joint":
-        copy.normalize = "row"
-    copy.begin(dtype=torch.float64)
-    for name, value in vars(q).items():
-        if isinstance(value, torch.Tensor):
-            setattr(copy, name, value.detach().double())
-    return copy
 
 
 def _centred(plan):

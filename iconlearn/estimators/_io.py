@@ -25,21 +25,20 @@ def _plain(X):
 
 
 def validated(estimator, X, y=None, *, pairwise=False, **options):
-    """Check training data: finite, two-dimensional, at least two rows; float32 stays float32."""
-    X, y = _plain(X), _plain(y)
+    """Check training data: finite, two-dimensional, at least two rows; float32 stays float32.  Returns X, y."""
     if y is not None:
-        options["y"] = y
+        options["y"] = _plain(y)
     out = validate_data(
-        estimator, X, accept_sparse="csr", dtype=(np.float64, np.float32), ensure_min_samples=2,
+        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), ensure_min_samples=2,
         copy=False, reset=True, **options,
     )  # fmt: skip
-    X = out[0] if isinstance(out, tuple) else out
+    X, y = out if y is not None else (out, None)
     if pairwise and X.shape[0] != X.shape[1]:
         raise ValueError(
             f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
             f"pass a square X, or a p that reads features such as p='gaussian'"
         )
-    return out
+    return X, y
 
 
 def validated_new(estimator, X):

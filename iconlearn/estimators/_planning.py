@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.base import clone
 
 from ..problem import Objective, Points, Problem
 
-__all__ = ["Plan", "Terms", "check_module", "same_shapes"]
+__all__ = ["Plan", "Terms", "begun_copy", "check_module", "same_shapes"]
 
 
 @dataclass(eq=False)
@@ -89,3 +90,13 @@ def same_shapes(old, new) -> bool:
     """Whether one module's weights fit into another."""
     shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (old, new)]
     return shapes[0] == shapes[1]
+
+
+def begun_copy(q, **changes):
+    """A copy of a fitted q in double precision, with what it has learned and some parameters changed."""
+    copy = clone(q, safe=False).set_params(**changes)
+    copy.begin(dtype=torch.float64)
+    for name, value in vars(q).items():
+        if isinstance(value, torch.Tensor):
+            setattr(copy, name, value.detach().double())
+    return copy

@@ -64,7 +64,7 @@ def _work(plan):
 
 
 def present_loss(plan):
-    """The loss of a plan in which nothing is learned."""
+    """The loss of a plan as its parameters are now."""
     visits = [next(iter(next(stream))) for stream in _streams(plan)]
     with torch.no_grad():
         return sum(

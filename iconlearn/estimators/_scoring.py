@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.base import clone
 
 from ..divergences import KL
 from ..engines import Dense
@@ -11,6 +10,7 @@ from ..mappers import TableModule
 from ..objective import loss
 from ..problem import Points, Problem
 from ..supervisory import KNN
+from ._planning import begun_copy
 
 __all__ = ["reference_score"]
 
@@ -27,11 +27,7 @@ def reference_score(X, Z, q, n_jobs=None):
     if X.shape[0] < 3:
         raise ValueError(f"score compares neighbourhoods and needs at least 3 rows, got {X.shape[0]}")
     p = KNN(min(N_NEIGHBORS, X.shape[0] - 1)).fit(X, n_jobs=n_jobs).conditional_.with_uniform(SHARE)
-    reference = clone(q, safe=False).set_params(debias=SHARE)
-    reference.begin(dtype=torch.float64)
-    for name, value in vars(q).items():
-        if isinstance(value, torch.Tensor):
-            setattr(reference, name, value.detach().double())
+    reference = begun_copy(q, debias=SHARE)
     points = Points(TableModule(Z.double()).requires_grad_(False), X.shape[0])
     problem = Problem(p.with_self_pairs() if q.self_pairs else p, reference, KL(), points, points)
     engine = Dense()
