@@ -315,9 +315,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         places[known] = self.embedding_[match[known]]
         if not known.all():
             p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            places[~known] = place_rows(
-                p, begun_copy(self.q_, normalize="row"), self.divergence_, self._places
-            )
+            # A new row has only its own row to be normalised by.
+            changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
+            places[~known] = place_rows(p, begun_copy(self.q_, **changes), self.divergence_, self._places)
         return places
 
 
