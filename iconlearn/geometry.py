@@ -9,9 +9,11 @@ many times faster than scattering the pairs one by one.
 from __future__ import annotations
 
 import warnings
-from functools import cache
+from functools import cache, cached_property
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 __all__ = ["Edges", "MatrixBlocks", "matrix", "pairs"]
 
@@ -94,9 +96,12 @@ class Edges:
     def __init__(self, i, j, shape):
         self.i, self.j, self.shape = i, j, shape
         self._row_ptr = _pointers(i, shape[0])
-        self._to_columns = torch.argsort(j, stable=True)
-        self._col_ptr = _pointers(j[self._to_columns], shape[1])
-        self._row_of = i[self._to_columns]
+
+    @cached_property
+    def _by_column(self):
+        """The edges sorted by column: their order, the columns' pointers, and their rows."""
+        order = torch.argsort(self.j, stable=True)
+        return order, _pointers(self.j[order], self.shape[1]), self.i[order]
 
     def __len__(self):
         return len(self.i)
@@ -107,8 +112,15 @@ class Edges:
 
     def transposed_product(self, values, U):
         """sum_i values_ij U_i for every column j."""
-        values = values.index_select(0, self._to_columns)
-        return _csr(self._col_ptr, self._row_of, values, self.shape[::-1]) @ U
+        order, pointers, rows = self._by_column
+        return _csr(pointers, rows, values.index_select(0, order), self.shape[::-1]) @ U
+
+    def symmetric(self, values):
+        """values + values^T as pointers (int64), columns (int32) and values: the arrays of a CSR matrix."""
+        arrays = (values.cpu().numpy(), self.j.cpu().numpy().astype(np.int32), self._row_ptr.cpu().numpy())
+        one_way = csr_array(arrays, shape=self.shape)
+        both = one_way + one_way.T.tocsr()
+        return both.indptr.astype(np.int64), both.indices, both.data
 
     def row_sums(self, values):
         return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(

@@ -12,9 +12,10 @@ import math
 
 import torch
 
+from .attraction import attraction, exaggerate
 from .geometry import pairs
 
-__all__ = ["exaggerate", "log_normalizer", "loss", "positive", "share"]
+__all__ = ["log_normalizer", "loss", "positive", "share"]
 
 
 def loss(problem, engine, visit, pull=1.0):
@@ -48,10 +49,10 @@ def loss(problem, engine, visit, pull=1.0):
 
     if visit.edges is None:
         return _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
-    log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
-        return visit.at_one - (visit.pulled * log_k).sum() + (visit.row_weight * log_norm).sum()
+        return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
+    log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
     log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
@@ -79,11 +80,6 @@ def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     return visit.n_candidates * (visit.mass * problem.divergence(floor, mean_log_q)).sum()
 
 
-def exaggerate(log_k, pull):
-    """The same values with the gradient multiplied by `pull`."""
-    return log_k if pull == 1.0 else pull * log_k - (pull - 1.0) * log_k.detach()
-
-
 def log_normalizer(q, engine, U, V, visit):
     """log N_i for every visited row.
 
@@ -92,10 +88,9 @@ def log_normalizer(q, engine, U, V, visit):
     """
     if q.normalize == "self":
         return U.new_zeros(len(U))
-    log_sums = engine.log_sums(q, U, V, visit.exclude_self)
     if q.normalize == "row":
-        return log_sums
-    return torch.logsumexp(log_sums, 0) + torch.log(positive(visit.mass))
+        return engine.log_sums(q, U, V, visit.exclude_self)
+    return engine.log_total(q, U, V, visit.exclude_self) + torch.log(positive(visit.mass))
 
 
 def positive(mass):

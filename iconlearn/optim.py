@@ -95,37 +95,38 @@ class Solution:
     reason: str = "plateau"
 
 
-class MomentumGains(torch.optim.Optimizer):
+class MomentumGains:
     """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
 
     A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
     point moves further than `max_step` at once (None: half the map's root-mean-square radius).
+
+    It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
+    loads torch's compiler, which takes longer than the whole fit of a small map.
     """
 
     def __init__(self, parameters, lr, momentum=0.8, max_step=None):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "max_step": max_step})
+        self.lr, self.momentum, self.max_step = lr, momentum, max_step
+        self.parameters = list(parameters)
+        self.velocities = [torch.zeros_like(p) for p in self.parameters]
+        self.gains = [torch.ones_like(p) for p in self.parameters]
 
-    @torch.no_grad()
     def step(self, closure):
-        with torch.enable_grad():
-            loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+        loss = closure()
+        with torch.no_grad():
+            for state in zip(self.parameters, self.velocities, self.gains, strict=True):
+                if state[0].grad is not None:
+                    self._move(*state)
         return loss
 
-    def _move(self, parameter, group):
-        state, g = self.state[parameter], parameter.grad
-        if not state:
-            state["velocity"], state["gains"] = torch.zeros_like(g), torch.ones_like(g)
-        velocity, gains = state["velocity"], state["gains"]
+    def _move(self, parameter, velocity, gains):
+        g = parameter.grad
         turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
         gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
-        velocity.mul_(group["momentum"]).sub_(group["lr"] * gains * g)
+        velocity.mul_(self.momentum).addcmul_(gains, g, value=-self.lr)
         if parameter.ndim == 2:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
-            longest = group["max_step"]
+            longest = self.max_step
             if longest is None:
                 longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
             scale = longest / length.clamp_min(1e-30)

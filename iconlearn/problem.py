@@ -33,11 +33,14 @@ class Points:
         Number of points.
     inputs : Tensor, sparse matrix or None
         Features of the points; None where the mapper is a table and is called with row numbers.
+    width : int or None
+        Number of outputs of the mapper, where it is known beforehand.
     """
 
     mapper: torch.nn.Module
     size: int
     inputs: object = None
+    width: int | None = None
 
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""

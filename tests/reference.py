@@ -131,7 +131,7 @@ def places(n, width, *, seed=1, scale=1.0):
 
 
 def table(Z):
-    return Points(TableModule(torch.as_tensor(Z, dtype=torch.float64)), len(Z))
+    return Points(TableModule(torch.as_tensor(Z, dtype=torch.float64)), len(Z), width=Z.shape[1])
 
 
 def make_problem(p, q, Z, *, columns=None, divergence=None, weight=1.0):

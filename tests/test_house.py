@@ -28,6 +28,9 @@ FLOORS = [
     {"supervisory", "learned", "divergences", "mappers"},
     {
         "conditional",
+        "attraction",
+        "compiled",
+        "loops",
         "neighbors",
         "calibration",
         "geometry",
@@ -40,8 +43,10 @@ PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
 SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas"}
+# A room that needs a slow library throughout is as slow as that, and is imported as late.
+SLOW_ROOMS = {"iconlearn.compiled"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
-LAZY = SLOW | {"sklearn.callback"}
+LAZY = SLOW | SLOW_ROOMS | {"sklearn.callback"}
 MAX_DEPTH = 3
 
 
@@ -354,8 +359,9 @@ def slow_libraries_are_imported_lazily(house):
     return [
         f"{module.name}:{imported.line} imports {imported.target} when it is imported itself"
         for module in house.modules.values()
+        if not is_of(module.name, SLOW_ROOMS)
         for imported in module.imports
-        if not (imported.in_function or imported.typing_only) and is_of(imported.target, SLOW)
+        if not (imported.in_function or imported.typing_only) and is_of(imported.target, SLOW | SLOW_ROOMS)
     ]
 
 

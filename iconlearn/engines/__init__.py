@@ -5,32 +5,39 @@
 
 from __future__ import annotations
 
+from sklearn.base import clone
+
 from ._agglomeration import agglomerate, coarsen
 from ._base import Engine
 from ._dense import Dense
+from ._frozen import frozen_field
+from ._mesh import Mesh
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine
 
 __all__ = [
     "Dense",
     "Engine",
+    "Mesh",
     "MiniBatch",
     "Partition",
     "agglomerate",
     "assign",
     "choose",
     "coarsen",
+    "frozen_field",
     "refine",
 ]
 
-# More pairs than this are minutes of exact steps; below it dense is exact and quick enough.
+# Up to so many pairs an exact step costs less than a grid; beyond the second, minutes of exact steps.
+FEW_PAIRS = 10**6
 MAX_DENSE_PAIRS = 10**8
 
-ORDER = (Partition(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
+ORDER = (Partition(), Dense(max_pairs=FEW_PAIRS), Mesh(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
 
 
 def choose(problems, candidates=ORDER) -> Engine:
-    """The first candidate that refuses none of the problems.
+    """A fresh copy of the first candidate that refuses none of the problems.
 
     Raises
     ------
@@ -41,7 +48,7 @@ def choose(problems, candidates=ORDER) -> Engine:
     for engine in candidates:
         reason = next(filter(None, (engine.refuses(problem) for problem in problems)), None)
         if reason is None:
-            return engine
+            return clone(engine)
         reasons.append(reason)
     # The most general engine speaks first: its reason is the one to act on.
     raise ValueError("; ".join(dict.fromkeys(reversed(reasons))))

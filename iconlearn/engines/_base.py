@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from sklearn.base import BaseEstimator
 
 from ._sums import full_sum, row_sums
@@ -25,12 +26,15 @@ class Engine(BaseEstimator):
         Whether the engine finds the answer itself, by ``solve``, instead of serving the loop.
     stochastic : bool
         Whether an epoch has several visits, so that each loss is an estimate.
+    own_loops : bool
+        Whether its long loops bring threads of their own.
     block : int
         Number of pairs that are held at a time.
     """
 
     solves = False
     stochastic = False
+    own_loops = False
     block = 2**20
 
     def refuses(self, problem) -> str | None:
@@ -49,6 +53,10 @@ class Engine(BaseEstimator):
     def log_sums(self, q, U, V, exclude_self):
         """log of every row's sum of kernels."""
         return row_sums(q, U, V, exclude_self, self.block)
+
+    def log_total(self, q, U, V, exclude_self):
+        """log of the sum of all kernels, a scalar."""
+        return torch.logsumexp(self.log_sums(q, U, V, exclude_self), 0)
 
     def mean_log_kernels(self, q, U, V, exclude_self):
         """Mean over the candidates of every row's log kernels."""

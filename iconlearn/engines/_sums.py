@@ -11,11 +11,12 @@ from __future__ import annotations
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from ..attraction import exaggerate
 from ..geometry import MatrixBlocks, matrix
-from ..objective import exaggerate, positive, share
+from ..objective import positive, share
 from ._tiles import TiledSums
 
-__all__ = ["full_sum", "row_sums"]
+__all__ = ["direct_log_sums", "full_sum", "row_sums"]
 
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
@@ -37,6 +38,24 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
     if U is V and q.heavy_tailed and reduce == "logsumexp":
         return TiledSums.apply(U, q, exclude_self)
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
+
+
+def direct_log_sums(q, U, V, rows, exclude_self: bool, block: int):
+    """log of the sums of kernels of the given rows only (a tensor of positions); differentiable."""
+    step = max(1, block // max(len(V), 1))
+    parts = [
+        checkpoint(_log_sums_of, q, U, V, part, exclude_self, use_reentrant=False, preserve_rng_state=False)
+        for part in rows.split(step)
+    ]
+    return torch.cat(parts)
+
+
+def _log_sums_of(q, U, V, rows, exclude_self):
+    log_k = q.log_kernel(matrix(q.geometry, U[rows], V))
+    if exclude_self:
+        own = rows[:, None] == torch.arange(len(V), device=rows.device)
+        log_k = log_k.masked_fill(own, -torch.inf)
+    return torch.logsumexp(log_k, 1)
 
 
 def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -56,6 +57,11 @@ class Visit:
     floor: float
     n_candidates: int
     exclude_self: bool
+
+    @cached_property
+    def both_ways(self):
+        """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
+        return self.edges.symmetric(self.pulled)
 
 
 def visit_all(problem, *, dtype, device) -> Visit:

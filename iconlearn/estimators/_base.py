@@ -109,7 +109,8 @@ class ICONBase(BaseEstimator):
         dtype = next((t.dtype for t in module.parameters()), dtype)
         q = clone(resolve("q", self.q if q is None else q), safe=False)
         q.begin(dtype=dtype, device=device)
-        rows = Points(module, X.shape[0], self._inputs(X, device, dtype) if spec.parametric else None)
+        inputs = self._inputs(X, device, dtype) if spec.parametric else None
+        rows = Points(module, X.shape[0], inputs, n_outputs)
         build = Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
         p = self._debiased(clone(resolve("p", self.p), safe=False))
         main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
@@ -218,7 +219,7 @@ class ICONBase(BaseEstimator):
     def _keep(self, plan, solution):
         """Fitted attributes that all estimators have."""
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
-        self.divergence_, self.engine_ = plan.problem.divergence, plan.engine
+        self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged

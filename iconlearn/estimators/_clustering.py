@@ -376,7 +376,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _assigned(self, rows):
         """Assignments of rows that are not among the training rows."""
         p = self.p_.extend(rows, n_jobs=self.n_jobs)
-        return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p)])
+        return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p, p.n_cols)])
 
 
 def _as_graph(problem):

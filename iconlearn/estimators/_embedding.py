@@ -13,7 +13,7 @@ from ..neighbors import equal_rows
 from ..optim import Phase
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
-from ._placement import place_rows
+from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
 from ._scoring import reference_score
 
@@ -315,10 +315,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         places[known] = self.embedding_[match[known]]
         if not known.all():
             p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            # A new row has only its own row to be normalised by.
-            changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
-            places[~known] = place_rows(p, begun_copy(self.q_, **changes), self.divergence_, self._places)
+            places[~known] = placer_of(self, self._places, self._placer)(p)
         return places
+
+    def _placer(self):
+        # A new row has only its own row to be normalised by.
+        changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
+        return Placer(begun_copy(self.q_, **changes), self.divergence_, self._places)
 
 
 def _centred(plan):

@@ -9,72 +9,108 @@ the one that is best for all rows together, so that no row sees another.
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 
 from ..conditional import Conditional
-from ..engines import Dense
+from ..engines import Dense, frozen_field
 from ..mappers import TableModule
 from ..objective import loss
 from ..optim import Phase, minimise
 from ..problem import Points, Problem
 
-__all__ = ["blocks_of_rows", "place_rows"]
+__all__ = ["Placer", "blocks_of_rows", "placer_of"]
 
 N_STEPS = 60
-# Pairs held at a time decide how many rows are placed together; it changes nothing else.
+# Numbers held at a time decide how many rows are placed together; it changes nothing else.
 BLOCK = 2**22
+# What a row needs when its normaliser is read off a field: its edges and a stencil.
+NUMBERS_PER_ROW = 400
 
 
-def place_rows(p, q, divergence, places):
-    """Places of new rows, shape (n_new, n_outputs).
+class Placer:
+    """Finds places beside a table that stays where it is.
 
     Parameters
     ----------
-    p : Conditional or BlockConditional of shape (n_new, n_train)
     q : Learned
         Begun in double precision, normalised by row.
     divergence : Divergence
     places : ndarray of shape (n_train, n_outputs)
     """
-    frozen = TableModule(torch.from_numpy(np.array(places, dtype=float))).requires_grad_(False)
-    columns = Points(frozen, len(places))
-    out = np.empty((p.n_rows, places.shape[1]))
-    for rows, part in blocks_of_rows(p):
-        out[rows] = _settle(part, q, divergence, _weighted_mean(part, places), columns)
-    return q.represent(torch.from_numpy(out)).numpy()
+
+    def __init__(self, q, divergence, places):
+        self.q, self.divergence, self.places = q, divergence, places
+        frozen = TableModule(torch.from_numpy(np.array(places, dtype=float))).requires_grad_(False)
+        self.columns = Points(frozen, len(places), width=places.shape[1])
+        self.reach = float(frozen.places.std(0).max())
+        self.field = frozen_field(q, frozen.places)
+
+    def __call__(self, p):
+        """Places of new rows from their p over the training rows, shape (n_new, n_outputs)."""
+        # With a uniform share on either side every column has a part in the loss, not only the neighbours.
+        exact = self.field is None or p.dense or p.uniform > 0 or self.q.debias > 0
+        engine, numbers = (Dense(block=BLOCK), p.n_cols) if exact else (self.field, NUMBERS_PER_ROW)
+        out = np.empty((p.n_rows, self.places.shape[1]))
+        for rows, part in blocks_of_rows(p, numbers):
+            start = _weighted_mean(part, self.places)
+            out[rows] = self._settle(
+                *((part, self.columns) if exact else self._neighbours(part)), start, engine
+            )
+        return self.q.represent(torch.from_numpy(out)).numpy()
+
+    def _neighbours(self, p):
+        """p over those training rows only that are anyone's neighbours: the field stands for the others."""
+        used, columns = np.unique(p.edges.indices, return_inverse=True)
+        edges = csr_array((p.edges.data, columns, p.edges.indptr), shape=(p.n_rows, len(used)))
+        places = TableModule(torch.from_numpy(self.places[used].astype(float))).requires_grad_(False)
+        return Conditional(edges, self_pairs=True), Points(places, len(used), width=self.columns.width)
+
+    def _settle(self, p, columns, start, engine):
+        table = TableModule(torch.from_numpy(start))
+        rows = Points(table, p.n_rows, width=columns.width)
+        problem = Problem(p, self.q, self.divergence, rows, columns)
+        visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
+
+        def closure():
+            table.places.grad = None
+            value = loss(problem, engine, visit)
+            value.backward()
+            return value.detach()
+
+        # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
+        phase = Phase(N_STEPS, learning_rate=0.5 * p.n_rows, momentum=0.5, max_step=0.1 * self.reach)
+        latest = table.places.detach().clone()
+        minimise(
+            lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
+            after_step=lambda: latest.copy_(table.places.detach()),
+        )  # fmt: skip
+        return latest.numpy()
 
 
-def blocks_of_rows(p):
-    """Row numbers and their part of p as sparse edges, a bounded number of pairs at a time."""
-    step = max(1, BLOCK // p.n_cols)
+# A placer sums up all training rows, so each estimator's is kept for its next call: beside the estimator,
+# since transform leaves no trace on it, and for as long as it lives.
+_placers = WeakKeyDictionary()
+
+
+def placer_of(estimator, places, make):
+    """The estimator's placer over `places`, made by ``make()`` at first."""
+    placer = _placers.get(estimator)
+    if placer is None or placer.places is not places:
+        placer = _placers[estimator] = make()
+    return placer
+
+
+def blocks_of_rows(p, numbers):
+    """Row numbers and their part of p as sparse edges, for rows that take so many `numbers` each."""
+    step = max(1, BLOCK // numbers)
     for begin in range(0, p.n_rows, step):
         rows = np.arange(begin, min(begin + step, p.n_rows))
         edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
         yield rows, Conditional(edges, p.uniform)
-
-
-def _settle(p, q, divergence, start, columns):
-    table = TableModule(torch.from_numpy(start))
-    problem, engine = Problem(p, q, divergence, Points(table, len(start)), columns), Dense(block=BLOCK)
-    visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
-
-    def closure():
-        table.places.grad = None
-        value = loss(problem, engine, visit)
-        value.backward()
-        return value.detach()
-
-    # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
-    reach = float(columns.mapper.places.std(0).max())
-    phase = Phase(N_STEPS, learning_rate=0.5 * len(start), momentum=0.5, max_step=0.1 * reach)
-    latest = table.places.detach().clone()
-    minimise(
-        lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
-        after_step=lambda: latest.copy_(table.places.detach()),
-    )  # fmt: skip
-    return latest.numpy()
 
 
 def _weighted_mean(p, places):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from ..loops import threads_for
 from ..objective import loss
 from ..optim import Solution, minimise
-from ._threads import threads_for
 
 __all__ = ["present_loss", "run"]
 
@@ -44,7 +44,8 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan)), parts.history()
-    with _own_randomness(plan), threads_for(_work(plan), plan.device):
+    threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
+    with _own_randomness(plan), threads:
         solution = minimise(
             _epochs(plan, parts),
             parameters,

@@ -35,6 +35,11 @@ class Learned(BaseEstimator):
         outputs are logits.
     shared_clusters : bool
         Whether the mapper's outputs are assignments to clusters.
+    edge_form : tuple of (factor, offset) or None
+        Whether the log kernel of squared distances is factor * log(1 + s / offset), or factor * s
+        for an infinite offset; sums over many edges are faster then.
+    singular : bool
+        Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
     same_places : bool
         Whether rows and columns are placed alike, so that one set of places serves both.
     """
@@ -44,7 +49,9 @@ class Learned(BaseEstimator):
     self_pairs = False
     free_dot = False
     shared_clusters = False
+    singular = False
     same_places = True
+    edge_form = None
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.

@@ -48,6 +48,10 @@ class Gaussian(Learned):
     def slope(self, s):
         return torch.full_like(s, -0.5 / self.sigma**2)
 
+    @property
+    def edge_form(self):
+        return -0.5 / self.sigma**2, math.inf
+
 
 class Student(Learned):
     """k(u, v) = (1 + |u - v|^2 / dof)^(-(dof + 1) / 2); ``dof=1`` is t-SNE's kernel.
@@ -79,6 +83,10 @@ class Student(Learned):
 
     def slope(self, s):
         return (-0.5 * (self.dof + 1)) / (s + self.dof)
+
+    @property
+    def edge_form(self):
+        return -0.5 * (self.dof + 1), self.dof
 
     @property
     def heavy_tailed(self):
@@ -118,6 +126,7 @@ class InversePower(Learned):
     Baek et al., "Harmonic loss trains interpretable AI models", 2025.
     """
 
+    singular = True
     # The kernel has no width of its own, so neither has a start.
     start_scale = 1.0
 

@@ -1,0 +1,81 @@
+"""Row sums against points that do not move: the field is found once, and every new point reads it.
+
+    S(z) = sum_j k(|z - v_j|^2)
+
+A point costs the same however many the frozen ones are, and no point has a part in another's sum.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ._base import Engine
+from ._field import convolved, fit_grid
+from ._mesh import COARSEST, is_lost, responses_of, sums_radial_kernels
+from ._sums import direct_log_sums
+from ._visit import visit_all
+
+__all__ = ["FrozenField", "frozen_field"]
+
+# Exact sums are quick against fewer points.
+FEW_POINTS = 2000
+# Finer than in a fit: it is paid once.
+SPACING = 0.25
+# The grid goes beyond the points by this share of their extent.
+AROUND = 0.1
+MAX_NODES = 2**24
+
+
+def frozen_field(q, V):
+    """An engine for rows against the points V of shape (n, d), or None where exact sums serve better."""
+    if len(V) < FEW_POINTS or V.shape[1] > 3 or not sums_radial_kernels(q):
+        return None
+    responses = responses_of(q)
+    low, high = V.amin(0), V.amax(0)
+    margin = AROUND * (high - low) + SPACING * responses.width
+    grid = fit_grid(low - margin, high + margin, SPACING * responses.width, 50, MAX_NODES)
+    if grid.spacing > COARSEST * SPACING * responses.width:
+        return None
+    return FrozenField(V, grid, responses("kernel", grid))
+
+
+class FrozenField(Engine):
+    """The field of some points on a grid; see :func:`frozen_field`.
+
+    Rows off the grid, and those whose sum its error may have swallowed, are summed directly.  The sums are
+    over all of the frozen points, whichever of them are the columns of the problem.
+    """
+
+    def __init__(self, V, grid, response):
+        self.V, self.grid = V, grid
+        stencil = grid.stencil(V)
+        self.constant = len(V) * response.constant
+        self.field = convolved(stencil.spread(), response, grid).contiguous()
+        self.highest = self.constant + stencil.read(self.field)[0].max()
+
+    def visits(self, problem, *, rng, dtype, device):
+        while True:
+            yield [visit_all(problem, dtype=dtype, device=device)]
+
+    def log_sums(self, q, U, V, exclude_self):
+        inside = self.grid.contains(U.detach())
+        # A point off the grid reads a place on it, and is summed directly afterwards.
+        sums = _Read.apply(torch.where(inside[:, None], U, self.V[:1]), self.grid, self.field) + self.constant
+        direct = (~inside | is_lost(q, sums.detach(), self.highest)).nonzero()[:, 0]
+        logs = torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+        if len(direct) == 0:
+            return logs
+        return logs.index_copy(0, direct, direct_log_sums(q, U, self.V, direct, exclude_self, self.block))
+
+
+class _Read(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, U, grid, field):
+        value, slope = grid.stencil(U).read(field)
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx, g):
+        (slope,) = ctx.saved_tensors
+        return g[:, None] * slope, None, None

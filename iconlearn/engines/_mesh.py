@@ -1,0 +1,262 @@
+"""The mesh engine: row sums of a radial kernel in one to three dimensions, in time O(n + grid).
+
+    S_i = sum_{j != i} k(|u_i - u_j|^2)  =  field of unit charges at u_i, less what u_i reads of itself
+
+Every step spreads the points onto a grid, convolves with the kernel by FFT and reads the sums off; the
+gradient of a row-normalised loss needs one more convolution, with the charges d loss / d S_i.  Points far
+outside of the others, and rows whose sum is lost in the error of the grid, are summed directly.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+
+from .._validation import check_number
+from ..geometry import matrix
+from ._base import Engine
+from ._dense import Dense
+from ._field import Responses, convolved, fit_grid
+from ._sums import direct_log_sums
+
+__all__ = ["COARSEST", "Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
+
+# Row sums below this share of the largest are summed directly: a light tail is lost in the error of the
+# splines (4e-2 of the sum there), a heavy one only in single precision.
+LOST, LOST_HEAVY = 1e-4, 1e-5
+# A box of more cells than this is worth trimming, if a few points at its ends are what makes it wide; they
+# meet all others directly, in at most so many pairs for each end.
+WIDE = 2**18
+MAX_OUTSIDE = 2**22
+# A grid may be coarser than asked for by this factor, and a step takes at most so many exact pairs instead.
+COARSEST = 2.0
+MAX_EXACT = 10**9
+
+
+class Mesh(Engine):
+    """Particle mesh: all pairs at the cost of a few, for maps of up to three dimensions.
+
+    Row sums of a Student kernel agree with the exact ones to about 1e-4 in the median and 5e-3 in the
+    worst row, their total to 1e-5.
+
+    Parameters
+    ----------
+    spacing : float, default=0.5
+        Distance of the grid's nodes in units of the kernel's width; the error falls with its fourth power.
+    min_cells : int, default=50
+        Cells across a map that is small.
+    max_nodes : int, default=16777216
+        Most nodes of the (padded) grid.  A wider map gets a coarser grid, up to twice `spacing`, and is
+        summed exactly beyond that.
+    """
+
+    own_loops = True
+
+    def __init__(self, spacing=0.5, *, min_cells=50, max_nodes=2**24):
+        self.spacing = spacing
+        self.min_cells = min_cells
+        self.max_nodes = max_nodes
+
+    def refuses(self, problem):
+        check_number("spacing", self.spacing, low=0, closed="neither")
+        check_number("min_cells", self.min_cells, low=4, integer=True)
+        check_number("max_nodes", self.max_nodes, low=4096, integer=True)
+        q, width = problem.q, problem.rows.width
+        if not sums_radial_kernels(q):
+            return (
+                f"the mesh engine sums radial kernels that are smooth at distance zero, such as Student or "
+                f"Gaussian, and not {q!r}; use engine='dense' or 'minibatch'"
+            )
+        if width is None or width > 3:
+            return f"the mesh engine works in 1 to 3 dimensions, and this map has {width}"
+        if not problem.tied or not q.same_places:
+            return "the mesh engine needs a p whose columns are the rows; use engine='dense' for other p"
+        if problem.p.dense:
+            return (
+                "the mesh engine needs a sparse p, and this one has a value for every pair; give it a finite "
+                "n_neighbors, or use engine='dense'"
+            )
+        if problem.p.uniform > 0 and not (problem.divergence.linear_in_log_q and q.debias == 0):
+            return (
+                "the mesh engine sums a uniform share of p for KL only; use engine='dense', or debias=0 for "
+                "other divergences"
+            )
+        return super().refuses(problem)
+
+    def visits(self, problem, *, rng, dtype, device):
+        return Dense().visits(problem, rng=rng, dtype=dtype, device=device)
+
+    def log_sums(self, q, U, V, exclude_self):
+        cloud = self._cloud(q, U)
+        if cloud is None:
+            return super().log_sums(q, U, V, exclude_self)
+        sums = cloud.sums("kernel", exclude_self)
+        weak = is_lost(q, sums.detach(), sums.detach().max()).nonzero()[:, 0]
+        logs = torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+        if len(weak) == 0:
+            return logs
+        return logs.index_copy(0, weak, direct_log_sums(q, U, V, weak, exclude_self, self.block))
+
+    def log_total(self, q, U, V, exclude_self):
+        cloud = self._cloud(q, U)
+        sums = None if cloud is None else cloud.sums("kernel", exclude_self)
+        if sums is None or float(sums.detach().mean()) <= LOST * float(cloud.at_zero("kernel")):
+            # Far from each other, all of them: what is left of the total is the error of the grid.
+            return super().log_total(q, U, V, exclude_self)
+        return torch.log(sums.sum())
+
+    def mean_log_kernels(self, q, U, V, exclude_self):
+        cloud = self._cloud(q, U)
+        if cloud is None:
+            return super().mean_log_kernels(q, U, V, exclude_self)
+        return cloud.sums("log_kernel", exclude_self) / max(len(U) - exclude_self, 1)
+
+    def _cloud(self, q, U):
+        """The points with their grid; None where the map is too wide for one."""
+        responses = self._responses_of(q)
+        width = responses.width
+        box = _Box(U.detach(), self.spacing * width, self.min_cells, self.max_nodes)
+        if box.grid.spacing > COARSEST * self.spacing * width:
+            if len(U) ** 2 <= MAX_EXACT:
+                return None
+            warnings.warn(
+                f"the map spans {float(box.extent / width):.0f} kernel widths, too many for a grid of "
+                f"max_nodes={self.max_nodes}; its row sums are coarse",
+                stacklevel=2,
+            )
+        return _Cloud(U, box, responses)
+
+    def _responses_of(self, q):
+        # For as long as the engine lives, which is one fit; copies of it start without.
+        kept = self.__dict__.setdefault("_responses", {})
+        if id(q) not in kept:
+            kept[id(q)] = responses_of(q)
+        return kept[id(q)]
+
+
+def sums_radial_kernels(q):
+    """Whether q divides by sums of a radial kernel that is smooth at distance zero."""
+    if q.geometry != "sqdist" or q.normalize == "self" or q.singular:
+        return False
+    zero = torch.zeros(1, dtype=torch.float64)
+    height, slope = float(q.log_kernel(zero.clone())), float(q.slope(zero))
+    return math.isfinite(height) and math.isfinite(slope) and slope < 0
+
+
+def responses_of(q):
+    """The kernel of q, and its logarithm, ready for grids."""
+
+    def kernel(s):
+        return torch.exp(q.log_kernel(s))
+
+    scale = float(-q.slope(torch.zeros(1, dtype=torch.float64))) ** -0.5
+    return Responses(_kernel_width(kernel, scale), kernel=kernel, log_kernel=q.log_kernel)
+
+
+def _kernel_width(function, scale):
+    """Width of a radial function as cubic splines see it: 1 for 1 / (1 + r^2).
+
+    Their error goes with the fourth derivative, so this is the width of the Cauchy kernel that has the same
+    largest one: (24 k(0) / max |d^4 k / dr^4|)^(1/4).
+
+    Parameters
+    ----------
+    function : callable
+        Of the squared distance.
+    scale : float
+        A first guess of the width, which sets where the derivative is sought.
+    """
+    step = 0.02 * scale
+    k = function((torch.arange(-4, 1000, dtype=torch.float64) * step) ** 2)
+    fourth = k[4:] - 4 * k[3:-1] + 6 * k[2:-2] - 4 * k[1:-3] + k[:-4]
+    return float(24 * k[4] / fourth.abs().max()) ** 0.25 * step
+
+
+def is_lost(q, sums, highest):
+    """Mask of the row sums that the error of the grid may have swallowed."""
+    return sums <= (LOST_HEAVY if q.heavy_tailed else LOST) * highest
+
+
+class _Box:
+    """The part of the map that has a grid, and the few points outside.
+
+    Attributes
+    ----------
+    grid : Grid
+    inside, outside : Tensor of int64 or None
+        Positions; None where all are inside.
+    extent : float
+        Longer side of the grid's box.
+    """
+
+    def __init__(self, U, spacing, min_cells, max_nodes):
+        low, high = U.amin(0), U.amax(0)
+        self.inside = self.outside = None
+        few = min(len(U) // 1000, MAX_OUTSIDE // len(U))
+        if few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE:
+            near_low, near_high = _without_ends(U, few)
+            if ((near_high - near_low) < 0.5 * (high - low)).any():
+                outside = ((near_low > U) | (near_high < U)).any(1)
+                low, high = near_low, near_high
+                self.inside, self.outside = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
+        self.extent = float((high - low).max())
+        self.grid = fit_grid(low, high, spacing, min_cells, max_nodes)
+
+
+def _without_ends(U, few):
+    """A box that leaves at most `few` points off at each end, widened by half of itself."""
+    low = U.kthvalue(few + 1, dim=0).values
+    high = U.kthvalue(len(U) - few, dim=0).values
+    margin = 0.5 * (high - low)
+    return torch.maximum(low - margin, U.amin(0)), torch.minimum(high + margin, U.amax(0))
+
+
+class _Cloud:
+    """Points, their grid, and sums of radial functions over all pairs of them."""
+
+    def __init__(self, U, box, responses):
+        self.U, self.box, self.responses = U, box, responses
+
+    def at_zero(self, name):
+        return self.responses(name, self.box.grid).at_zero
+
+    def sums(self, name, exclude_self):
+        """sum_j f(|u_i - u_j|^2) for the radial function called `name`, shape (n,); differentiable."""
+        box, response = self.box, self.responses(name, self.box.grid)
+        if box.outside is None:
+            return _FieldSums.apply(self.U, box.grid, response, exclude_self)
+        U_in, U_out = self.U[box.inside], self.U[box.outside]
+        f = self.responses.functions[name]
+        values = f(matrix("sqdist", U_out, self.U))
+        if exclude_self:
+            own = torch.zeros_like(values, dtype=torch.bool)
+            own[torch.arange(len(U_out), device=own.device), box.outside] = True
+            values = values.masked_fill(own, 0.0)
+        inner = _FieldSums.apply(U_in, box.grid, response, exclude_self)
+        sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, values.sum(1))
+        return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
+
+
+class _FieldSums(torch.autograd.Function):
+    """Sums over all pairs of points on a grid; the charges of the backward pass are d loss / d sums."""
+
+    @staticmethod
+    def forward(ctx, U, grid, response, exclude_self):
+        stencil = grid.stencil(U)
+        value, slope = stencil.read(convolved(stencil.spread(), response, grid))
+        own, own_slope = stencil.own(response.near)
+        ctx.setup = stencil, response, grid, slope - own_slope, own_slope
+        constant = response.constant * (len(U) - 1) + (0.0 if exclude_self else response.at_zero)
+        return value - own + constant
+
+    @staticmethod
+    def backward(ctx, g):
+        stencil, response, grid, slope, own_slope = ctx.setup
+        if bool((g == g[0]).all()):
+            # A joint normaliser: every pair counts alike from both of its ends.
+            return 2.0 * g[0] * slope, None, None, None
+        _, pulled = stencil.read(convolved(stencil.spread(g), response, grid))
+        g = g[:, None]
+        return g * slope + (pulled - g * own_slope), None, None, None

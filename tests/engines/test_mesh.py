@@ -1,0 +1,270 @@
+"""The mesh engine: sums by FFT against sums over all pairs, on every kind of map; what it refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from reference import block_p, evaluate, make_problem, places, random_rows, sparse_p
+from sklearn.base import clone
+
+from iconlearn import loops
+from iconlearn.divergences import Hellinger, TotalVariation
+from iconlearn.engines import Dense, Mesh, _field, _mesh, _splines
+from iconlearn.engines._field import Responses, convolved, fit_grid
+from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Student
+
+N = 400
+KERNELS = {
+    "student": Student(),
+    "student-half": Student(0.5),
+    "student-9": Student(9.0),
+    "gaussian": Gaussian(0.8),
+    "own": Custom(lambda s: -torch.log1p(s.square() + s)),
+}
+MAPS = {
+    "cloud": lambda n, d: places(n, d) * 4,
+    "blobs": lambda n, d: places(n, d) + 12 * places(5, d, seed=1)[np.arange(n) % 5],
+    "start": lambda n, d: places(n, d) * 1e-4,
+    "line": lambda n, d: places(n, d) * np.r_[20.0, np.full(d - 1, 1e-3)],
+    "outlier": lambda n, d: np.vstack([places(n - 1, d), np.full((1, d), 1e6)]),
+    "one place": lambda n, d: np.zeros((n, d)),
+}
+SUMS = {
+    "row": lambda engine, q, U: (
+        torch.linspace(0.5, 2, len(U), dtype=U.dtype) * engine.log_sums(q, U, U, True)
+    ).sum(),
+    "joint": lambda engine, q, U: engine.log_total(q, U, U, True),
+    "self": lambda engine, q, U: engine.log_sums(q, U, U, False).sum(),
+    "mean": lambda engine, q, U: engine.mean_log_kernels(q, U, U, True).sum(),
+}
+
+
+def value_and_gradient(engine, q, U, how):
+    U = U.clone().requires_grad_()
+    value = SUMS[how](engine, q, U)
+    value.backward()
+    return float(value.detach()), U.grad
+
+
+def begun(q, dtype=torch.float64):
+    q.begin(dtype=dtype)
+    return q
+
+
+@pytest.mark.parametrize("how", SUMS)
+@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("name", KERNELS)
+def test_agrees_with_all_pairs(name, width, kind, how):
+    # In three dimensions a smaller map, for the time that its grid takes.
+    q, U = begun(KERNELS[name]), torch.as_tensor(MAPS[kind](N, width)) * (0.4 if width == 3 else 1.0)
+    value, gradient = value_and_gradient(Dense(), q, U, how)
+    found, slope = value_and_gradient(Mesh(0.25), q, U, how)
+    assert found == pytest.approx(value, rel=1e-4, abs=1e-4)
+    assert torch.linalg.norm(slope - gradient) <= 2e-2 * torch.linalg.norm(gradient) + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["cloud", "blobs", "start"])
+def test_single_precision_loses_nothing(kind):
+    q = begun(Student(), torch.float32)
+    U = torch.as_tensor(MAPS[kind](N, 2), dtype=torch.float32)
+    for how in SUMS:
+        one, two = value_and_gradient(Mesh(), q, U, how), value_and_gradient(Mesh(), q, U.double(), how)
+        assert one[0] == pytest.approx(two[0], rel=1e-5)
+        assert torch.linalg.norm(one[1] - two[1]) <= 2e-3 * torch.linalg.norm(two[1])
+
+
+def test_a_finer_grid_is_more_exact():
+    q, U = begun(Student()), torch.as_tensor(MAPS["cloud"](N, 2))
+    exact = value_and_gradient(Dense(), q, U, "row")[1]
+    errors = [
+        float(torch.linalg.norm(value_and_gradient(Mesh(h, min_cells=10), q, U, "row")[1] - exact))
+        for h in (0.8, 0.4, 0.2)
+    ]
+    assert errors[0] > 4 * errors[1] > 16 * errors[2]
+    cells = [value_and_gradient(Mesh(min_cells=m), q, U * 0.05, "row")[1] for m in (8, 200)]
+    exact = value_and_gradient(Dense(), q, U * 0.05, "row")[1]
+    assert torch.linalg.norm(cells[0] - exact) > 10 * torch.linalg.norm(cells[1] - exact)
+
+
+@pytest.mark.parametrize("normalize", ["row", "joint"])
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+def test_the_loss_is_that_of_dense(normalize, uniform):
+    p = sparse_p(random_rows(N, density=0.02, self_pairs=False), uniform=uniform, self_pairs=False)
+    problem = make_problem(p, Student(normalize=normalize), places(N, 2) * 3)
+    exact, found = evaluate(problem, Dense()), evaluate(problem, Mesh())
+    assert found[0] == pytest.approx(exact[0], rel=1e-4)
+    np.testing.assert_allclose(found[1][0], exact[1][0], atol=2e-2 * np.abs(exact[1][0]).max())
+
+
+@pytest.mark.parametrize("divergence", [Hellinger(), TotalVariation()])
+def test_other_divergences(divergence):
+    p = sparse_p(random_rows(N, density=0.02, self_pairs=False), self_pairs=False)
+    problem = make_problem(p, Student(), places(N, 2) * 3, divergence=divergence)
+    assert Mesh().refuses(problem) is None
+    exact, found = evaluate(problem, Dense()), evaluate(problem, Mesh())
+    assert found[0] == pytest.approx(exact[0], rel=1e-4)
+
+
+def test_far_rows_of_a_gaussian_are_summed_directly():
+    q = begun(Gaussian(0.7))
+    U = torch.as_tensor(np.vstack([places(2000, 2) * 3, [[25.0, 0.0], [26.0, 0.5], [-60.0, 3.0]]]))
+    exact, found = Dense().log_sums(q, U, U, True), Mesh().log_sums(q, U, U, True)
+    assert exact[-1] < -1000
+    torch.testing.assert_close(found[-1], exact[-1], rtol=1e-9, atol=1e-9)
+    assert (found - exact).abs().max() < 0.1
+    raw = Mesh()._cloud(q, U).sums("kernel", True)
+    assert (raw <= 0).any(), "the case is one where the grid alone would fail"
+
+
+def test_points_that_are_all_far_apart():
+    q, U = begun(Gaussian(0.1, normalize="joint")), torch.as_tensor(places(50, 2) * 100)
+    assert float(Mesh().log_total(q, U, U, True)) == pytest.approx(
+        float(Dense().log_total(q, U, U, True)), rel=1e-9
+    )
+
+
+def test_outliers_leave_the_grid(monkeypatch):
+    monkeypatch.setattr(_mesh, "WIDE", 100)
+    q = begun(Student())
+    U = torch.as_tensor(places(3000, 2) * 3)
+    U[7] = torch.tensor([300.0, -200.0])
+    U[2500] = torch.tensor([-1e5, 1e5])
+    box = Mesh()._cloud(q, U).box
+    assert {7, 2500} <= set(box.outside.tolist()) and len(box.outside) < 20
+    assert box.extent < 100
+    for how in SUMS:
+        exact, found = value_and_gradient(Dense(), q, U, how), value_and_gradient(Mesh(0.25), q, U, how)
+        assert found[0] == pytest.approx(exact[0], rel=1e-4)
+        assert torch.linalg.norm(found[1] - exact[1]) <= 1e-2 * torch.linalg.norm(exact[1])
+
+
+def test_a_map_too_wide_for_the_grid(monkeypatch):
+    q, U = begun(Student()), torch.as_tensor(places(300, 2) * 1000)
+    narrow = Mesh(max_nodes=4096)
+    exact = Dense().log_sums(q, U, U, True)
+    assert torch.equal(narrow.log_sums(q, U, U, True), exact)
+    assert torch.equal(narrow.mean_log_kernels(q, U, U, True), Dense().mean_log_kernels(q, U, U, True))
+    monkeypatch.setattr(_mesh, "MAX_EXACT", 10)
+    with pytest.warns(UserWarning, match="max_nodes=4096.*coarse"):
+        coarse = narrow.log_sums(q, U, U, True)
+    assert torch.isfinite(coarse).all()
+
+
+def test_the_grid_fits_the_points_and_its_bounds():
+    for scale in (1e-3, 1.0, 7.3, 400.0):
+        U = torch.as_tensor(places(200, 2) * np.array([scale, 0.1 * scale]))
+        grid = fit_grid(U.amin(0), U.amax(0), 0.5, 50, 2**18)
+        x = (U - grid.low) / grid.spacing
+        assert (x >= 0).all() and (x < torch.tensor(grid.shape) - 4).all()
+        assert np.prod(grid.padded) <= 2**18
+        assert all(2 * nodes - 1 <= size for nodes, size in zip(grid.shape, grid.padded, strict=True))
+        if grid.spacing < 0.5:
+            assert max(grid.shape) >= 50
+
+
+def test_transforms_are_kept_for_a_while():
+    calls = []
+    responses = Responses(1.0, kernel=lambda s: calls.append(len(s)) or 1 / (1 + s))
+    low, high = torch.zeros(2), torch.full((2,), 40.0)
+    for extent in (1.0, 1.001, 1.002, 1.0):
+        responses("kernel", fit_grid(low, extent * high, 0.5, 50, 2**20))
+    assert len(calls) == 1
+    for extent in range(2, 12):
+        responses("kernel", fit_grid(low, extent * high, 0.5, 50, 2**22))
+    assert len(responses.kept) <= _field.KEPT
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_compiled_loops_are_the_plain_ones(width):
+    pytest.importorskip("numba")
+    U = torch.as_tensor(places(500, width) * 5, dtype=torch.float32)
+    grid = fit_grid(U.amin(0), U.amax(0), 0.5, 20, 2**22)
+    response = Responses(1.0, kernel=lambda s: 1 / (1 + s))("kernel", grid)
+    charges = torch.linspace(0, 2, 500)
+    found = []
+    for kind in (_splines.Stencil, _splines.CompiledStencil):
+        stencil = kind(U, grid.low, grid.spacing, grid.shape)
+        density = stencil.spread(charges)
+        field = convolved(density, response, grid)
+        assert float(stencil.spread().sum()) == pytest.approx(500)
+        found.append((density, *stencil.read(field), *stencil.own(response.near)))
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=2e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_change_nothing(n_threads):
+    pytest.importorskip("numba")
+    from iconlearn.compiled import read_points, spread_points
+
+    points = (places(301, 2) * 5).astype(np.float32)
+    low, charges = points.min(0) - 1, np.ones(301, np.float32)
+    field = places(64, 64).astype(np.float32)
+    density = spread_points(points, low, 1.0, (64, 64), charges, n_threads)
+    np.testing.assert_allclose(density, spread_points(points, low, 1.0, (64, 64), charges, 1), atol=1e-5)
+    for one, many in zip(
+        read_points(points, low, 1.0, field, 1), read_points(points, low, 1.0, field, n_threads), strict=True
+    ):
+        np.testing.assert_array_equal(one, many)
+
+
+def test_many_points_take_the_compiled_way(monkeypatch):
+    pytest.importorskip("numba")
+    U = torch.as_tensor(places(300, 2) * 5, dtype=torch.float32)
+    q = begun(Student(), torch.float32)
+    plain = value_and_gradient(Mesh(), q, U, "row")
+    monkeypatch.setattr(loops, "MANY_POINTS", 300)
+    assert type(_splines.stencil(U, U.amin(0), 1.0, (9, 9))) is _splines.CompiledStencil
+    compiled = value_and_gradient(Mesh(), q, U, "row")
+    assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
+    torch.testing.assert_close(compiled[1], plain[1], rtol=1e-3, atol=1e-4)
+
+
+P = random_rows(12, density=0.4, self_pairs=False)
+FLAT = places(12, 2)
+REFUSED = {
+    "smooth at distance zero": lambda: make_problem(sparse_p(P, self_pairs=False), InversePower(), FLAT),
+    "Cosine": lambda: make_problem(sparse_p(P, self_pairs=False), Cosine(), FLAT),
+    "1 to 3 dimensions": lambda: make_problem(sparse_p(P, self_pairs=False), Student(), places(12, 4)),
+    "columns are the rows": lambda: make_problem(sparse_p(P), Student(), FLAT, columns=places(12, 2)),
+    "sparse p": lambda: make_problem(block_p(P, self_pairs=False), Student(), FLAT),
+    "KL only": lambda: make_problem(
+        sparse_p(P, uniform=0.2, self_pairs=False), Student(), FLAT, divergence=Hellinger()
+    ),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_says_what_it_needs(words):
+    assert words in Mesh().refuses(REFUSED[words]())
+
+
+@pytest.mark.parametrize("name", ["spacing", "min_cells", "max_nodes"])
+def test_wrong_parameters_are_named(name):
+    problem = make_problem(sparse_p(P, self_pairs=False), Student(), FLAT)
+    with pytest.raises(ValueError, match=name):
+        Mesh(**{name: 0}).refuses(problem)
+
+
+def test_leaves_no_warning_and_no_buffers_behind():
+    engine, q = Mesh(), begun(Student())
+    U = torch.as_tensor(places(50, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.log_sums(q, U, U, True)
+    assert len(engine._responses) == 1
+    assert not hasattr(clone(engine), "_responses")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("how", SUMS)
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_cuda_agrees_and_repeats_itself(width, how):
+    q, U = begun(Student(), torch.float32), torch.as_tensor(places(3000, width) * 5, dtype=torch.float32)
+    on_cpu = value_and_gradient(Mesh(), q, U, how)
+    once, again = (value_and_gradient(Mesh(), q, U.cuda(), how) for _ in range(2))
+    assert once[0] == again[0] and torch.equal(once[1], again[1])
+    assert once[0] == pytest.approx(on_cpu[0], rel=1e-4)
+    assert torch.linalg.norm(once[1].cpu() - on_cpu[1]) <= 1e-3 * torch.linalg.norm(on_cpu[1])
