@@ -95,37 +95,40 @@ class Solution:
     reason: str = "plateau"
 
 
-class MomentumGains(torch.optim.Optimizer):
+class MomentumGains:
     """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
 
     A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
     point moves further than `max_step` at once (None: half the map's root-mean-square radius).
+
+    It steps as torch's optimisers do, but is none of them: making the first of those in a process imports
+    torch's compiler, which takes longer than the map of two thousand rows.
     """
 
     def __init__(self, parameters, lr, momentum=0.8, max_step=None):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "max_step": max_step})
+        self.parameters, self.states = list(parameters), {}
+        self.lr, self.momentum, self.max_step = lr, momentum, max_step
 
-    @torch.no_grad()
     def step(self, closure):
-        with torch.enable_grad():
-            loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
+        """Evaluate the loss and its gradient by `closure`, move, and return that loss."""
+        loss = closure()
+        with torch.no_grad():
+            for number, parameter in enumerate(self.parameters):
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    self._move(parameter, self.states.setdefault(number, {}))
         return loss
 
-    def _move(self, parameter, group):
-        state, g = self.state[parameter], parameter.grad
+    def _move(self, parameter, state):
+        g = parameter.grad
         if not state:
             state["velocity"], state["gains"] = torch.zeros_like(g), torch.ones_like(g)
         velocity, gains = state["velocity"], state["gains"]
         turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
         gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
-        velocity.mul_(group["momentum"]).sub_(group["lr"] * gains * g)
+        velocity.mul_(self.momentum).sub_(self.lr * gains * g)
         if parameter.ndim == 2:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
-            longest = group["max_step"]
+            longest = self.max_step
             if longest is None:
                 longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
             scale = longest / length.clamp_min(1e-30)

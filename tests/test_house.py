@@ -41,7 +41,13 @@ COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
 SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
-LAZY = SLOW | {"sklearn.callback", "sklearn.cluster", "sklearn.metrics", "sklearn.neighbors"}
+LAZY = SLOW | {
+    "sklearn.callback",
+    "sklearn.cluster",
+    "sklearn.decomposition",
+    "sklearn.metrics",
+    "sklearn.neighbors",
+}
 MAX_DEPTH = 3
 
 
