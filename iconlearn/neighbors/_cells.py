@@ -10,9 +10,9 @@ from iconlearn.neighbors._products import nearest
 
 __all__ = ["Cells"]
 
-# More steps or a larger sample cost more than the candidates they save.
-N_STEPS = 2
-SAMPLE_PER_CELL = 32
+# A second step on twice the sample costs as much as the candidates that it saves.
+N_STEPS = 1
+SAMPLE_PER_CELL = 16
 # A cell larger than this many mean cells is cut; such cells are copies of one row, as a rule.
 MAX_CELL = 8
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from iconlearn.neighbors import _libraries
+from iconlearn.neighbors._libraries import sklearn_search
 from iconlearn.neighbors._metrics import evaluable, from_products, is_euclidean
 from iconlearn.neighbors._pairs import PairDistances, distance_block
 from iconlearn.neighbors._products import nearest, product_error
@@ -55,7 +55,7 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None):
     distances, indices = _search_by_library(X, queries, wanted, metric, n_jobs)
     if wanted > k:
         close = distances[:, k] - distances[:, k - 1] <= _resolution(X, queries, metric, distances)
-        _break_ties(X, queries, k, metric, np.flatnonzero(close), distances, indices)
+        _look_at_all(X, queries, k, metric, np.flatnonzero(close), distances, indices)
     return distances[:, :k].copy(), indices[:, :k].copy()
 
 
@@ -84,13 +84,14 @@ def _search_by_products(X, queries, k, metric, device):
     wanted = min(available, k + 4 + k // 8)
     distances = np.empty((len(space.rows), k))
     indices = np.empty((len(space.rows), k), dtype=np.int64)
+    lengths, longest = sqnorms(space.rows), sqnorms(space.columns).max()
     open_ = np.arange(len(space.rows))
     for dtype in (torch.float32, torch.float64):
         columns = torch.as_tensor(space.columns, dtype=dtype).to(device)
         rows = torch.as_tensor(space.rows[open_], dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         found, reach = nearest(columns, rows, wanted, own=own)
-        limit = (reach.double() - product_error(columns, rows)).cpu().numpy()
+        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)
         distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]
@@ -98,11 +99,11 @@ def _search_by_products(X, queries, k, metric, device):
             return distances, indices
         last = space.squared(distances[open_, -1])
         # Of new rows, ties have to be broken by index; among the rows of X one is as good as another.
-        open_ = open_[~(last < limit) if queries is not None else ~(last * (1 - SLACK) <= limit)]
+        settled = last < limit if queries is not None else (last * (1 - SLACK) <= limit) | (last == 0)
+        open_ = open_[~settled]
         if not len(open_):
             return distances, indices
-    if queries is not None:
-        _break_ties(X, queries, k, metric, open_, distances, indices)
+    _look_at_all(X, queries, k, metric, open_, distances, indices)
     return distances, indices
 
 
@@ -113,7 +114,7 @@ def _search_by_library(X, queries, k, metric, n_jobs):
         space, targets, name = unit_rows(X), unit_rows(queries), "euclidean"
     elif is_euclidean(metric):
         space, targets = recentred(X, queries)
-    distances, indices = _libraries.sklearn_search(space, targets, k, name, n_jobs)
+    distances, indices = sklearn_search(space, targets, k, name, n_jobs)
     if from_products(metric):
         rows = np.arange(indices.shape[0])
         distances = PairDistances(queries, X, metric).of_neighbors(rows, indices)
@@ -133,18 +134,21 @@ def _resolution(X, queries, metric, distances):
     return error / np.maximum(far, np.sqrt(error) + np.finfo(float).tiny)
 
 
-def _break_ties(X, queries, k, metric, tied, distances, indices):
-    """Choose anew, by (distance, index), among all columns as near as the k-th."""
-    if not len(tied):
+def _look_at_all(X, queries, k, metric, open_, distances, indices):
+    """Choose anew, by (distance, index), among all columns as near as the k-th that was found."""
+    if not len(open_):
         return
-    pairs = PairDistances(queries, X, metric) if from_products(metric) else None
+    points = X if queries is None else queries
+    pairs = PairDistances(points, X, metric) if from_products(metric) else None
     step = max(1, BLOCK_SIZE // X.shape[0])
-    for start in range(0, len(tied), step):
-        rows = tied[start : start + step]
-        block = distance_block(queries[rows], X, metric=metric)
+    for start in range(0, len(open_), step):
+        rows = open_[start : start + step]
+        block = distance_block(points[rows], X, metric=metric)
         reach = distances[rows, k - 1] * (1 + 1e-9)
         for row, seen, limit in zip(rows, block, reach):
             columns = np.flatnonzero(seen <= limit)
+            if queries is None:
+                columns = columns[columns != row]
             exact = seen[columns] if pairs is None else pairs(np.full(len(columns), row), columns)
             chosen = np.lexsort((columns, exact))[:k]
             distances[row, : len(chosen)], indices[row, : len(chosen)] = exact[chosen], columns[chosen]

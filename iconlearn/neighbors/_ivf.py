@@ -21,7 +21,12 @@ __all__ = ["search_cells"]
 # Share of the sample's neighbours that the candidates have to hold.
 RECALL = 0.985
 N_SAMPLE = 512
-# Cells per square root of the number of rows, and the most there may be.
+# Cells per square root of the number of rows, and the most there may be.  With more cells the candidates
+# are fewer and the centres to compare with more.  MNIST's 70 000 rows in 50 principal components, seconds
+# of one core for the cells and for the search, candidates of a row, recall reached:
+#     CELLS   k = 15                       k = 90
+#     4       0.5 + 2.9   6600   0.981     0.5 + 4.5   8100   0.980
+#     8       0.9 + 3.5   4100   0.983     0.9 + 5.1   5400   0.981
 CELLS = 4.0
 MAX_CELLS = 8192
 # Candidates of a cell, so that data without any structure are done in time, at a lower recall.
@@ -76,10 +81,10 @@ def _known(points, rows, k):
 
 def _too_coarse(points, rows, gaps):
     """Whether single precision cannot tell many a row's neighbours from what is beside them."""
-    error = product_error(points[rows], points[rows]).clamp(min=1e-300)
-    error = error * points[rows].double().square().sum(1) / points[rows].double().square().sum(1).max()
+    lengths = points[rows].double().square().sum(1)
+    error = product_error(lengths, lengths, points.shape[1], points.dtype)
     clear = gaps.amax(1) / error.clamp(min=1e-300)
-    return bool((((clear > 0) & (clear < 10)).double().mean()) > 0.05)
+    return bool(((clear > 0) & (clear < 10)).double().mean() > 0.05)
 
 
 def _needed(cells, rows, found, gaps):

@@ -6,13 +6,10 @@ distances needs none; so each is imported where it is called.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 
 __all__ = [
     "faiss_search",
-    "has_faiss",
     "pynndescent_metric",
     "pynndescent_search",
     "sklearn_distances",
@@ -21,7 +18,7 @@ __all__ = [
 ]
 
 # faiss searches this many of its 4 sqrt(n) cells for each row.
-FAISS_PROBES = 32
+FAISS_PROBES = 24
 
 
 def sklearn_metrics() -> list[str]:
@@ -62,10 +59,6 @@ def pynndescent_metric(name):
     from pynndescent.distances import named_distances
 
     return named_distances[name]
-
-
-def has_faiss() -> bool:
-    return find_spec("faiss") is not None
 
 
 def faiss_search(space, k, seed) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iconlearn._validation import suggest
-from iconlearn.neighbors import _libraries
+from iconlearn.neighbors._libraries import pynndescent_metric, sklearn_metrics
 
 __all__ = ["check_metric", "evaluable", "from_products", "is_euclidean", "only_pynndescent"]
 
@@ -45,7 +45,7 @@ def check_metric(metric):
             f'metric="{metric}" takes its scale from the rows at hand; {_DATA_DEPENDENT[metric]} '
             f'and use metric="euclidean" instead'
         )
-    known = {"precomputed", *_libraries.sklearn_metrics(), *PYNNDESCENT_ONLY}
+    known = {"precomputed", *sklearn_metrics(), *PYNNDESCENT_ONLY}
     known -= {"nan_euclidean", *_DATA_DEPENDENT}
     if metric not in known:
         raise ValueError(f"metric={metric!r} is not known.{suggest(metric, sorted(known))}")
@@ -67,4 +67,4 @@ def only_pynndescent(metric) -> bool:
 
 def evaluable(metric):
     """The metric in a form that scikit-learn can evaluate."""
-    return _libraries.pynndescent_metric(metric) if only_pynndescent(metric) else metric
+    return pynndescent_metric(metric) if only_pynndescent(metric) else metric

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from iconlearn.neighbors import _libraries
+from iconlearn.neighbors._libraries import sklearn_distances
 from iconlearn.neighbors._metrics import evaluable, is_euclidean
 from iconlearn.neighbors._rows import both_rows, sqnorms, unit_rows
 from iconlearn.neighbors._workers import share
@@ -34,7 +34,7 @@ def distance_block(A, B, *, metric="euclidean") -> np.ndarray:
         block[sqnorms(U) == 0] = 1.0
         block[:, sqnorms(V) == 0] = 1.0
         return block
-    return _libraries.sklearn_distances(A, B, evaluable(metric))
+    return sklearn_distances(A, B, evaluable(metric))
 
 
 def pair_distances(A, B, i, j, *, metric="euclidean") -> np.ndarray:

@@ -47,7 +47,8 @@ def nearest(columns, rows, k, *, own=None):
     n, m = len(columns), len(rows)
     width = min(n, MAX_WIDTH)
     block_size = BLOCK_SIZE if columns.device.type == "cpu" else BLOCK_SIZE_CUDA
-    step = max(1, block_size // width)
+    # Small searches are one block for each thread.
+    step = max(1, min(block_size // width, -(-m // torch.get_num_threads())))
     half = columns.square().sum(1) / 2
     indices = torch.empty((m, k), dtype=torch.int64, device=columns.device)
     reach = torch.empty(m, dtype=columns.dtype, device=columns.device)
@@ -101,14 +102,21 @@ def smallest(block, k):
     return values, places.gather(1, chosen)
 
 
-def product_error(columns, rows):
-    """Bound on the error of each row's squared distances by :func:`nearest`, shape (m,), float64.
+def product_error(sqnorms, largest, n_dims, dtype):
+    """Bound on the error of squared distances by :func:`nearest`.
 
     Rounding errors of a product of n_dims terms add up as those of a random walk; the constant leaves
     room for the rounding of the points themselves.
+
+    Parameters
+    ----------
+    sqnorms : ndarray or Tensor of float64 of shape (m,)
+        Squared lengths of the rows.
+    largest : float or array that goes with `sqnorms`
+        Squared length of the longest column.
+    n_dims : int
+    dtype : torch.dtype
+        Of the product.
     """
-    roundoff = 2.0**-53
-    if columns.dtype == torch.float32:
-        roundoff = ROUNDOFF[torch.get_float32_matmul_precision()]
-    steps = 8 + math.sqrt(columns.shape[1])
-    return steps * roundoff * (rows.double().square().sum(1) + columns.double().square().sum(1).max())
+    roundoff = ROUNDOFF[torch.get_float32_matmul_precision()] if dtype == torch.float32 else 2.0**-53
+    return (8 + math.sqrt(n_dims)) * roundoff * (sqnorms + largest)

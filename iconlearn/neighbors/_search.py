@@ -8,10 +8,10 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 
 from iconlearn._validation import check_choice
-from iconlearn.neighbors import _libraries
 from iconlearn.neighbors._exact import by_distance, exact_search, without_self
 from iconlearn.neighbors._given import given_neighbors
 from iconlearn.neighbors._ivf import search_cells
+from iconlearn.neighbors._libraries import faiss_search, pynndescent_search
 from iconlearn.neighbors._metrics import check_metric, evaluable, from_products, only_pynndescent
 from iconlearn.neighbors._pairs import PairDistances
 from iconlearn.neighbors._rows import as_rows, both_rows, space_of
@@ -124,7 +124,7 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
         indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
         distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
         return by_distance(distances, indices)
-    indices = _libraries.faiss_search(space.astype(np.float32), k + 1, seed)
+    indices = faiss_search(space.astype(np.float32), k + 1, seed)
     distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
     return _repaired(X, k, metric, n_jobs, distances, indices)
 
@@ -157,7 +157,7 @@ def neighbor_graph(
 
 
 def _by_pynndescent(X, k, metric, n_jobs, random_state):
-    distances, indices = _libraries.pynndescent_search(X, k + 1, metric, n_jobs, random_state)
+    distances, indices = pynndescent_search(X, k + 1, metric, n_jobs, random_state)
     if from_products(metric):
         distances = PairDistances(X, X, metric).of_neighbors(np.arange(X.shape[0]), indices)
     return _repaired(X, k, metric, n_jobs, distances, indices)
