@@ -104,7 +104,7 @@ def test_few_rows_and_as_many_neighbours_as_there_are(n):
 
 def test_more_neighbours_than_a_cell_has_rows(monkeypatch):
     X = blobs(1000)
-    monkeypatch.setattr(_ivf, "RECALL", 0.0)  # one cell would do, were it not for k
+    monkeypatch.setattr(_ivf, "_needed", lambda *args: 1)  # one cell would do, were it not for k
     distances, indices = knn(X, 200, backend="ivf", random_state=0)
     check_promises(X, 200, distances, indices)
 
@@ -136,6 +136,17 @@ def test_the_cap_on_candidates_bounds_the_work(monkeypatch):
     distances, indices = knn(X, 10, backend="ivf", random_state=0)
     check_promises(X, 10, distances, indices)
     assert 0.1 < recall(indices, order) < 0.7
+
+
+def test_copies_of_a_row_do_not_ask_for_more_cells():
+    X = torch.from_numpy(blobs())
+    X[::2] = X[0]
+    cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
+    rows = torch.arange(0, 400)
+    found, gaps = _ivf._known(X, rows, 15)
+    # Any of two thousand copies may have been found, in any of the cells that hold them.
+    assert _ivf._needed(cells, rows, found, gaps) < _ivf._needed(cells, rows, found, gaps + 1)
+    assert _ivf._needed(cells, rows[::2], found[::2], gaps[::2]) == 1
 
 
 def test_cells_are_a_partition_into_cells_of_bounded_size():
