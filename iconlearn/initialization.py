@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, eigsh
-from sklearn.decomposition import PCA, TruncatedSVD
 
 __all__ = ["initial_places", "principal_axes"]
 
 SPREAD = 1e-4
+
+# Up to so many columns the axes are eigenvectors of the covariance; beyond, scikit-learn finds them.
+MAX_COVARIANCE = 1000
+BLOCK_SIZE = 2**22
 
 
 def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
@@ -56,13 +60,43 @@ def principal_axes(X, n_components, rng):
     most = min(n_components, X.shape[1], X.shape[0])
     seed = int(rng.randint(2**31 - 1))
     if sparse.issparse(X) and most < min(X.shape):
-        try:
-            return PCA(most, svd_solver="arpack", random_state=seed).fit(X).components_
-        except ArpackError:  # rows that are all alike
-            return TruncatedSVD(most, random_state=seed).fit(X).components_
+        return _sparse_axes(X, most, seed)
     X = X.toarray() if sparse.issparse(X) else X
+    if X.shape[1] <= MAX_COVARIANCE:
+        return _leading(_covariance(X), most)
+    from sklearn.decomposition import PCA
+
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
         return PCA(most, random_state=seed).fit(X).components_
+
+
+def _sparse_axes(X, n_components, seed):
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    try:
+        return PCA(n_components, svd_solver="arpack", random_state=seed).fit(X).components_
+    except ArpackError:  # rows that are all alike
+        return TruncatedSVD(n_components, random_state=seed).fit(X).components_
+
+
+def _covariance(X):
+    """Scatter matrix about the mean, summed in double precision over blocks of rows."""
+    centre = X.mean(axis=0, dtype=float).astype(X.dtype)
+    scatter = np.zeros((X.shape[1], X.shape[1]))
+    step = max(1, BLOCK_SIZE // X.shape[1])
+    for start in range(0, X.shape[0], step):
+        block = X[start : start + step] - centre
+        scatter += block.T @ block
+    return scatter
+
+
+def _leading(scatter, n_axes):
+    """Its leading eigenvectors as rows, each with its largest entry positive."""
+    n = len(scatter)
+    _, vectors = eigh(scatter, subset_by_index=[n - n_axes, n - 1])
+    axes = vectors.T[::-1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    return np.where(largest < 0, -axes, axes)
 
 
 def _given(init, X, n_components):

@@ -46,7 +46,17 @@ SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
 SLOW_ROOMS = {"iconlearn.compiled"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
-LAZY = SLOW | SLOW_ROOMS | {"sklearn.callback"}
+LAZY = (
+    SLOW
+    | SLOW_ROOMS
+    | {
+        "sklearn.callback",
+        "sklearn.cluster",
+        "sklearn.decomposition",
+        "sklearn.metrics",
+        "sklearn.neighbors",
+    }
+)
 MAX_DEPTH = 3
 
 

@@ -10,7 +10,6 @@ from scipy.sparse import csr_array, csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsTransformer
 
-from iconlearn import neighbors
 from iconlearn.neighbors import (
     check_metric,
     distance_block,
@@ -20,6 +19,7 @@ from iconlearn.neighbors import (
     neighbor_graph,
     pair_distances,
 )
+from iconlearn.neighbors._metrics import PYNNDESCENT_ONLY
 
 
 @pytest.fixture
@@ -61,6 +61,19 @@ def test_sparse_equals_dense(X, metric, form):
     np.testing.assert_allclose(dense[0], sparse[0], atol=1e-12)
     new = knn(form(X), 5, metric=metric, queries=form(X[:9] * 1.5))
     np.testing.assert_allclose(new[0], knn(X, 5, metric=metric, queries=X[:9] * 1.5)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_dense_queries_against_sparse_rows_and_the_other_way(X, metric):
+    X = np.where(np.abs(X) > 1, X, 0.0)
+    Q = X[:9] * 1.5
+    expected = knn(X, 5, metric=metric, queries=Q)[0]
+    for rows, new in ((csr_array(X), Q), (X, csr_array(Q))):
+        distances, indices = knn(rows, 5, metric=metric, queries=new)
+        np.testing.assert_allclose(distances, expected, atol=1e-12)
+        block = distance_block(new, rows, metric=metric)
+        np.testing.assert_allclose(np.take_along_axis(block, indices, axis=1), expected, atol=1e-12)
+    assert (equal_rows(X[:4], csr_array(X)) == equal_rows(X[:4], X)).all()
 
 
 def test_self_is_excluded_by_index_and_duplicates_stay():
@@ -172,14 +185,13 @@ def test_unknown_metric_names_the_nearest():
 
 
 @pytest.mark.slow
-def test_approximate_search_beyond_the_threshold(X, monkeypatch):
-    monkeypatch.setattr(neighbors, "MAX_EXACT", 100)
+def test_approximate_search_by_pynndescent(X):
     exact = reference(X, X, 5, "euclidean", True)
-    d, i = knn(X, 5, random_state=0)
+    d, i = knn(X, 5, backend="pynndescent", random_state=0)
     assert not (i == np.arange(120)[:, None]).any() and (i >= 0).all()
     assert np.mean([len(set(a) & set(b)) for a, b in zip(i, exact[1])]) > 4.5
     np.testing.assert_allclose(d, np.take_along_axis(cdist(X, X), i, axis=1), atol=1e-12)
-    again = knn(X, 5, random_state=0)
+    again = knn(X, 5, backend="pynndescent", random_state=0)
     np.testing.assert_array_equal(i, again[1])
     new = knn(X, 5, queries=X[:4] + 0.1)
     np.testing.assert_array_equal(new[1], reference(X[:4] + 0.1, X, 5, "euclidean", False)[1])
@@ -195,15 +207,16 @@ def test_failed_rows_of_the_approximate_search_are_repaired(X, monkeypatch):
 
     # A stand-in for the library, whose import takes long.
     monkeypatch.setitem(sys.modules, "pynndescent", SimpleNamespace(NNDescent=Broken))
-    monkeypatch.setattr(neighbors, "MAX_EXACT", 100)
-    np.testing.assert_array_equal(knn(X, 5)[1], reference(X, X, 5, "euclidean", True)[1])
+    np.testing.assert_array_equal(
+        knn(X, 5, backend="pynndescent")[1], reference(X, X, 5, "euclidean", True)[1]
+    )
 
 
 @pytest.mark.slow
 def test_metric_of_pynndescent_only(X):
     from pynndescent.distances import named_distances
 
-    assert set(neighbors._PYNNDESCENT) <= set(named_distances)
+    assert set(PYNNDESCENT_ONLY) <= set(named_distances)
     d, i = knn(np.abs(X), 4, metric="hellinger", random_state=0)
     block = distance_block(np.abs(X), np.abs(X), metric="hellinger")
     np.testing.assert_allclose(d, np.take_along_axis(block, i, axis=1), atol=1e-3)

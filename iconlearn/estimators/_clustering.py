@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -30,7 +29,7 @@ from ._placement import blocks_of_rows
 from ._planning import same_shapes
 from ._running import present_loss
 from ._scoring import reference_score
-from ._starts import partitions, rank, soften
+from ._starts import k_means, partitions, rank, soften
 
 __all__ = ["ICONClustering"]
 
@@ -281,11 +280,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         terms = [problem for problem in plan.objective.problems if problem.q.shared_clusters]
         if any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
             # Such a p cannot be held as a graph: k-means is the start, and there is nothing to rank.
-            labels = (
-                init
-                if not isinstance(init, str)
-                else KMeans(n_clusters, random_state=plan.rng).fit_predict(X)
-            )
+            labels = init if not isinstance(init, str) else k_means(X, n_clusters, plan.rng)
             r = soften(labels, n_clusters)
         else:
             r = self._best_start(plan, [_as_graph(problem) for problem in terms], init, n_init, X, n_clusters)

@@ -8,11 +8,10 @@ for a few steps each, and the best few go on.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ..engines import agglomerate, coarsen, refine
 
-__all__ = ["cells", "partitions", "rank", "soften"]
+__all__ = ["cells", "k_means", "partitions", "rank", "soften"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -52,7 +51,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
         return
     for _ in range(n_init):
         if init == "kmeans" and X is not None:
-            yield KMeans(n_clusters, n_init=1, random_state=rng).fit_predict(X)
+            yield k_means(X, n_clusters, rng, n_init=1)
         elif init == "kmeans":
             yield coarsen(edges, n_clusters, rng)
         else:
@@ -65,11 +64,20 @@ def cells(X, edges, n_cells, n_clusters, rng):
     n_cells = max(min(n_cells, n // 4), min(n_clusters, n))
     if X is None:
         return coarsen(edges, n_cells, rng)
+    from sklearn.cluster import MiniBatchKMeans
+
     search = MiniBatchKMeans(n_cells, random_state=rng, batch_size=4096, n_init=1, compute_labels=True)
     labels = np.unique(search.fit_predict(X), return_inverse=True)[1]
     if labels.max() + 1 < n_clusters:
         return coarsen(edges, n_clusters, rng)
     return labels
+
+
+def k_means(X, n_clusters, rng, **options):
+    """Labels by scikit-learn's k-means, which is imported here and no sooner."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(n_clusters, random_state=rng, **options).fit_predict(X)
 
 
 def soften(labels, n_clusters):

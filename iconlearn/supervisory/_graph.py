@@ -12,7 +12,7 @@ from scipy.sparse import csr_array, issparse
 from iconlearn._validation import check_choice
 from iconlearn.calibration import GaussianKernel
 from iconlearn.conditional import Conditional, normalize_rows
-from iconlearn.neighbors import check_metric, neighbor_graph
+from iconlearn.neighbors import check_metric, choose_backend, neighbor_graph
 from iconlearn.supervisory._base import (
     Supervisory,
     check_matrix,
@@ -35,10 +35,14 @@ class KNN(Supervisory):
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
         entries are the neighbours, of which the k nearest are taken.
+    search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
+        How the neighbours are searched; see :func:`iconlearn.neighbors.choose_backend`.
 
     Attributes
     ----------
     conditional_ : Conditional
+    neighbors_backend_ : str
+        The search that was taken, or "precomputed".
 
     References
     ----------
@@ -46,19 +50,24 @@ class KNN(Supervisory):
     (uniform affinities).
     """
 
-    def __init__(self, n_neighbors=15, *, metric="euclidean"):
+    def __init__(self, n_neighbors=15, *, metric="euclidean", search="auto"):
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.search = search
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
         X = check_metric_input(X, check_metric(self.metric))
         self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
-        graph = neighbor_graph(X, self._k, metric=self.metric, n_jobs=n_jobs, random_state=random_state)
+        backend = choose_backend(X, metric=self.metric, backend=self.search)
+        graph = neighbor_graph(
+            X, self._k, metric=self.metric, backend=self.search, n_jobs=n_jobs, random_state=random_state
+        )
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
         self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
+        self.neighbors_backend_ = backend
         return self
 
     def _extend(self, X_new, n_jobs):
@@ -171,7 +180,7 @@ class Precomputed(Supervisory):
         X = check_matrix(X, what="the distance matrix")
         n_neighbors = None if issparse(X) else "auto"
         self._recipe = KernelRecipe.resolve(
-            X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed"
+            X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed", "auto"
         )
         self.conditional_, self.sigma_ = self._recipe.rows(X)
         return self

@@ -20,7 +20,13 @@ from scipy.sparse import issparse
 from iconlearn._validation import check_number
 from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
-from iconlearn.neighbors import BLOCK_SIZE, check_metric, distance_block, neighbor_graph
+from iconlearn.neighbors import (
+    BLOCK_SIZE,
+    check_metric,
+    choose_backend,
+    distance_block,
+    neighbor_graph,
+)
 from iconlearn.supervisory._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
 
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
@@ -43,6 +49,8 @@ class Gaussian(Supervisory):
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
         entries are the neighbours.
+    search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
+        How the neighbours are searched; see :func:`iconlearn.neighbors.choose_backend`.
 
     Attributes
     ----------
@@ -50,26 +58,29 @@ class Gaussian(Supervisory):
     sigma_ : ndarray of shape (n_rows,)
     perplexity_ : float or None
         The perplexity in use.
+    neighbors_backend_ : str
+        The search that was taken; "precomputed" for given distances, "none" over all rows.
 
     References
     ----------
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
-    def __init__(self, perplexity=30.0, *, sigma=None, n_neighbors="auto", metric="euclidean"):
+    def __init__(self, perplexity=30.0, *, sigma=None, n_neighbors="auto", metric="euclidean", search="auto"):
         self.perplexity = perplexity
         self.sigma = sigma
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.search = search
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
         X = check_metric_input(X, check_metric(self.metric))
         self._recipe = KernelRecipe.resolve(
-            X, GaussianKernel(), perplexity, self.sigma, self.n_neighbors, self.metric
+            X, GaussianKernel(), perplexity, self.sigma, self.n_neighbors, self.metric, self.search
         )
-        self.perplexity_ = self._recipe.perplexity
+        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
         self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
         return self
@@ -93,7 +104,8 @@ class Student(Supervisory):
         Bandwidth of all rows where no perplexity is given.
     n_neighbors : int, "auto" or None, default="auto"
     metric : str or callable, default="euclidean"
-        Both as in :class:`Gaussian`.
+    search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
+        All three as in :class:`Gaussian`.
 
     Attributes
     ----------
@@ -101,6 +113,8 @@ class Student(Supervisory):
     sigma_ : ndarray of shape (n_rows,)
     perplexity_ : float or None
         The perplexity in use.
+    neighbors_backend_ : str
+        The search that was taken; "precomputed" for given distances, "none" over all rows.
 
     References
     ----------
@@ -108,12 +122,15 @@ class Student(Supervisory):
     side of q).
     """
 
-    def __init__(self, perplexity=None, *, dof=1.0, sigma=1.0, n_neighbors="auto", metric="euclidean"):
+    def __init__(
+        self, perplexity=None, *, dof=1.0, sigma=1.0, n_neighbors="auto", metric="euclidean", search="auto"
+    ):
         self.perplexity = perplexity
         self.dof = dof
         self.sigma = sigma
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.search = search
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
@@ -122,8 +139,10 @@ class Student(Supervisory):
         )
         sigma = self.sigma if self.perplexity is None else None
         X = check_metric_input(X, check_metric(self.metric))
-        self._recipe = KernelRecipe.resolve(X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric)
-        self.perplexity_ = self._recipe.perplexity
+        self._recipe = KernelRecipe.resolve(
+            X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric, self.search
+        )
+        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
         self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
         return self
@@ -146,9 +165,10 @@ class KernelRecipe:
     sigma: float | None
     k: int | None
     metric: object
+    search: str
 
     @classmethod
-    def resolve(cls, X, kernel, perplexity, sigma, n_neighbors, metric):
+    def resolve(cls, X, kernel, perplexity, sigma, n_neighbors, metric, search):
         """Check the user's parameters against the training data."""
         sparse_distances = _is_precomputed(metric) and issparse(X)
         available = _stored_neighbors(X) if sparse_distances else X.shape[0] - 1
@@ -161,13 +181,18 @@ class KernelRecipe:
             perplexity = _clamp_perplexity(perplexity, available if k is None else k)
             if automatic:
                 k = max(1, min(available, ceil(3 * perplexity)))
-            return cls(kernel, perplexity, None, k, metric)
+            return cls(kernel, perplexity, None, k, metric, search)
         sigma = check_number("sigma", sigma, low=0, closed="neither", hint="a distance, in the units of X")
-        return cls(kernel, None, sigma, k, metric)
+        return cls(kernel, None, sigma, k, metric, search)
 
     def memory(self, X):
         """What has to be kept of the training X; a distance matrix is never looked at again."""
         return None if _is_precomputed(self.metric) else X
+
+    def backend(self, X):
+        """Which search finds the neighbours of the training rows."""
+        chosen = choose_backend(X, metric=self.metric, backend=self.search)
+        return "none" if self.k is None and chosen != "precomputed" else chosen
 
     def rows(self, X, queries=None, *, random_state=None, n_jobs=None):
         """p of the training rows, or of the queries, and the bandwidths."""
@@ -175,7 +200,13 @@ class KernelRecipe:
         if self.k is None and not (_is_precomputed(self.metric) and issparse(source)):
             return self._all_columns(X, queries)
         graph = neighbor_graph(
-            X, self.k, metric=self.metric, queries=queries, n_jobs=n_jobs, random_state=random_state
+            X,
+            self.k,
+            metric=self.metric,
+            queries=queries,
+            backend=self.search,
+            n_jobs=n_jobs,
+            random_state=random_state,
         )
         if _is_precomputed(self.metric):
             warn_empty(

@@ -57,6 +57,7 @@ class Debias(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
@@ -110,6 +111,7 @@ class Walk(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and walk; see :meth:`Supervisory.fit`."""
@@ -169,6 +171,7 @@ class Symmetrize(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and make it symmetric; see :meth:`Supervisory.fit`."""

@@ -1,0 +1,29 @@
+"""Nearest neighbours and distances.
+
+    knn(X, k):  for every row i the k columns j != i of least d(x_i, x_j), duplicates included
+
+A search proposes candidates; their distances are then evaluated again from differences, because
+matrix products lose the distance of near-equal rows.  :func:`choose_backend` says which search is
+taken: exact by blocks where that is quick, cells (inverted lists) above, pynndescent for the metrics
+that neither serves.  New rows are always searched exactly, with ties broken by index, so that no row
+depends on the others in its batch.
+"""
+
+from iconlearn.neighbors._equality import duplicate_groups, equal_rows
+from iconlearn.neighbors._metrics import check_metric
+from iconlearn.neighbors._pairs import distance_block, pair_distances
+from iconlearn.neighbors._rows import BLOCK_SIZE
+from iconlearn.neighbors._search import BACKENDS, choose_backend, knn, neighbor_graph
+
+__all__ = [
+    "BACKENDS",
+    "BLOCK_SIZE",
+    "check_metric",
+    "choose_backend",
+    "distance_block",
+    "duplicate_groups",
+    "equal_rows",
+    "knn",
+    "neighbor_graph",
+    "pair_distances",
+]

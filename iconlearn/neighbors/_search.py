@@ -1,0 +1,172 @@
+"""Which search is taken, and its answer as arrays or as a sparse matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, issparse
+from sklearn.utils import check_random_state
+
+from iconlearn._validation import check_choice
+from iconlearn.neighbors._exact import by_distance, exact_search, without_self
+from iconlearn.neighbors._given import given_neighbors
+from iconlearn.neighbors._ivf import search_cells
+from iconlearn.neighbors._libraries import faiss_search, pynndescent_search
+from iconlearn.neighbors._metrics import check_metric, evaluable, from_products, only_pynndescent
+from iconlearn.neighbors._pairs import PairDistances
+from iconlearn.neighbors._rows import as_rows, both_rows, space_of
+
+__all__ = ["BACKENDS", "choose_backend", "knn", "neighbor_graph"]
+
+BACKENDS = ("auto", "exact", "ivf", "pynndescent", "faiss")
+
+# Most training rows that are searched exactly: by products on the CPU or on a GPU, and by brute force
+# where a product does not give the distance (pynndescent needs half a minute to compile).
+MAX_EXACT = 15_000
+MAX_EXACT_CUDA = 1_000_000
+MAX_BRUTE = 40_000
+
+
+def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
+    """The search that :func:`knn` takes for the neighbours among the rows of X.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n, n_features)
+    metric : str or callable, default="euclidean"
+    backend : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
+        "auto": exact search up to 15 000 rows (a million where torch sees a CUDA device), cells above,
+        for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
+        rows, by pynndescent above.
+
+    Returns
+    -------
+    str
+        One of the names above but "auto"; "precomputed" where the metric is that.
+
+    Raises
+    ------
+    ValueError
+        If the named backend does not know the metric, or sparse input.
+    """
+    check_choice("backend", backend, BACKENDS)
+    if isinstance(metric, str) and metric == "precomputed":
+        return "precomputed"
+    dense = from_products(metric) and not issparse(X)
+    if backend in ("ivf", "faiss") and not dense:
+        what = "sparse X" if issparse(X) else f"metric={metric!r}"
+        raise ValueError(
+            f"backend={backend!r} searches dense rows with a Euclidean or cosine metric only, not {what}; "
+            f"use backend='auto'"
+        )
+    if backend != "auto":
+        return backend
+    if only_pynndescent(metric):
+        return "pynndescent"
+    n = X.shape[0]
+    if not dense:
+        return "exact" if n <= MAX_BRUTE else "pynndescent"
+    most = MAX_EXACT_CUDA if torch.cuda.is_available() else MAX_EXACT
+    return "exact" if n <= most else "ivf"
+
+
+def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None):
+    """The k nearest rows of X, for each of its rows or for each query.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n, n_features)
+        With ``metric="precomputed"``: distances of shape (n, n), unused when `queries` is given.
+    k : int
+        At most n - 1 without queries, at most n with queries.
+    metric : str or callable, default="euclidean"
+        Any metric of scikit-learn's or pynndescent's.
+    queries : ndarray or sparse matrix of shape (m, n_features) or None
+        Searched exactly, whatever the backend.  With ``metric="precomputed"``: distances of shape
+        (m, n).
+    backend : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
+        How neighbours among the rows of X are searched; see :func:`choose_backend`.
+    n_jobs : int or None
+        Workers of scikit-learn and pynndescent.
+    random_state : int, RandomState or None
+        Used by the approximate searches only.
+
+    Returns
+    -------
+    distances : ndarray of float64 of shape (m, k)
+        Ascending in each row.
+    indices : ndarray of int64 of shape (m, k)
+        Without queries a row never contains its own index, whatever its distance to itself.
+
+    Raises
+    ------
+    ValueError
+        For an unknown metric or backend, or one that does not serve the other.
+    ImportError
+        For ``backend="faiss"`` without the package.
+    """
+    check_metric(metric)
+    if metric == "precomputed":
+        graph = neighbor_graph(X, k, metric=metric, queries=queries)
+        if np.any(np.diff(graph.indptr) < k):
+            raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
+        return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
+    X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
+    backend = choose_backend(X, metric=metric, backend=backend)
+    device = torch.device("cuda" if torch.cuda.is_available() and X.shape[0] > MAX_EXACT else "cpu")
+    if queries is not None or backend == "exact":
+        return exact_search(X, queries, k, metric, n_jobs, device)
+    if backend == "pynndescent":
+        return _by_pynndescent(X, k, metric, n_jobs, random_state)
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    space = space_of(X, None, metric).columns
+    if backend == "ivf":
+        indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
+        distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
+        return by_distance(distances, indices)
+    indices = faiss_search(space.astype(np.float32), k + 1, seed)
+    distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
+    return _repaired(X, k, metric, n_jobs, distances, indices)
+
+
+def neighbor_graph(
+    X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None
+) -> csr_array:
+    """:func:`knn` as a sparse matrix of distances; distances of zero are stored entries.
+
+    Parameters
+    ----------
+    k : int or None
+        None keeps all the neighbours that a precomputed matrix holds.
+    X, metric, queries, backend, n_jobs, random_state
+        As for :func:`knn`; a precomputed `X` (or `queries`) may be sparse, in which case its stored
+        entries are the neighbours, as in the output of ``KNeighborsTransformer(mode="distance")``.
+
+    Returns
+    -------
+    csr_array of shape (m, n)
+        Each row holds at most k entries, by ascending distance (column indices are not sorted).
+    """
+    if metric == "precomputed":
+        return given_neighbors(X if queries is None else queries, k, drop_self=queries is None)
+    distances, indices = knn(
+        X, k, metric=metric, queries=queries, backend=backend, n_jobs=n_jobs, random_state=random_state
+    )
+    indptr = np.arange(0, indices.size + 1, k)
+    return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
+
+
+def _by_pynndescent(X, k, metric, n_jobs, random_state):
+    distances, indices = pynndescent_search(X, k + 1, metric, n_jobs, random_state)
+    if from_products(metric):
+        distances = PairDistances(X, X, metric).of_neighbors(np.arange(X.shape[0]), indices)
+    return _repaired(X, k, metric, n_jobs, distances, indices)
+
+
+def _repaired(X, k, metric, n_jobs, distances, indices):
+    """Ordered and without the rows themselves; rows that a library left unfinished are searched exactly."""
+    failed = np.flatnonzero((indices < 0).any(axis=1))
+    if len(failed):
+        # One more than is kept: the row itself is among them.
+        distances[failed], indices[failed] = exact_search(X, X[failed], k + 1, evaluable(metric), n_jobs)
+    return without_self(*by_distance(distances, indices), np.arange(X.shape[0]))

@@ -1,0 +1,209 @@
+"""Approximate search in cells: recall, odd data, and what it promises whatever the data."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from iconlearn.neighbors import _ivf, _products, knn, pair_distances
+from iconlearn.neighbors._cells import MAX_CELL, Cells
+from iconlearn.neighbors._products import nearest, smallest
+
+
+def blobs(n=4000, n_dims=12, centers=30, seed=0):
+    X, _ = make_blobs(n, n_dims, centers=centers, cluster_std=1.5, random_state=seed)
+    return X.astype(np.float32)
+
+
+def recall(found, exact):
+    return np.mean([np.isin(a, b).mean() for a, b in zip(exact, found)])
+
+
+def check_promises(X, k, distances, indices, metric="euclidean"):
+    """k different others in each row, at their true distances, ascending."""
+    n = len(X)
+    assert indices.shape == distances.shape == (n, k)
+    assert indices.min() >= 0 and indices.max() < n
+    assert not (indices == np.arange(n)[:, None]).any()
+    assert all(len(set(row)) == k for row in indices)
+    rows = np.repeat(np.arange(n), k)
+    np.testing.assert_array_equal(
+        pair_distances(X, X, rows, indices.ravel(), metric=metric), distances.ravel()
+    )
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [15, 90])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_recall_and_distances(metric, k, dtype):
+    X = blobs().astype(dtype)
+    exact, order = knn(X, k, metric=metric, backend="exact")
+    distances, indices = knn(X, k, metric=metric, backend="ivf", random_state=0)
+    check_promises(X, k, distances, indices, metric)
+    assert recall(indices, order) > 0.97
+    found = indices == order
+    np.testing.assert_array_equal(distances[found], exact[found])
+    assert (distances >= exact).all()
+
+
+def test_without_structure_the_sample_asks_for_more_cells():
+    X = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32)
+    indices = knn(X, 15, backend="ivf", random_state=0)[1]
+    assert recall(indices, knn(X, 15, backend="exact")[1]) > 0.97
+
+
+def test_the_recall_asked_for_decides(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(4000, 20)).astype(np.float32)
+    order = knn(X, 15, backend="exact")[1]
+    reached = []
+    for wanted in (0.5, 0.8, 0.99):
+        monkeypatch.setattr(_ivf, "RECALL", wanted)
+        reached.append(recall(knn(X, 15, backend="ivf", random_state=0)[1], order))
+    np.testing.assert_allclose(reached, [0.5, 0.8, 0.99], atol=0.08)
+
+
+def test_half_of_the_rows_in_a_ball_that_single_precision_does_not_resolve():
+    rng = np.random.default_rng(0)
+    X = np.vstack([1.0 + 1e-6 * rng.normal(size=(2000, 5)), rng.normal(size=(2000, 5))])
+    distances, indices = knn(X, 10, backend="ivf", random_state=0)
+    check_promises(X, 10, distances, indices)
+    assert recall(indices, knn(X, 10, backend="exact")[1]) > 0.97
+
+
+@pytest.mark.parametrize("k", [5, 60])
+def test_half_of_the_rows_are_equal(k):
+    X = blobs()
+    X[::2] = X[0]
+    distances, indices = knn(X, k, backend="ivf", random_state=0)
+    check_promises(X, k, distances, indices)
+    np.testing.assert_array_equal(distances[::2], 0.0)
+    others = np.arange(1, len(X), 2)
+    exact = knn(X, k, backend="exact")
+    # Equal rows are equally near, so that distances say what was found.
+    assert np.mean(distances[others] <= exact[0][others] * (1 + 1e-6)) > 0.97
+
+
+def test_all_rows_are_equal_or_pairs():
+    X = np.ones((300, 4))
+    distances, indices = knn(X, 7, backend="ivf", random_state=0)
+    check_promises(X, 7, distances, indices)
+    X = np.repeat(blobs(400), 2, axis=0)
+    assert (knn(X, 3, backend="ivf", random_state=0)[1][:, 0] == (np.arange(800) ^ 1)).mean() > 0.97
+
+
+@pytest.mark.parametrize("n", [2, 3, 9, 40])
+def test_few_rows_and_as_many_neighbours_as_there_are(n):
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    distances, indices = knn(X, n - 1, backend="ivf", random_state=0)
+    check_promises(X, n - 1, distances, indices)
+    np.testing.assert_array_equal(indices, knn(X, n - 1, backend="exact")[1])
+
+
+def test_more_neighbours_than_a_cell_has_rows(monkeypatch):
+    X = blobs(1000)
+    monkeypatch.setattr(_ivf, "_needed", lambda *args: 1)  # one cell would do, were it not for k
+    distances, indices = knn(X, 200, backend="ivf", random_state=0)
+    check_promises(X, 200, distances, indices)
+
+
+def test_rows_of_zeros_under_cosine():
+    X = blobs()
+    X[::100] = 0.0
+    distances, indices = knn(X, 10, metric="cosine", backend="ivf", random_state=0)
+    check_promises(X, 10, distances, indices, "cosine")
+    np.testing.assert_array_equal(distances[::100], 1.0)
+    order = knn(X, 10, metric="cosine", backend="exact")[1]
+    assert recall(indices[1::100], order[1::100]) > 0.97
+
+
+def test_the_seed_decides_and_nothing_else(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
+    monkeypatch.setattr(_ivf, "RECALL", 0.7)
+    before = torch.random.get_rng_state()
+    first, again, other = (knn(X, 10, backend="ivf", random_state=seed)[1] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_cap_on_candidates_bounds_the_work(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
+    order = knn(X, 10, backend="exact")[1]
+    monkeypatch.setattr(_ivf, "MAX_CANDIDATES", 100)
+    distances, indices = knn(X, 10, backend="ivf", random_state=0)
+    check_promises(X, 10, distances, indices)
+    assert 0.1 < recall(indices, order) < 0.7
+
+
+def test_copies_of_a_row_do_not_ask_for_more_cells():
+    X = torch.from_numpy(blobs())
+    X[::2] = X[0]
+    cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
+    rows = torch.arange(0, 400)
+    found, gaps = _ivf._known(X, rows, 15)
+    # Any of two thousand copies may have been found, in any of the cells that hold them.
+    assert _ivf._needed(cells, rows, found, gaps) < _ivf._needed(cells, rows, found, gaps + 1)
+    assert _ivf._needed(cells, rows[::2], found[::2], gaps[::2]) == 1
+
+
+def test_cells_are_a_partition_into_cells_of_bounded_size():
+    X = torch.from_numpy(blobs())
+    X[::2] = X[0]
+    cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
+    assert torch.equal(cells.order.sort().values, torch.arange(4000))
+    assert cells.sizes.min() > 0 and cells.sizes.max() <= MAX_CELL * 40 and cells.sizes.sum() == 4000
+    for cell in (0, 7):
+        members = cells.order[cells.members(torch.tensor([cell]))]
+        assert (cells.label[members] == cell).all() and len(members) == cells.sizes[cell]
+        torch.testing.assert_close(cells.centres[cell], X[members].mean(0), rtol=1e-4, atol=1e-4)
+    assert (cells.by_distance(torch.arange(len(cells.sizes)))[:, 0] == torch.arange(len(cells.sizes))).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1013])
+@pytest.mark.parametrize("k", [1, 6, 90])
+def test_smallest_is_exact_with_ties_and_infinities(n, k):
+    k = min(k, n)
+    block = torch.from_numpy(np.random.default_rng(0).integers(0, 50, size=(20, n)).astype(np.float32))
+    block[:, ::3] = torch.inf
+    values, places = smallest(block, k)
+    assert torch.equal(values.sort(1).values, block.sort(1).values[:, :k])
+    assert torch.equal(block.gather(1, places), values)
+    assert all(len(set(row.tolist())) == k for row in places)
+
+
+def test_nearest_in_several_blocks_of_columns(monkeypatch):
+    X = torch.from_numpy(blobs(500)).double()
+    whole = nearest(X, X, 9, own=torch.arange(500))
+    monkeypatch.setattr(_products, "MAX_WIDTH", 64)
+    monkeypatch.setattr(_products, "BLOCK_SIZE", 1000)
+    parts = nearest(X, X, 9, own=torch.arange(500))
+    assert torch.equal(whole[0].sort(1).values, parts[0].sort(1).values)
+    torch.testing.assert_close(whole[1], parts[1])
+
+
+@pytest.mark.parametrize("backend", ["exact", "ivf"])
+def test_memory_is_that_of_the_answer_and_some_blocks(backend, monkeypatch):
+    # numpy reports its arrays to tracemalloc, torch does not; its blocks are bounded by construction.
+    n, k = 6000, 30
+    X = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+    tracemalloc.start()
+    knn(X, k, backend=backend, random_state=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * n * k * 8 < n * n * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gpu_gives_the_same_neighbours(dtype):
+    X = torch.from_numpy(blobs()).to(dtype)
+    own = torch.arange(len(X))
+    here = nearest(X, X, 15, own=own)[0].sort(1).values
+    there = nearest(X.cuda(), X.cuda(), 15, own=own.cuda())[0].sort(1).values.cpu()
+    assert (here == there).double().mean() > 0.999
+    found = _ivf.search_cells(X.numpy(), 15, seed=0, device=torch.device("cuda")).cpu().numpy()
+    assert recall(found, knn(X.numpy(), 15, backend="exact")[1]) > 0.97

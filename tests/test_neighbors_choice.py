@@ -1,0 +1,216 @@
+"""Which search is taken, how to choose it, and that the choice is seen."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from iconlearn.neighbors import (
+    _exact,
+    _products,
+    _search,
+    choose_backend,
+    knn,
+    neighbor_graph,
+)
+from iconlearn.supervisory import KNN, Debias, Gaussian, Precomputed, Student, Symmetrize, Walk
+
+
+@pytest.fixture
+def X():
+    return np.random.default_rng(0).normal(size=(300, 6))
+
+
+def rows(n):
+    """An X of n rows that takes no memory."""
+    return SimpleNamespace(shape=(n, 50))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "l2", "cosine"])
+@pytest.mark.parametrize(
+    ("n", "on_cpu", "on_cuda"),
+    [
+        (100, "exact", "exact"),
+        (15_000, "exact", "exact"),
+        (15_001, "ivf", "exact"),
+        (1_000_000, "ivf", "exact"),
+        (1_000_001, "ivf", "ivf"),
+    ],
+)
+def test_the_size_decides(metric, n, on_cpu, on_cuda, monkeypatch):
+    for cuda, expected in ((False, on_cpu), (True, on_cuda)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        assert choose_backend(rows(n), metric=metric) == expected
+
+
+def test_the_metric_and_the_form_decide():
+    sparse = csr_array((50_000, 3))
+    assert choose_backend(rows(40_000), metric="manhattan") == "exact"
+    assert choose_backend(rows(40_001), metric="manhattan") == "pynndescent"
+    assert choose_backend(rows(40_001), metric=lambda a, b: 0.0) == "pynndescent"
+    assert choose_backend(sparse[:40_000]) == "exact"
+    assert choose_backend(sparse) == "pynndescent"
+    assert choose_backend(rows(10), metric="hellinger") == "pynndescent"
+    assert choose_backend(sparse, metric="precomputed", backend="ivf") == "precomputed"
+
+
+def test_a_backend_that_does_not_serve_is_refused(X):
+    with pytest.raises(ValueError, match=r"backend='ivf'.*sparse X.*backend='auto'"):
+        knn(csr_array(X), 5, backend="ivf")
+    with pytest.raises(ValueError, match=r"backend='faiss'.*metric='manhattan'"):
+        knn(X, 5, metric="manhattan", backend="faiss")
+    with pytest.raises(ValueError, match=r"backend='exakt'.*\"exact\""):
+        knn(X, 5, backend="exakt")
+
+
+def test_the_chosen_search_is_the_one_that_runs(X, monkeypatch):
+    taken = []
+    for name in ("exact_search", "search_cells"):
+        original = getattr(_search, name)
+        monkeypatch.setattr(
+            _search, name, lambda *a, name=name, run=original, **k: taken.append(name) or run(*a, **k)
+        )
+    knn(X, 5)
+    knn(X, 5, backend="ivf")
+    monkeypatch.setattr(_search, "MAX_EXACT", 200)
+    neighbor_graph(X, 5)
+    neighbor_graph(X, 5, backend="exact")
+    knn(X, 5, queries=X[:3], backend="ivf")
+    assert taken == ["exact_search", "search_cells", "search_cells", "exact_search", "exact_search"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **k: KNN(5, **k), lambda **k: Gaussian(5, **k), lambda **k: Student(5, **k)]
+)
+def test_a_p_takes_the_search_and_shows_it(make, X, monkeypatch):
+    monkeypatch.setattr("iconlearn.neighbors._ivf.RECALL", 0.5)
+    exact, cells = (make(search=search).fit(X, random_state=0) for search in ("auto", "ivf"))
+    assert exact.neighbors_backend_ == "exact" and cells.neighbors_backend_ == "ivf"
+    assert (exact.conditional_.edges != cells.conditional_.edges).nnz > 0
+    with pytest.raises(ValueError, match="backend='brute'"):
+        make(search="brute").fit(X)
+
+
+def test_what_is_shown_where_nothing_is_searched(X):
+    D = np.abs(X[:, :1] - X[:, 0])
+    assert KNN(5, metric="precomputed").fit(D).neighbors_backend_ == "precomputed"
+    assert Gaussian(5, n_neighbors=None).fit(X).neighbors_backend_ == "none"
+    for wrapper in (Debias, Walk, Symmetrize):
+        assert wrapper(KNN(5)).fit(X).neighbors_backend_ == "exact"
+        assert not hasattr(wrapper(Precomputed()).fit(np.eye(4)[::-1].copy()), "neighbors_backend_")
+
+
+def test_faiss(X):
+    pytest.importorskip("faiss")
+    distances, indices = knn(X, 5, backend="faiss", random_state=0)
+    expected, order = knn(X, 5)
+    assert (indices == order).mean() > 0.95 and not (indices == np.arange(300)[:, None]).any()
+    np.testing.assert_array_equal(distances[indices == order], expected[indices == order])
+    np.testing.assert_array_equal(knn(X, 5, backend="faiss", random_state=0)[1], indices)
+
+
+def test_without_faiss_the_mend_is_named(X, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"iconlearn\[faiss\]"):
+        knn(X, 5, backend="faiss")
+
+
+@pytest.mark.parametrize("backend", ["pynndescent", "faiss"])
+@pytest.mark.parametrize("form", [np.array, csr_array])
+def test_rows_that_a_library_left_unfinished_are_searched_exactly(backend, form, X, monkeypatch):
+    if backend == "faiss" and form is csr_array:
+        pytest.skip("faiss takes no sparse rows")
+    expected = knn(form(X), 5)
+    whole = np.column_stack([np.arange(300), expected[1]])
+    whole[::7, 2:] = -1
+    whole[5] = -1
+    monkeypatch.setattr(_search, "faiss_search", lambda space, k, seed: whole.copy())
+    monkeypatch.setattr(
+        _search,
+        "pynndescent_search",
+        lambda X, k, metric, n_jobs, random_state: (np.zeros(whole.shape), whole.copy()),
+    )
+    distances, indices = knn(form(X), 5, backend=backend)
+    np.testing.assert_array_equal(indices, expected[1])
+    np.testing.assert_allclose(distances, expected[0], rtol=1e-12)
+
+
+def test_no_slow_library_is_loaded_for_dense_rows():
+    code = (
+        "import sys, numpy as np\n"
+        "from iconlearn import ICONEmbedding\n"
+        "from iconlearn.neighbors import _search, knn\n"
+        "X = np.random.default_rng(0).normal(size=(400, 5))\n"
+        "ICONEmbedding(max_iter=2, random_state=0).fit(X).transform(X[:3] + 1)\n"
+        "_search.MAX_EXACT = 100\n"
+        "for metric in ('euclidean', 'cosine'): knn(X, 5, metric=metric)\n"
+        "slow = {'numba', 'pynndescent', 'faiss', 'sklearn.neighbors', 'sklearn.cluster', 'torch._dynamo'}\n"
+        "print(*sorted(slow & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize("queries", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_what_single_precision_leaves_open_is_settled(metric, queries, monkeypatch):
+    rng = np.random.default_rng(0)
+    # Directions and places of a tight cluster beside a far one: the products of float32 see one point.
+    X = np.vstack([1.0 + 1e-7 * rng.normal(size=(80, 4)), 100 * rng.normal(size=(80, 4))])
+    Q = X[:40] + 1e-8 * rng.normal(size=(40, 4)) if queries else None
+    dtypes = []
+    original = _exact.nearest
+    monkeypatch.setattr(
+        _exact, "nearest", lambda columns, *a, **k: dtypes.append(columns.dtype) or original(columns, *a, **k)
+    )
+    indices = knn(X, 6, metric=metric, queries=Q)[1]
+    assert dtypes == [torch.float32, torch.float64]
+    A = X if Q is None else Q
+    unit = lambda B: B / np.linalg.norm(B, axis=1, keepdims=True) if metric == "cosine" else B  # noqa: E731
+    D = np.sqrt(((unit(A)[:, None] - unit(X)) ** 2).sum(axis=2))
+    if Q is None:
+        np.fill_diagonal(D, np.inf)
+    np.testing.assert_array_equal(indices, np.argsort(D, axis=1, kind="stable")[:, :6])
+
+
+def test_lowered_precision_of_products_is_noticed(X, monkeypatch):
+    exact = knn(X, 5)[1]
+    errors = []
+    for setting in ("highest", "high", "medium"):
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda setting=setting: setting)
+        errors.append(_products.product_error(1.0, 1.0, 6, torch.float32))
+        np.testing.assert_array_equal(knn(X, 5)[1], exact)
+    assert errors[0] < 1e-5 < errors[1] < errors[2] and errors[0] > _products.product_error(
+        1.0, 1.0, 6, torch.float64
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_a_batch_are_bit_identical_to_rows_alone(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 50)).astype(dtype)
+    X[2500:] = X[:2500]  # every neighbour twice: ties everywhere
+    Q = np.vstack([X[:20] + dtype(1e-3), rng.normal(size=(60, 50))]).astype(dtype)
+    distances, indices = knn(X, 15, queries=Q)
+    for at in (slice(0, 1), slice(3, 40), slice(77, 80)):
+        part = knn(X, 15, queries=Q[at])
+        np.testing.assert_array_equal(part[0], distances[at])
+        np.testing.assert_array_equal(part[1], indices[at])
+
+
+def test_torch_keeps_its_threads(X):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two = knn(X, 5), knn(X, 5, backend="ivf", random_state=0)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        one = knn(X, 5), knn(X, 5, backend="ivf", random_state=0)
+        np.testing.assert_array_equal(one, two)
+    finally:
+        torch.set_num_threads(before)
