@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from iconlearn.neighbors import _ivf, _products, knn, pair_distances
+from iconlearn.neighbors import _axes, _ivf, _products, knn, pair_distances
 from iconlearn.neighbors._cells import MAX_CELL, Cells
 from iconlearn.neighbors._products import nearest, smallest
 
@@ -117,6 +117,31 @@ def test_rows_of_zeros_under_cosine():
     np.testing.assert_array_equal(distances[::100], 1.0)
     order = knn(X, 10, metric="cosine", backend="exact")[1]
     assert recall(indices[1::100], order[1::100]) > 0.97
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_wide_rows_are_searched_along_short_axes_and_ranked_by_all(metric, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = (blobs(3000, 20) @ rng.normal(size=(20, 400)) + rng.normal(size=(3000, 400))).astype(np.float32)
+    widths = []
+    original = Cells.of.__func__
+    monkeypatch.setattr(
+        Cells, "of", classmethod(lambda cls, x, *a: widths.append(x.shape[1]) or original(cls, x, *a))
+    )
+    distances, indices = knn(X, 10, metric=metric, backend="ivf", random_state=0)
+    check_promises(X, 10, distances, indices, metric)
+    assert recall(indices, knn(X, 10, metric=metric, backend="exact")[1]) > 0.97
+    assert widths == [_axes.N_AXES]
+
+
+def test_axes_that_lose_neighbours_are_not_taken():
+    X = np.random.default_rng(0).normal(size=(1500, 400)).astype(np.float32)
+    points = torch.from_numpy(X)
+    rows = torch.arange(200)
+    found, _ = _ivf._known(points, rows, 10)
+    generator = torch.Generator().manual_seed(0)
+    assert _axes.shortened(points, rows, found, generator) is points
+    assert recall(knn(X, 10, backend="ivf", random_state=0)[1], knn(X, 10, backend="exact")[1]) > 0.97
 
 
 def test_the_seed_decides_and_nothing_else(monkeypatch):

@@ -12,6 +12,7 @@ import math
 
 import torch
 
+from iconlearn.neighbors._axes import OVERSAMPLING, shortened
 from iconlearn.neighbors._cells import Cells
 from iconlearn.neighbors._products import BLOCK_SIZE, nearest, product_error, smallest
 from iconlearn.neighbors._workers import Scratch, share
@@ -48,8 +49,9 @@ def search_cells(space, k, *, seed, device=None):
 
     Returns
     -------
-    Tensor of int64 of shape (n, k)
-        In no order; never -1, and never fewer than k different rows.
+    Tensor of int64 of shape (n, k or more)
+        Candidates in no order, all different.  Of wide rows, which are searched along a part of their
+        axes, there are twice as many: the k nearest among them are meant.
 
     References
     ----------
@@ -64,6 +66,9 @@ def search_cells(space, k, *, seed, device=None):
     if _too_coarse(points, rows, gaps):
         points = torch.as_tensor(space, dtype=torch.float64).to(points.device)
         found, gaps = _known(points, rows, k)
+    short = shortened(points, rows, found, generator)
+    if short is not points:
+        points, k = short, OVERSAMPLING * k
     cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
     return _search(points, cells, k, _needed(cells, rows, found, gaps))
 

@@ -123,7 +123,8 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
     if backend == "ivf":
         indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
         distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
-        return by_distance(distances, indices)
+        distances, indices = by_distance(distances, indices)
+        return distances[:, :k].copy(), indices[:, :k].copy()
     indices = faiss_search(space.astype(np.float32), k + 1, seed)
     distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
     return _repaired(X, k, metric, n_jobs, distances, indices)
