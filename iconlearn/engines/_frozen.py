@@ -11,7 +11,7 @@ import torch
 
 from ._base import Engine
 from ._field import convolved, fit_grid
-from ._mesh import COARSEST, is_lost, responses_of, sums_radial_kernels
+from ._mesh import is_lost, responses_of, sums_radial_kernels
 from ._sums import direct_log_sums
 from ._visit import visit_all
 
@@ -21,6 +21,8 @@ __all__ = ["FrozenField", "frozen_field"]
 FEW_POINTS = 2000
 # Finer than in a fit: it is paid once.
 SPACING = 0.25
+# Widest distance of nodes that will do, in widths of the kernel, for maps of 1, 2 and 3 dimensions.
+COARSEST = (None, 0.5, 0.5, 1.0)
 # The grid goes beyond the points by this share of their extent.
 AROUND = 0.1
 MAX_NODES = 2**24
@@ -34,7 +36,7 @@ def frozen_field(q, V):
     low, high = V.amin(0), V.amax(0)
     margin = AROUND * (high - low) + SPACING * responses.width
     grid = fit_grid(low - margin, high + margin, SPACING * responses.width, 50, MAX_NODES)
-    if grid.spacing > COARSEST * SPACING * responses.width:
+    if grid.spacing > COARSEST[V.shape[1]] * responses.width:
         return None
     return FrozenField(V, grid, responses("kernel", grid))
 

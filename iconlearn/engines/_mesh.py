@@ -21,7 +21,7 @@ from ._dense import Dense
 from ._field import Responses, convolved, fit_grid
 from ._sums import direct_log_sums
 
-__all__ = ["COARSEST", "Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
+__all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
 
 # Row sums below this share of the largest are summed directly: a light tail is lost in the error of the
 # splines (4e-2 of the sum there), a heavy one only in single precision.
@@ -114,7 +114,9 @@ class Mesh(Engine):
         return cloud.sums("log_kernel", exclude_self) / max(len(U) - exclude_self, 1)
 
     def _cloud(self, q, U):
-        """The points with their grid; None where the map is too wide for one."""
+        """The points with their grid; None where the map is too wide for one, or not finite."""
+        if not torch.isfinite(U).all():
+            return None
         responses = self._responses_of(q)
         width = responses.width
         box = _Box(U.detach(), self.spacing * width, self.min_cells, self.max_nodes)

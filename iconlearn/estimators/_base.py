@@ -25,7 +25,7 @@ from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
 from ._planning import Plan, Terms, check_module, same_shapes
-from ._progress import Progress
+from ._progress import Progress, timed
 from ._running import run
 from ._terms import Term
 
@@ -95,6 +95,7 @@ class ICONBase(BaseEstimator):
 
     def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None):
         """Resolve every slot, fit every p, and state the objective."""
+        self.timings_ = {}
         rng = check_random_state(self.random_state)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         device = choose_device(self.device)
@@ -113,8 +114,9 @@ class ICONBase(BaseEstimator):
         rows = Points(module, X.shape[0], inputs, n_outputs)
         build = Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
         p = self._debiased(clone(resolve("p", self.p), safe=False))
-        main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-        problems = [main, *self._further(build, q)]
+        with timed(self, "supervision"):
+            main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
+            problems = [main, *self._further(build, q)]
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
         return Plan(X, rng, generator, device, dtype, p, q, module, spec.parametric, objective, engine)
@@ -197,10 +199,11 @@ class ICONBase(BaseEstimator):
         how = "itself" if plan.engine.solves else optimizer
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         try:
-            solution, self.loss_parts_ = run(
-                plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
-                patience=patience, after_step=after_step, callback=self.callback,
-            )  # fmt: skip
+            with timed(self, "optimisation"):
+                solution, self.loss_parts_ = run(
+                    plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol,
+                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback,
+                )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
                 f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
@@ -223,6 +226,7 @@ class ICONBase(BaseEstimator):
         self.mapper_ = plan.mapper.to("cpu").eval()
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
+        self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
         self._parametric = plan.parametric
 
     def _mapped(self, X):

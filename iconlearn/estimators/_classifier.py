@@ -72,6 +72,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         two logits, as in ``LogisticRegression``.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
+    timings_, neighbors_backend_
+        As for :class:`ICONEmbedding`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
 

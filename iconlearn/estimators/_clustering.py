@@ -19,7 +19,7 @@ from ..divergences import KL
 from ..engines import Dense, Partition, assign, refine
 from ..learned import Dot
 from ..mappers import TableModule
-from ..neighbors import duplicate_groups, equal_rows
+from ..neighbors import KnownRows, duplicate_groups
 from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
@@ -27,6 +27,7 @@ from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
+from ._progress import timed
 from ._running import present_loss
 from ._scoring import reference_score
 from ._starts import k_means, partitions, rank, soften
@@ -91,6 +92,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     probabilities_ : ndarray of shape (n_samples, n_clusters_)
         Soft assignments of the training rows.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
+        As for :class:`ICONEmbedding`.
+    timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
@@ -237,7 +240,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
-            lesson = self._start(plan, n_clusters, n_init)
+            with timed(self, "start"):
+                lesson = self._start(plan, n_clusters, n_init)
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:
@@ -337,12 +341,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _finish(self, plan):
         """Labels without gaps, and what new rows need."""
-        self._X = plan.X
+        self._X, self._known = plan.X, KnownRows(plan.X)
         if plan.parametric:
             r = self.q_.represent(self._mapped(plan.X)).double().numpy()
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
-            r = mean_of_equal_rows(plan.X, r, self._pairwise)
+            r = mean_of_equal_rows(self._known, r, self._pairwise)
         used, self.labels_ = np.unique(r.argmax(axis=1), return_inverse=True)
         self._used, self.n_clusters_ = used, len(used)
         self._assignments = _among(r, used)
@@ -361,7 +365,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         rows = validated_new(self, X)
         if self._parametric:
             return _among(self.q_.represent(self._mapped(rows)).double().numpy(), self._used), rows
-        match = equal_rows(rows, self._X)
+        match = self._known.find(rows)
         probabilities, known = np.empty((rows.shape[0], self.n_clusters_)), match >= 0
         probabilities[known] = self._assignments[match[known]]
         if not known.all():

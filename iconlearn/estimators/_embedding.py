@@ -5,33 +5,41 @@ from __future__ import annotations
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_number
 from ..initialization import SPREAD, initial_places, principal_axes
-from ..neighbors import equal_rows
+from ..neighbors import KnownRows
 from ..optim import Phase
 from ._base import ICONBase
+from ._coarse import LARGE, coarse_places
+from ._inverse import interpolated_rows
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
 from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
+from ._progress import timed
 from ._scoring import reference_score
 
 __all__ = ["ICONEmbedding"]
+
+# A coarse map is sorted already; its exaggeration only draws the newcomers in.
+COARSE_EXAGGERATION = 4.0
 
 
 class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
-    that gives the places).  The defaults are a t-SNE; ``q="gaussian"`` is SNE, ``mapper="linear"`` a linear
+    that gives the places).  The defaults are t-SNE with uniform affinities; ``p="gaussian"`` is t-SNE,
+    with ``q="gaussian"`` SNE, ``mapper="linear"`` a linear
     projection that can be applied to new rows, ``p="graph"`` a graph layout.
 
     Parameters
     ----------
     n_components : int, default=2
         Dimensions of the embedding.
-    p : str, object or matrix, default="gaussian"
+    p : str, object or matrix, default="knn"
         Supervisory distribution: "gaussian", "student", "knn", "graph", "precomputed", "identity", "labels",
         "classes", an object of :mod:`iconlearn.supervisory`, or a square matrix of weights.
     q : str, object or callable, default="student"
@@ -47,11 +55,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Share of p, in [0, 1), that is spread evenly over all candidates.
     engine : str or object, default="auto"
         How the sums over columns are found: "dense" (exact), "minibatch", or the first that fits.
-    init : {"pca", "spectral", "random"} or array of shape (n_samples, n_components), default="pca"
-        Start of a table; a linear mapper starts from the principal axes with "pca", other mappers from
-        their own weights.
+    init : {"auto", "pca", "coarse", "spectral", "random"} or array of shape (n_samples, n_components)
+        Start of a table.  "coarse" makes a map of every eighth row first and spreads it over all; "auto" (the
+        default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
+        axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 500, or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (200 after a coarse
+        start), or 100 epochs.
     tol : float, default=1e-4
         Stop when 50 iterations (5 epochs) improve the loss by less than this share of it.
     learning_rate : float or "auto", default="auto"
@@ -63,7 +73,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         "auto" is momentum with gains for a table, L-BFGS for other full-batch fits of a linear mapper, and
         Adam otherwise.
     warm_start : bool, default=False
-        Start from the last fit's mapper where the shapes allow.
+        Start from the last fit's mapper where the shapes allow.  A table goes on with rows added or removed:
+        known rows start at their places and new ones where ``transform`` puts them.
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"
@@ -95,6 +106,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Iterations done.
     converged_ : bool
         Whether a plateau was reached before `max_iter`.
+    timings_ : dict of float
+        Seconds of each stage of the fit: "supervision" (p, with its neighbour search), "start",
+        "optimisation".
+    neighbors_backend_ : str or None
+        How the neighbours of p were searched: "exact", "ivf", "pynndescent" or "faiss"; None for a p
+        without a search.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
 
@@ -120,13 +137,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self,
         n_components=2,
         *,
-        p="gaussian",
+        p="knn",
         q="student",
         divergence="kl",
         mapper="table",
         debias=0.0,
         engine="auto",
-        init="pca",
+        init="auto",
         max_iter="auto",
         tol=1e-4,
         learning_rate="auto",
@@ -206,6 +223,32 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         places = self._places_of(rows)
         return like_input(places.astype(rows.dtype, copy=False), X)
 
+    def inverse_transform(self, Z):
+        """Rows of features for places of the map, by interpolation between the training rows.
+
+        A place gets the mean of the ten training rows whose places are nearest, weighted by inverse squared
+        distance (Shepard's interpolation); the place of a training row gets that row back.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_places, n_components)
+
+        Returns
+        -------
+        ndarray or sparse matrix of shape (n_places, n_features)
+            Sparse where the training rows were.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z.detach().cpu().numpy() if hasattr(Z, "detach") else Z, dtype=float)
+        if self._pairwise:
+            raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
+        if Z.shape[1] != self.embedding_.shape[1]:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, and the map has {self.embedding_.shape[1]} dimensions"
+            )
+        rows = interpolated_rows(Z, np.asarray(self.embedding_, dtype=float), self._X)
+        return rows.astype(self._X.dtype, copy=False)
+
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 
@@ -229,30 +272,48 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self._check_numbers()
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
-            check_choice("init", self.init, ("pca", "spectral", "random"))
+            check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise)
         old = getattr(self, "mapper_", None) if self.warm_start else None
+        grown = self._places_to_go_on_from(X)
         plan = self._plan(X, y, self.n_components, start=old)
         method = self._method(plan)
-        exaggeration = self._exaggeration(plan)
+        exaggeration, coarse = self._exaggeration(plan), False
         if old is not None and same_shapes(old, plan.mapper):
             exaggeration = 1.0
+        elif grown is not None:
+            exaggeration = 1.0
+            with torch.no_grad():
+                plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
-            self._start(plan, method)
+            coarse = self._starts_coarsely(plan, method)
+            with timed(self, "start"):
+                self._start(plan, y, method, coarse)
+            if coarse and self.early_exaggeration == "auto":
+                exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
-        phases = self._phases(plan, method, exaggeration)
+        phases = self._phases(plan, method, exaggeration, coarse)
         patience = 5 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
         self._keep(plan, solution)
-        self._X = X
+        self._X, self._known = X, KnownRows(X)
         if plan.parametric:
             self.embedding_ = self._mapped_places(X).astype(X.dtype, copy=False)
         else:
             places = plan.mapper.places.detach().double()
             both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
-            shown, self._places = np.hsplit(mean_of_equal_rows(X, both, self._pairwise), 2)
+            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
             self.embedding_ = shown.astype(X.dtype)
         return solution
+
+    def _places_to_go_on_from(self, X):
+        """Where a warm start with other rows begins: old rows at their places, new ones beside them."""
+        last = getattr(self, "_X", None) if self.warm_start else None
+        if last is None or self._parametric or self._pairwise or X.shape[0] == last.shape[0]:
+            return None
+        if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
+            return None
+        return self._places_of(X)
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
@@ -272,8 +333,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return "momentum"
         return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
 
-    def _phases(self, plan, method, exaggeration):
-        n_iter = (100 if plan.engine.stochastic else 500) if self.max_iter == "auto" else self.max_iter
+    def _phases(self, plan, method, exaggeration, coarse):
+        n_iter = self.max_iter
+        if n_iter == "auto":
+            n_iter = 100 if plan.engine.stochastic else 200 if coarse else 300
         n = plan.problem.p.n_rows
         fixed = None if self.learning_rate == "auto" else self.learning_rate
 
@@ -286,9 +349,24 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         return [*phases, Phase(n_iter - first, rate(1.0))]
 
-    def _start(self, plan, method):
+    def _starts_coarsely(self, plan, method):
+        """Whether the map of a few rows is the start for all."""
+        if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
+            return False
+        able = not (plan.parametric or self._pairwise or self.terms) and plan.problem.tied
+        if self.init == "coarse" and not able:
+            raise ValueError(
+                "init='coarse' starts from the map of some of the rows, which needs features, a p between rows, "
+                "mapper='table' and no further terms; use init='pca'"
+            )
+        return able and (self.init == "coarse" or plan.X.shape[0] >= LARGE)
+
+    def _start(self, plan, y, method, coarse):
         """Put the start into a table, or the principal axes into a linear map."""
         features = None if self._pairwise else plan.X
+        init = "pca" if isinstance(self.init, str) and self.init == "auto" else self.init
+        if coarse:
+            init = coarse_places(self, plan.X, y, plan.problem.p.sparse(), plan.rng)
         with torch.no_grad():
             if not plan.parametric:
                 # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
@@ -296,9 +374,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 edges = plan.problem.p.sparse
                 if getattr(plan.p, "columns", "rows") != "rows" and features is None:
                     raise ValueError("a p over classes needs a feature matrix X")
-                places = initial_places(self.init, features, edges, self.n_components, plan.rng, scale=scale)
+                places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)
                 plan.mapper.places.copy_(torch.as_tensor(places))
-            elif isinstance(self.init, str) and self.init == "pca":
+            elif isinstance(init, str) and init == "pca":
                 _axes_into(plan.mapper, plan.X, self.n_components, plan.rng)
 
     def _places_of(self, X):
@@ -309,7 +387,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _placed(self, X):
         """Places of new rows beside a table: stored where the row is known, else found by its p."""
-        match = equal_rows(X, self._X)
+        match = self._known.find(X)
         places = np.empty((X.shape[0], self.embedding_.shape[1]))
         known = match >= 0
         places[known] = self.embedding_[match[known]]

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from sklearn.utils.validation import validate_data
 
-from ..neighbors import duplicate_groups
-
 __all__ = [
     "all_or_nothing",
     "choose_device",
@@ -29,7 +27,7 @@ def validated(estimator, X, y=None, *, pairwise=False, **options):
     if y is not None:
         options["y"] = _plain(y)
     out = validate_data(
-        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), ensure_min_samples=2,
+        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", ensure_min_samples=2,
         copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
@@ -44,7 +42,7 @@ def validated(estimator, X, y=None, *, pairwise=False, **options):
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
     return validate_data(
-        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), reset=False
+        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
 
 
@@ -66,12 +64,15 @@ def choose_device(device) -> torch.device:
     return chosen
 
 
-def mean_of_equal_rows(X, values, pairwise):
-    """Give equal rows of X the mean of their values; rows of a pairwise X are no features to compare."""
+def mean_of_equal_rows(known, values, pairwise):
+    """Give equal rows the mean of their values; rows of a pairwise X are no features to compare.
+
+    `known` are the rows as :class:`iconlearn.neighbors.KnownRows`.
+    """
     if pairwise:
         return values
-    groups = duplicate_groups(X)
-    if groups[-1] == len(groups) - 1:
+    groups = known.groups()
+    if groups.max() == len(groups) - 1:
         return values
     sums = np.zeros((groups.max() + 1, values.shape[1]))
     np.add.at(sums, groups, values)

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import contextmanager, suppress
 
-__all__ = ["Progress"]
+with suppress(ImportError):  # not on every system
+    import resource
+
+__all__ = ["Progress", "timed"]
+
+
+@contextmanager
+def timed(estimator, stage):
+    """Note in ``timings_`` how long a stage of a fit takes, and say so with ``verbose``."""
+    begun = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - begun
+    estimator.timings_[stage] = estimator.timings_.get(stage, 0.0) + seconds
+    if estimator.verbose:
+        print(f"[{type(estimator).__name__}] {stage}: {seconds:.1f} s{_peak()}", flush=True)
+
+
+def _peak():
+    """Most memory that the process has held so far, in words."""
+    if "resource" not in globals():
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f", peak memory {peak / 2**30:.2f} GiB"
 
 
 class Progress:

@@ -9,13 +9,14 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
-from iconlearn.neighbors._equality import duplicate_groups, equal_rows
+from iconlearn.neighbors._equality import KnownRows, duplicate_groups, equal_rows
 from iconlearn.neighbors._metrics import check_metric
 from iconlearn.neighbors._pairs import distance_block, pair_distances
 from iconlearn.neighbors._rows import BLOCK_SIZE
 from iconlearn.neighbors._search import BACKENDS, choose_backend, knn, neighbor_graph
 
 __all__ = [
+    "KnownRows",
     "BACKENDS",
     "BLOCK_SIZE",
     "check_metric",

@@ -1,8 +1,11 @@
-"""Which rows are exactly equal."""
+"""Which rows are exactly equal.
+
+    print(x) = sum_c multiplier_c * mix(x_c)  modulo 2^64
+
+Equal rows have equal prints, so sorted prints find the candidates, and a comparison settles them.
+"""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -10,70 +13,85 @@ from scipy.sparse import csr_array, issparse
 from iconlearn.neighbors._pairs import pairs_equal
 from iconlearn.neighbors._rows import BLOCK_SIZE, as_rows, both_rows
 
-__all__ = ["duplicate_groups", "equal_rows"]
+__all__ = ["KnownRows", "duplicate_groups", "equal_rows"]
 
 
-def equal_rows(X_new, X, indices=None) -> np.ndarray:
-    """For every new row the first training row that is exactly equal to it, or -1.
+class KnownRows:
+    """Rows that others are compared with, their prints sorted once.
 
     Parameters
     ----------
-    X_new : ndarray or sparse matrix of shape (m, n_features)
     X : ndarray or sparse matrix of shape (n, n_features)
-    indices : ndarray of int of shape (m, k) or None
-        Training rows to compare with, for example those found by :func:`knn`; None compares with
-        all.
-
-    Returns
-    -------
-    ndarray of int64 of shape (m,)
+        Kept by reference.
     """
-    X_new, X = both_rows(X_new, X)
-    found = np.full(X_new.shape[0], -1, dtype=np.int64)
-    if indices is None:
-        first = {}
-        for row, key in enumerate(_row_keys(X)):
-            first.setdefault(key, row)
-        for row, key in enumerate(_row_keys(X_new)):
-            found[row] = first.get(key, -1)
+
+    def __init__(self, X):
+        self.X = X
+        prints = _prints(as_rows(X))
+        self._order = np.argsort(prints, kind="stable")
+        self._sorted = prints[self._order]
+
+    def find(self, X_new) -> np.ndarray:
+        """For every new row the first known row that is exactly equal to it, or -1; int64 of shape (m,)."""
+        X_new, X = both_rows(X_new, self.X)
+        prints = _prints(X_new)
+        at = np.minimum(np.searchsorted(self._sorted, prints), len(self._sorted) - 1)
+        found = np.full(len(prints), -1, dtype=np.int64)
+        rows = np.flatnonzero(self._sorted[at] == prints)
+        candidates = self._order[at[rows]]
+        same = pairs_equal(X_new, X, rows, candidates)
+        found[rows[same]] = candidates[same]
         return found
-    for candidates in np.asarray(indices).T:
-        open_rows = np.flatnonzero(found < 0)
-        if not len(open_rows):
-            break
-        same = pairs_equal(X_new, X, open_rows, candidates[open_rows])
-        found[open_rows[same]] = candidates[open_rows[same]]
-    return found
+
+    def groups(self) -> np.ndarray:
+        """Number the distinct rows in order of appearance; int64 of shape (n,), -0.0 equals 0.0."""
+        order, X = self._order, as_rows(self.X)
+        repeated = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        new = np.ones(len(order), dtype=bool)
+        new[repeated[pairs_equal(X, X, order[repeated + 1], order[repeated])] + 1] = False
+        # The sort is stable, so the first of a group is its first row.
+        group = np.cumsum(new) - 1
+        rank = np.empty(group[-1] + 1, dtype=np.int64)
+        rank[np.argsort(order[new])] = np.arange(len(rank))
+        groups = np.empty(len(order), dtype=np.int64)
+        groups[order] = rank[group]
+        return groups
+
+
+def equal_rows(X_new, X) -> np.ndarray:
+    """:meth:`KnownRows.find` among the rows of X."""
+    return KnownRows(X).find(X_new)
 
 
 def duplicate_groups(X) -> np.ndarray:
-    """Number the distinct rows of X in order of appearance: equal rows share a number.
-
-    Returns
-    -------
-    ndarray of int64 of shape (n,)
-        ``groups[i] == groups[j]`` if and only if the rows are equal (-0.0 equals 0.0).
-    """
-    numbers = {}
-    return np.fromiter(
-        (numbers.setdefault(key, len(numbers)) for key in _row_keys(as_rows(X))), np.int64, X.shape[0]
-    )
+    """:meth:`KnownRows.groups` of the rows of X."""
+    return KnownRows(X).groups()
 
 
-def _row_keys(X):
-    """A 32-byte digest of every row: the same for equal rows, whatever their precision."""
+def _prints(X):
+    multipliers = _mixed(np.arange(1, X.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    multipliers |= np.uint64(1)
     if issparse(X):
-        X = csr_array(X, dtype=float, copy=True)
+        X = csr_array(X, copy=True)
         X.sum_duplicates()
-        X.eliminate_zeros()
-        columns = X.indices.astype(np.int64)
-        for start, stop in zip(X.indptr[:-1], X.indptr[1:]):
-            yield hashlib.blake2b(
-                columns[start:stop].tobytes() + X.data[start:stop].tobytes(), digest_size=32
-            ).digest()
-        return
+        terms = _mixed(_bits(X.data)) * multipliers[X.indices]
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
+        return sums[X.indptr[1:]] - sums[X.indptr[:-1]]
+    prints = np.empty(X.shape[0], dtype=np.uint64)
     step = max(1, BLOCK_SIZE // max(1, X.shape[1]))
     for start in range(0, X.shape[0], step):
-        # Adding zero turns -0.0 into 0.0.
-        for row in np.ascontiguousarray(X[start : start + step], dtype=float) + 0.0:
-            yield hashlib.blake2b(row.data, digest_size=32).digest()
+        at = slice(start, start + step)
+        prints[at] = (_mixed(_bits(X[at])) * multipliers).sum(axis=1, dtype=np.uint64)
+    return prints
+
+
+def _bits(values):
+    """Double precision, as integers; adding zero turns -0.0 into 0.0."""
+    return (np.ascontiguousarray(values, dtype=float) + 0.0).view(np.uint64)
+
+
+def _mixed(z):
+    """Every bit spread over the word; zero stays zero, so that entries that are not stored count nothing."""
+    z = (z ^ (z >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    z = (z ^ (z >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return z ^ (z >> np.uint64(32))

@@ -1,0 +1,45 @@
+"""From the map back to features: the rows whose places are near, weighted by inverse squared distance.
+
+    x(z) = sum_j w_j x_j / sum_j w_j,      w_j = 1 / |z - u_j|^2 over the k nearest places
+
+At the place of a training row it is that row (or the mean of the rows that share the place).
+
+References
+----------
+Shepard, "A two-dimensional interpolation function for irregularly-spaced data", ACM National Conference 1968.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from ..neighbors import knn
+
+__all__ = ["interpolated_rows"]
+
+N_NEAREST = 10
+
+
+def interpolated_rows(Z, places, X):
+    """Rows of features for places of the map.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (m, d)
+    places : ndarray of shape (n, d)
+        Of the training rows.
+    X : ndarray or sparse matrix of shape (n, n_features)
+
+    Returns
+    -------
+    ndarray or sparse matrix of shape (m, n_features)
+    """
+    distances, indices = knn(places, min(N_NEAREST, len(places)), queries=Z)
+    # Relative to the nearest, so that no square overflows; places that coincide with it share the weight.
+    nearest = distances[:, :1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weights = np.where(nearest > 0, (nearest / distances) ** 2, distances == 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    pointers = np.arange(0, weights.size + 1, weights.shape[1])
+    return csr_array((weights.ravel(), indices.ravel(), pointers), shape=(len(Z), len(places))) @ X

@@ -1,0 +1,182 @@
+"""Maps as people use them: back to features, with rows added, from a coarse start, with the time it took."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, issparse
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.neighbors import KNeighborsClassifier
+
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn.engines import Dense, Mesh
+from iconlearn.estimators import _coarse, _embedding
+from iconlearn.metrics import neighbor_recall
+from iconlearn.supervisory import KNN, Gaussian
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    X, y = make_blobs(1200, n_features=8, centers=6, cluster_std=1.5, random_state=0)
+    return X.astype(np.float32), y
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    return ICONEmbedding(max_iter=150, random_state=0).fit(blobs[0])
+
+
+# --- back to features ----------------------------------------------------------------------------
+
+
+def test_the_place_of_a_row_gives_the_row_back(fitted, blobs):
+    np.testing.assert_allclose(fitted.inverse_transform(fitted.embedding_), blobs[0], rtol=1e-6)
+
+
+def test_between_places_lie_rows_between(fitted, blobs):
+    X, y = blobs
+    centre = fitted.embedding_[y == 2].mean(axis=0)
+    row = fitted.inverse_transform(centre[None])
+    assert row.shape == (1, 8) and row.dtype == np.float32
+    assert np.linalg.norm(X - row, axis=1).argmin() in np.flatnonzero(y == 2)
+    far = fitted.inverse_transform([[1e8, 1e8]])
+    assert np.isfinite(far).all() and (far >= X.min(axis=0) - 1e-3).all()
+
+
+def test_equal_places_share_and_sparse_stays_sparse(blobs):
+    X = np.repeat(np.where(np.abs(blobs[0][:60]) > 4, blobs[0][:60], 0), 2, axis=0)
+    dense = ICONEmbedding(max_iter=20, random_state=0).fit(X)
+    np.testing.assert_allclose(dense.inverse_transform(dense.embedding_), X, rtol=1e-5)
+    back = ICONEmbedding(max_iter=20, random_state=0).fit(csr_array(X)).inverse_transform(dense.embedding_)
+    assert issparse(back) and back.shape == X.shape
+
+
+def test_a_map_of_another_width_is_refused(fitted):
+    with pytest.raises(ValueError, match="3 columns.*2 dimensions"):
+        fitted.inverse_transform(np.zeros((2, 3)))
+    graph = ICONEmbedding(p="graph", max_iter=5, random_state=0).fit(np.ones((9, 9)) - np.eye(9))
+    with pytest.raises(ValueError, match="needs features"):
+        graph.inverse_transform(graph.embedding_)
+
+
+# --- rows added ----------------------------------------------------------------------------------
+
+
+def test_a_warm_start_with_more_rows_keeps_the_old_ones_near(blobs):
+    X, y = blobs
+    model = ICONEmbedding(max_iter=150, random_state=0, warm_start=True).fit(X[:900])
+    before, extent = model.embedding_.copy(), np.ptp(model.embedding_, axis=0).max()
+    model.set_params(max_iter=30).fit(X)
+    moved = np.linalg.norm(model.embedding_[:900] - before, axis=1)
+    assert np.median(moved) < 0.1 * extent
+    assert (
+        KNeighborsClassifier(5).fit(model.embedding_[:900], y[:900]).score(model.embedding_[900:], y[900:])
+        > 0.95
+    )
+    afresh = ICONEmbedding(max_iter=30, random_state=1, init="random").fit(X)
+    assert model.loss_ < afresh.loss_
+    model.fit(X[::2])
+    assert model.embedding_.shape == (600, 2)
+
+
+# --- a coarse start ------------------------------------------------------------------------------
+
+
+def test_spreading_reaches_all_rows_and_holds_the_landmarks():
+    n = 40
+    chain = csr_array(np.eye(n, k=1))
+    rows, places = np.array([0, 13, 26, 39]), np.array([[0.0], [13.0], [26.0], [39.0]])
+    found = _coarse.spread_over(chain, rows, places)
+    np.testing.assert_array_equal(found[rows], places)
+    assert np.abs(found[:, 0] - np.arange(n)).max() < 8
+    lonely = _coarse.spread_over(csr_array((5, 5)), rows[:1], places[1:2])
+    assert (lonely == 13).all()
+
+
+def test_large_maps_start_from_a_coarse_one(monkeypatch):
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32)
+    plain = ICONEmbedding(max_iter=60, random_state=0).fit(X)
+    chosen = ICONEmbedding(max_iter=60, init="coarse", random_state=0).fit(X)
+    assert chosen.loss_ < plain.loss_
+    assert neighbor_recall(X, chosen.embedding_, 15) > neighbor_recall(X, plain.embedding_, 15)
+    monkeypatch.setattr(_embedding, "LARGE", 1000)
+    auto = ICONEmbedding(max_iter=60, random_state=0).fit(X)
+    np.testing.assert_array_equal(auto.embedding_, chosen.embedding_)
+    pca = ICONEmbedding(max_iter=60, init="pca", random_state=0).fit(X)
+    np.testing.assert_array_equal(pca.embedding_, plain.embedding_)
+
+
+def test_a_coarse_start_that_cannot_be_says_why(blobs):
+    X, y = blobs
+    for changes in ({"mapper": "linear", "optimizer": "momentum"}, {"terms": [Term("labels")]}):
+        with pytest.raises(ValueError, match="init='coarse' starts from the map of some"):
+            ICONEmbedding(init="coarse", max_iter=3, **changes).fit(X, y)
+
+
+# --- what was chosen, and how long it took ----------------------------------------------------------
+
+
+def test_choices_and_times_are_told(blobs, capsys):
+    X, y = blobs
+    model = ICONEmbedding(max_iter=5, random_state=0, verbose=1).fit(X)
+    assert isinstance(model.engine_, Mesh) and model.neighbors_backend_ == "exact"
+    assert set(model.timings_) == {"supervision", "start", "optimisation"}
+    assert all(seconds > 0 for seconds in model.timings_.values())
+    told = capsys.readouterr().out
+    assert "supervision:" in told and "peak memory" in told and "at most" in told
+    assert isinstance(ICONEmbedding(max_iter=2).fit(X[:300]).engine_, Dense)
+    clusters = ICONClustering(3, max_iter=3, n_init=1, random_state=0).fit(X)
+    assert {"supervision", "start"} < set(clusters.timings_)
+    classifier = ICONClassifier(max_iter=3).fit(X, y)
+    assert classifier.neighbors_backend_ is None and classifier.timings_["optimisation"] > 0
+
+
+# --- pictures to trust -----------------------------------------------------------------------------
+
+
+def repeated():
+    return np.repeat(np.random.default_rng(0).normal(size=(300, 5)), 4, axis=0)
+
+
+def groups_apart():
+    return np.vstack([np.random.default_rng(k).normal(size=(400, 5)) + 1e4 * k for k in range(3)])
+
+
+def far_outlier():
+    X = np.random.default_rng(0).normal(size=(1200, 5))
+    X[17] = 1e6
+    return X
+
+
+@pytest.mark.parametrize("p", [KNN(), Gaussian(30)])
+@pytest.mark.parametrize("data", [repeated, groups_apart, far_outlier, lambda: np.ones((1200, 5))])
+def test_no_point_flies_away(data, p):
+    X = data()
+    model = ICONEmbedding(p=p, max_iter=120, random_state=0).fit(X)
+    Z = model.embedding_
+    assert np.isfinite(Z).all() and np.isfinite(model.loss_)
+    radius = np.linalg.norm(Z - np.median(Z, axis=0), axis=1)
+    assert radius.max() <= 12 * np.median(radius) + 1e-6
+    np.testing.assert_allclose(model.transform(X[:20]), Z[:20], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 15, 16, 30])
+def test_very_few_rows(n):
+    X = np.random.default_rng(n).normal(size=(n, 4))
+    Z = ICONEmbedding(max_iter=60, random_state=0).fit_transform(X)
+    assert Z.shape == (n, 2) and np.isfinite(Z).all()
+
+
+@pytest.mark.parametrize("n_components", [1, 2, 3])
+def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monkeypatch):
+    from iconlearn.estimators import _placement
+
+    X, _ = make_blobs(2300, n_features=6, centers=5, random_state=0)
+    model = ICONEmbedding(n_components, max_iter=100, random_state=0).fit(X[:2100])
+    assert model._placer().field is not None
+    by_field = model.transform(X[2100:])
+    np.testing.assert_allclose(model.transform(X[2150:2151]), by_field[50:51], rtol=1e-7)
+    monkeypatch.setattr(_placement, "frozen_field", lambda q, V: None)
+    monkeypatch.setattr(_placement, "_placers", {})
+    exact = model.transform(X[2100:])
+    assert not np.array_equal(exact, by_field)
+    assert np.median(np.linalg.norm(exact - by_field, axis=1)) < 1e-3 * np.ptp(model.embedding_)
