@@ -35,6 +35,11 @@ class Divergence(BaseEstimator):
         """The summand q f(p / q) of each pair, elementwise."""
         raise TypeError(f"{type(self).__name__} must define __call__(p, log_q)")
 
+    # What the divergence becomes where q alone has an infinite or vanishing bandwidth, and where p has it
+    # too; None where it has no such limit.
+    limit = None
+    wide_limit = None
+
 
 def _log(p):
     return torch.log(p.clamp_min(torch.finfo(p.dtype).tiny))
@@ -48,6 +53,30 @@ class KL(Divergence):
 
     def __call__(self, p, log_q):
         return torch.where(p > 0, p * (_log(p) - log_q), 0.0)
+
+    @property
+    def limit(self):
+        return _CrossEntropy()
+
+    @property
+    def wide_limit(self):
+        return _HalfSquare()
+
+
+class _CrossEntropy(Divergence):
+    """- sum p log q: what is left of KL once its scale outgrows the entropy of p."""
+
+    linear_in_log_q = True
+
+    def __call__(self, p, log_q):
+        return -p * log_q
+
+
+class _HalfSquare(Divergence):
+    """(a - b)^2 / 2 for p = (1 + a t) / m and q = (1 + b t) / m: m KL(p || q) / t^2 as t goes to zero."""
+
+    def __call__(self, p, log_q):
+        return 0.5 * (p - log_q).square()
 
 
 class ReverseKL(Divergence):

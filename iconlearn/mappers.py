@@ -114,6 +114,9 @@ class TableModule(nn.Module):
 class OrthonormalModule(nn.Module):
     """z = Q x, Q the orthonormal rows that span those of a free weight."""
 
+    # It can neither stretch the data nor shrink them to a point.
+    bounded = True
+
     def __init__(self, weight):
         super().__init__()
         self.free = nn.Parameter(weight.detach().clone())

@@ -37,7 +37,7 @@ def loss(problem, engine, visit, pull=1.0):
     Tensor
         A scalar, in the precision of the mapper.
     """
-    q, divergence = problem.q, problem.divergence
+    q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
     U = q.place(Z, mass=visit.mass)
     if problem.tied:
@@ -47,7 +47,8 @@ def loss(problem, engine, visit, pull=1.0):
     log_norm = log_normalizer(q, engine, U, V, visit)
 
     if visit.edges is None:
-        return _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        return value / visit.n_candidates if problem.p.wide else value
     log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
@@ -66,17 +67,17 @@ def loss(problem, engine, visit, pull=1.0):
 def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
     """Mean divergence with p given for every candidate by ``p_of(slice of rows)``."""
     return engine.full_sum(
-        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.divergence(p_of(rows), log_q), pull
+        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.summand(p_of(rows), log_q), pull
     )
 
 
 def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     """Mean divergence as if p were the uniform share on every candidate."""
     q = problem.q
-    if not (problem.divergence.linear_in_log_q and q.debias == 0):
+    if not (problem.summand.linear_in_log_q and q.debias == 0):
         return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
     mean_log_q = engine.mean_log_kernels(q, U, V, visit.exclude_self) - log_norm
-    return visit.n_candidates * (visit.mass * problem.divergence(floor, mean_log_q)).sum()
+    return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
 
 
 def exaggerate(log_k, pull):
@@ -92,6 +93,10 @@ def log_normalizer(q, engine, U, V, visit):
     """
     if q.normalize == "self":
         return U.new_zeros(len(U))
+    if q.reduce == "mean":
+        return engine.mean_log_kernels(q, U, V, visit.exclude_self)
+    if q.reduce == "min":
+        return engine.nearest(q, U, V, visit)
     log_sums = engine.log_sums(q, U, V, visit.exclude_self)
     if q.normalize == "row":
         return log_sums

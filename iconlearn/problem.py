@@ -39,6 +39,11 @@ class Points:
     size: int
     inputs: object = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the mapper keeps its outputs within bounds by itself, as an orthonormal one does."""
+        return bool(getattr(self.mapper, "bounded", False))
+
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
         if self.inputs is None:
@@ -82,6 +87,13 @@ class Problem:
     def tied(self) -> bool:
         """Whether the columns are the rows."""
         return self.rows is self.columns
+
+    @property
+    def summand(self) -> Divergence:
+        """What is summed over pairs: the divergence, or its limit where q (or p as well) is one."""
+        if self.q.reduce == "logsumexp":
+            return self.divergence
+        return self.divergence.wide_limit if self.p.wide else self.divergence.limit
 
     @property
     def n_pairs(self) -> int:

@@ -21,6 +21,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
     "p": {
         "gaussian": supervisory.Gaussian,
         "student": supervisory.Student,
+        "wide_gaussian": supervisory.WideGaussian,
         "knn": supervisory.KNN,
         "graph": supervisory.Graph,
         "precomputed": supervisory.Precomputed,
@@ -35,6 +36,8 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "dot": learned.Dot,
         "cosine": learned.Cosine,
         "cluster": learned.Cluster,
+        "wide_gaussian": learned.WideGaussian,
+        "narrow_gaussian": learned.NarrowGaussian,
     },
     "divergence": {
         "kl": divergences.KL,

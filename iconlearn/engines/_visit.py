@@ -36,7 +36,9 @@ class Visit:
     mass : Tensor of shape (rows,)
         Weights of the visited rows, summing to one.
     floor : float
-        p of every candidate off the support.
+        p of every candidate off the support (zero for a full block, which has none).
+    least : float
+        p of a candidate off the support, in a full block too.
     n_candidates : int
         Candidates of each row.
     exclude_self : bool
@@ -54,8 +56,20 @@ class Visit:
     block: object
     mass: object
     floor: float
+    least: float
     n_candidates: int
     exclude_self: bool
+
+    def support(self, part):
+        """Which pairs of a slice of the visited rows p supports, shape (rows, columns)."""
+        if self.edges is None:
+            return self.block(part) > self.least
+        on = torch.zeros(
+            part.stop - part.start, self.edges.shape[1], dtype=torch.bool, device=self.mass.device
+        )
+        inside = (self.edges.i >= part.start) & (self.edges.i < part.stop)
+        on[self.edges.i[inside] - part.start, self.edges.j[inside]] = True
+        return on
 
 
 def visit_all(problem, *, dtype, device) -> Visit:
@@ -76,10 +90,12 @@ def _visit(problem, rows, cols, dtype, device):
     def tensor(array, kind=dtype):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
+    candidates = max(n_cols - (not p.self_pairs), 1)
     common = {
+        "least": p.uniform / candidates,
         "rows": None if rows is None else tensor(rows, torch.int64),
         "cols": None if cols is None else tensor(cols, torch.int64),
-        "n_candidates": max(n_cols - (not p.self_pairs), 1),
+        "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
     }
     if p.dense:
@@ -106,7 +122,7 @@ def _visit(problem, rows, cols, dtype, device):
         weight=weight,
         pulled=pulled,
         row_weight=edges.row_sums(pulled),
-        at_one=(weight * problem.divergence(values, torch.zeros_like(values))).sum(),
+        at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
         floor=e.floor,

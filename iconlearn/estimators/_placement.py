@@ -9,6 +9,9 @@ the one that is best for all rows together, so that no row sees another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -51,6 +54,9 @@ def blocks_of_rows(p):
     step = max(1, BLOCK // p.n_cols)
     for begin in range(0, p.n_rows, step):
         rows = np.arange(begin, min(begin + step, p.n_rows))
+        if p.wide:
+            yield rows, replace(p, block=_Part(p.block, rows), shape=(len(rows), p.n_cols))
+            continue
         edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
         yield rows, Conditional(edges, p.uniform)
 
@@ -68,7 +74,9 @@ def _settle(p, q, divergence, start, columns):
 
     # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
     reach = float(columns.mapper.places.std(0).max())
-    phase = Phase(N_STEPS, learning_rate=0.5 * len(start), momentum=0.5, max_step=0.1 * reach)
+    # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
+    bend = 4.0 * float(columns.mapper.places.var(0).sum()) if p.wide else 1.0
+    phase = Phase(N_STEPS, learning_rate=0.5 * len(start) / bend, momentum=0.5, max_step=0.1 * reach)
     latest = table.places.detach().clone()
     minimise(
         lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
@@ -77,8 +85,21 @@ def _settle(p, q, divergence, start, columns):
     return latest.numpy()
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some rows of a block of p, as a block of their own."""
+
+    block: Callable
+    rows: np.ndarray
+
+    def __call__(self, rows=None, cols=None):
+        return self.block(self.rows if rows is None else self.rows[rows], cols)
+
+
 def _weighted_mean(p, places):
     """The p-weighted mean of the training places; the map's middle for a row without support."""
+    if p.wide:
+        return places[p.entries().p.argmax(axis=1)]
     mean = p.edges @ places
     mean[~p.supported()] = places.mean(axis=0)
     return mean

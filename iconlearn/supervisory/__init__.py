@@ -8,6 +8,7 @@ from iconlearn.supervisory._base import Supervisory
 from iconlearn.supervisory._graph import KNN, Graph, Precomputed
 from iconlearn.supervisory._kernel import Gaussian, Student
 from iconlearn.supervisory._pairs import Classes, Identity, Labels
+from iconlearn.supervisory._wide import WideGaussian
 from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Supervisory",
     "Symmetrize",
     "Walk",
+    "WideGaussian",
 ]

@@ -342,11 +342,20 @@ def _scale_rows(matrix, factor):
 
 
 def _demand_square(inner, name):
+    _demand_finite(inner, name)
     if inner.n_rows != inner.n_cols:
         raise ValueError(
             f"{name} needs a p whose columns are the rows, but the inner p has {inner.n_rows} "
             f"rows and {inner.n_cols} "
             f"columns; use a p such as KNN(15) or Labels()"
+        )
+
+
+def _demand_finite(inner, name):
+    if inner.wide:
+        raise ValueError(
+            f"{name} needs probabilities, and a p in the limit of an infinite bandwidth has none; use a p of "
+            f"finite bandwidth such as Gaussian(sigma=10)"
         )
 
 
@@ -405,6 +414,8 @@ def _check_weights(weights, n_parts):
 
 
 def _mix(conditionals, shares):
+    for conditional in conditionals:
+        _demand_finite(conditional, "Mix")
     shapes = {c.shape for c in conditionals}
     if len(shapes) > 1:
         raise ValueError(
