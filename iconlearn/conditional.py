@@ -107,12 +107,15 @@ class Conditional(_Rows):
     self_pairs : bool, default=True
         Whether column i is a candidate of row i.  False only where rows and columns are the same
         points.
+    column_weights : ndarray of shape (n_cols,) or None, default=None
+        What a degree-weighted q weighs the columns by; None: the weights of the rows.
     """
 
     edges: csr_array
     uniform: float = 0.0
     mass: np.ndarray | None = None
     self_pairs: bool = True
+    column_weights: np.ndarray | None = None
 
     dense = False
 
@@ -166,7 +169,7 @@ class BlockConditional(_Rows):
         it needs.
     shape : tuple of int
         (n_rows, n_cols).
-    uniform, mass, self_pairs
+    uniform, mass, self_pairs, column_weights
         As for :class:`Conditional`.
     empty : ndarray of bool of shape (n_rows,) or None
         Rows without any support.
@@ -178,6 +181,7 @@ class BlockConditional(_Rows):
     mass: np.ndarray | None = None
     self_pairs: bool = True
     empty: np.ndarray | None = None
+    column_weights: np.ndarray | None = None
 
     dense = True
 

@@ -13,6 +13,8 @@ import math
 import torch
 from sklearn.base import BaseEstimator
 
+from ._validation import check_number
+
 __all__ = ["KL", "Divergence", "FDivergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
 
 
@@ -26,10 +28,16 @@ class Divergence(BaseEstimator):
     linear_in_log_q : bool
         Whether the summand is its value at log q = 0 minus p log q, so that a sum over columns needs only
         the mean of log q.
+    reverse : bool
+        Whether it is the mean under q of a cost, - log p, with a bonus for the entropy of q.
+    entropy : float
+        The weight of that bonus.
     """
 
     at_zero = 0.0
     linear_in_log_q = False
+    reverse = False
+    entropy = 1.0
 
     def __call__(self, p, log_q):
         """The summand q f(p / q) of each pair, elementwise."""
@@ -82,15 +90,27 @@ class _HalfSquare(Divergence):
 class ReverseKL(Divergence):
     """Kullback-Leibler divergence the other way, sum q log(q / p); infinite where q > 0 = p.
 
-    It needs a p with full support: debias it, or use a kernel over all columns.
+    It needs a p with full support: debias it, or use a kernel over all columns.  Between shared clusters and
+    a Gaussian of the data it is k-means with a bonus for the entropy of q.
+
+    Parameters
+    ----------
+    entropy : float, default=1.0
+        Weight w of that bonus, in [0, 1]: the summand is ``w q log q - q log p``.  At 0 the bonus is gone,
+        and what is left is k-means itself (plus a constant).
     """
 
     at_zero = math.inf
+    reverse = True
+
+    def __init__(self, *, entropy=1.0):
+        self.entropy = entropy
 
     def __call__(self, p, log_q):
         # Infinity is filled in, not computed: a pair that is masked out later needs a finite gradient.
         q = torch.exp(log_q)
-        return torch.where((p > 0) | (q == 0), q * (log_q - _log(p)), math.inf)
+        weight = check_number("entropy", self.entropy, low=0, high=1)
+        return torch.where((p > 0) | (q == 0), q * (weight * log_q - _log(p)), math.inf)
 
 
 class JensenShannon(Divergence):

@@ -116,6 +116,7 @@ class OrthonormalModule(nn.Module):
 
     # It can neither stretch the data nor shrink them to a point.
     bounded = True
+    orthonormal = True
 
     def __init__(self, weight):
         super().__init__()

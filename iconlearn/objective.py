@@ -39,9 +39,9 @@ def loss(problem, engine, visit, pull=1.0):
     """
     q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
-    U = q.place(Z, mass=visit.mass)
+    U = q.place(Z, mass=visit.column_weights)
     if problem.tied:
-        V = U if q.same_places else q.place(Z, columns=True, mass=visit.mass)
+        V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
     log_norm = log_normalizer(q, engine, U, V, visit)

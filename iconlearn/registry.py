@@ -47,7 +47,12 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "total_variation": divergences.TotalVariation,
     },
     "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP},
-    "engine": {"dense": engines.Dense, "minibatch": engines.MiniBatch, "partition": engines.Partition},
+    "engine": {
+        "closed": engines.Closed,
+        "dense": engines.Dense,
+        "minibatch": engines.MiniBatch,
+        "partition": engines.Partition,
+    },
 }
 
 # The methods by which an object shows that it can serve in a slot.

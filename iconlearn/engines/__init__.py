@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from ._agglomeration import agglomerate, coarsen
 from ._base import Engine
+from ._closed import Closed
 from ._dense import Dense
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine
 
 __all__ = [
+    "Closed",
     "Dense",
     "Engine",
     "MiniBatch",
@@ -26,7 +28,7 @@ __all__ = [
 # More pairs than this are minutes of exact steps; below it dense is exact and quick enough.
 MAX_DENSE_PAIRS = 10**8
 
-ORDER = (Partition(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
+ORDER = (Closed(), Partition(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
 
 
 def choose(problems, candidates=ORDER) -> Engine:

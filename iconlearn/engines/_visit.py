@@ -35,6 +35,8 @@ class Visit:
         ``block(slice)`` gives the full rows of p for a slice of the visited rows.
     mass : Tensor of shape (rows,)
         Weights of the visited rows, summing to one.
+    column_weights : Tensor
+        What a degree-weighted q weighs the visited points by.
     floor : float
         p of every candidate off the support (zero for a full block, which has none).
     least : float
@@ -55,6 +57,7 @@ class Visit:
     at_one: object
     block: object
     mass: object
+    column_weights: object
     floor: float
     least: float
     n_candidates: int
@@ -98,8 +101,15 @@ def _visit(problem, rows, cols, dtype, device):
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
     }
+
+    def weights(mass):
+        if p.column_weights is None:
+            return mass
+        return tensor(p.column_weights if cols is None else p.column_weights[cols])
+
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
+        mass = tensor(mass)
         return Visit(
             edges=None,
             p=None,
@@ -108,7 +118,8 @@ def _visit(problem, rows, cols, dtype, device):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=tensor(mass),
+            mass=mass,
+            column_weights=weights(mass),
             floor=0.0,
             **common,
         )
@@ -125,6 +136,7 @@ def _visit(problem, rows, cols, dtype, device):
         at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
+        column_weights=weights(mass),
         floor=e.floor,
         **common,
     )

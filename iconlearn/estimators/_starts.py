@@ -8,9 +8,11 @@ for a few steps each, and the best few go on.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans, kmeans_plusplus
+from sklearn.metrics import pairwise_distances_argmin
 
 from ..engines import agglomerate, coarsen, refine
+from ..initialization import initial_places
 
 __all__ = ["cells", "partitions", "rank", "soften"]
 
@@ -27,7 +29,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
 
     Parameters
     ----------
-    init : {"agglomerate", "kmeans", "random"} or array of int of shape (n,)
+    init : {"agglomerate", "kmeans", "k-means++", "spectral", "random"} or array of int of shape (n,)
     n_init : int
         How many starts; an array is one.
     X : ndarray or sparse matrix or None
@@ -50,10 +52,16 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
                 groups[turn] = cells(X, edges, min(per * n_clusters, MAX_CELLS), n_clusters, rng)
             yield agglomerate(edges, groups[turn], n_clusters, a)
         return
+    if init == "spectral":
+        places = initial_places("spectral", None, lambda: edges, n_clusters, rng, scale=1.0)
     for _ in range(n_init):
-        if init == "kmeans" and X is not None:
+        if init == "spectral":
+            yield KMeans(n_clusters, n_init=1, random_state=rng).fit_predict(places)
+        elif init == "kmeans" and X is not None:
             yield KMeans(n_clusters, n_init=1, random_state=rng).fit_predict(X)
-        elif init == "kmeans":
+        elif init == "k-means++" and X is not None:
+            yield pairwise_distances_argmin(X, kmeans_plusplus(X, n_clusters, random_state=rng)[0])
+        elif init in ("kmeans", "k-means++"):
             yield coarsen(edges, n_clusters, rng)
         else:
             yield rng.randint(n_clusters, size=edges.shape[0])

@@ -20,8 +20,8 @@ class Cluster(Learned):
     Parameters
     ----------
     degree_weighted : bool, default=False
-        Whether w_j is the weight that p gives to row j (its degree in a graph, as in normalised cuts);
-        otherwise all w_j are one.
+        Whether w_j is the weight that p gives to column j (its degree in a graph, as in normalised cuts) or,
+        where p has none for columns, to row j; otherwise all w_j are one.
     normalize : {"self", "row", "joint"}, default="self"
         The kernel is normalised by itself; the others renormalise it over the candidates of p.
     debias : float, default=0.0

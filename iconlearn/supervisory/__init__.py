@@ -8,11 +8,13 @@ from iconlearn.supervisory._base import Supervisory
 from iconlearn.supervisory._graph import KNN, Graph, Precomputed
 from iconlearn.supervisory._kernel import Gaussian, Student
 from iconlearn.supervisory._pairs import Classes, Identity, Labels
+from iconlearn.supervisory._spectral import Cut, Spectral
 from iconlearn.supervisory._wide import WideGaussian
 from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
     "Classes",
+    "Cut",
     "Debias",
     "Gaussian",
     "Graph",
@@ -21,6 +23,7 @@ __all__ = [
     "Labels",
     "Mix",
     "Precomputed",
+    "Spectral",
     "Student",
     "Supervisory",
     "Symmetrize",

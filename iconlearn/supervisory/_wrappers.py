@@ -68,7 +68,7 @@ class Debias(Supervisory):
             closed="left",
             hint="the share that is spread evenly",
         )
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
         return self
 
@@ -115,9 +115,9 @@ class Walk(Supervisory):
         """Fit the inner p and walk; see :meth:`Supervisory.fit`."""
         check_number("length", self.length, low=1, integer=True, hint="2 or 3 are usual")
         check_choice("mode", self.mode, ["sum", "uniform"])
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
-        _demand_square(inner, "Walk")
+        demand_square(inner, "Walk")
         step = inner.sparse()
         edges = _walk(step, step, self.length, self.mode, inner.self_pairs)
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
@@ -173,9 +173,9 @@ class Symmetrize(Supervisory):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and make it symmetric; see :meth:`Supervisory.fit`."""
         check_choice("mode", self.mode, ["mean", "union", "mutual"])
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
-        _demand_square(inner, "Symmetrize")
+        demand_square(inner, "Symmetrize")
         weight = inner.row_mass if self.mode == "mean" else np.ones(inner.n_rows)
         symmetrize = _symmetrize_blocks if inner.dense else _symmetrize_edges
         self.conditional_ = symmetrize(inner, weight, self.mode)
@@ -255,7 +255,7 @@ class Mix(Supervisory):
         if len({getattr(p, "pairwise", False) for p in self._parts}) > 1:
             raise ValueError("the parts of Mix disagree about X: some take features and some a square matrix")
         self._shares = _check_weights(self.weights, len(self._parts))
-        self.ps_ = [_fit_inner(p, X, y, random_state, n_jobs) for p in self._parts]
+        self.ps_ = [fit_inner(p, X, y, random_state, n_jobs) for p in self._parts]
         self.conditional_ = _mix([p.conditional_ for p in self.ps_], self._shares)
         return self
 
@@ -326,7 +326,7 @@ def _part(part, rows, cols):
     return (part if cols is None else part[:, cols]).toarray()
 
 
-def _fit_inner(p, X, y, random_state, n_jobs):
+def fit_inner(p, X, y, random_state, n_jobs):
     if isinstance(p, (str, type)) or not hasattr(p, "fit") or not hasattr(p, "extend"):
         raise TypeError(
             f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
@@ -341,7 +341,7 @@ def _scale_rows(matrix, factor):
     return matrix
 
 
-def _demand_square(inner, name):
+def demand_square(inner, name):
     _demand_finite(inner, name)
     if inner.n_rows != inner.n_cols:
         raise ValueError(
