@@ -25,6 +25,9 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "knn": supervisory.KNN,
         "graph": supervisory.Graph,
         "precomputed": supervisory.Precomputed,
+        "cooccurrence": supervisory.Cooccurrence,
+        "paired": supervisory.Paired,
+        "views": supervisory.Views,
         "identity": supervisory.Identity,
         "labels": supervisory.Labels,
         "classes": supervisory.Classes,
@@ -46,7 +49,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "hellinger": divergences.Hellinger,
         "total_variation": divergences.TotalVariation,
     },
-    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP},
+    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP, "ema": mappers.EMA},
     "engine": {
         "closed": engines.Closed,
         "dense": engines.Dense,

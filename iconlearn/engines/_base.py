@@ -41,6 +41,8 @@ class Engine(BaseEstimator):
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
             )
+        if problem.fresh and not self.stochastic:
+            return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
         return refuses_limit(problem)
 
     def visits(self, problem, *, rng, dtype, device):

@@ -280,11 +280,15 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             else _checked_labels(self.init, plan.X.shape[0], n_clusters)
         )
         X = None if self._pairwise else plan.X
-        terms = [problem for problem in plan.objective.problems if problem.q.shared_clusters]
+        terms = [
+            problem
+            for problem in plan.objective.problems
+            if problem.q.shared_clusters and problem.tied and not problem.fresh
+        ]
         if plan.problem.divergence.reverse:
             return self._tried(plan, init, n_init, X, n_clusters)
-        if any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
-            # Such a p cannot be held as a graph: k-means is the start, and there is nothing to rank.
+        if not terms or any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
+            # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
             labels = (
                 init
                 if not isinstance(init, str)
@@ -348,7 +352,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             TableModule(torch.eye(n_clusters)).to(device=plan.device, dtype=plan.dtype).requires_grad_(False)
         )
         target = Conditional(csr_array(r))
-        problem = Problem(target, q, KL(), plan.problem.rows, Points(basis, n_clusters))
+        problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
         lesson = replace(plan, objective=Objective((problem,)), engine=engine)
         n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS

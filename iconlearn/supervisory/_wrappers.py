@@ -57,6 +57,13 @@ class Debias(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    fresh = property(lambda self: getattr(self.p, "fresh", False))
+    copies = property(lambda self: getattr(self.p, "copies", 1))
+    ends = property(lambda self: getattr(self.p, "ends", (0, 1)))
+    # What the inner p knows of tokens, features and views; absent where it knows nothing.
+    prepare = property(lambda self: self.p.prepare)
+    features = property(lambda self: self.p.features)
+    view = property(lambda self: self.p_.view)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
