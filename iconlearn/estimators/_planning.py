@@ -89,13 +89,15 @@ class Ends:
 
     def __init__(self, rows, features, n_features, build, inputs):
         self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
-        self.mappers = {_key(features): rows.mapper}
+        self.main = _key(features)
+        self.mappers = {self.main: rows.mapper}
         self.teacher = None
 
     def of(self, p):
         """The rows of p."""
-        if getattr(p, "columns", "rows") == "features":
-            return self._group(p.features(self.n_features)[0])
+        features = features_of(p, self.n_features)
+        if features is not None and _key(features) != self.main:
+            return self._group(features)
         if not getattr(p, "fresh", False):
             return self.rows
         return self._seen(p, self.rows.mapper)
@@ -131,9 +133,9 @@ def _key(features):
 
 def features_of(p, n_features):
     """The group of features that the rows of p are read off, None for all."""
-    if getattr(p, "columns", "rows") != "features":
-        return None
-    return p.features(n_features)[0]
+    groups = getattr(p, "features", None)
+    groups = None if groups is None else groups(n_features)
+    return None if groups is None else groups[0]
 
 
 def check_module(module, spec, X, n_outputs):

@@ -5,6 +5,7 @@ gives new rows their distribution over the training columns.  Wrappers take anot
 """
 
 from iconlearn.supervisory._base import Supervisory
+from iconlearn.supervisory._companion import Companion
 from iconlearn.supervisory._cooccurrence import Cooccurrence, is_tokens
 from iconlearn.supervisory._graph import KNN, Graph, Precomputed
 from iconlearn.supervisory._kernel import Gaussian, Student
@@ -17,6 +18,7 @@ from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
     "Classes",
+    "Companion",
     "Cooccurrence",
     "Cut",
     "Debias",
