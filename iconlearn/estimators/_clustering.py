@@ -285,7 +285,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             for problem in plan.objective.problems
             if problem.q.shared_clusters and problem.tied and not problem.fresh
         ]
-        if plan.problem.divergence.reverse:
+        if plan.problem.divergence.reverse and terms and terms[0] is plan.problem:
             return self._tried(plan, init, n_init, X, n_clusters)
         if not terms or any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
             # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
@@ -387,7 +387,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         used, self.labels_ = np.unique(r.argmax(axis=1), return_inverse=True)
         self._used, self.n_clusters_ = used, len(used)
         self._assignments = _among(r, used)
-        self._within = within(plan.problem.p, self._assignments) if self.divergence_.reverse else None
+        # A head needs no rule for new rows.
+        joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
+        self._within = within(plan.problem.p, self._assignments) if joins else None
         self.probabilities_ = self._assignments.astype(plan.X.dtype)
         if self.n_clusters_ < self.n_clusters:
             warnings.warn(
