@@ -104,7 +104,7 @@ def test_the_downstream_bound_holds_where_all_is_known(y_from):
         bounds.append(found.bound)
         if y_from == "view":
             assert found.bound == pytest.approx(truth["uy"] - truth["xy"] + truth["zy"])
-    assert np.mean(np.array(bounds) > 0.01) > 0.2
+    assert np.sum(np.array(bounds) > 0.01) >= 5  # a bound that were never above nought would prove nothing
 
 
 def test_why_the_longer_formula_is_not_used_for_views_independent_given_the_label():
