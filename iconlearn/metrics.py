@@ -149,7 +149,7 @@ class InformationBound:
     >>> from iconlearn import ICONEmbedding
     >>> bound = InformationBound(n_candidates=149, entropy=np.log(15))
     >>> model = ICONEmbedding(p="knn", max_iter=20, callback=bound).fit(load_iris().data)
-    >>> len(bound.history), bound.history[-1] <= bound.ceiling <= np.log(149)
+    >>> len(bound.history), bool(bound.history[-1] <= bound.ceiling <= np.log(149))
     (20, True)
     """
 
