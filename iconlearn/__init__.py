@@ -5,8 +5,9 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
-from . import divergences, engines, learned, mappers, metrics, supervisory
+from . import divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from .recipes import periodic_table
 
 __version__ = "0.1.0"
 
@@ -20,5 +21,7 @@ __all__ = [
     "learned",
     "mappers",
     "metrics",
+    "periodic_table",
+    "recipes",
     "supervisory",
 ]

@@ -25,6 +25,9 @@ BLOCK_SIZE = 2**18
 class GaussianKernel:
     """log k = -d^2 / (2 sigma^2)."""
 
+    # Whether log k is linear in d^2.
+    quadratic = True
+
     # At this fraction of the smallest gap a row has collapsed on its nearest neighbours.
     collapsed = 0.1
 
@@ -45,6 +48,7 @@ class StudentKernel:
     """log k = -(dof + 1) / 2 * log(1 + d^2 / (dof sigma^2))."""
 
     dof: float = 1.0
+    quadratic = False
     collapsed = 1e-10
 
     def log_weights(self, distances, sigma, nearest):

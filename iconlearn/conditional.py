@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["BlockConditional", "Conditional", "Entries"]
+__all__ = ["BlockConditional", "Conditional", "Entries", "WideConditional"]
 
 # A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
 # attempted.
@@ -53,7 +53,10 @@ class Entries(NamedTuple):
 
 
 class _Rows:
-    """What both forms share: shape, candidates, masses and debiasing."""
+    """What all forms share: shape, candidates, masses and debiasing."""
+
+    # Whether the rows are deviations from a uniform p to first order, the limit of a wide kernel.
+    wide = False
 
     @property
     def n_rows(self) -> int:
@@ -104,12 +107,15 @@ class Conditional(_Rows):
     self_pairs : bool, default=True
         Whether column i is a candidate of row i.  False only where rows and columns are the same
         points.
+    column_weights : ndarray of shape (n_cols,) or None, default=None
+        What a degree-weighted q weighs the columns by; None: the weights of the rows.
     """
 
     edges: csr_array
     uniform: float = 0.0
     mass: np.ndarray | None = None
     self_pairs: bool = True
+    column_weights: np.ndarray | None = None
 
     dense = False
 
@@ -163,7 +169,7 @@ class BlockConditional(_Rows):
         it needs.
     shape : tuple of int
         (n_rows, n_cols).
-    uniform, mass, self_pairs
+    uniform, mass, self_pairs, column_weights
         As for :class:`Conditional`.
     empty : ndarray of bool of shape (n_rows,) or None
         Rows without any support.
@@ -175,6 +181,7 @@ class BlockConditional(_Rows):
     mass: np.ndarray | None = None
     self_pairs: bool = True
     empty: np.ndarray | None = None
+    column_weights: np.ndarray | None = None
 
     dense = True
 
@@ -224,6 +231,44 @@ class BlockConditional(_Rows):
                 f"pairs; give the inner p a finite n_neighbors (for example n_neighbors=50)"
             )
         return csr_array(np.asarray(self.block(None, None), dtype=float))
+
+
+@dataclass(frozen=True, eq=False)
+class WideConditional(BlockConditional):
+    """p in the limit of a wide kernel, p(j|i) = (1 + t a_ij) / m_i as t goes to zero, by its a_ij.
+
+    ``block`` returns squared distances D and a_ij = -(D_ij - mean_k D_ik), the mean over the candidates.
+    A uniform share u scales a by 1 - u.
+    """
+
+    wide = True
+
+    def has_full_support(self) -> bool:
+        """Whether p is positive at every candidate: near uniform, it is."""
+        return True
+
+    def entries(self, rows=None, cols=None) -> Entries:
+        """The deviations a_ij of the visited rows, centred over the visited candidates."""
+        D = np.array(self.block(rows, cols), dtype=float)
+        row_ids = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+        col_ids = np.arange(self.n_cols) if cols is None else np.asarray(cols)
+        candidate = np.ones(D.shape, dtype=bool) if self.self_pairs else row_ids[:, None] != col_ids
+        mean = D.sum(axis=1, where=candidate, keepdims=True) / np.maximum(
+            candidate.sum(axis=1, keepdims=True), 1
+        )
+        a = np.where(candidate, (self.uniform - 1.0) * (D - mean), 0.0)
+        return Entries(None, None, a, _to_one(self.row_mass[row_ids]), 0.0)
+
+    def sparse(self) -> csr_array:
+        """A stand-in for starts, max D - D in every row: near is what falls off least.
+
+        Raises
+        ------
+        ValueError
+            If the matrix would have more than 2e7 entries.
+        """
+        D = super().sparse().toarray()
+        return normalize_rows(D.max() - D)
 
 
 def normalize_rows(matrix) -> csr_array:

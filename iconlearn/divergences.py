@@ -13,6 +13,8 @@ import math
 import torch
 from sklearn.base import BaseEstimator
 
+from ._validation import check_number
+
 __all__ = ["KL", "Divergence", "FDivergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
 
 
@@ -26,14 +28,25 @@ class Divergence(BaseEstimator):
     linear_in_log_q : bool
         Whether the summand is its value at log q = 0 minus p log q, so that a sum over columns needs only
         the mean of log q.
+    reverse : bool
+        Whether it is the mean under q of a cost, - log p, with a bonus for the entropy of q.
+    entropy : float
+        The weight of that bonus.
     """
 
     at_zero = 0.0
     linear_in_log_q = False
+    reverse = False
+    entropy = 1.0
 
     def __call__(self, p, log_q):
         """The summand q f(p / q) of each pair, elementwise."""
         raise TypeError(f"{type(self).__name__} must define __call__(p, log_q)")
+
+    # What the divergence becomes where q alone has an infinite or vanishing bandwidth, and where p has it
+    # too; None where it has no such limit.
+    limit = None
+    wide_limit = None
 
 
 def _log(p):
@@ -49,19 +62,55 @@ class KL(Divergence):
     def __call__(self, p, log_q):
         return torch.where(p > 0, p * (_log(p) - log_q), 0.0)
 
+    @property
+    def limit(self):
+        return _CrossEntropy()
+
+    @property
+    def wide_limit(self):
+        return _HalfSquare()
+
+
+class _CrossEntropy(Divergence):
+    """- sum p log q: what is left of KL once its scale outgrows the entropy of p."""
+
+    linear_in_log_q = True
+
+    def __call__(self, p, log_q):
+        return -p * log_q
+
+
+class _HalfSquare(Divergence):
+    """(a - b)^2 / 2 for p = (1 + a t) / m and q = (1 + b t) / m: m KL(p || q) / t^2 as t goes to zero."""
+
+    def __call__(self, p, log_q):
+        return 0.5 * (p - log_q).square()
+
 
 class ReverseKL(Divergence):
     """Kullback-Leibler divergence the other way, sum q log(q / p); infinite where q > 0 = p.
 
-    It needs a p with full support: debias it, or use a kernel over all columns.
+    It needs a p with full support: debias it, or use a kernel over all columns.  Between shared clusters and
+    a Gaussian of the data it is k-means with a bonus for the entropy of q.
+
+    Parameters
+    ----------
+    entropy : float, default=1.0
+        Weight w of that bonus, in [0, 1]: the summand is ``w q log q - q log p``.  At 0 the bonus is gone,
+        and what is left is k-means itself (plus a constant).
     """
 
     at_zero = math.inf
+    reverse = True
+
+    def __init__(self, *, entropy=1.0):
+        self.entropy = entropy
 
     def __call__(self, p, log_q):
         # Infinity is filled in, not computed: a pair that is masked out later needs a finite gradient.
         q = torch.exp(log_q)
-        return torch.where((p > 0) | (q == 0), q * (log_q - _log(p)), math.inf)
+        weight = check_number("entropy", self.entropy, low=0, high=1)
+        return torch.where((p > 0) | (q == 0), q * (weight * log_q - _log(p)), math.inf)
 
 
 class JensenShannon(Divergence):

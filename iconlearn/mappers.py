@@ -16,7 +16,7 @@ from torch import nn
 
 from ._validation import check_number
 
-__all__ = ["MLP", "Linear", "Mapper", "Table", "build_mapper", "given"]
+__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "given"]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
@@ -100,6 +100,52 @@ class MLP(Mapper):
         return nn.Sequential(*layers, _linear(width, n_outputs, generator))
 
 
+class EMA(Mapper):
+    """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
+
+    Parameters
+    ----------
+    momentum : float in [0, 1), default=0.99
+        Share of the teacher that is kept at every step; the rest is the row mapper's.  At 0 it is the row
+        mapper of the step before.
+
+    References
+    ----------
+    He et al., "Momentum contrast for unsupervised visual representation learning", CVPR 2020.
+    """
+
+    def __init__(self, momentum=0.99):
+        self.momentum = momentum
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        raise ValueError("an EMA teacher follows the row mapper, so it can serve as column_mapper only")
+
+    def follow(self, module):
+        """The teacher of a module."""
+        return Follower(module, check_number("momentum", self.momentum, low=0, high=1, closed="left"))
+
+
+class Follower(nn.Module):
+    """A frozen copy of a module; ``step`` moves it towards the module by a share of 1 - momentum."""
+
+    def __init__(self, module, momentum):
+        super().__init__()
+        # Held in a list, so that the module followed is no part of this one.
+        self.followed, self.momentum = [module], momentum
+        self.copy = copy.deepcopy(module).requires_grad_(False)
+
+    def forward(self, X):
+        return self.copy(X)
+
+    @torch.no_grad()
+    def step(self):
+        module = self.followed[0]
+        for mine, theirs in zip(self.copy.parameters(), module.parameters(), strict=True):
+            mine.lerp_(theirs.detach(), 1.0 - self.momentum)
+        for mine, theirs in zip(self.copy.buffers(), module.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
 class TableModule(nn.Module):
     """A table of places; called with row numbers, or with None for all rows."""
 
@@ -113,6 +159,10 @@ class TableModule(nn.Module):
 
 class OrthonormalModule(nn.Module):
     """z = Q x, Q the orthonormal rows that span those of a free weight."""
+
+    # It can neither stretch the data nor shrink them to a point.
+    bounded = True
+    orthonormal = True
 
     def __init__(self, weight):
         super().__init__()

@@ -1,18 +1,32 @@
-"""Figures of merit: clustering accuracy, neighbours kept, and the t-SNE divergence of any map.
+"""Figures of merit: clustering accuracy, neighbours kept, the t-SNE divergence of any map, information.
 
 accuracy = max over matchings of clusters to classes of the share of rows that agree
 recall   = mean_i |N_k(x_i) and N_k(z_i)| / k
+I(i; j) >= log N - H(p, q),        I(U; Z) >= I(Y; Z) - max(0, I(X; Y) - I(U; Y))
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.utils import check_consistent_length, column_or_1d
+from scipy.special import digamma, xlogy
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from .neighbors import knn
+from ._validation import check_number
+from .neighbors import distance_block, knn
 
-__all__ = ["clustering_accuracy", "joint_kl", "neighbor_recall"]
+__all__ = [
+    "DownstreamBound",
+    "InformationBound",
+    "clustering_accuracy",
+    "downstream_bound",
+    "joint_kl",
+    "mutual_information",
+    "neighbor_recall",
+]
 
 
 def clustering_accuracy(y_true, labels) -> float:
@@ -99,3 +113,184 @@ def joint_kl(P, Z) -> float:
     sqdist = ((Z[P.row] - Z[P.col]) ** 2).sum(axis=1)
     on = p > 0
     return float((p[on] * np.log(p[on] * total * (1.0 + sqdist[on]))).sum())
+
+
+class InformationBound:
+    """A callback that turns the loss of each iteration into a bound on mutual information.
+
+    With all rows weighing alike, ``log N - H(p, q)`` is at most the mutual information between a row and its
+    neighbour under p, and can never exceed log N, N the number of candidates.  A KL fit's loss is
+    H(p, q) - H(p), so the bound is ``log N - H(p) - loss``.
+
+    Parameters
+    ----------
+    n_candidates : int
+        N: the columns that q is normalised over (those of a batch, where there are batches).
+    entropy : float, default=0.0
+        Mean entropy of the rows of p, in nats: log k for k equal neighbours, 0 for one.
+    then : callable or None, default=None
+        A further callback, whose answer is handed on.
+
+    Attributes
+    ----------
+    ceiling : float
+        log N - H(p), where the bound ends if q is p.
+    history : list of float
+        The bound at every iteration.
+
+    References
+    ----------
+    van den Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", 2018;
+    Alshammari et al., "I-Con", ICLR 2025, appendix E.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn import ICONEmbedding
+    >>> bound = InformationBound(n_candidates=149, entropy=np.log(15))
+    >>> model = ICONEmbedding(p="knn", max_iter=20, callback=bound).fit(load_iris().data)
+    >>> len(bound.history), bool(bound.history[-1] <= bound.ceiling <= np.log(149))
+    (20, True)
+    """
+
+    def __init__(self, n_candidates, *, entropy=0.0, then=None):
+        n = check_number("n_candidates", n_candidates, low=2, integer=True)
+        entropy = check_number("entropy", entropy, low=0, high=math.log(n), hint="in nats, at most log N")
+        self.n_candidates, self.entropy, self.then = n, entropy, then
+        self.ceiling = math.log(n) - entropy
+        self.history = []
+
+    def __call__(self, record):
+        self.history.append(self.ceiling - record.loss)
+        return None if self.then is None else self.then(record)
+
+
+def mutual_information(Z, y, *, n_neighbors=3) -> float:
+    """I(Z; Y) between a representation and classes, in nats.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n,) or (n, n_components)
+        One-dimensional: clusters or other discrete values, for which the counts decide.  Two-dimensional:
+        places in a continuous space, for which distances to the nearest rows of the same class decide.
+    y : array-like of shape (n,)
+        Classes.
+    n_neighbors : int, default=3
+        Neighbours within the class, for places.  More vary less and are more biased.
+
+    Returns
+    -------
+    float
+        Not below 0.  For clusters this is the plug-in estimate, too high by about (a - 1)(b - 1) / 2n for a
+        clusters and b classes.
+
+    Notes
+    -----
+    For places: digamma(n) - <digamma(n_c)> + digamma(k) - <digamma(m)>, n_c the size of a row's class and m
+    the number of rows of any class that are as near as its k-th class mate.  Rows that are alone in their
+    class are left out.
+
+    References
+    ----------
+    Ross, "Mutual information between discrete and continuous data sets", PLoS ONE 2014.
+    """
+    y = column_or_1d(y)
+    check_consistent_length(Z, y)
+    Z = np.asarray(Z)
+    classes, codes = np.unique(y, return_inverse=True)
+    if Z.ndim == 1:
+        clusters, other = np.unique(Z, return_inverse=True)
+        joint = np.zeros((len(clusters), len(classes)))
+        np.add.at(joint, (other, codes), 1.0 / len(y))
+        product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
+        return max(0.0, float(xlogy(joint, joint / np.where(joint > 0, product, 1.0)).sum()))
+    Z = check_array(Z, dtype=np.float64, input_name="Z")
+    k = check_number("n_neighbors", n_neighbors, low=1, integer=True)
+    sizes = np.bincount(codes)[codes]
+    Z, codes, sizes = Z[sizes > 1], codes[sizes > 1], sizes[sizes > 1]
+    if not len(Z):
+        raise ValueError(
+            "every class has one row only; mutual_information needs classes of at least two rows"
+        )
+    n, total, step = len(Z), 0.0, max(1, 2**22 // len(Z))
+    for start in range(0, n, step):
+        rows = np.arange(start, min(start + step, n))
+        d = distance_block(Z[rows], Z)
+        d[np.arange(len(rows)), rows] = np.inf
+        near = np.minimum(k, sizes[rows] - 1)
+        mates = np.sort(np.where(codes[rows, None] == codes, d, np.inf), axis=1)
+        radius = mates[np.arange(len(rows)), near - 1]
+        m = (d <= radius[:, None]).sum(axis=1)
+        total += (digamma(near) - digamma(sizes[rows]) - digamma(m)).sum()
+    return max(0.0, float(digamma(n) + total / n))
+
+
+class DownstreamBound(NamedTuple):
+    """What two estimates of information guarantee for a third.
+
+    Attributes
+    ----------
+    bound : float
+        I(U; Z) is at least this; negative where nothing is guaranteed.
+    vacuous : bool
+        Whether it is at or below 0, which information is anyway.
+    reason : str
+        A sentence that says which.
+    """
+
+    bound: float
+    vacuous: bool
+    reason: str
+
+    def __repr__(self):
+        return f"<{self.reason}>"
+
+
+def downstream_bound(*, label_view, views, representation) -> DownstreamBound:
+    """I(U; Z) >= I(Y; Z) - max(0, I(X; Y) - I(U; Y)), for a label U, views X and Y, and Z made of X.
+
+    Parameters
+    ----------
+    label_view : float
+        I(U; Y): what a view tells about the label.
+    views : float
+        I(X; Y): what the views share.  Views that are independent given the label share no more than
+        I(U; Y); augmentations of one row share much more.
+    representation : float
+        I(Y; Z): what the representation tells about the other view, for example the bound log N - H(p, q) of
+        :class:`InformationBound`.
+
+    Returns
+    -------
+    DownstreamBound
+
+    Notes
+    -----
+    From I(U; Z) >= I(U; Y) - I(U; Y | Z) and I(U; Y | Z) <= I(X; Y | Z) + I(U; Y | X).  Where Y is made of X
+    without a look at the label, I(U; Y | X) is 0 and I(U; Y) <= I(X; Y): the bound is
+    I(U; Y) - I(X; Y) + I(Y; Z).  Where X and Y are independent given the label, I(U; Y | X) is
+    I(U; Y) - I(X; Y) >= 0 and must be taken off again: what is left is I(Y; Z), not more.  A representation
+    that is the same for all rows shows that the longer formula fails there.
+
+    Examples
+    --------
+    >>> downstream_bound(label_view=2.0, views=2.1, representation=1.9)
+    <the representation tells at least 1.8 nats of the label>
+    >>> downstream_bound(label_view=2.0, views=7.0, representation=4.0).vacuous
+    True
+    """
+    label_view, views, representation = (
+        check_number(name, value, low=0, hint="an amount of information, in nats")
+        for name, value in (("label_view", label_view), ("views", views), ("representation", representation))
+    )
+    bound = representation - max(0.0, views - label_view)
+    if bound > 0:
+        return DownstreamBound(
+            bound, False, f"the representation tells at least {bound:.3g} nats of the label"
+        )
+    return DownstreamBound(
+        bound,
+        True,
+        f"vacuous: the bound is {bound:.3g}, and information is never below 0; the views share {views:.3g} nats, of "
+        f"which the representation keeps {representation:.3g}, so it may have lost all {label_view:.3g} of the label",
+    )

@@ -38,17 +38,18 @@ def loss(problem, engine, visit, pull=1.0):
     Tensor
         A scalar, in the precision of the mapper.
     """
-    q, divergence = problem.q, problem.divergence
+    q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
-    U = q.place(Z, mass=visit.mass)
+    U = q.place(Z, mass=visit.column_weights)
     if problem.tied:
-        V = U if q.same_places else q.place(Z, columns=True, mass=visit.mass)
+        V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
     log_norm = log_normalizer(q, engine, U, V, visit)
 
     if visit.edges is None:
-        return _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        return value / visit.n_candidates if problem.p.wide else value
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
         return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
@@ -67,17 +68,17 @@ def loss(problem, engine, visit, pull=1.0):
 def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
     """Mean divergence with p given for every candidate by ``p_of(slice of rows)``."""
     return engine.full_sum(
-        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.divergence(p_of(rows), log_q), pull
+        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.summand(p_of(rows), log_q), pull
     )
 
 
 def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     """Mean divergence as if p were the uniform share on every candidate."""
     q = problem.q
-    if not (problem.divergence.linear_in_log_q and q.debias == 0):
+    if not (problem.summand.linear_in_log_q and q.debias == 0):
         return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
     mean_log_q = engine.mean_log_kernels(q, U, V, visit.exclude_self) - log_norm
-    return visit.n_candidates * (visit.mass * problem.divergence(floor, mean_log_q)).sum()
+    return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
 
 
 def log_normalizer(q, engine, U, V, visit):
@@ -88,6 +89,10 @@ def log_normalizer(q, engine, U, V, visit):
     """
     if q.normalize == "self":
         return U.new_zeros(len(U))
+    if q.reduce == "mean":
+        return engine.mean_log_kernels(q, U, V, visit.exclude_self)
+    if q.reduce == "min":
+        return engine.nearest(q, U, V, visit)
     if q.normalize == "row":
         return engine.log_sums(q, U, V, visit.exclude_self)
     return engine.log_total(q, U, V, visit.exclude_self) + torch.log(positive(visit.mass))

@@ -35,20 +35,39 @@ class Points:
         Features of the points; None where the mapper is a table and is called with row numbers.
     width : int or None
         Number of outputs of the mapper, where it is known beforehand.
+    view : callable or None
+        ``view(features, rows)`` makes a fresh view of every visited row; point r then shows row r modulo the
+        number of inputs.
     """
 
     mapper: torch.nn.Module
     size: int
     inputs: object = None
     width: int | None = None
+    view: Callable | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the mapper keeps its outputs within bounds by itself, as an orthonormal one does."""
+        return bool(getattr(self.mapper, "bounded", False))
 
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
         if self.inputs is None:
             return self.mapper(rows)
+        if self.view is not None:
+            return self.mapper(self._views(rows))
         if sparse.issparse(self.inputs):
             return self.mapper(self._dense_rows(rows))
         return self.mapper(self.inputs if rows is None else self.inputs[rows])
+
+    def _views(self, rows):
+        if rows is None:
+            rows = torch.arange(self.size)
+        shown = rows % self.inputs.shape[0]
+        sparse_rows = sparse.issparse(self.inputs)
+        features = self._dense_rows(shown) if sparse_rows else self.inputs[shown.to(self.inputs.device)]
+        return self.view(features, rows)
 
     def _dense_rows(self, rows):
         chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
@@ -85,6 +104,18 @@ class Problem:
     def tied(self) -> bool:
         """Whether the columns are the rows."""
         return self.rows is self.columns
+
+    @property
+    def fresh(self) -> bool:
+        """Whether any point is seen through views that are drawn anew at every step."""
+        return self.rows.view is not None or self.columns.view is not None
+
+    @property
+    def summand(self) -> Divergence:
+        """What is summed over pairs: the divergence, or its limit where q (or p as well) is one."""
+        if self.q.reduce == "logsumexp":
+            return self.divergence
+        return self.divergence.wide_limit if self.p.wide else self.divergence.limit
 
     @property
     def n_pairs(self) -> int:

@@ -21,9 +21,13 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
     "p": {
         "gaussian": supervisory.Gaussian,
         "student": supervisory.Student,
+        "wide_gaussian": supervisory.WideGaussian,
         "knn": supervisory.KNN,
         "graph": supervisory.Graph,
         "precomputed": supervisory.Precomputed,
+        "cooccurrence": supervisory.Cooccurrence,
+        "paired": supervisory.Paired,
+        "views": supervisory.Views,
         "identity": supervisory.Identity,
         "labels": supervisory.Labels,
         "classes": supervisory.Classes,
@@ -35,6 +39,8 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "dot": learned.Dot,
         "cosine": learned.Cosine,
         "cluster": learned.Cluster,
+        "wide_gaussian": learned.WideGaussian,
+        "narrow_gaussian": learned.NarrowGaussian,
     },
     "divergence": {
         "kl": divergences.KL,
@@ -43,8 +49,9 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "hellinger": divergences.Hellinger,
         "total_variation": divergences.TotalVariation,
     },
-    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP},
+    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP, "ema": mappers.EMA},
     "engine": {
+        "closed": engines.Closed,
         "dense": engines.Dense,
         "mesh": engines.Mesh,
         "minibatch": engines.MiniBatch,

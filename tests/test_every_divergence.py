@@ -8,6 +8,7 @@ import torch
 from reference import assert_slopes, evaluate, first_visit, full_loss, full_p, make_problem, places
 from sklearn.base import clone
 
+from iconlearn import supervisory
 from iconlearn.conditional import Conditional
 from iconlearn.engines import Dense, MiniBatch, Partition
 from iconlearn.learned import Cluster, Cosine, Gaussian, Student
@@ -16,12 +17,14 @@ from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,
     Classes,
+    Cut,
     Debias,
     Graph,
     Identity,
     Labels,
     Mix,
     Precomputed,
+    Spectral,
     Symmetrize,
     Walk,
 )
@@ -54,9 +57,13 @@ EVERY_P = {
     "mutual": Symmetrize(KNN(4), mode="mutual"),
     "mix": Mix([KNN(3), GaussianP(perplexity=2)]),
     "mix-all": Mix([KNN(3), StudentP(n_neighbors=None)], weights=[3, 1]),
+    "gaussian-self": GaussianP(sigma=1.0, self_pairs=True),
+    "cut": Cut(Graph(W)),
+    "spectral": Spectral(Graph(W), n_components=3),
     "nested": Symmetrize(Debias(Walk(KNN(2), length=2), weight=0.1)),
 }
-FULL_SUPPORT = {"gaussian-all", "student-all", "symmetric-all", "mix-all", "nested"}
+FULL_WITH_SELF = {"nested", "gaussian-self", "cut", "spectral"}
+FULL_SUPPORT = {"gaussian-all", "student-all", "symmetric-all", "mix-all"} | FULL_WITH_SELF
 EVERY_Q = {
     "row": Student(),
     "joint": Gaussian(normalize="joint"),
@@ -82,11 +89,13 @@ def problem_of(p_name, q_name, divergence, uniform, debias):
 
 def has_full_support(name, uniform, q_name):
     """Kernels over all columns leave the row itself out, which the cluster kernel counts as a candidate."""
-    return uniform > 0 or (name in FULL_SUPPORT and (q_name != "cluster" or name == "nested"))
+    return uniform > 0 or (name in FULL_SUPPORT and (q_name != "cluster" or name in FULL_WITH_SELF))
 
 
 def test_every_registered_p_is_here():
-    assert {type(p) for p in EVERY_P.values()} >= {*COMPONENTS["p"].values(), Walk, Symmetrize, Mix}
+    limits = {supervisory.WideGaussian}  # see test_limits.py
+    wrappers = {Walk, Symmetrize, Mix, Cut, Spectral}
+    assert {type(p) for p in EVERY_P.values()} >= {*COMPONENTS["p"].values(), *wrappers} - limits
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)

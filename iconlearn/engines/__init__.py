@@ -9,6 +9,7 @@ from sklearn.base import clone
 
 from ._agglomeration import agglomerate, coarsen
 from ._base import Engine
+from ._closed import Closed
 from ._dense import Dense
 from ._frozen import frozen_field
 from ._mesh import Mesh
@@ -16,6 +17,7 @@ from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine
 
 __all__ = [
+    "Closed",
     "Dense",
     "Engine",
     "Mesh",
@@ -33,7 +35,14 @@ __all__ = [
 FEW_PAIRS = 10**6
 MAX_DENSE_PAIRS = 10**8
 
-ORDER = (Partition(), Dense(max_pairs=FEW_PAIRS), Mesh(), Dense(max_pairs=MAX_DENSE_PAIRS), MiniBatch())
+ORDER = (
+    Closed(),
+    Partition(),
+    Dense(max_pairs=FEW_PAIRS),
+    Mesh(),
+    Dense(max_pairs=MAX_DENSE_PAIRS),
+    MiniBatch(),
+)
 
 
 def choose(problems, candidates=ORDER) -> Engine:

@@ -12,6 +12,7 @@ import math
 import torch
 from sklearn.base import BaseEstimator
 
+from ._limits import nearest, refuses_limit
 from ._sums import full_sum, row_sums
 
 __all__ = ["Engine"]
@@ -44,7 +45,9 @@ class Engine(BaseEstimator):
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
             )
-        return None
+        if problem.fresh and not self.stochastic:
+            return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
+        return refuses_limit(problem)
 
     def visits(self, problem, *, rng, dtype, device):
         """An endless iterator of epochs; each epoch is an iterable of visits."""
@@ -61,6 +64,10 @@ class Engine(BaseEstimator):
     def mean_log_kernels(self, q, U, V, exclude_self):
         """Mean over the candidates of every row's log kernels."""
         return row_sums(q, U, V, exclude_self, self.block, reduce="mean")
+
+    def nearest(self, q, U, V, visit):
+        """The largest of every row's log kernels, where the bandwidth has gone to zero."""
+        return nearest(q, U, V, visit, self.block)
 
     def full_sum(self, q, U, V, log_norm, visit, summand, pull):
         """sum_i mass_i sum_j summand(log q_ij) over all candidates."""

@@ -140,7 +140,7 @@ class Mesh(Engine):
 
 def sums_radial_kernels(q):
     """Whether q divides by sums of a radial kernel that is smooth at distance zero."""
-    if q.geometry != "sqdist" or q.normalize == "self" or q.singular:
+    if q.geometry != "sqdist" or q.normalize == "self" or q.singular or q.reduce != "logsumexp":
         return False
     zero = torch.zeros(1, dtype=torch.float64)
     height, slope = float(q.log_kernel(zero.clone())), float(q.slope(zero))

@@ -6,6 +6,8 @@ anchor brings some of its neighbours along, drawn from p.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .._validation import check_number
@@ -13,6 +15,10 @@ from ._base import Engine
 from ._visit import visit_batch
 
 __all__ = ["MiniBatch"]
+
+
+# Class mates of a row that a batch drawn at random should hold; below this they are brought along.
+ENOUGH = 2
 
 
 class MiniBatch(Engine):
@@ -23,23 +29,33 @@ class MiniBatch(Engine):
     batch_size : int, default=1024
         Number of rows of a step, the neighbours that were brought along included.
     n_positives : int, default=1
-        Neighbours drawn from p for every anchor (with replacement), where p is sparse.
+        Neighbours drawn from p for every anchor (with replacement), where p is sparse, or made
+        of more labels than batches have room for.
+    n_negatives : int, default=0
+        Columns that a step sees besides the positives, where columns are points of their own and too many to
+        be seen at once; drawn in proportion to their weight under p to the power of 3/4, as in word2vec.
     """
 
     stochastic = True
 
-    def __init__(self, batch_size=1024, *, n_positives=1):
+    def __init__(self, batch_size=1024, *, n_positives=1, n_negatives=0):
         self.batch_size = batch_size
         self.n_positives = n_positives
+        self.n_negatives = n_negatives
 
     def refuses(self, problem):
         check_number("batch_size", self.batch_size, low=2, integer=True)
         check_number("n_positives", self.n_positives, low=0, integer=True)
+        check_number("n_negatives", self.n_negatives, low=0, integer=True)
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        positives = None if problem.p.dense else _Positives(problem.p.sparse(), rng)
-        draw = _tied_batch if problem.tied else _two_sided_batch
+        positives = _drawing(problem.p, self.batch_size, rng)
+        noise = None
+        if self.n_negatives and not problem.p.dense and not problem.tied:
+            noise = (problem.p.row_mass @ positives.edges) ** 0.75
+            noise = self.n_negatives, np.cumsum(noise / noise.sum())
+        draw = _tied_batch if problem.tied else partial(_two_sided_batch, noise=noise)
         while True:
             yield self._epoch(problem, draw, positives, rng, dtype, device)
 
@@ -48,7 +64,7 @@ class MiniBatch(Engine):
         if n <= self.batch_size and (problem.tied or problem.p.n_cols <= self.batch_size):
             yield visit_batch(problem, np.arange(n), np.arange(problem.p.n_cols), dtype=dtype, device=device)
             return
-        brought = 0 if problem.p.dense or not problem.tied else self.n_positives
+        brought = 0 if positives is None or not problem.tied else self.n_positives
         anchors = max(self.batch_size // (1 + brought), 1)
         order = rng.permutation(n)
         for start in range(0, n, anchors):
@@ -65,13 +81,26 @@ def _tied_batch(p, anchors, positives, brought, batch_size, rng):
     return rows, rows
 
 
-def _two_sided_batch(p, anchors, positives, brought, batch_size, rng):
+def _two_sided_batch(p, anchors, positives, brought, batch_size, rng, noise=None):
     """Few columns (classes) are all visited; many (another modality) are the anchors' positives."""
     if p.n_cols <= batch_size:
         return anchors, np.arange(p.n_cols)
-    if p.dense:
+    if positives is None or p.dense:
         return anchors, rng.choice(p.n_cols, batch_size, replace=False)
-    return anchors, np.unique(positives(anchors))
+    cols = positives(anchors)
+    if noise is not None:
+        n_negatives, total = noise
+        cols = np.concatenate([cols, np.searchsorted(total, rng.random_sample(n_negatives) * total[-1])])
+    return anchors, np.unique(cols)
+
+
+def _drawing(p, batch_size, rng):
+    """What draws a neighbour for every row; None where a batch has them anyway, or only full rows could tell."""
+    if not p.dense:
+        return _Positives(p.sparse(), rng)
+    if not hasattr(p.block, "draw") or p.block.expected(batch_size) >= ENOUGH:
+        return None
+    return partial(p.block.draw, rng=rng)
 
 
 class _Positives:

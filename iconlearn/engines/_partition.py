@@ -58,6 +58,8 @@ class Partition(Engine):
             )
         if problem.q.normalize != "self" or problem.q.degree_weighted:
             return "the partition engine needs Cluster(normalize='self', degree_weighted=False)"
+        if problem.q.mass_momentum > 0:
+            return "the partition engine sees all rows at once; use engine='minibatch' for mass_momentum > 0"
         if not problem.tied:
             return "the partition engine needs a p whose columns are the rows; use engine='dense' for other p"
         if not problem.divergence.linear_in_log_q:

@@ -36,8 +36,12 @@ class Visit:
         ``block(slice)`` gives the full rows of p for a slice of the visited rows.
     mass : Tensor of shape (rows,)
         Weights of the visited rows, summing to one.
+    column_weights : Tensor
+        What a degree-weighted q weighs the visited points by.
     floor : float
-        p of every candidate off the support.
+        p of every candidate off the support (zero for a full block, which has none).
+    least : float
+        p of a candidate off the support, in a full block too.
     n_candidates : int
         Candidates of each row.
     exclude_self : bool
@@ -54,7 +58,9 @@ class Visit:
     at_one: object
     block: object
     mass: object
+    column_weights: object
     floor: float
+    least: float
     n_candidates: int
     exclude_self: bool
 
@@ -62,6 +68,17 @@ class Visit:
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
         return self.edges.symmetric(self.pulled)
+
+    def support(self, part):
+        """Which pairs of a slice of the visited rows p supports, shape (rows, columns)."""
+        if self.edges is None:
+            return self.block(part) > self.least
+        on = torch.zeros(
+            part.stop - part.start, self.edges.shape[1], dtype=torch.bool, device=self.mass.device
+        )
+        inside = (self.edges.i >= part.start) & (self.edges.i < part.stop)
+        on[self.edges.i[inside] - part.start, self.edges.j[inside]] = True
+        return on
 
 
 def visit_all(problem, *, dtype, device) -> Visit:
@@ -82,14 +99,23 @@ def _visit(problem, rows, cols, dtype, device):
     def tensor(array, kind=dtype):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
+    candidates = max(n_cols - (not p.self_pairs), 1)
     common = {
+        "least": p.uniform / candidates,
         "rows": None if rows is None else tensor(rows, torch.int64),
         "cols": None if cols is None else tensor(cols, torch.int64),
-        "n_candidates": max(n_cols - (not p.self_pairs), 1),
+        "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
     }
+
+    def weights(mass):
+        if p.column_weights is None:
+            return mass
+        return tensor(p.column_weights if cols is None else p.column_weights[cols])
+
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
+        mass = tensor(mass)
         return Visit(
             edges=None,
             p=None,
@@ -98,7 +124,8 @@ def _visit(problem, rows, cols, dtype, device):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=tensor(mass),
+            mass=mass,
+            column_weights=weights(mass),
             floor=0.0,
             **common,
         )
@@ -112,9 +139,10 @@ def _visit(problem, rows, cols, dtype, device):
         weight=weight,
         pulled=pulled,
         row_weight=edges.row_sums(pulled),
-        at_one=(weight * problem.divergence(values, torch.zeros_like(values))).sum(),
+        at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
+        column_weights=weights(mass),
         floor=e.floor,
         **common,
     )

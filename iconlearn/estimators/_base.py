@@ -24,7 +24,7 @@ from ..optim import OPTIMIZERS, Solution
 from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
-from ._planning import Plan, Terms, check_module, same_shapes
+from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, timed
 from ._running import run
 from ._terms import Term
@@ -33,6 +33,10 @@ __all__ = ["ICONBase"]
 
 # Sparse features are made dense once while they have at most this many entries, else batch by batch.
 MAX_DENSE_INPUTS = 5 * 10**7
+
+
+# Parameters that hold a component of another slot.
+SLOTS = {"column_mapper": "mapper"}
 
 
 class ICONBase(BaseEstimator):
@@ -46,26 +50,27 @@ class ICONBase(BaseEstimator):
         """
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
         nested = {k: v for k, v in params.items() if "__" in k}
-        for slot in {name.partition("__")[0] for name in nested} & COMPONENTS.keys():
-            if hasattr(self, slot):
-                self._object_for(slot)
+        for name in {name.partition("__")[0] for name in nested}:
+            slot = SLOTS.get(name, name)
+            if slot in COMPONENTS and hasattr(self, name):
+                self._object_for(name, slot)
         super().set_params(**nested)
         return self
 
-    def _object_for(self, slot):
-        """Put the object that a name or a class stands for into its slot."""
-        value = getattr(self, slot)
+    def _object_for(self, name, slot):
+        """Put the object that a component's name or class stands for in its place."""
+        value = getattr(self, name)
         if isinstance(value, str) and value == "auto":
             raise ValueError(
-                f"parameters of {slot} cannot be set while {slot}='auto'; name it first, for example "
-                f"{slot}={next(iter(COMPONENTS[slot]))!r}"
+                f"parameters of {name} cannot be set while {name}='auto'; name it first, for example "
+                f"{name}={next(iter(COMPONENTS[slot]))!r}"
             )
         if isinstance(value, str | type):
-            setattr(self, slot, resolve(slot, value))
+            setattr(self, name, resolve(slot, value))
         elif not hasattr(value, "set_params"):
             raise ValueError(
-                f"parameters of {slot} cannot be set while {slot} is a {type(value).__name__}, which has none; "
-                f"give a name, for example {slot}={next(iter(COMPONENTS[slot]))!r}"
+                f"parameters of {name} cannot be set while {name} is a {type(value).__name__}, which has none; "
+                f"give a name, for example {name}={next(iter(COMPONENTS[slot]))!r}"
             )
 
     def __sklearn_tags__(self):
@@ -106,20 +111,34 @@ class ICONBase(BaseEstimator):
                 f"use mapper='table', or give the graph as p=Graph(A) beside a feature matrix X"
             )
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
-        module = self._module(spec, X, n_outputs, generator, dtype, device, start)
+        p = self._debiased(clone(resolve("p", self.p), safe=False))
+        features = features_of(p, X.shape[1])
+        shown = X if features is None else X[:, features]
+        module = self._module(spec, shown, n_outputs, generator, dtype, device, start)
         dtype = next((t.dtype for t in module.parameters()), dtype)
         q = clone(resolve("q", self.q if q is None else q), safe=False)
         q.begin(dtype=dtype, device=device)
         inputs = self._inputs(X, device, dtype) if spec.parametric else None
-        rows = Points(module, X.shape[0], inputs, n_outputs)
-        build = Terms(X, y, rows, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
-        p = self._debiased(clone(resolve("p", self.p), safe=False))
+        rows = Points(
+            module,
+            X.shape[0],
+            inputs if features is None or inputs is None else inputs[:, features],
+            width=n_outputs,
+        )
+
+        def other(group):
+            return self._other_module(spec, module, X, group, n_outputs, generator, dtype, device)
+
+        ends = Ends(rows, features, X.shape[1], other, inputs)
+        build = Terms(X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
         with timed(self, "supervision"):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q)]
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
-        return Plan(X, rng, generator, device, dtype, p, q, module, spec.parametric, objective, engine)
+        return Plan(
+            X, rng, generator, device, dtype, p, q, module, spec.parametric, objective, engine, rows, features
+        )
 
     def _check_numbers(self):
         if self.max_iter != "auto":
@@ -146,6 +165,23 @@ class ICONBase(BaseEstimator):
             module.load_state_dict(start.state_dict())
         check_module(module, spec, X, n_outputs)
         return module
+
+    def _other_module(self, spec, module, X, features, n_outputs, generator, dtype, device):
+        """The mapper of another group of features, or (without features) of views that are columns."""
+        chosen = getattr(self, "column_mapper", None)
+        other = spec if chosen is None else resolve("mapper", chosen)
+        if hasattr(other, "follow"):
+            if features is not None:
+                raise ValueError(
+                    "an EMA teacher reads what the mapper reads, and the columns are other features; use "
+                    "column_mapper=None or a mapper of their own"
+                )
+            return other.follow(module)
+        if features is None:
+            if chosen is None:
+                return module
+            features = slice(None)
+        return self._module(other, X[:, features], n_outputs, generator, dtype, device, None)
 
     @staticmethod
     def _inputs(X, device, dtype):
@@ -227,18 +263,21 @@ class ICONBase(BaseEstimator):
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
         self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
-        self._parametric = plan.parametric
+        self._parametric, self._features = plan.parametric, plan.features
 
-    def _mapped(self, X):
-        """Outputs of a parametric mapper for rows of X, in blocks, as a tensor."""
-        like = next(iter(self.mapper_.parameters()), torch.zeros(0))
+    def _mapped(self, X, mapper=None, features=None):
+        """Outputs of a parametric mapper (the main one by default) for rows of X, in blocks, as a tensor."""
+        if mapper is None:
+            mapper, features = self.mapper_, self._features
+        X = X if features is None else X[:, features]
+        like = next(iter(mapper.parameters()), torch.zeros(0))
         step = max(1, 2**24 // max(X.shape[1], 1))
         parts = []
         with torch.no_grad():
             for start in range(0, X.shape[0], step):
                 part = X[start : start + step]
                 part = part.toarray() if sparse.issparse(part) else np.array(part)
-                parts.append(self.mapper_(torch.from_numpy(part).to(like.dtype)))
+                parts.append(mapper(torch.from_numpy(part).to(like.dtype)))
         Z = torch.cat(parts)
         if not torch.isfinite(Z).all():
             raise ValueError(

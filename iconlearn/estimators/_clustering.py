@@ -25,6 +25,7 @@ from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
+from ._joining import joined, within
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
 from ._progress import timed
@@ -64,9 +65,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Uniform share of both p and q, in [0, 1).  A q that has a share of its own keeps it.
     engine : str or object, default="auto"
         "partition" (majorise-minimise on a table), "dense" (exact), "minibatch", or the first that fits.
-    init : {"agglomerate", "kmeans", "random"} or array of shape (n_samples,), default="agglomerate"
-        Starts: micro-clusters merged by the loss; k-means; random labels; or given labels
-        0, ..., n_clusters - 1.
+    init : {"agglomerate", "kmeans", "k-means++", "spectral", "random"} or array of shape (n_samples,), \
+            default="agglomerate"
+        Starts: micro-clusters merged by the loss; k-means; the nearest of far-apart rows; k-means among the
+        eigenvectors of p; random labels; or given labels 0, ..., n_clusters - 1.
     n_init : int or "auto", default="auto"
         Number of starts, ranked by the loss; "auto" is 12.
     max_iter : int or "auto", default="auto"
@@ -233,7 +235,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         check_number("n_clusters", self.n_clusters, low=1, integer=True)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
-            check_choice("init", self.init, ("agglomerate", "kmeans", "random"))
+            check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise)
         n_clusters = self._possible(X)
         old = getattr(self, "mapper_", None) if self.warm_start else None
@@ -281,9 +283,15 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             else _checked_labels(self.init, plan.X.shape[0], n_clusters)
         )
         X = None if self._pairwise else plan.X
-        terms = [problem for problem in plan.objective.problems if problem.q.shared_clusters]
-        if any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
-            # Such a p cannot be held as a graph: k-means is the start, and there is nothing to rank.
+        terms = [
+            problem
+            for problem in plan.objective.problems
+            if problem.q.shared_clusters and problem.tied and not problem.fresh
+        ]
+        if plan.problem.divergence.reverse and terms and terms[0] is plan.problem:
+            return self._tried(plan, init, n_init, X, n_clusters)
+        if not terms or any(problem.p.dense and problem.n_pairs > MAX_MATERIALISED for problem in terms):
+            # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
             labels = init if not isinstance(init, str) else k_means(X, n_clusters, plan.rng)
             r = soften(labels, n_clusters)
         else:
@@ -306,6 +314,34 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise KeyboardInterrupt
         return min(refined, key=lambda found: found[1].loss)[0]
 
+    def _tried(self, plan, init, n_init, X, n_clusters):
+        """The start of the lowest loss itself: forward KL says nothing about the reverse one.
+
+        An engine that solves is let run from every start; otherwise the loss is taken where they are.
+        """
+        block = getattr(plan.problem.p, "block", None)
+        points, edges = getattr(block, "quadratic", None), getattr(block, "graph", None)
+        X = X if points is None else points[0]
+        if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
+            edges = plan.problem.p.sparse()
+        best, least = None, np.inf
+        for labels in partitions(init, n_init, X, edges, n_clusters, plan.rng):
+            r = soften(labels, n_clusters)
+            if plan.parametric:
+                return self._teach(plan, r)
+            places = torch.as_tensor(np.log(np.maximum(r, 1e-12)))
+            with torch.no_grad():
+                plan.mapper.places.copy_(places)
+            if plan.engine.solves:
+                loss = plan.engine.solve(plan.objective, max_iter=N_REFINE, tol=self.tol, rng=plan.rng).loss
+            else:
+                loss = present_loss(plan)
+            if loss < least:
+                best, least = places, loss
+        with torch.no_grad():
+            plan.mapper.places.copy_(best)
+        return None
+
     def _teach(self, plan, r):
         """Fit the head to given assignments by cross-entropy, the same loss with classes for columns."""
         n_clusters = r.shape[1]
@@ -315,7 +351,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             TableModule(torch.eye(n_clusters)).to(device=plan.device, dtype=plan.dtype).requires_grad_(False)
         )
         target = Conditional(csr_array(r))
-        problem = Problem(target, q, KL(), plan.problem.rows, Points(basis, n_clusters))
+        problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
         lesson = replace(plan, objective=Objective((problem,)), engine=engine)
         n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS
@@ -350,6 +386,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         used, self.labels_ = np.unique(r.argmax(axis=1), return_inverse=True)
         self._used, self.n_clusters_ = used, len(used)
         self._assignments = _among(r, used)
+        # A head needs no rule for new rows.
+        joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
+        self._within = within(plan.problem.p, self._assignments) if joins else None
         self.probabilities_ = self._assignments.astype(plan.X.dtype)
         if self.n_clusters_ < self.n_clusters:
             warnings.warn(
@@ -375,6 +414,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _assigned(self, rows):
         """Assignments of rows that are not among the training rows."""
         p = self.p_.extend(rows, n_jobs=self.n_jobs)
+        if self.divergence_.reverse:
+            weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
+            return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)
         return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p, p.n_cols)])
 
 

@@ -12,6 +12,7 @@ from .._validation import check_choice, check_number
 from ..initialization import SPREAD, initial_places, principal_axes
 from ..neighbors import KnownRows
 from ..optim import Phase
+from ..supervisory import is_tokens
 from ._base import ICONBase
 from ._coarse import LARGE, coarse_places
 from ._inverse import interpolated_rows
@@ -51,6 +52,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     mapper : str, object, torch module or callable, default="table"
         "table" gives every row a free place; "linear", "mlp", a ``torch.nn.Module`` (copied, never changed)
         or a function of (n_inputs, n_outputs) that makes one map features to places.
+    column_mapper : str, object, torch module, callable or None, default=None
+        Mapper of the columns where p has columns of their own: the other group of features of
+        :class:`~iconlearn.supervisory.Paired` (None: one like `mapper`), or the keys of
+        ``Views(cross=True)`` (None: `mapper` itself; "ema": a teacher that follows it).
     debias : float, default=0.0
         Share of p, in [0, 1), that is spread evenly over all candidates.
     engine : str or object, default="auto"
@@ -94,6 +99,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Places of the training rows; equal rows share their mean place.
     p_, q_, divergence_, mapper_, engine_ : objects
         What was used.
+    column_embedding_ : ndarray of shape (n_columns, n_components)
+        Places of the columns, where they are not the rows: the other modality, contexts, keys, classes.
+    column_mapper_ : torch module
+        What gave them.
+    vocabulary_ : ndarray of str
+        The words that rows (skip-gram) or columns are, if X was lists of tokens.
     loss_ : float
         Mean divergence at the end (with `terms`: their weighted sum).
     loss_history_ : ndarray of shape (n_records,)
@@ -141,6 +152,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         q="student",
         divergence="kl",
         mapper="table",
+        column_mapper=None,
         debias=0.0,
         engine="auto",
         init="auto",
@@ -162,6 +174,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self.q = q
         self.divergence = divergence
         self.mapper = mapper
+        self.column_mapper = column_mapper
         self.debias = debias
         self.engine = engine
         self.init = init
@@ -183,8 +196,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
         Parameters
         ----------
-        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
-            Square (n_samples, n_samples) where p is precomputed or a graph.
+        X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
+            Square (n_samples, n_samples) where p is precomputed or a graph.  The items of a dataset are read
+            once and flattened; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them.
 
@@ -249,6 +263,27 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows = interpolated_rows(Z, np.asarray(self.embedding_, dtype=float), self._X)
         return rows.astype(self._X.dtype, copy=False)
 
+    def transform_columns(self, X):
+        """Places of rows as columns of p: their other group of features, or their keys.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_new, n_features)
+            All features, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray or tensor of shape (n_new, n_components)
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "column_mapper_") or hasattr(self.column_mapper_, "places"):
+            raise ValueError(
+                f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
+                f"where there is one"
+            )
+        rows = validated_new(self, X)
+        return like_input(self._columns_of(rows).astype(rows.dtype, copy=False), X)
+
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 
@@ -273,7 +308,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
-        X, y = validated(self, X, y, pairwise=self._pairwise)
+        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         grown = self._places_to_go_on_from(X)
         plan = self._plan(X, y, self.n_components, start=old)
@@ -304,6 +339,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
             shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
             self.embedding_ = shown.astype(X.dtype)
+        self._keep_columns(plan, X)
         return solution
 
     def _places_to_go_on_from(self, X):
@@ -314,6 +350,37 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
             return None
         return self._places_of(X)
+
+    def _counted(self, X, y):
+        """Lists of tokens as what their p counts; anything else as it is."""
+        vars(self).pop("vocabulary_", None)
+        prepare = getattr(self._resolved("p"), "prepare", None)
+        if prepare is None or not is_tokens(X):
+            return X, y
+        X, y, self.vocabulary_ = prepare(X)
+        return X, y
+
+    def _keep_columns(self, plan, X):
+        """Columns that are not the rows: their mapper and their places."""
+        for name in ("column_embedding_", "column_mapper_"):
+            vars(self).pop(name, None)
+        columns = plan.problem.columns
+        if plan.problem.tied:
+            self._anchors = None if plan.parametric else self._places
+            return
+        self.column_mapper_ = columns.mapper.to("cpu").eval()
+        self._column_features = None
+        if columns.inputs is None:
+            self._anchors = columns.mapper.places.detach().cpu().double().numpy()
+            shown = self.q_.represent(torch.from_numpy(self._anchors)).numpy()
+        else:
+            if plan.p.columns == "features":
+                self._column_features = plan.p.features(X.shape[1])[1]
+            shown = self._columns_of(X)
+        self.column_embedding_ = shown.astype(X.dtype, copy=False)
+
+    def _columns_of(self, X):
+        return self.q_.represent(self._mapped(X, self.column_mapper_, self._column_features)).numpy()
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
@@ -367,6 +434,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         init = "pca" if isinstance(self.init, str) and self.init == "auto" else self.init
         if coarse:
             init = coarse_places(self, plan.X, y, plan.problem.p.sparse(), plan.rng)
+        if plan.features is not None:
+            features = features[:, plan.features]
         with torch.no_grad():
             if not plan.parametric:
                 # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
@@ -377,7 +446,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)
                 plan.mapper.places.copy_(torch.as_tensor(places))
             elif isinstance(init, str) and init == "pca":
-                _axes_into(plan.mapper, plan.X, self.n_components, plan.rng)
+                _axes_into(plan.mapper, features, self.n_components, plan.rng)
 
     def _places_of(self, X):
         return self._mapped_places(X) if self._parametric else self._placed(X)
@@ -393,13 +462,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         places[known] = self.embedding_[match[known]]
         if not known.all():
             p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            places[~known] = placer_of(self, self._places, self._placer)(p)
+            places[~known] = placer_of(self, self._anchors, self._placer)(p)
         return places
 
     def _placer(self):
         # A new row has only its own row to be normalised by.
         changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
-        return Placer(begun_copy(self.q_, **changes), self.divergence_, self._places)
+        return Placer(begun_copy(self.q_, **changes), self.divergence_, self._anchors)
 
 
 def _centred(plan):

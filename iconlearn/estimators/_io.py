@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.utils.data
 from sklearn.utils.validation import validate_data
 
 __all__ = [
@@ -19,7 +20,20 @@ __all__ = [
 
 
 def _plain(X):
+    if isinstance(X, torch.utils.data.Dataset):
+        return _read(X)
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+
+
+def _read(dataset):
+    """The rows of a map-style dataset, each item (or the first of its parts) flattened; read once."""
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"X is a {type(dataset).__name__} without a length; give a map-style Dataset, an array or a tensor"
+        )
+    items = [dataset[i] for i in range(len(dataset))]
+    items = [item[0] if isinstance(item, tuple | list) else item for item in items]
+    return np.stack([np.asarray(_plain(item)).ravel() for item in items])
 
 
 def validated(estimator, X, y=None, *, pairwise=False, **options):

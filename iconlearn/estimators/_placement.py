@@ -9,6 +9,8 @@ the one that is best for all rows together, so that no row sees another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -46,7 +48,7 @@ class Placer:
         self.q, self.divergence, self.places = q, divergence, places
         frozen = TableModule(torch.from_numpy(np.array(places, dtype=float))).requires_grad_(False)
         self.columns = Points(frozen, len(places), width=places.shape[1])
-        self.reach = float(frozen.places.std(0).max())
+        self.reach, self.variance = float(frozen.places.std(0).max()), float(frozen.places.var(0).sum())
         self.field = frozen_field(q, frozen.places)
 
     def __call__(self, p):
@@ -82,7 +84,9 @@ class Placer:
             return value.detach()
 
         # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
-        phase = Phase(N_STEPS, learning_rate=0.5 * p.n_rows, momentum=0.5, max_step=0.1 * self.reach)
+        # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
+        bend = 4.0 * self.variance if p.wide else 1.0
+        phase = Phase(N_STEPS, learning_rate=0.5 * p.n_rows / bend, momentum=0.5, max_step=0.1 * self.reach)
         latest = table.places.detach().clone()
         minimise(
             lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
@@ -109,12 +113,28 @@ def blocks_of_rows(p, numbers):
     step = max(1, BLOCK // numbers)
     for begin in range(0, p.n_rows, step):
         rows = np.arange(begin, min(begin + step, p.n_rows))
+        if p.wide:
+            yield rows, replace(p, block=_Part(p.block, rows), shape=(len(rows), p.n_cols))
+            continue
         edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
         yield rows, Conditional(edges, p.uniform)
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some rows of a block of p, as a block of their own."""
+
+    block: Callable
+    rows: np.ndarray
+
+    def __call__(self, rows=None, cols=None):
+        return self.block(self.rows if rows is None else self.rows[rows], cols)
+
+
 def _weighted_mean(p, places):
     """The p-weighted mean of the training places; the map's middle for a row without support."""
+    if p.wide:
+        return places[p.entries().p.argmax(axis=1)]
     mean = p.edges @ places
     mean[~p.supported()] = places.mean(axis=0)
     return mean

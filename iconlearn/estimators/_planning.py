@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ..problem import Objective, Points, Problem
 
-__all__ = ["Plan", "Terms", "begun_copy", "check_module", "same_shapes"]
+__all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "features_of", "same_shapes"]
 
 
 @dataclass(eq=False)
@@ -29,6 +29,9 @@ class Plan:
     parametric: bool
     objective: Objective
     engine: object
+    # The rows as they are, where p sees views of them or a part of their features.
+    rows: Points = None
+    features: slice | None = None
 
     @property
     def problem(self) -> Problem:
@@ -39,25 +42,100 @@ class Plan:
 class Terms:
     """Makes a Problem of a p and a q over the rows of this fit."""
 
-    def __init__(self, X, y, rows, n_outputs, generator, dtype, device, rng, n_jobs, prototypes):
-        self.X, self.y, self.rows, self.n_outputs, self.generator = X, y, rows, n_outputs, generator
+    def __init__(self, X, y, ends, n_outputs, generator, dtype, device, rng, n_jobs, prototypes):
+        self.X, self.y, self.ends, self.n_outputs, self.generator = X, y, ends, n_outputs, generator
         self.dtype, self.device, self.rng, self.n_jobs = dtype, device, rng, n_jobs
         self.prototypes = prototypes
 
     def __call__(self, p, q, divergence, weight, mass):
         p.fit(self.X, self.y, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=self.n_jobs)
+        if mass is not None:
+            mass = np.tile(mass, getattr(p, "copies", 1))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
         if not conditional.row_mass.any():
             raise ValueError(f"p={p!r} gives no row any support, so there is nothing to learn from")
-        columns = self.rows
-        if getattr(p, "columns", "rows") != "rows":
+        rows, columns = self.ends.of(p), None
+        kind = getattr(p, "columns", "rows")
+        if kind == "rows":
+            columns = rows
+            if q.self_pairs:
+                conditional = conditional.with_self_pairs()
+        elif kind in ("features", "views"):
+            columns = self.ends.across(p)
+        else:
             table = self.prototypes(
                 q, conditional.n_cols, self.n_outputs, self.generator, self.dtype, self.device
             )
             columns = Points(table, conditional.n_cols)
-        elif q.self_pairs:
-            conditional = conditional.with_self_pairs()
-        return Problem(conditional, q, divergence, self.rows, columns, weight)
+        return Problem(conditional, q, divergence, rows, columns, weight)
+
+
+class Ends:
+    """The points at both ends of the pairs: all rows, views of them, or groups of their features.
+
+    Parameters
+    ----------
+    rows : Points
+        All rows as they are, behind the main mapper.
+    features : slice or None
+        The group of features that the main mapper reads; None for all.
+    n_features : int
+    build : callable
+        ``build(slice or None)`` makes the mapper of another group of features or, for None, of the columns'
+        views.
+    inputs : Tensor, sparse matrix or None
+        All features.
+    """
+
+    def __init__(self, rows, features, n_features, build, inputs):
+        self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
+        self.main = _key(features)
+        self.mappers = {self.main: rows.mapper}
+        self.teacher = None
+
+    def of(self, p):
+        """The rows of p."""
+        features = features_of(p, self.n_features)
+        if features is not None and _key(features) != self.main:
+            return self._group(features)
+        if not getattr(p, "fresh", False):
+            return self.rows
+        return self._seen(p, self.rows.mapper)
+
+    def across(self, p):
+        """The columns of p, where they are features or views of their own."""
+        if p.columns == "features":
+            return self._group(p.features(self.n_features)[1])
+        if self.teacher is None:
+            self.teacher = self.build(None)
+        return self._seen(p, self.teacher)
+
+    def _seen(self, p, mapper):
+        size = self.rows.size * getattr(p, "copies", 1)
+        if self.inputs is None:
+            raise ValueError(
+                f"mapper='table' gives every row one place, and p={p!r} needs a place for every view of a row; "
+                f"use mapper='linear', 'mlp' or a module"
+            )
+        return Points(mapper, size, self.rows.inputs, self.rows.width, p.view)
+
+    def _group(self, features):
+        if self.inputs is None:
+            raise ValueError("groups of features need a mapper that reads them: 'linear', 'mlp' or a module")
+        if _key(features) not in self.mappers:
+            self.mappers[_key(features)] = self.build(features)
+        return Points(self.mappers[_key(features)], self.rows.size, self.inputs[:, features])
+
+
+def _key(features):
+    return None if features is None else (features.start, features.stop)
+
+
+def features_of(p, n_features):
+    """The group of features that the rows of p are read off, None for all."""
+    groups = getattr(p, "features", None)
+    groups = None if groups is None else groups(n_features)
+    return None if groups is None else groups[0]
 
 
 def check_module(module, spec, X, n_outputs):

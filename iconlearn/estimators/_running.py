@@ -14,6 +14,9 @@ from ..optim import Solution, minimise
 
 __all__ = ["present_loss", "run"]
 
+# Epochs in a row that may find no pair in any batch.
+MAX_EMPTY = 20
+
 
 def run(plan, progress, n_iter, *, tol, callback, **options):
     """Solve or minimise the plan's objective; its parameters end at the best state.
@@ -44,6 +47,7 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan)), parts.history()
+    after_step = _and_follow(plan.objective, options.pop("after_step", None))
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
         solution = minimise(
@@ -52,9 +56,25 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
             tol=tol,
             callback=callback,
             report=parts.and_then(progress),
+            after_step=after_step,
             **options,
         )
     return solution, parts.history()
+
+
+def _and_follow(objective, after_step):
+    """Let every teacher of the objective take its step after the others'."""
+    teachers = {id(m): m for problem in objective.problems if hasattr(m := problem.columns.mapper, "step")}
+    if not teachers:
+        return after_step
+
+    def both():
+        if after_step is not None:
+            after_step()
+        for teacher in teachers.values():
+            teacher.step()
+
+    return both
 
 
 def _work(plan):
@@ -142,9 +162,17 @@ def _epochs(plan, parts):
         return total.detach()
 
     def epoch(pull):
-        for k, visit in enumerate(next(first)):
-            parts.expect(first=k == 0)
-            visits = [visit, *(next(stream) for stream in others)]
-            yield lambda visits=visits: closure(visits, pull)
+        for _ in range(MAX_EMPTY):
+            k = -1
+            for k, visit in enumerate(next(first)):
+                parts.expect(first=k == 0)
+                visits = [visit, *(next(stream) for stream in others)]
+                yield lambda visits=visits: closure(visits, pull)
+            if k >= 0:
+                return
+        raise ValueError(
+            "no batch holds a pair that p supports, so there is nothing to learn from; raise batch_size or "
+            "n_positives of the mini-batch engine"
+        )
 
     return epoch

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engines import agglomerate, coarsen, refine
+from ..initialization import initial_places
 
 __all__ = ["cells", "k_means", "partitions", "rank", "soften"]
 
@@ -26,7 +27,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
 
     Parameters
     ----------
-    init : {"agglomerate", "kmeans", "random"} or array of int of shape (n,)
+    init : {"agglomerate", "kmeans", "k-means++", "spectral", "random"} or array of int of shape (n,)
     n_init : int
         How many starts; an array is one.
     X : ndarray or sparse matrix or None
@@ -49,10 +50,16 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
                 groups[turn] = cells(X, edges, min(per * n_clusters, MAX_CELLS), n_clusters, rng)
             yield agglomerate(edges, groups[turn], n_clusters, a)
         return
+    if init == "spectral":
+        places = initial_places("spectral", None, lambda: edges, n_clusters, rng, scale=1.0)
     for _ in range(n_init):
-        if init == "kmeans" and X is not None:
+        if init == "spectral":
+            yield k_means(places, n_clusters, rng, n_init=1)
+        elif init == "kmeans" and X is not None:
             yield k_means(X, n_clusters, rng, n_init=1)
-        elif init == "kmeans":
+        elif init == "k-means++" and X is not None:
+            yield _seeded(X, n_clusters, rng)
+        elif init in ("kmeans", "k-means++"):
             yield coarsen(edges, n_clusters, rng)
         else:
             yield rng.randint(n_clusters, size=edges.shape[0])
@@ -78,6 +85,14 @@ def k_means(X, n_clusters, rng, **options):
     from sklearn.cluster import KMeans
 
     return KMeans(n_clusters, random_state=rng, **options).fit_predict(X)
+
+
+def _seeded(X, n_clusters, rng):
+    """Labels by the nearest of k-means++'s seeds."""
+    from sklearn.cluster import kmeans_plusplus
+    from sklearn.metrics import pairwise_distances_argmin
+
+    return pairwise_distances_argmin(X, kmeans_plusplus(X, n_clusters, random_state=rng)[0])
 
 
 def soften(labels, n_clusters):

@@ -3,5 +3,17 @@
 from ._base import Learned
 from ._cluster import Cluster
 from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
+from ._limits import NarrowGaussian, WideGaussian
 
-__all__ = ["Cluster", "Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Learned", "Student"]
+__all__ = [
+    "Cluster",
+    "Cosine",
+    "Custom",
+    "Dot",
+    "Gaussian",
+    "InversePower",
+    "Learned",
+    "NarrowGaussian",
+    "Student",
+    "WideGaussian",
+]

@@ -42,6 +42,13 @@ class Learned(BaseEstimator):
         Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
     same_places : bool
         Whether rows and columns are placed alike, so that one set of places serves both.
+    reduce : {"logsumexp", "mean", "min"}
+        What a row is normalised by: the log of its sum of kernels or, where the bandwidth has gone to
+        infinity or to zero, the mean or the largest of its log kernels.
+    margin : float
+        How much nearer than it is a pair without support counts, where `reduce` is "min".
+    needs_bound : bool
+        Whether the loss has no useful minimum unless the mapper's outputs are bounded.
     """
 
     geometry = "sqdist"
@@ -52,6 +59,9 @@ class Learned(BaseEstimator):
     singular = False
     same_places = True
     edge_form = None
+    reduce = "logsumexp"
+    margin = 0.0
+    needs_bound = False
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -74,6 +84,10 @@ class Learned(BaseEstimator):
     def represent(self, Z):
         """What the mapper's outputs mean to a user: coordinates, directions or assignments."""
         return Z
+
+    def finite(self):
+        """A q of finite bandwidth over the same places; itself, but for a limit."""
+        return self
 
     def log_kernel(self, s):
         """Logarithm of the unnormalised similarity of pairs with scalar `s`."""

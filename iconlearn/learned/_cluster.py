@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from .._validation import check_number
 from ._base import Learned
 
 __all__ = ["Cluster"]
@@ -20,8 +21,11 @@ class Cluster(Learned):
     Parameters
     ----------
     degree_weighted : bool, default=False
-        Whether w_j is the weight that p gives to row j (its degree in a graph, as in normalised cuts);
-        otherwise all w_j are one.
+        Whether w_j is the weight that p gives to column j (its degree in a graph, as in normalised cuts) or,
+        where p has none for columns, to row j; otherwise all w_j are one.
+    mass_momentum : float, default=0.0
+        Share, in [0, 1), of the clusters' sizes s_c that is remembered from earlier batches.  Above 0 the
+        sizes are moving averages, as in TEMI, and rows sum to one only on average.
     normalize : {"self", "row", "joint"}, default="self"
         The kernel is normalised by itself; the others renormalise it over the candidates of p.
     debias : float, default=0.0
@@ -39,14 +43,20 @@ class Cluster(Learned):
     shared_clusters = True
     same_places = False
 
-    def __init__(self, *, degree_weighted=False, normalize="self", debias=0.0):
+    def __init__(self, *, degree_weighted=False, mass_momentum=0.0, normalize="self", debias=0.0):
         self.degree_weighted = degree_weighted
+        self.mass_momentum = mass_momentum
         self.normalize = normalize
         self.debias = debias
 
     @property
     def self_pairs(self):
         return self.normalize == "self"
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("mass_momentum", self.mass_momentum, low=0, high=1, closed="left")
+        self.mean_size_ = None
+        return super().begin(dtype=dtype, device=device)
 
     def place(self, Z, columns=False, mass=None):
         r = torch.softmax(Z, dim=1)
@@ -55,7 +65,19 @@ class Cluster(Learned):
         if self.degree_weighted and mass is not None:
             r = r * mass[:, None]
         tiny = torch.finfo(r.dtype).tiny
-        return r / r.sum(dim=0).clamp_min(tiny)
+        return r / self._sizes(r).clamp_min(tiny)
+
+    def _sizes(self, r):
+        """s_c of the batch, blended with what earlier batches had where that is asked for."""
+        sizes = r.sum(dim=0)
+        if self.mass_momentum == 0 or not torch.is_grad_enabled():
+            return sizes
+        total = sizes.sum()
+        share = sizes / total
+        if self.mean_size_ is not None:
+            share = self.mass_momentum * self.mean_size_ + (1.0 - self.mass_momentum) * share
+        self.mean_size_ = share.detach()
+        return share * total
 
     def represent(self, Z):
         return torch.softmax(Z, dim=1)

@@ -37,12 +37,18 @@ class Supervisory(BaseEstimator, ABC):
         Whether ``fit`` needs y.
     pairwise : bool
         Whether X is itself a square matrix, to be sliced on both axes.
+    fresh : bool
+        Whether rows are seen through ``view(X, rows)``, drawn anew at every step.
+    copies : int
+        How many positions of p's rows a row of X takes up.
     conditional_ : Conditional or BlockConditional
         Set by ``fit``.
     """
 
     columns = "rows"
     requires_y = False
+    fresh = False
+    copies = 1
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.

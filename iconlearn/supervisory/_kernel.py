@@ -41,8 +41,9 @@ class Gaussian(Supervisory):
         Effective number of neighbours: sigma_i is chosen such that the entropy of row i is
         log(perplexity).  At least 1.  Where it is not below the number of neighbours it is lowered
         to a third of that number (but not below 1), with a warning.
-    sigma : float or None, default=None
-        One bandwidth for all rows, in the units of the distance; it overrides `perplexity`.
+    sigma : float, "scale" or None, default=None
+        One bandwidth for all rows, in the units of the distance; it overrides `perplexity`.  "scale" is the
+        standard deviation of the data (the root of the summed variances of its features).
     n_neighbors : int, "auto" or None, default="auto"
         Support of a row.  "auto": the 3 * perplexity nearest rows when the bandwidth is calibrated,
         all rows when `sigma` is given.  None: all rows, evaluated by blocks and never stored.
@@ -51,6 +52,9 @@ class Gaussian(Supervisory):
         entries are the neighbours.
     search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
         How the neighbours are searched; see :func:`iconlearn.neighbors.choose_backend`.
+    self_pairs : bool, default=False
+        Whether a row is among its own neighbours, at distance zero.  All rows are then candidates, as the
+        direction KL(q || p) of k-means needs.
 
     Attributes
     ----------
@@ -66,19 +70,36 @@ class Gaussian(Supervisory):
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
-    def __init__(self, perplexity=30.0, *, sigma=None, n_neighbors="auto", metric="euclidean", search="auto"):
+    def __init__(
+        self,
+        perplexity=30.0,
+        *,
+        sigma=None,
+        n_neighbors="auto",
+        metric="euclidean",
+        search="auto",
+        self_pairs=False,
+    ):
         self.perplexity = perplexity
         self.sigma = sigma
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
+        self.self_pairs = self_pairs
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
         X = check_metric_input(X, check_metric(self.metric))
         self._recipe = KernelRecipe.resolve(
-            X, GaussianKernel(), perplexity, self.sigma, self.n_neighbors, self.metric, self.search
+            X,
+            GaussianKernel(),
+            perplexity,
+            self.sigma,
+            self.n_neighbors,
+            self.metric,
+            self.search,
+            self.self_pairs,
         )
         self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
@@ -100,12 +121,13 @@ class Student(Supervisory):
         tail alone is wider than the perplexity gets the narrowest attainable distribution.
     dof : float, default=1.0
         Degrees of freedom; 1 is the Cauchy kernel of t-SNE, large values approach the Gaussian.
-    sigma : float, default=1.0
+    sigma : float or "scale", default=1.0
         Bandwidth of all rows where no perplexity is given.
     n_neighbors : int, "auto" or None, default="auto"
     metric : str or callable, default="euclidean"
     search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
-        All three as in :class:`Gaussian`.
+    self_pairs : bool, default=False
+        All as in :class:`Gaussian`.
 
     Attributes
     ----------
@@ -123,7 +145,15 @@ class Student(Supervisory):
     """
 
     def __init__(
-        self, perplexity=None, *, dof=1.0, sigma=1.0, n_neighbors="auto", metric="euclidean", search="auto"
+        self,
+        perplexity=None,
+        *,
+        dof=1.0,
+        sigma=1.0,
+        n_neighbors="auto",
+        metric="euclidean",
+        search="auto",
+        self_pairs=False,
     ):
         self.perplexity = perplexity
         self.dof = dof
@@ -131,6 +161,7 @@ class Student(Supervisory):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
+        self.self_pairs = self_pairs
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
@@ -140,7 +171,7 @@ class Student(Supervisory):
         sigma = self.sigma if self.perplexity is None else None
         X = check_metric_input(X, check_metric(self.metric))
         self._recipe = KernelRecipe.resolve(
-            X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric, self.search
+            X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric, self.search, self.self_pairs
         )
         self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
@@ -166,10 +197,20 @@ class KernelRecipe:
     k: int | None
     metric: object
     search: str
+    self_pairs: bool = False
 
     @classmethod
-    def resolve(cls, X, kernel, perplexity, sigma, n_neighbors, metric, search):
+    def resolve(cls, X, kernel, perplexity, sigma, n_neighbors, metric, search="auto", self_pairs=False):
         """Check the user's parameters against the training data."""
+        if not isinstance(self_pairs, bool):
+            raise TypeError(f"self_pairs={self_pairs!r} must be True or False")
+        if self_pairs and (isinstance(n_neighbors, str) and n_neighbors == "auto"):
+            n_neighbors = None
+        if self_pairs and (n_neighbors is not None or (issparse(X) and _is_precomputed(metric))):
+            raise ValueError(
+                f"self_pairs=True needs all rows for candidates, and n_neighbors={n_neighbors!r} (or a sparse "
+                f"matrix of distances) leaves some out; use n_neighbors=None"
+            )
         sparse_distances = _is_precomputed(metric) and issparse(X)
         available = _stored_neighbors(X) if sparse_distances else X.shape[0] - 1
         if isinstance(n_neighbors, str) and n_neighbors != "auto":
@@ -181,9 +222,11 @@ class KernelRecipe:
             perplexity = _clamp_perplexity(perplexity, available if k is None else k)
             if automatic:
                 k = max(1, min(available, ceil(3 * perplexity)))
-            return cls(kernel, perplexity, None, k, metric, search)
+            return cls(kernel, perplexity, None, k, metric, search, self_pairs)
+        if isinstance(sigma, str) and sigma == "scale":
+            sigma = _scale(X, metric)
         sigma = check_number("sigma", sigma, low=0, closed="neither", hint="a distance, in the units of X")
-        return cls(kernel, None, sigma, k, metric, search)
+        return cls(kernel, None, sigma, k, metric, search, self_pairs)
 
     def memory(self, X):
         """What has to be kept of the training X; a distance matrix is never looked at again."""
@@ -229,9 +272,8 @@ class KernelRecipe:
         columns = None if _is_precomputed(self.metric) else X
         n_rows, n_cols = points.shape[0], points.shape[1] if columns is None else columns.shape[0]
         sigma, nearest, log_total = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
-        block = KernelBlock(
-            points, columns, self.metric, self.kernel, sigma, nearest, log_total, queries is None
-        )
+        excludes = queries is None and not self.self_pairs
+        block = KernelBlock(points, columns, self.metric, self.kernel, sigma, nearest, log_total, excludes)
         step = max(1, BLOCK_SIZE // n_cols)
         for start in range(0, n_rows, step):
             rows = np.arange(start, min(start + step, n_rows))
@@ -240,7 +282,7 @@ class KernelRecipe:
             nearest[rows] = distances.min(axis=1)
             log_w = self.kernel.log_weights(distances, sigma[rows, None], nearest[rows, None])
             log_total[rows] = np.log(np.exp(log_w).sum(axis=1))
-        return BlockConditional(block, (n_rows, n_cols), self_pairs=queries is not None), sigma
+        return BlockConditional(block, (n_rows, n_cols), self_pairs=not excludes), sigma
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +298,7 @@ class KernelBlock:
     sigma, nearest, log_total : ndarray of shape (n_rows,)
         Bandwidth, least distance, and logarithm of the sum of the weights relative to it.
     tied : bool
-        Whether rows and columns are the same points, so that column i is no candidate of row i.
+        Whether column i is row i itself, and no candidate of it.
     """
 
     points: object
@@ -269,11 +311,23 @@ class KernelBlock:
     tied: bool
 
     def __call__(self, rows=None, cols=None) -> np.ndarray:
+        return np.exp(self.log(rows, cols))
+
+    def log(self, rows=None, cols=None) -> np.ndarray:
+        """Logarithms of the rows, which do not underflow."""
         at = slice(None) if rows is None else rows
         log_w = self.kernel.log_weights(
             self.distances(rows, cols), self.sigma[at][:, None], self.nearest[at][:, None]
         )
-        return np.exp(log_w - self.log_total[at][:, None])
+        return log_w - self.log_total[at][:, None]
+
+    @property
+    def quadratic(self):
+        """(points, b) where - log p(j|i) is b |x_i - x_j|^2 plus a constant of the row, else None."""
+        plain = isinstance(self.metric, str) and self.metric == "euclidean" and not self.tied
+        if not plain or np.ptp(self.sigma) > 0 or not self.kernel.quadratic:
+            return None
+        return self.columns, 0.5 / self.sigma[0] ** 2
 
     def distances(self, rows, cols):
         """Distances of the visited pairs; inf where the pair is no candidate."""
@@ -289,6 +343,17 @@ class KernelBlock:
             col_ids = np.arange(n_points) if cols is None else np.asarray(cols)
             block[row_ids[:, None] == col_ids] = np.inf
         return block
+
+
+def _scale(X, metric):
+    """The standard deviation of the data: half the mean squared distance is their variance."""
+    if _is_precomputed(metric):
+        squares = X.multiply(X).mean() if issparse(X) else np.square(X, dtype=float).mean()
+        return float(np.sqrt(0.5 * squares))
+    if issparse(X):
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        return float(np.sqrt(X.multiply(X).sum() / X.shape[0] - (mean**2).sum()))
+    return float(np.sqrt(X.var(axis=0, dtype=float).sum()))
 
 
 def _is_precomputed(metric):

@@ -125,6 +125,26 @@ class LabelBlock:
         n_mates = self.sizes[self.codes[row_ids]] - (not self.self_pairs)
         return mates / np.maximum(n_mates, 1)[:, None]
 
+    def expected(self, n_rows):
+        """How many class mates a row finds on average among `n_rows` rows drawn at random."""
+        n_mates = self.sizes[self.codes] - (not self.self_pairs)
+        return n_rows * n_mates.mean() / len(self.codes)
+
+    def draw(self, rows, rng):
+        """One class mate for every row that has any, drawn evenly."""
+        order = np.argsort(self.codes, kind="stable")
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        first = np.cumsum(self.sizes) - self.sizes
+        rows = np.asarray(rows)
+        n_mates = self.sizes[self.codes[rows]] - (not self.self_pairs)
+        rows, n_mates = rows[n_mates > 0], n_mates[n_mates > 0]
+        ahead = (rng.random_sample(len(rows)) * n_mates).astype(np.int64)
+        start = first[self.codes[rows]]
+        # Counted onwards from the row itself, around the class, so that the row is the last to be met.
+        step = place[rows] - start + ahead + (not self.self_pairs)
+        return order[start + step % self.sizes[self.codes[rows]]]
+
 
 def _n_rows(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)

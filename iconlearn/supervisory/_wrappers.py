@@ -58,6 +58,13 @@ class Debias(Supervisory):
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
+    fresh = property(lambda self: getattr(self.p, "fresh", False))
+    copies = property(lambda self: getattr(self.p, "copies", 1))
+    ends = property(lambda self: getattr(self.p, "ends", (0, 1)))
+    # What the inner p knows of tokens, features and views; absent where it knows nothing.
+    prepare = property(lambda self: self.p.prepare)
+    features = property(lambda self: self.p.features)
+    view = property(lambda self: self.p_.view)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
@@ -69,7 +76,7 @@ class Debias(Supervisory):
             closed="left",
             hint="the share that is spread evenly",
         )
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
         return self
 
@@ -117,9 +124,9 @@ class Walk(Supervisory):
         """Fit the inner p and walk; see :meth:`Supervisory.fit`."""
         check_number("length", self.length, low=1, integer=True, hint="2 or 3 are usual")
         check_choice("mode", self.mode, ["sum", "uniform"])
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
-        _demand_square(inner, "Walk")
+        demand_square(inner, "Walk")
         step = inner.sparse()
         edges = _walk(step, step, self.length, self.mode, inner.self_pairs)
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
@@ -176,9 +183,9 @@ class Symmetrize(Supervisory):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Fit the inner p and make it symmetric; see :meth:`Supervisory.fit`."""
         check_choice("mode", self.mode, ["mean", "union", "mutual"])
-        self.p_ = _fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
-        _demand_square(inner, "Symmetrize")
+        demand_square(inner, "Symmetrize")
         weight = inner.row_mass if self.mode == "mean" else np.ones(inner.n_rows)
         symmetrize = _symmetrize_blocks if inner.dense else _symmetrize_edges
         self.conditional_ = symmetrize(inner, weight, self.mode)
@@ -258,7 +265,7 @@ class Mix(Supervisory):
         if len({getattr(p, "pairwise", False) for p in self._parts}) > 1:
             raise ValueError("the parts of Mix disagree about X: some take features and some a square matrix")
         self._shares = _check_weights(self.weights, len(self._parts))
-        self.ps_ = [_fit_inner(p, X, y, random_state, n_jobs) for p in self._parts]
+        self.ps_ = [fit_inner(p, X, y, random_state, n_jobs) for p in self._parts]
         self.conditional_ = _mix([p.conditional_ for p in self.ps_], self._shares)
         return self
 
@@ -329,7 +336,7 @@ def _part(part, rows, cols):
     return (part if cols is None else part[:, cols]).toarray()
 
 
-def _fit_inner(p, X, y, random_state, n_jobs):
+def fit_inner(p, X, y, random_state, n_jobs):
     if isinstance(p, (str, type)) or not hasattr(p, "fit") or not hasattr(p, "extend"):
         raise TypeError(
             f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
@@ -344,12 +351,21 @@ def _scale_rows(matrix, factor):
     return matrix
 
 
-def _demand_square(inner, name):
+def demand_square(inner, name):
+    _demand_finite(inner, name)
     if inner.n_rows != inner.n_cols:
         raise ValueError(
             f"{name} needs a p whose columns are the rows, but the inner p has {inner.n_rows} "
             f"rows and {inner.n_cols} "
             f"columns; use a p such as KNN(15) or Labels()"
+        )
+
+
+def _demand_finite(inner, name):
+    if inner.wide:
+        raise ValueError(
+            f"{name} needs probabilities, and a p in the limit of an infinite bandwidth has none; use a p of "
+            f"finite bandwidth such as Gaussian(sigma=10)"
         )
 
 
@@ -408,6 +424,8 @@ def _check_weights(weights, n_parts):
 
 
 def _mix(conditionals, shares):
+    for conditional in conditionals:
+        _demand_finite(conditional, "Mix")
     shapes = {c.shape for c in conditionals}
     if len(shapes) > 1:
         raise ValueError(

@@ -50,7 +50,7 @@ def test_equal_places_share_and_sparse_stays_sparse(blobs):
 
 
 def test_a_map_of_another_width_is_refused(fitted):
-    with pytest.raises(ValueError, match="3 columns.*2 dimensions"):
+    with pytest.raises(ValueError, match=r"3 columns.*2 dimensions"):
         fitted.inverse_transform(np.zeros((2, 3)))
     graph = ICONEmbedding(p="graph", max_iter=5, random_state=0).fit(np.ones((9, 9)) - np.eye(9))
     with pytest.raises(ValueError, match="needs features"):
@@ -92,7 +92,7 @@ def test_spreading_reaches_all_rows_and_holds_the_landmarks():
 
 
 def test_large_maps_start_from_a_coarse_one(monkeypatch):
-    X, y = load_digits(return_X_y=True)
+    X, _ = load_digits(return_X_y=True)
     X = X.astype(np.float32)
     plain = ICONEmbedding(max_iter=60, random_state=0).fit(X)
     chosen = ICONEmbedding(max_iter=60, init="coarse", random_state=0).fit(X)

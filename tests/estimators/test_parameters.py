@@ -12,6 +12,7 @@ from sklearn.datasets import make_blobs
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.engines import Dense, MiniBatch, Partition
+from iconlearn.supervisory import Views
 
 # Blobs that overlap, so that no choice is without consequence.
 X, y = make_blobs(80, n_features=5, centers=4, cluster_std=4.0, random_state=0)
@@ -90,6 +91,13 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def test_two_settings_give_two_answers(kind, name):
     one, two = CHOICES[kind, name]
     assert differ(fitted(kind, **{name: one}), fitted(kind, **{name: two}))
+
+
+@shows(ICONEmbedding, "column_mapper")
+def test_column_mapper():
+    options = {"p": Views(cross=True), "mapper": "linear", "engine": MiniBatch(40)}
+    keys = [fitted(ICONEmbedding, column_mapper=m, **options).column_embedding_ for m in (None, "ema", "mlp")]
+    assert not any(np.array_equal(a, b) for a, b in ((keys[0], keys[1]), (keys[0], keys[2])))
 
 
 @shows(KINDS, "engine")

@@ -324,6 +324,7 @@ def test_refit_is_the_same_and_params_are_stored_as_given(X):
         "n_neighbors": "auto",
         "metric": "euclidean",
         "search": "auto",
+        "self_pairs": False,
     }
     first = rows_of(p.fit(X).conditional_)
     with warnings.catch_warnings():

@@ -1,0 +1,90 @@
+"""Write periodic_table.md from the recipes: the grid, and for each method its formula and how to fit it.
+
+python doc/make_periodic_table.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import iconlearn
+from iconlearn.recipes._table import COLUMNS, ROWS
+
+PAGE = Path(__file__).with_name("periodic_table.md")
+
+HEAD = """# The periodic table
+
+Every method below is one formula, the mean divergence of q from p, with another choice of the two. Columns of
+the grid are what should be near what (p), rows how nearness is read off the model (q). Names in italics were
+empty cells before the table was drawn; the others are published methods.
+
+`iconlearn.recipes` has a function for each; it returns an unfitted estimator. `iconlearn.periodic_table()` is
+the table as a value, `.to_pandas()` as a data frame.
+
+This page is written by `doc/make_periodic_table.py`; change the recipes, not the page.
+"""
+
+# What each kind of recipe is fitted to.
+DATA = {
+    "rows": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
+    "labelled": ["X, y = load_digits(return_X_y=True)", "fit(X / 16, y)"],
+    "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
+    "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
+    "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
+}
+
+
+def page() -> str:
+    """The text of the page."""
+    table = iconlearn.periodic_table()
+    return "\n".join([HEAD, grid(table), *(section(entry) for entry in table)])
+
+
+def grid(table):
+    used = [c for c in COLUMNS if any(e.p == c for e in table)]
+    lines = ["| q \\\\ p | " + " | ".join(used) + " |", "| --- " * (len(used) + 1) + "|"]
+    for q in ROWS:
+        cells = ["<br>".join(link(e) for e in table.cell(p, q)) for p in used]
+        lines.append(f"| **{q}** | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def link(entry):
+    text = f"[{entry.name}](#{entry.key})"
+    return f"*{text}*" if entry.gap else text
+
+
+def section(entry):
+    return f"""<a id="{entry.key}"></a>
+
+## {entry.name}
+
+{entry.formula.replace("|", "&#124;")}
+
+- p: {entry.p}; q: {entry.q}; divergence: {entry.divergence}, {entry.direction}
+- mapper: {entry.mapper}
+- from: {entry.paper}
+- verified against: {entry.verified}
+
+```python
+{example(entry)}
+```
+"""
+
+
+def example(entry):
+    """Five lines that fit the method."""
+    load, fit = DATA[entry.data]
+    own = ["random_state=0"]
+    if "n_clusters" in entry.parameters:
+        own.insert(0, "n_clusters=10")
+    if "split" in entry.parameters:
+        own.insert(0, "split=32")
+    lines = ["from sklearn.datasets import load_digits"]
+    lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
+    lines += ["from iconlearn import recipes", "", load]
+    return "\n".join([*lines, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")

@@ -1,0 +1,222 @@
+"""Answers without gradients: principal directions by eigenvectors, k-means by Lloyd's steps.
+
+Linear map W with orthonormal rows, q infinitely wide:
+
+    L(W) = tr(W M W^T),     M = sum_ij m_i (p_ij - 1/c [j candidate of i]) (x_i - x_j)(x_i - x_j)^T
+
+whose minimum is at the eigenvectors of the least eigenvalues of M; with p = identity, principal components.
+
+Free assignments, reverse KL without entropy from a Gaussian of one width, the row itself included:
+
+    L(r) = inertia(r) / (n sigma^2) + mean_i log Z_i
+
+whose least value is taken by hard assignments: k-means.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from ..optim import Record, Solution
+from ._base import Engine
+
+__all__ = ["Closed", "lloyd"]
+
+BLOCK = 2**22
+SMALLEST = 1e-12
+
+
+class Closed(Engine):
+    """Solves the two kinds of problem whose optimum (or best next step) is known; refuses all others."""
+
+    solves = True
+
+    def refuses(self, problem):
+        reason = super().refuses(problem)
+        if reason is not None:
+            return reason
+        if getattr(problem.q, "shared_clusters", False):
+            return _refuses_clusters(problem)
+        return _refuses_directions(problem)
+
+    def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
+        """Put the answer into the parameters of `objective`."""
+        tell = _Teller(callback, report)
+        if getattr(objective.problems[0].q, "shared_clusters", False):
+            return _k_means(objective.problems, max_iter, tell)
+        return _directions(objective.problems, tell)
+
+
+class _Teller:
+    """Keeps the history and tells of each step; true once it should end."""
+
+    def __init__(self, callback, report):
+        self.callback, self.report = callback, report
+        self.history, self.begun = [], time.perf_counter()
+
+    def __call__(self, loss):
+        self.history.append(float(loss))
+        record = Record(
+            len(self.history), "closed", self.history[-1], min(self.history), time.perf_counter() - self.begun
+        )
+        if self.report is not None:
+            self.report(record)
+        return bool(self.callback is not None and self.callback(record))
+
+    def solution(self, reason):
+        n = len(self.history)
+        return Solution(self.history[-1], self.history, n, reason == "plateau", reason)
+
+
+def _refuses_directions(problem):
+    if problem.q.reduce != "mean" or problem.p.wide or problem.q.geometry != "sqdist":
+        return "the closed engine knows q='wide_gaussian' with sphere=False and shared clusters only"
+    if not getattr(problem.rows.mapper, "orthonormal", False) or not problem.tied:
+        return "the closed engine needs mappers.Linear(orthonormal=True) and a p whose columns are the rows"
+    return None
+
+
+def _refuses_clusters(problem):
+    q, p = problem.q, problem.p
+    if not problem.divergence.reverse or problem.divergence.entropy != 0:
+        return "the closed engine solves clusters for divergences.ReverseKL(entropy=0) only"
+    if problem.rows.inputs is not None or not problem.tied:
+        return "the closed engine needs mapper='table' for clusters"
+    if q.normalize != "self" or q.degree_weighted or q.debias > 0:
+        return "the closed engine needs Cluster() without degrees or a share"
+    if p.uniform > 0 or p.mass is not None or getattr(getattr(p, "block", None), "quadratic", None) is None:
+        return "the closed engine needs a Gaussian p of one sigma with self_pairs=True and no debias"
+    return None
+
+
+# --- directions ----------------------------------------------------------------------------------
+
+
+def _directions(problems, tell):
+    mapper = problems[0].rows.mapper
+    M = sum(problem.weight * scatter(problem) for problem in problems)
+    values, vectors = np.linalg.eigh(M)
+    n_outputs = mapper.free.shape[0]
+    W = vectors[:, :n_outputs].T
+    W = W * np.where(W[np.arange(n_outputs), np.abs(W).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
+    with torch.no_grad():
+        mapper.free.copy_(torch.as_tensor(W))
+    stopped = tell(values[:n_outputs].sum())
+    return tell.solution("callback" if stopped else "plateau")
+
+
+def scatter(problem):
+    """M of one term, in double precision, by blocks of rows."""
+    p, X = problem.p, _centred(problem.rows.inputs)
+    n, mass = p.n_rows, p.row_mass
+    c = p.n_candidates
+    # sum_ij B_ij (x_i - x_j)(x_i - x_j)^T = X^T (diag(B 1) + diag(1^T B) - B - B^T) X
+    ends, cross = np.zeros(n), np.zeros((X.shape[1], X.shape[1]))
+    step = max(1, BLOCK // n)
+    for start in range(0, n, step):
+        rows = np.arange(start, min(start + step, n))
+        B = _weights(p, rows, mass, c)
+        ends[rows] += B.sum(axis=1)
+        ends += B.sum(axis=0)
+        cross += X[rows].T @ (B @ X)
+    return X.T @ (ends[:, None] * X) - cross - cross.T
+
+
+def _weights(p, rows, mass, c):
+    """m_i (p_ij - 1 / c) for some rows, full; a pair of a row with itself has no distance to weigh."""
+    e = p.entries(rows)
+    if e.i is None:
+        full = e.p
+    else:
+        full = np.full((len(rows), p.n_cols), e.floor)
+        full[e.i, e.j] = e.p
+    return mass[rows, None] * (full - 1.0 / c)
+
+
+def _centred(inputs):
+    X = inputs.toarray() if sparse.issparse(inputs) else inputs.detach().cpu().double().numpy()
+    X = np.asarray(X, dtype=float)
+    return X - X.mean(axis=0)
+
+
+# --- k-means -------------------------------------------------------------------------------------
+
+
+def _k_means(problems, max_iter, tell):
+    table = problems[0].rows.mapper.places
+    # Several terms are one: their features side by side, each scaled by the root of its weight.
+    points, constant = [], 0.0
+    for problem in problems:
+        features, precision = problem.p.block.quadratic
+        features = features.toarray() if sparse.issparse(features) else np.asarray(features, dtype=float)
+        points.append((features - features.mean(axis=0)) * np.sqrt(problem.weight * 2.0 * precision))
+        constant += problem.weight * float(np.mean(problem.p.block.log_total))
+    labels = table.detach().argmax(1).cpu().numpy()
+    X = np.hstack(points)
+    n_clusters = table.shape[1]
+    labels, reason = lloyd(X, labels, n_clusters, max_iter, lambda inertia: tell(inertia / len(X) + constant))
+    r = np.full((len(X), n_clusters), SMALLEST)
+    r[np.arange(len(X)), labels] = 1.0
+    with torch.no_grad():
+        table.copy_(torch.as_tensor(np.log(r)))
+    return tell.solution(reason)
+
+
+def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
+    """Alternate between means and nearest means from the given labels, until no label changes.
+
+    An empty cluster takes the row that lies furthest from its mean.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+    labels : ndarray of int of shape (n,)
+    n_clusters : int
+    max_iter : int
+    tell : callable
+        Told the inertia of the labels at every step; a true answer ends the search.
+
+    Returns
+    -------
+    labels : ndarray of int
+    reason : str
+
+    References
+    ----------
+    Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
+    """
+    squares, reason = np.einsum("ij,ij->i", X, X), "max_iter"
+    labels = labels.copy()
+    for _ in range(max_iter):
+        means = _means(X, labels, n_clusters)
+        if tell(np.square(X - means[labels]).sum()):
+            return labels, "callback"
+        new = (np.einsum("ij,ij->i", means, means) - 2.0 * X @ means.T).argmin(axis=1)
+        if (new == labels).all():
+            reason = "plateau"
+            break
+        _fill_empty(new, n_clusters, X, means, squares)
+        labels = new
+    return labels, reason
+
+
+def _means(X, labels, n_clusters):
+    sizes = np.bincount(labels, minlength=n_clusters)
+    member = sparse.csr_array((np.ones(len(X)), (labels, np.arange(len(X)))), shape=(n_clusters, len(X)))
+    return (member @ X) / np.maximum(sizes, 1)[:, None]
+
+
+def _fill_empty(labels, n_clusters, X, means, squares):
+    sizes = np.bincount(labels, minlength=n_clusters)
+    if (sizes > 0).all():
+        return
+    far = squares - 2.0 * np.einsum("ij,ij->i", X, means[labels]) + np.square(means).sum(axis=1)[labels]
+    for empty in np.flatnonzero(sizes == 0):
+        # A cluster of one row has nothing to give.
+        row = int(np.where(sizes[labels] > 1, far, -np.inf).argmax())
+        sizes[labels[row]] -= 1
+        labels[row], sizes[empty], far[row] = empty, 1, -np.inf

@@ -1,0 +1,122 @@
+"""The two ends of a Gaussian's bandwidth, as losses of their own.
+
+With k(u, v) = exp(-d(u, v) / sigma^2), d the squared distance, and m candidates to a row,
+
+    sigma -> infinity     sigma^2 (H(p, q) - log m)  ->  sum_j p(j|i) d_ij - mean_k d_ik
+    sigma -> 0            sigma^2  H(p, q)           ->  sum_j p(j|i) d_ij - min_k  d_ik
+
+So the log of the row's sum gives way to a mean or a minimum.  Only KL has such a limit.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .._validation import check_number
+from ._base import Learned
+from ._kernels import Cosine, Gaussian
+
+__all__ = ["NarrowGaussian", "WideGaussian"]
+
+
+class _Limit(Learned):
+    """What both limits share: the places, and the squared distance with its sign turned for a kernel."""
+
+    normalizers = ("row",)
+    # A limit has no bandwidth to compare a share or a normaliser with.
+    normalize = "row"
+    debias = 0.0
+    start_scale = 1.0
+
+    @property
+    def geometry(self):
+        return "dot" if self.sphere else "sqdist"
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        if not isinstance(self.sphere, bool):
+            raise TypeError(f"sphere={self.sphere!r} of {type(self).__name__} must be True or False")
+        return super().begin(dtype=dtype, device=device)
+
+    def place(self, Z, columns=False, mass=None):
+        return torch.nn.functional.normalize(Z, dim=1) if self.sphere else Z
+
+    def represent(self, Z):
+        return self.place(Z)
+
+    def finite(self):
+        return Cosine(0.5) if self.sphere else Gaussian(0.5**0.5)
+
+    def log_kernel(self, s):
+        # On the unit sphere |u - v|^2 = 2 - 2 u . v.
+        return 2.0 * s - 2.0 if self.sphere else -s
+
+    def slope(self, s):
+        return torch.full_like(s, 2.0 if self.sphere else -1.0)
+
+
+class WideGaussian(_Limit):
+    """sigma -> infinity: attraction to p's neighbours against the spread of all rows.
+
+    The loss of a row is ``sum_j p(j|i) d_ij - mean_k d_ik``, d the squared distance and k over all
+    candidates.  With p = identity this is minus twice the variance (PCA), with positive pairs it is VICReg
+    without covariance, with classes or another modality an average margin.
+
+    Parameters
+    ----------
+    sphere : bool, default=True
+        Whether places are the directions of the mapper's outputs.  Otherwise the mapper must be bounded by
+        itself (``mappers.Linear(orthonormal=True)``, or a module with ``bounded = True``), since the spread
+        has no end; or p must be in the same limit, :class:`iconlearn.supervisory.WideGaussian`.
+
+    References
+    ----------
+    Alshammari et al., "I-Con: a unifying framework for representation learning", ICLR 2025, theorems 2 and
+    4; Bardes, Ponce and LeCun, "VICReg", ICLR 2022.
+    """
+
+    reduce = "mean"
+
+    def __init__(self, *, sphere=True):
+        self.sphere = sphere
+
+    @property
+    def needs_bound(self):
+        return not self.sphere
+
+
+class NarrowGaussian(_Limit):
+    """sigma -> 0: p's neighbours against the nearest of all rows.
+
+    The loss of a row is ``sum_j p(j|i) d_ij - min_k (d_ik - margin * [k without support])``, d the squared
+    distance and k over all candidates.  With one positive it is ``max(0, d_positive - d_nearest + margin)``,
+    the triplet loss with the hardest negative.
+
+    Parameters
+    ----------
+    margin : float, default=0.0
+        How much further than the positives the negatives have to be.  Without one, a single point for all
+        rows costs nothing.
+    sphere : bool, default=True
+        Whether places are the directions of the mapper's outputs.  Otherwise there must be a margin, or a
+        mapper that is bounded and cannot collapse, as ``mappers.Linear(orthonormal=True)``.
+
+    References
+    ----------
+    Alshammari et al., "I-Con: a unifying framework for representation learning", ICLR 2025, theorem 5;
+    Schroff, Kalenichenko and Philbin, "FaceNet", CVPR 2015; Hermans, Beyer and Leibe, "In defense of the
+    triplet loss", 2017.
+    """
+
+    reduce = "min"
+
+    def __init__(self, margin=0.0, *, sphere=True):
+        self.margin = margin
+        self.sphere = sphere
+
+    @property
+    def needs_bound(self):
+        return not self.sphere and self.margin == 0
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("margin", self.margin, low=0, hint="in units of the squared distance")
+        return super().begin(dtype=dtype, device=device)

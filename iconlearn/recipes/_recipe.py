@@ -1,0 +1,129 @@
+"""A recipe: one named method as a row of data, and a function that puts its estimator together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .._validation import suggest
+
+__all__ = ["RECIPES", "Recipe", "recipe"]
+
+# Every recipe by its key, in the order of the table.
+RECIPES: dict[str, Recipe] = {}
+
+# What makes a method what it is; whoever wants another builds the estimator.
+FIXED = ("p", "q", "terms", "column_mapper")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named method; call it for an unfitted estimator.
+
+    Attributes
+    ----------
+    key : str
+        Name of the function.
+    name : str
+        The method's name in the literature.
+    p, q : str
+        Column and row of the periodic table.
+    formula : str
+        p and q, or the limit they have.
+    divergence : str
+        D.
+    direction : {"p to q", "q to p"}
+        Which side the divergence starts from.
+    mapper, estimator : str
+        How rows get their places, and the class that is returned.
+    paper : str
+        What introduced the method.
+    verified : str
+        What the tests hold it against.
+    data : {"rows", "labelled", "graph", "tokens", "halves"}
+        What it is fitted to: features; features and classes; a square matrix of weights; token lists; or
+        features of two kinds side by side.
+    gap : bool
+        Whether the cell was empty before the table was drawn.
+    make : callable
+    """
+
+    key: str
+    name: str
+    p: str
+    q: str
+    formula: str
+    divergence: str
+    direction: str
+    mapper: str
+    estimator: str
+    paper: str
+    verified: str
+    data: str
+    gap: bool
+    make: Callable
+
+    @property
+    def parameters(self) -> dict:
+        """The recipe's own parameters and their defaults (None where one must be given)."""
+        own = inspect.signature(self.make).parameters.values()
+        return {p.name: None if p.default is p.empty else p.default for p in own}
+
+    def __call__(self, **parameters):
+        """An unfitted estimator.
+
+        Parameters
+        ----------
+        **parameters
+            The recipe's own (see ``parameters``), or any of the estimator's but those that make the method
+            (p, q, terms, column_mapper).
+
+        Raises
+        ------
+        TypeError
+            For an unknown name, with the nearest known one; or where a needed one is missing.
+        """
+        own = inspect.signature(self.make).parameters
+        missing = [n for n, p in own.items() if p.default is p.empty and n not in parameters]
+        if missing:
+            raise TypeError(f"recipes.{self.key}() needs {missing[0]}: {_hint(missing[0])}")
+        estimator = self.make(**{name: value for name, value in parameters.items() if name in own})
+        rest = {name: value for name, value in parameters.items() if name not in own}
+        known = [*own, *(name for name in estimator.get_params(deep=False) if name not in FIXED)]
+        for name in rest:
+            if name in FIXED:
+                raise TypeError(
+                    f"recipes.{self.key}() sets {name} itself; to change it, call set_params({name}=...) on what it "
+                    f"returns"
+                )
+            if name not in known and name.partition("__")[0] not in FIXED:
+                raise TypeError(
+                    f"recipes.{self.key}() has no parameter {name!r}; it takes {', '.join(known)}."
+                    f"{suggest(name, known)}"
+                )
+        return estimator.set_params(**rest)
+
+    def __repr__(self):
+        shown = ", ".join(f"{n}={v!r}" if v is not None else n for n, v in self.parameters.items())
+        return f"<recipe {self.key}({shown}): {self.name}, {self.estimator}>"
+
+
+def _hint(name):
+    hints = {"split": "the number of columns of X that are of the first kind"}
+    return hints.get(name, "give a value")
+
+
+def recipe(name, *, key=None, p, q, formula, paper, verified, estimator, **rest):
+    """Register the decorated function as the recipe of its own name, or of `key`."""
+    row = {"divergence": "KL", "direction": "p to q", "mapper": "table", "data": "rows", "gap": False, **rest}
+
+    def register(make):
+        made = Recipe(
+            key=key or make.__name__, name=name, p=p, q=q, formula=formula, paper=paper, verified=verified,
+            estimator=estimator, make=make, **row,
+        )  # fmt: skip
+        RECIPES[made.key] = made
+        return made
+
+    return register

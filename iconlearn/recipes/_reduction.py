@@ -1,0 +1,130 @@
+"""Maps: SNE and its family, graph layouts, principal components, metric scaling."""
+
+from __future__ import annotations
+
+from ..estimators import ICONEmbedding
+from ..learned import Gaussian, Student, WideGaussian
+from ..mappers import Linear
+from ..supervisory import KNN, Graph, Identity, Symmetrize
+from ..supervisory import Gaussian as GaussianP
+from ..supervisory import Student as StudentP
+from ..supervisory import WideGaussian as WideGaussianP
+from ._recipe import recipe
+
+MAP = {"estimator": "ICONEmbedding"}
+# exp(-|u - v|^2), as SNE writes it.
+SNE_SIGMA = 0.5**0.5
+
+
+@recipe(
+    "SNE", p="Gaussian", q="Gaussian", **MAP,
+    formula="p ∝ exp(-|x_i - x_j|² / 2σ_i²), q ∝ exp(-|z_i - z_j|²)",
+    paper="Hinton and Roweis, NeurIPS 2002",
+    verified="the loss and gradient of a directly written torch SNE at the same perplexity",
+)  # fmt: skip
+def sne(perplexity=30.0, n_components=2):
+    return ICONEmbedding(n_components, p=GaussianP(perplexity), q=Gaussian(SNE_SIGMA))
+
+
+@recipe(
+    "t-SNE", p="Gaussian", q="Student-t", **MAP,
+    formula="p_ij ∝ m_i p(j|i) + m_j p(i|j), q_ij ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2) over all pairs",
+    paper="van der Maaten and Hinton, JMLR 2008",
+    verified="loss and gradient of scikit-learn's _kl_divergence; openTSNE's where it is installed",
+)  # fmt: skip
+def tsne(perplexity=30.0, n_components=2, dof=1.0):
+    q = Student(dof, normalize="joint")
+    return ICONEmbedding(n_components, p=Symmetrize(GaussianP(perplexity)), q=q)
+
+
+@recipe(
+    "t-SNE, by rows", p="Gaussian", q="Student-t", **MAP,
+    formula="p ∝ exp(-|x_i - x_j|² / 2σ_i²), q ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2), each row by itself",
+    paper="Alshammari et al., ICLR 2025, corollary 1",
+    verified="a directly written torch loss; the joint form where p is doubly stochastic",
+)  # fmt: skip
+def row_tsne(perplexity=30.0, n_components=2, dof=1.0):
+    return ICONEmbedding(n_components, p=GaussianP(perplexity), q=Student(dof))
+
+
+@recipe(
+    "SNE with uniform affinities", p="Uniform k-NN", q="Gaussian", **MAP,
+    formula="p = 1/k on the k nearest, q ∝ exp(-|z_i - z_j|²)",
+    paper="Böhm, Berens and Kobak, JMLR 2022",
+    verified="a directly written torch loss over scikit-learn's neighbour graph",
+)  # fmt: skip
+def sne_uniform(n_neighbors=15, n_components=2):
+    return ICONEmbedding(n_components, p=KNN(n_neighbors), q=Gaussian(SNE_SIGMA))
+
+
+@recipe(
+    "t-SNE with uniform affinities", p="Uniform k-NN", q="Student-t", **MAP,
+    formula="p = 1/k on the k nearest, q ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2)",
+    paper="Böhm, Berens and Kobak, JMLR 2022",
+    verified="a directly written torch loss over scikit-learn's neighbour graph",
+)  # fmt: skip
+def tsne_uniform(n_neighbors=15, n_components=2, dof=1.0):
+    return ICONEmbedding(n_components, p=KNN(n_neighbors), q=Student(dof))
+
+
+@recipe(
+    "Dual t-SNE", p="Student-t", q="Gaussian", gap=True, **MAP,
+    formula="p ∝ (1 + |x_i - x_j|² / γ²)^-1, q ∝ exp(-|z_i - z_j|²)",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="a directly written torch loss",
+)  # fmt: skip
+def dual_tsne(gamma="scale", n_components=2):
+    return ICONEmbedding(n_components, p=StudentP(sigma=gamma), q=Gaussian(SNE_SIGMA))
+
+
+@recipe(
+    "Doubly t-SNE", p="Student-t", q="Student-t", gap=True, **MAP,
+    formula="p ∝ (1 + |x_i - x_j|² / γ²)^-1, q ∝ (1 + |z_i - z_j|²)^-1",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="a directly written torch loss",
+)  # fmt: skip
+def doubly_tsne(gamma="scale", n_components=2, dof=1.0):
+    return ICONEmbedding(n_components, p=StudentP(sigma=gamma), q=Student(dof))
+
+
+@recipe(
+    "SNE graph embedding", p="Graph", q="Gaussian", data="graph", gap=True, **MAP,
+    formula="p = w_ij / Σ_k w_ik, q ∝ exp(-|z_i - z_j|²)",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="a directly written torch loss",
+)  # fmt: skip
+def sne_graph(n_components=2):
+    return ICONEmbedding(n_components, p=Graph(), q=Gaussian(SNE_SIGMA))
+
+
+@recipe(
+    "t-SNE graph embedding", p="Graph", q="Student-t", data="graph", **MAP,
+    formula="p = w_ij / Σ_k w_ik, q ∝ (1 + |z_i - z_j|²)^-1",
+    paper="Kruiger et al., Computer Graphics Forum 2017",
+    verified="a directly written torch loss",
+)  # fmt: skip
+def tsne_graph(n_components=2, dof=1.0):
+    return ICONEmbedding(n_components, p=Graph(), q=Student(dof))
+
+
+@recipe(
+    "PCA", p="Identity", q="Gaussian, σ → ∞", mapper="orthonormal linear", **MAP,
+    formula="loss -> -2 Var(W x), W Wᵀ = 1",
+    paper="Pearson 1901; Alshammari et al., ICLR 2025, theorem 2",
+    verified="sklearn.decomposition.PCA: the subspace and the explained variance",
+)  # fmt: skip
+def pca(n_components=2):
+    return ICONEmbedding(
+        n_components, p=Identity(), q=WideGaussian(sphere=False), mapper=Linear(orthonormal=True)
+    )
+
+
+@recipe(
+    "Metric MDS", p="Gaussian, σ → ∞", q="Gaussian, σ → ∞", **MAP,
+    formula="loss -> 1/(2n) Σ_j [(D_ij - mean_k D_ik) - (d_ij - mean_k d_ik)]²",
+    paper="Kruskal, Psychometrika 1964; Alshammari et al., ICLR 2025, appendix F",
+    verified="wide finite Gaussians on both sides, and a directly written float64 L-BFGS",
+)  # fmt: skip
+def metric_mds(n_components=2, metric="euclidean"):
+    q = WideGaussian(sphere=False)
+    return ICONEmbedding(n_components, p=WideGaussianP(metric=metric), q=q, optimizer="lbfgs")

@@ -1,0 +1,130 @@
+"""Labels and words: supervised contrast, classifiers, and the prediction of tokens."""
+
+from __future__ import annotations
+
+from ..divergences import TotalVariation
+from ..estimators import ICONClassifier, ICONEmbedding
+from ..learned import Cosine, Dot, InversePower, NarrowGaussian, Student, WideGaussian
+from ..mappers import MLP, Linear
+from ..supervisory import Classes, Cooccurrence, Labels
+from ._recipe import recipe
+
+MATES = {"p": "Classes", "data": "labelled", "estimator": "ICONEmbedding", "mapper": "network"}
+CLASSES = {"p": "Data-label pairs", "data": "labelled", "estimator": "ICONClassifier", "mapper": "linear"}
+WORDS = {"p": "Co-occurrence", "q": "Gaussian", "data": "tokens", "estimator": "ICONEmbedding"}
+
+
+@recipe(
+    "SupCon", q="Gaussian", **MATES,
+    formula="p = 1/(K - 1) on the class mates, q ∝ exp(cos(z_i, z_j) / τ)",
+    paper="Khosla et al., NeurIPS 2020",
+    verified="a directly written SupCon loss (the outer mean) in torch",
+)  # fmt: skip
+def supcon(temperature=0.1, n_components=64):
+    return ICONEmbedding(n_components, p=Labels(), q=Cosine(temperature), mapper="mlp")
+
+
+@recipe(
+    "t-SupCon", q="Student-t", gap=True, **MATES,
+    formula="p = 1/(K - 1) on the class mates, q ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2)",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="directly written torch",
+)  # fmt: skip
+def t_supcon(dof=1.0, n_components=64):
+    return ICONEmbedding(n_components, p=Labels(), q=Student(dof), mapper="mlp")
+
+
+@recipe(
+    "Average-margin SupCon", q="Gaussian, σ → ∞", gap=True, **MATES,
+    formula="loss -> mean over mates of d - 2 Var(z), z on the sphere",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="the means by hand; wide finite Gaussians",
+)  # fmt: skip
+def average_margin_supcon(n_components=64):
+    return ICONEmbedding(n_components, p=Labels(), q=WideGaussian(), mapper="mlp")
+
+
+@recipe(
+    "Triplet SupCon", q="Gaussian, σ → 0", gap=True, **MATES,
+    formula="loss -> mean over mates of d - min_k (d_ik - margin [other class])",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="the hardest negative by hand; narrow finite Gaussians",
+)  # fmt: skip
+def triplet_supcon(margin=0.5, n_components=64):
+    return ICONEmbedding(n_components, p=Labels(), q=NarrowGaussian(margin), mapper="mlp")
+
+
+@recipe(
+    "Cross-entropy", q="Gaussian", **CLASSES,
+    formula="p = 1 on the row's class, q ∝ exp(w_c . x_i + b_c)",
+    paper="Cox 1958; Alshammari et al., ICLR 2025, theorem 9",
+    verified="sklearn.linear_model.LogisticRegression: coefficients at equal C",
+)  # fmt: skip
+def cross_entropy(C=1.0, tol=1e-6, max_iter="auto"):
+    return ICONClassifier(p=Classes(), q=Dot(), C=C, tol=tol, max_iter=max_iter)
+
+
+@recipe(
+    "Label smoothing", q="Gaussian", **CLASSES,
+    formula="p = (1 - α) [c = y_i] + α / C, q as cross-entropy",
+    paper="Szegedy et al., CVPR 2016",
+    verified="torch.nn.CrossEntropyLoss(label_smoothing=)",
+)  # fmt: skip
+def label_smoothing(alpha=0.1, C=1.0):
+    return ICONClassifier(p=Classes(), q=Dot(), C=C, debias=alpha)
+
+
+@recipe(
+    "Harmonic loss", q="Student-t", **CLASSES,
+    formula="q ∝ |z_i - w_c|^-n, the limit of (1 + d / ((n - 1) σ²))^(-n/2)",
+    paper="Baek et al., 2025",
+    verified="its definition in torch; a Student-t of almost no width",
+)  # fmt: skip
+def harmonic(n=2.0, C=None, n_components="auto"):
+    return ICONClassifier(p=Classes(), q=InversePower(n), C=C, n_components=n_components)
+
+
+@recipe(
+    "Error rate", q="Gaussian, σ → 0", divergence="total variation", gap=True, **CLASSES,
+    formula="loss -> 1 - q(y_i | i) -> share of rows whose class is not the nearest; τ is learned, and falls",
+    paper="Alshammari et al., ICLR 2025, figure 1",
+    verified="one less the accuracy at a temperature near zero",
+)  # fmt: skip
+def error_rate(temperature=1.0, C=None):
+    q = Dot(temperature, learnable=True)
+    return ICONClassifier(p=Classes(), q=q, divergence=TotalVariation(), C=C, optimizer="adam")
+
+
+@recipe(
+    "Masked-token prediction", mapper="network", **WORDS,
+    formula="p = 1 on the hidden token, q ∝ exp(f(context) . v_c)",
+    paper="Devlin et al., NAACL 2019; Alshammari et al., ICLR 2025, theorem 11",
+    verified="torch's cross-entropy over the vocabulary",
+)  # fmt: skip
+def masked_token(window=5, n_components=64, min_count=1, hidden=(128,)):
+    p = Cooccurrence(window, mode="cbow", min_count=min_count, dynamic=False)
+    return ICONEmbedding(n_components, p=p, q=Dot(), mapper=MLP(hidden))
+
+
+@recipe(
+    "Skip-gram", **WORDS,
+    formula="p(c|w) = counts in a window, q ∝ exp(u_w . v_c)",
+    paper="Mikolov et al., NeurIPS 2013",
+    verified="the cross-entropy of hand-made counts; word similarity beside gensim where it is installed",
+)  # fmt: skip
+def skip_gram(window=5, n_components=64, min_count=1, subsample=1e-3):
+    p = Cooccurrence(window, min_count=min_count, subsample=subsample)
+    return ICONEmbedding(n_components, p=p, q=Dot(), init="random", optimizer="adam")
+
+
+@recipe(
+    "CBOW", mapper="linear", **WORDS,
+    formula="p = 1 on the word in the middle, q ∝ exp(mean of u over the context . v_c)",
+    paper="Mikolov et al., 2013",
+    verified="torch's cross-entropy over hand-made bags",
+)  # fmt: skip
+def cbow(window=5, n_components=64, min_count=1, subsample=1e-3):
+    p = Cooccurrence(window, mode="cbow", min_count=min_count, subsample=subsample)
+    return ICONEmbedding(
+        n_components, p=p, q=Dot(), mapper=Linear(bias=False), init="random", optimizer="adam"
+    )

@@ -1,0 +1,108 @@
+"""The periodic table: every recipe in its cell, as a sequence, a data frame or a grid in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from html import escape
+
+from ._recipe import RECIPES, Recipe
+
+__all__ = ["COLUMNS", "ROWS", "PeriodicTable", "periodic_table"]
+
+ROWS = ("Gaussian", "Gaussian, σ → ∞", "Gaussian, σ → 0", "Student-t", "Uniform on clusters")
+COLUMNS = (
+    "Gaussian",
+    "Gaussian, σ → ∞",
+    "Student-t",
+    "Identity",
+    "Graph",
+    "Uniform k-NN",
+    "Positive pairs",
+    "Cross-modal pairs",
+    "Classes",
+    "Data-label pairs",
+    "Co-occurrence",
+)
+# Where each recipe is described, relative to the page that shows the grid.
+PAGE = "periodic_table.html"
+
+
+class PeriodicTable(Sequence):
+    """One entry per recipe, in the order of the families.
+
+    Parameters
+    ----------
+    entries : sequence of Recipe
+    """
+
+    def __init__(self, entries):
+        self._entries = tuple(entries)
+
+    def __len__(self):
+        return len(self._entries)
+
+    def __getitem__(self, place):
+        if isinstance(place, slice):
+            return PeriodicTable(self._entries[place])
+        return self._entries[place]
+
+    def __repr__(self):
+        width = max((len(e.key) for e in self), default=0)
+        lines = [f"{e.key:<{width}}  {e.name} ({e.p} | {e.q})" for e in self]
+        return "\n".join([f"PeriodicTable of {len(self)} recipes", *lines])
+
+    def cell(self, p, q):
+        """The recipes whose p and q have these names."""
+        return PeriodicTable(e for e in self if e.p == p and e.q == q)
+
+    def to_pandas(self):
+        """A DataFrame with a row per recipe and a column per fact; needs pandas.
+
+        Raises
+        ------
+        ImportError
+            Where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas; install it with: pip install pandas") from error
+        names = [f.name for f in fields(Recipe) if f.name != "make"]
+        return pandas.DataFrame([[getattr(e, n) for n in names] for e in self], columns=names).set_index(
+            "key"
+        )
+
+    def _repr_html_(self):
+        used = [c for c in COLUMNS if any(e.p == c for e in self)]
+        head = "".join(f"<th>{escape(c)}</th>" for c in used)
+        body = []
+        for q in (r for r in ROWS if any(e.q == r for e in self)):
+            cells = "".join(f"<td>{_links(self.cell(p, q))}</td>" for p in used)
+            body.append(f"<tr><th>{escape(q)}</th>{cells}</tr>")
+        return (
+            '<table class="iconlearn-periodic-table"><caption>rows: q, columns: p</caption>'
+            f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        )
+
+
+def _links(entries):
+    """Links to the recipes of a cell; those of cells that were empty before are in italics."""
+    links = []
+    for e in entries:
+        link = f'<a href="{PAGE}#{escape(e.key)}" title="{escape(e.formula)}">{escape(e.name)}</a>'
+        links.append(f"<i>{link}</i>" if e.gap else f"<b>{link}</b>")
+    return "<br>".join(links)
+
+
+def periodic_table() -> PeriodicTable:
+    """All recipes.
+
+    Examples
+    --------
+    >>> import iconlearn
+    >>> table = iconlearn.periodic_table()
+    >>> table.cell("Gaussian", "Student-t")[0].name
+    't-SNE'
+    """
+    return PeriodicTable(RECIPES.values())

@@ -1,0 +1,190 @@
+"""Words and the company they keep: p(context | word) from counts within a window.
+
+    skip-gram   p(c|w) = C_wc / sum_c C_wc,      the weight of word w is sum_c C_wc
+    CBOW        p(w|bag) = 1[w is the word in the middle],      a bag is the mean of the words around it
+
+Frequent words are thinned as word2vec does it, in expectation instead of by chance: a word of frequency f
+keeps the share min(1, sqrt(t / f) + t / f).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array, issparse
+
+from iconlearn._validation import check_choice, check_number
+from iconlearn.conditional import Conditional, normalize_rows
+from iconlearn.supervisory._base import Supervisory, warn_empty
+
+__all__ = ["Cooccurrence"]
+
+
+class Cooccurrence(Supervisory):
+    """p(context | word), or p(word | context), from tokens or from counts.
+
+    X is a list of lists of tokens (the estimator then has ``vocabulary_``), or a matrix of counts with a row
+    per word and a column per context.
+
+    Parameters
+    ----------
+    window : int, default=5
+        Words to each side that count as context (tokens only).
+    mode : {"skipgram", "cbow"}, default="skipgram"
+        "skipgram": rows are words, columns contexts.  "cbow": rows are bags of context words, one for every
+        token, columns words; tokens only.
+    min_count : int, default=1
+        Rarer words are left out before windows are made (tokens only).
+    subsample : float or None, default=None
+        t in the formula above; 1e-3 to 1e-5 are usual.  None keeps everything.
+    dynamic : bool, default=True
+        Whether a word at distance d counts (window + 1 - d) / window, as if the window were drawn at random.
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+        Rows without any count carry no mass.
+
+    References
+    ----------
+    Mikolov et al., "Distributed representations of words and phrases and their compositionality", NeurIPS
+    2013; Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014.
+    """
+
+    columns = "contexts"
+
+    def __init__(self, window=5, *, mode="skipgram", min_count=1, subsample=None, dynamic=True):
+        self.window = window
+        self.mode = mode
+        self.min_count = min_count
+        self.subsample = subsample
+        self.dynamic = dynamic
+
+    @property
+    def requires_y(self):
+        return self.mode == "cbow"
+
+    def prepare(self, X):
+        """Counts (or bags and their words) of token lists.
+
+        Parameters
+        ----------
+        X : list of list of str
+
+        Returns
+        -------
+        X : csr_array
+            Counts of shape (n_words, n_words), or bags of shape (n_tokens, n_words).
+        y : ndarray of int or None
+            The word in the middle of each bag.
+        vocabulary : ndarray of str of shape (n_words,)
+            Most frequent first.
+        """
+        self._check()
+        words, codes, sentence = self._encode(X)
+        n = len(words)
+        i, j, weight = self._neighbours(codes, sentence)
+        if self.mode == "skipgram":
+            counts = csr_array(
+                coo_array(
+                    (np.r_[weight, weight], (np.r_[codes[i], codes[j]], np.r_[codes[j], codes[i]])), (n, n)
+                )
+            )
+            return counts, None, words
+        size = len(codes)
+        bags = csr_array(
+            coo_array((np.r_[weight, weight], (np.r_[i, j], np.r_[codes[j], codes[i]])), (size, n))
+        )
+        has = np.diff(bags.indptr) > 0
+        return normalize_rows(bags)[has], codes[has], words
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Normalise the counts; see :meth:`Supervisory.fit`."""
+        self._check()
+        if self.mode == "cbow":
+            codes = np.asarray(y) if y is not None else None
+            if codes is None or not np.issubdtype(codes.dtype, np.integer) or len(codes) != X.shape[0]:
+                raise ValueError("mode='cbow' needs tokens: give X as a list of lists of words")
+            n_words = X.shape[1]
+            keep = self._keep(np.bincount(codes, minlength=n_words))
+            n = len(codes)
+            edges = csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, n_words))
+            self.conditional_ = Conditional(edges, mass=keep[codes])
+            return self
+        counts = csr_array(X, dtype=float, copy=True)
+        counts.sum_duplicates()
+        if counts.data.min(initial=0.0) < 0:
+            raise ValueError(
+                f"the counts have a negative entry ({counts.data.min():g}): all must be at least 0"
+            )
+        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        of_word = self._keep(np.asarray(counts.sum(axis=1)).ravel())
+        of_context = self._keep(np.asarray(counts.sum(axis=0)).ravel())
+        counts.data *= of_word[rows] * of_context[counts.indices]
+        mass = np.asarray(counts.sum(axis=1)).ravel()
+        edges = normalize_rows(counts)
+        warn_empty(np.diff(edges.indptr) > 0, "any count", "give positive counts, or a wider window")
+        self.conditional_ = Conditional(edges, mass=mass)
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        if self.mode == "cbow":
+            raise ValueError("mode='cbow' has no p for new bags; a linear mapper maps them without one")
+        counts = csr_array(X_new, dtype=float)
+        if counts.shape[1] != self.conditional_.n_cols:
+            raise ValueError(
+                f"X has {counts.shape[1]} contexts, but p was fitted on {self.conditional_.n_cols}"
+            )
+        return Conditional(normalize_rows(counts))
+
+    def _check(self):
+        check_number("window", self.window, low=1, integer=True)
+        check_choice("mode", self.mode, ["skipgram", "cbow"])
+        check_number("min_count", self.min_count, low=1, integer=True)
+        if self.subsample is not None:
+            check_number("subsample", self.subsample, low=0, closed="neither", hint="1e-3 to 1e-5 are usual")
+
+    def _keep(self, counts):
+        """The share of each word that is kept."""
+        if self.subsample is None:
+            return np.ones(len(counts))
+        frequency = np.maximum(counts / max(counts.sum(), 1e-300), 1e-300)
+        return np.minimum(1.0, np.sqrt(self.subsample / frequency) + self.subsample / frequency)
+
+    def _encode(self, X):
+        """Vocabulary, the code of every kept token, and the sentence it stands in."""
+        lengths = [len(tokens) for tokens in X]
+        tokens = np.array([token for sentence in X for token in sentence], dtype=str)
+        sentence = np.repeat(np.arange(len(lengths)), lengths)
+        words, codes, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+        kept = np.flatnonzero(counts >= self.min_count)
+        if len(kept) < 2:
+            raise ValueError(
+                f"fewer than two words occur at least min_count={self.min_count} times; lower min_count or give "
+                f"more tokens"
+            )
+        order = kept[np.argsort(-counts[kept], kind="stable")]
+        rank = np.full(len(words), -1)
+        rank[order] = np.arange(len(order))
+        on = rank[codes] >= 0
+        return words[order], rank[codes][on], sentence[on]
+
+    def _neighbours(self, codes, sentence):
+        """Positions (i, j), i before j, of the words within a window, and their weights."""
+        i, j, weight = [], [], []
+        for d in range(1, self.window + 1):
+            together = np.flatnonzero(sentence[:-d] == sentence[d:])
+            i.append(together)
+            j.append(together + d)
+            share = (self.window + 1 - d) / self.window if self.dynamic else 1.0
+            weight.append(np.full(len(together), share))
+        i, j, weight = map(np.concatenate, (i, j, weight))
+        if not len(i):
+            raise ValueError("no two tokens stand in one window; give sentences of at least two words")
+        return i, j, weight
+
+
+def is_tokens(X):
+    """Whether X is a list of lists of words."""
+    if issparse(X) or hasattr(X, "shape") or not isinstance(X, list | tuple):
+        return False
+    return any(len(s) > 0 and all(isinstance(t, str) for t in s) for s in X if isinstance(s, list | tuple))

@@ -1,0 +1,129 @@
+"""Two views of one row belong together: p(b|a) = 1 / (k - 1) for the other k - 1 views of a row.
+
+Views are drawn afresh at every step, by ``view``, from torch's own generator (a fit seeds it).  Position r
+among the views of n rows is view r // n of row r % n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, issparse
+
+from iconlearn._validation import check_choice, check_number
+from iconlearn.conditional import Conditional
+from iconlearn.supervisory._base import Supervisory
+
+__all__ = ["Views"]
+
+KINDS = ("noise", "mask", "mix")
+
+
+class Views(Supervisory):
+    """p(j|i) = 1 / (k - 1) over the other views of the row that view i shows.
+
+    Parameters
+    ----------
+    augment : {"noise", "mask", "mix"} or callable, default="noise"
+        How a view is made of a row.  "noise" adds Gaussian noise of `strength` standard deviations of each
+        feature; "mask" puts the feature's mean in place of each entry with probability `strength`; "mix"
+        moves a row towards another one of the batch by a share between 0 and `strength`.  A function takes
+        a tensor of rows (n, n_features) and returns as many views, of any shape that the mapper reads; what
+        it draws should come from torch's generator.
+    strength : float, default=0.2
+        See above; without effect on a function.
+    n_views : int, default=2
+        k, views per row and step.
+    cross : bool, default=False
+        Whether rows and columns are two sets of views, one of each row: the candidates of a view are then
+        the other set alone, seen through the column mapper (MoCo v3's keys).  `n_views` is two.
+
+    Attributes
+    ----------
+    conditional_ : Conditional of shape (k n_rows, k n_rows), or (n_rows, n_rows) with `cross`
+
+    References
+    ----------
+    Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020; Chen,
+    Xie and He, "An empirical study of training self-supervised vision transformers", ICCV 2021.
+    """
+
+    def __init__(self, augment="noise", *, strength=0.2, n_views=2, cross=False):
+        self.augment = augment
+        self.strength = strength
+        self.n_views = n_views
+        self.cross = cross
+
+    fresh = True
+
+    @property
+    def columns(self):
+        return "views" if self.cross else "rows"
+
+    @property
+    def copies(self):
+        """How many positions a row takes up among the rows of p."""
+        return 1 if self.cross else self.n_views
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Keep the scale of the features; see :meth:`Supervisory.fit`."""
+        if not callable(self.augment):
+            check_choice("augment", self.augment, KINDS)
+        highest = np.inf if self.augment == "noise" else 1
+        check_number("strength", self.strength, low=0, high=highest, hint="0.1 to 0.5 are usual")
+        k = check_number("n_views", self.n_views, low=2, integer=True)
+        if self.cross and k != 2:
+            raise ValueError(
+                f"n_views={k} with cross=True: rows and columns are one view each, so it must be 2"
+            )
+        n = X.shape[0]
+        self._mean, self._spread = _moments(X)
+        if self.cross:
+            self.conditional_ = Conditional(
+                csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
+            )
+            return self
+        views = np.arange(k * n).reshape(k, n)
+        i = np.repeat(views.ravel(), k - 1)
+        j = np.concatenate([np.delete(views, a, axis=0).T.ravel() for a in range(k)])
+        weights = np.full(len(i), 1.0 / (k - 1))
+        edges = csr_array((weights, (i, j)), shape=(k * n, k * n))
+        self.conditional_ = Conditional(edges, self_pairs=False)
+        return self
+
+    def view(self, X, rows=None):
+        """One fresh view of every row of X.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, n_features)
+            The rows that are visited, repeated where several of their views are.
+        rows : Tensor of int64 of shape (n,) or None
+            Their positions among the views; a subclass may make one kind of view for each.
+        """
+        if callable(self.augment):
+            out = self.augment(X)
+            if not isinstance(out, torch.Tensor) or len(out) != len(X):
+                got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+                raise ValueError(
+                    f"augment={self.augment!r} returned {got} for rows of shape {tuple(X.shape)}; it must return "
+                    f"a tensor with one view for every row"
+                )
+            return out
+        mean, spread = (torch.as_tensor(a).to(X) for a in (self._mean, self._spread))
+        if self.augment == "noise":
+            return X + self.strength * spread * torch.randn_like(X)
+        if self.augment == "mask":
+            return torch.where(torch.rand_like(X) < self.strength, mean, X)
+        share = self.strength * torch.rand(len(X), 1, dtype=X.dtype, device=X.device)
+        other = X[torch.randperm(len(X), device=X.device)]
+        return X + share * (other - X)
+
+
+def _moments(X):
+    """Mean and standard deviation of every feature."""
+    if issparse(X):
+        mean = np.asarray(X.mean(axis=0)).ravel()
+        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+    return X.mean(axis=0), X.std(axis=0)

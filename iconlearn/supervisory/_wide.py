@@ -1,0 +1,84 @@
+"""A Gaussian of the data as its bandwidth goes to infinity; with a q in the same limit, metric scaling.
+
+With exp(-D / sigma^2) on both sides, D and d the squared distances of the data and of the places,
+
+    sigma^4 KL(p(.|i) || q(.|i))  ->  1 / (2 m) sum_j [ (D_ij - mean_k D_ik) - (d_ij - mean_k d_ik) ]^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from iconlearn.conditional import WideConditional
+from iconlearn.neighbors import check_metric, distance_block
+from iconlearn.supervisory._base import Supervisory, check_metric_input
+
+__all__ = ["SquaredDistances", "WideGaussian"]
+
+
+class WideGaussian(Supervisory):
+    """p(j|i) ∝ exp(-D_ij / sigma^2) with sigma -> infinity, the row itself among its candidates.
+
+    Such a p is uniform up to a deviation that only a q in the same limit can answer:
+    :class:`iconlearn.learned.WideGaussian`.  The two together are metric multidimensional scaling on
+    squared distances, compared after their row means are taken off.
+
+    Parameters
+    ----------
+    metric : str or callable, default="euclidean"
+        "precomputed" takes X as a matrix of dissimilarities.
+
+    Attributes
+    ----------
+    conditional_ : WideConditional
+
+    References
+    ----------
+    Alshammari et al., "I-Con: a unifying framework for representation learning", ICLR 2025, appendix F;
+    Kruskal, "Multidimensional scaling by optimizing goodness of fit", Psychometrika 1964.
+    """
+
+    def __init__(self, *, metric="euclidean"):
+        self.metric = metric
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Keep the points; see :meth:`Supervisory.fit`."""
+        X = check_metric_input(X, check_metric(self.metric))
+        self._X, self._n_features = None if self.pairwise else X, X.shape[1]
+        block = SquaredDistances(X, None if self.pairwise else X, self.metric)
+        self.conditional_ = WideConditional(block, (X.shape[0], X.shape[0]))
+        return self
+
+    def _extend(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        block = SquaredDistances(X_new, self._X, self.metric)
+        return WideConditional(block, (X_new.shape[0], self.conditional_.n_cols))
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredDistances:
+    """``block(rows, cols)`` of squared distances, on demand.
+
+    Parameters
+    ----------
+    points : ndarray or sparse matrix of shape (n_rows, n_features)
+        Distances of shape (n_rows, n_cols) where `columns` is None.
+    columns : ndarray or sparse matrix of shape (n_cols, n_features) or None
+    metric : str or callable
+    """
+
+    points: object
+    columns: object
+    metric: object
+
+    def __call__(self, rows=None, cols=None) -> np.ndarray:
+        points = self.points if rows is None else self.points[rows]
+        if self.columns is None:
+            block = points if cols is None else points[:, cols]
+            block = block.toarray() if hasattr(block, "toarray") else block
+        else:
+            columns = self.columns if cols is None else self.columns[cols]
+            block = distance_block(points, columns, metric=self.metric)
+        return np.square(np.asarray(block, dtype=float))

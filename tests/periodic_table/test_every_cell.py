@@ -1,0 +1,97 @@
+"""Every p with every q: it fits the digits and lowers its own loss, or says why it cannot."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.neighbors import kneighbors_graph
+
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn.registry import COMPONENTS, resolve
+from iconlearn.supervisory import (
+    KNN,
+    Companion,
+    Cut,
+    Debias,
+    Gaussian,
+    Mix,
+    Paired,
+    Spectral,
+    Symmetrize,
+    Views,
+    Walk,
+)
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:100] / 16, Y[:100]
+GRAPH = kneighbors_graph(X, 6).toarray()
+P = {
+    **{name: resolve("p", name) for name in COMPONENTS["p"]},
+    "paired": Paired(32),
+    "pairs": Paired(pairs=np.arange(100).reshape(50, 2)),
+    "views_cross": Views(cross=True),
+    "companion": Companion(KNN(5), 40),
+    "gaussian_self": Gaussian(sigma="scale", self_pairs=True),
+    "cut": Cut(KNN(5)),
+    "spectral": Spectral(KNN(5), 4),
+    "walk": Walk(KNN(4)),
+    "symmetric": Symmetrize(Gaussian(8)),
+    "debiased": Debias(KNN(5), 0.3),
+    "mixed": Mix([KNN(4), Gaussian(8)]),
+}
+SQUARE = {"graph", "precomputed"}
+# Pairs that have no meaning, with a word of the reason.
+REFUSED = {("wide_gaussian", q): "wide_gaussian" for q in COMPONENTS["q"] if q != "wide_gaussian"}
+
+
+def fit(model, p, needs_y=True):
+    data = GRAPH / GRAPH.sum(axis=1, keepdims=True) if p in SQUARE else X
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(data, Y if needs_y else None)
+
+
+def holds(model):
+    assert np.isfinite(model.loss_) and np.isfinite(model.loss_history_).all()
+    lowest, first = min(model.loss_history_), model.loss_history_[0]
+    assert lowest < first or model.converged_ or model.loss_ <= first
+
+
+@pytest.mark.parametrize("q", COMPONENTS["q"])
+@pytest.mark.parametrize("p", P)
+def test_maps(p, q):
+    mapper = "table" if p in SQUARE else "linear"
+    # A batch of fewer rows than there are, so that the loss has several steps to fall in.
+    options = {"engine": "minibatch"} if p.startswith("views") else {}
+    model = ICONEmbedding(2, p=P[p], q=q, mapper=mapper, max_iter=12, random_state=0, **options)
+    if (p, q) in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[p, q]):
+            fit(model, p)
+        return
+    holds(fit(model, p))
+    assert np.isfinite(model.embedding_).all()
+
+
+@pytest.mark.parametrize("divergence", ["kl", "reverse_kl", "total_variation"])
+@pytest.mark.parametrize("p", P)
+def test_clusters(p, divergence):
+    mapper = "table" if p in SQUARE or not getattr(P[p], "fresh", False) else "linear"
+    model = ICONClustering(
+        4, p=P[p], divergence=divergence, mapper=mapper, debias=0.2, n_init=2, max_iter=8, random_state=0
+    )
+    try:
+        holds(fit(model, p))
+    except ValueError as reason:
+        assert len(str(reason)) > 40, "a refusal is a sentence"
+        assert p in {"wide_gaussian", "paired"}
+    else:
+        assert np.isfinite(model.probabilities_).all()
+
+
+@pytest.mark.parametrize("q", COMPONENTS["q"])
+@pytest.mark.parametrize("p", ["classes", "labels"])
+def test_classes(p, q):
+    model = fit(ICONClassifier(p=p, q=q, max_iter=30, random_state=0), p)
+    holds(model)
+    assert np.isfinite(model.predict_proba(X)).all()

@@ -1,0 +1,679 @@
+"""Every recipe, fitted to data that scikit-learn ships and held against something that it does not share."""
+
+import warnings
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from reference import DIVERGENCES, cluster_kernel, softmax, sqdist, unit
+from scipy.spatial.distance import squareform
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold._t_sne import _joint_probabilities_nn, _kl_divergence
+from sklearn.manifold._utils import _binary_search_perplexity
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from torch.nn import functional as F
+
+import iconlearn
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
+from iconlearn.engines import MiniBatch
+from iconlearn.metrics import clustering_accuracy
+from iconlearn.objective import loss
+
+TABLE = iconlearn.periodic_table()
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:160] / 16, Y[:160]
+N, SPLIT = len(X), 32
+GRAPH = kneighbors_graph(X, 8).toarray()
+GRAPH = np.maximum(GRAPH, GRAPH.T)
+TOKENS = [line.lower().split() for line in (load_iris().DESCR + load_wine().DESCR).splitlines()]
+OWN = np.eye(N, dtype=bool)
+
+CHECKS = {}
+
+
+def check(*keys):
+    def register(function):
+        CHECKS.update((key, function) for key in keys)
+        return function
+
+    return register
+
+
+def data_of(entry):
+    given = {"graph": (GRAPH, None), "tokens": (TOKENS, None), "labelled": (X, Y)}
+    return given.get(entry.data, (X, None))
+
+
+def build(key, **parameters):
+    entry = recipes.RECIPES[key]
+    if entry.data == "halves":
+        parameters.setdefault("split", SPLIT)
+    if "n_clusters" in entry.parameters:
+        parameters.setdefault("n_clusters", 10)
+    return entry(random_state=0, **parameters)
+
+
+def plan_of(key, **parameters):
+    """What a fit would optimise, at its start, in double precision."""
+    model, (data, y) = build(key, **parameters), data_of(recipes.RECIPES[key])
+    seen = []
+
+    def stop(self, plan, *args, **kwargs):
+        seen.append(plan)
+        raise InterruptedError
+
+    with (
+        patch.object(ICONEmbedding, "_optimise", stop),
+        patch.object(ICONClassifier, "_optimise", stop),
+        patch.object(ICONClustering, "_search", stop),
+        pytest.raises(InterruptedError),
+    ):
+        model.fit(data, y)
+    for problem in seen[0].objective.problems:
+        problem.rows.mapper.double(), problem.columns.mapper.double()
+    return seen[0]
+
+
+def points(problem):
+    """Outputs of the mappers, on the views that `value` sees as well."""
+    torch.manual_seed(0)
+    U = problem.rows.at(None)
+    V = U if problem.tied else problem.columns.at(None)
+    return U.detach().double().numpy(), V.detach().double().numpy()
+
+
+def value(problem, gradient=False):
+    visit = next(next(MiniBatch(10**6).visits(problem, rng=np.random, dtype=torch.float64, device="cpu")))
+    torch.manual_seed(0)
+    total = loss(problem, MiniBatch(), visit)
+    if not gradient:
+        return float(total.detach())
+    return float(total.detach()), torch.autograd.grad(total, problem.rows.mapper.places)[0].numpy()
+
+
+def spread(plan):
+    """Put a table somewhere that is not its tiny start."""
+    places = np.random.default_rng(3).normal(size=plan.mapper.places.shape)
+    with torch.no_grad():
+        plan.mapper.places.copy_(torch.as_tensor(places))
+    return plan.problem
+
+
+def log_rows(log_k, own=False):
+    log_k = np.where(OWN, -np.inf, log_k) if own else log_k
+    return torch.log_softmax(torch.as_tensor(log_k), 1).numpy()
+
+
+def kl(P, log_q):
+    on = P > 0
+    return float((P[on] * (np.log(P[on]) - log_q[on])).sum() / len(P))
+
+
+def student(d, dof=1.0):
+    return -0.5 * (dof + 1) * np.log1p(d / dof)
+
+
+def calibrated(perplexity):
+    """scikit-learn's own conditional probabilities over 3 * perplexity neighbours."""
+    k = int(3 * perplexity)
+    distances, index = NearestNeighbors(n_neighbors=k).fit(X).kneighbors()
+    P = _binary_search_perplexity((distances**2).astype(np.float32), perplexity, 0)
+    full = np.zeros((N, N))
+    np.put_along_axis(full, index, P, axis=1)
+    return full / full.sum(axis=1, keepdims=True)
+
+
+def neighbours(k, data=X):
+    return kneighbors_graph(data, k).toarray() / k
+
+
+# --- maps ----------------------------------------------------------------------------------------
+
+
+def by_torch(problem, P, kernel):
+    """Value and slope of mean_i KL over full matrices, by torch's own derivative."""
+    Z = problem.rows.mapper.places.detach().clone().requires_grad_()
+    log_k = kernel((Z[:, None] - Z).square().sum(2)).masked_fill(torch.eye(N, dtype=torch.bool), -torch.inf)
+    on = torch.as_tensor(P > 0)
+    log_q, p = torch.log_softmax(log_k, 1)[on], torch.as_tensor(P)[on]
+    total = (p * (p.log() - log_q)).sum() / N
+    return float(total.detach()), torch.autograd.grad(total, Z)[0].numpy()
+
+
+def cauchy_rows(gamma):
+    k = np.where(OWN, 0, 1 / (1 + sqdist(X, X) / gamma**2))
+    return k / k.sum(axis=1, keepdims=True)
+
+
+GAMMA = np.sqrt(X.var(axis=0).sum())
+ROWS = {
+    "sne": (lambda: calibrated(10), lambda d: -d, {"perplexity": 10}),
+    "row_tsne": (lambda: calibrated(10), lambda d: -torch.log1p(d), {"perplexity": 10}),
+    "sne_uniform": (lambda: neighbours(7), lambda d: -d, {"n_neighbors": 7}),
+    "tsne_uniform": (
+        lambda: neighbours(7),
+        lambda d: -1.5 * torch.log1p(d / 2),
+        {"n_neighbors": 7, "dof": 2.0},
+    ),
+    "dual_tsne": (lambda: cauchy_rows(GAMMA), lambda d: -d, {}),
+    "doubly_tsne": (lambda: cauchy_rows(2.0), lambda d: -torch.log1p(d), {"gamma": 2.0}),
+    "sne_graph": (lambda: GRAPH / GRAPH.sum(axis=1, keepdims=True), lambda d: -d, {}),
+    "tsne_graph": (lambda: GRAPH / GRAPH.sum(axis=1, keepdims=True), lambda d: -torch.log1p(d), {}),
+}
+
+
+@check(*ROWS)
+def directly_written(key):
+    P, kernel, parameters = ROWS[key]
+    problem = spread(plan_of(key, **parameters))
+    theirs = by_torch(problem, P(), kernel)
+    ours = value(problem, gradient=True)
+    assert ours[0] == pytest.approx(theirs[0], rel=2e-4)  # scikit-learn calibrates in single precision
+    np.testing.assert_allclose(ours[1], theirs[1], atol=2e-3 * np.abs(theirs[1]).max())
+
+
+@check("tsne")
+def sklearn_s_tsne(key):
+    problem = spread(plan_of(key, perplexity=10))
+    P = problem.p.row_mass[:, None] * problem.p.edges.toarray()
+    graph = kneighbors_graph(X, 30, mode="distance")
+    graph.data **= 2
+    theirs = _joint_probabilities_nn(graph, 10, 0).toarray()
+    np.testing.assert_allclose(P, theirs / theirs.sum(), atol=1e-4 * P.max())
+    for dof in (1.0, 2.0):
+        problem = spread(plan_of(key, perplexity=10, dof=dof))
+        Z = problem.rows.mapper.places.detach().numpy()
+        expected, slope = _kl_divergence(Z.ravel(), squareform(P, checks=False), dof, N, 2, skip_num_points=0)
+        ours = value(problem, gradient=True)
+        assert ours[0] == pytest.approx(expected, rel=1e-9)
+        if dof == 1:  # for others its slope has the kernel where (1 + d / dof)^-1 belongs
+            np.testing.assert_allclose(ours[1].ravel(), slope, atol=1e-10)
+        else:
+            np.testing.assert_allclose(ours[1], joint_slope(P, Z, dof), atol=1e-10)
+
+
+def joint_slope(P, Z, dof):
+    Z = torch.as_tensor(Z).requires_grad_()
+    log_k = -0.5 * (dof + 1) * torch.log1p((Z[:, None] - Z).square().sum(2) / dof)
+    log_q = log_k - torch.logsumexp(log_k.masked_fill(torch.as_tensor(OWN), -torch.inf).ravel(), 0)
+    return torch.autograd.grad(-(torch.as_tensor(P) * log_q).sum(), Z)[0].numpy()
+
+
+@check("pca")
+def sklearn_s_pca(key):
+    model, theirs = build(key, n_components=4).fit(X), PCA(4).fit(X)
+    W = model.mapper_.weight.detach().numpy()
+    np.testing.assert_allclose(np.linalg.svd(W @ theirs.components_.T, compute_uv=False), 1, atol=1e-8)
+    assert model.loss_ == pytest.approx(-2 * theirs.explained_variance_.sum() * (N - 1) / N, rel=1e-8)
+
+
+@check("metric_mds")
+def row_centred_stress(key):
+    problem = spread(plan_of(key))
+    D, d = sqdist(X, X), sqdist(*points(problem))
+    gap = (D - D.mean(axis=1, keepdims=True)) - (d - d.mean(axis=1, keepdims=True))
+    assert value(problem) == pytest.approx((gap**2).sum() / (2 * N**2), rel=1e-10)
+
+
+# --- clusters ------------------------------------------------------------------------------------
+
+
+def soft_inertia(r):
+    means = (r.T @ X) / r.sum(axis=0)[:, None]
+    return (r * sqdist(X, means)).sum()
+
+
+@check("k_means")
+def sklearn_s_k_means(key):
+    start = np.random.default_rng(0).integers(10, size=N)
+    means = np.array([X[start == c].mean(axis=0) for c in range(10)])
+    theirs = KMeans(10, init=means, n_init=1, tol=0, algorithm="lloyd").fit(X)
+    model = build(key, init=start).fit(X)
+    assert adjusted_rand_score(model.labels_, theirs.labels_) == 1
+    assert soft_inertia(np.eye(10)[model.labels_]) == pytest.approx(theirs.inertia_, rel=1e-10)
+
+
+@check("probabilistic_k_means")
+def soft_k_means(key):
+    problem = plan_of(key).problem
+    r, sigma2 = softmax(points(problem)[0]), X.var(axis=0).sum()
+    log_z = np.log(np.exp(-sqdist(X, X) / (2 * sigma2)).sum(axis=1)).mean()
+    assert value(problem) == pytest.approx(soft_inertia(r) / sigma2 / N + log_z, rel=1e-9)
+    best = KMeans(10, n_init=10, random_state=0).fit(X).inertia_
+    model = build(key, max_iter=300, n_init=5).fit(X)
+    assert soft_inertia(model.probabilities_) <= 1.03 * best
+
+
+def entropies(r):
+    q = (r / r.sum(axis=0)) @ r.T
+    return -(q * np.log(q)).sum()
+
+
+@check("entropic_k_means")
+def k_means_less_entropy(key):
+    problem = plan_of(key, sigma=1.5).problem
+    r = softmax(points(problem)[0])
+    log_z = np.log(np.exp(-sqdist(X, X) / 4.5).sum(axis=1)).sum()
+    assert N * value(problem) == pytest.approx(soft_inertia(r) / 2.25 - entropies(r) + log_z, rel=1e-9)
+
+
+@check("t_k_means")
+def robust_k_means(key):
+    problem = plan_of(key, sigma=1.5, dof=3.0).problem
+    r = softmax(points(problem)[0])
+    cost = -student(sqdist(X, X) / 2.25, 3.0)
+    q = (r / r.sum(axis=0)) @ r.T
+    expected = (q * cost).sum() - entropies(r) + np.log(np.exp(-cost).sum(axis=1)).sum()
+    assert N * value(problem) == pytest.approx(expected, rel=1e-9)
+
+
+@check("spectral_clustering")
+def sklearn_s_spectral_clustering(key):
+    model = build(key, n_neighbors=8).fit(X)
+    W = neighbours(8)
+    theirs = SpectralClustering(10, affinity="precomputed", random_state=0, n_init=20).fit(W + W.T)
+    W = W + W.T
+    values = np.sort(np.linalg.eigvals(W / W.sum(axis=1, keepdims=True)).real)[::-1][:10]
+    np.testing.assert_allclose(model.p_.eigenvalues_, values, atol=1e-9)
+    assert adjusted_rand_score(model.labels_, theirs.labels_) > 0.9
+
+
+@check("normalized_cuts")
+def shi_and_malik(key):
+    problem = plan_of(key, scale=30.0).problem
+    r, d = softmax(points(problem)[0]), GRAPH.sum(axis=1)
+    volume = d @ r
+    cut = ((volume - np.einsum("ic,ij,jc->c", r, GRAPH, r)) / volume).sum()
+    log_z = np.log(np.exp(30 * GRAPH / d).sum(axis=1)).sum()
+    assert N * value(problem) == pytest.approx(30 * (cut - 10) + log_z, rel=1e-9)
+
+
+def clusters_by_hand(problem, P, alpha_p=0.0, alpha_q=0.0, divergence="KL"):
+    r = softmax(points(problem)[0])
+    Q = (1 - alpha_q) * cluster_kernel(r, r) + alpha_q / N
+    return DIVERGENCES[divergence](((1 - alpha_p) * P + alpha_p / N) / N, Q / N)
+
+
+@check("dcd")
+def dcd_from_full_matrices(key):
+    problem = plan_of(key, n_neighbors=6).problem
+    assert value(problem) == pytest.approx(clusters_by_hand(problem, neighbours(6)), rel=1e-9)
+    assert clustering_accuracy(Y, build(key).fit(X).labels_) > 0.7
+
+
+@check("pmi_clustering")
+def pointwise_mutual_information(key):
+    problem = plan_of(key).problem
+    r = softmax(points(problem)[0])
+    pmi = np.log(np.einsum("ic,jc,c->ij", r, r, 1 / r.mean(axis=0)))
+    P = neighbours(3)
+    assert value(problem) == pytest.approx(np.log(N) - (P * pmi).sum() / N - np.log(3), rel=1e-9)
+
+
+@check("infonce_clustering")
+def views_and_neighbours(key):
+    plan = plan_of(key)
+    views, graph = plan.objective.problems
+    r = softmax(points(views)[0])
+    Q = cluster_kernel(r, r)
+    other = (np.arange(2 * N) + N) % (2 * N)
+    assert value(views) == pytest.approx(-np.log(Q[np.arange(2 * N), other]).mean(), rel=1e-9)
+    assert value(graph) == pytest.approx(clusters_by_hand(graph, neighbours(3)), rel=1e-9)
+
+
+@check("debiased_infonce_clustering")
+def debiased_on_both_sides(key):
+    problem = plan_of(key, alpha=0.4).problem
+    P = neighbours(3)
+    walks = np.where(OWN, 0, P + P @ P)
+    walks /= walks.sum(axis=1, keepdims=True)
+    assert value(problem) == pytest.approx(clusters_by_hand(problem, walks, 0.4, 0.4), rel=1e-9)
+    assert build(key, alpha=0.4, max_iter=20).fit(X).loss_ < np.log(N / 0.4)
+
+
+@check("supervised_clustering")
+def the_classes_themselves(key):
+    model = build(key).fit(X, Y)
+    assert clustering_accuracy(Y, model.labels_) == 1 and model.loss_ == pytest.approx(0, abs=1e-6)
+
+
+# --- encoders ------------------------------------------------------------------------------------
+
+
+def contrast(logits, target):
+    return float(F.cross_entropy(torch.as_tensor(logits), torch.as_tensor(target)))
+
+
+def other_views(log_k, k=2):
+    n = len(log_k)
+    log_k = np.where(np.eye(n, dtype=bool), -np.inf, log_k)
+    return np.mean([contrast(log_k, (np.arange(n) + s * n // k) % n) for s in range(1, k)])
+
+
+@check("infonce", "simclr", "t_simclr", "t_simcne")
+def views_against_all(key):
+    k = 3 if key == "infonce" else 2
+    plan = plan_of(key, n_components=4, **({"n_views": 3, "temperature": 0.3} if key == "infonce" else {}))
+    U = points(plan.problem)[0]
+    kernels = {
+        "infonce": lambda: unit(U) @ unit(U).T / 0.3,
+        "simclr": lambda: unit(U) @ unit(U).T / 0.5,
+        "t_simclr": lambda: student(sqdist(U, U), 2.0),
+        "t_simcne": lambda: student(sqdist(U, U), 1.0),
+    }
+    assert value(plan.problem) + np.log(k - 1) == pytest.approx(other_views(kernels[key](), k), rel=1e-6)
+
+
+@check("moco_v3")
+def keys_of_a_teacher(key):
+    plan = plan_of(key, n_components=4, momentum=0.9)
+    teacher = plan.problem.columns.mapper
+    with torch.no_grad():
+        for parameter in plan.mapper.parameters():
+            parameter.add_(0.01)
+    before = [p.clone() for p in teacher.parameters()]
+    teacher.step()
+    for old, new, lead in zip(before, teacher.parameters(), plan.mapper.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.9 * old + 0.1 * lead)
+    U, V = points(plan.problem)
+    assert value(plan.problem) == pytest.approx(contrast(unit(U) @ unit(V).T / 0.2, np.arange(N)), rel=1e-6)
+
+
+@check("vicreg")
+def invariance_and_variance(key):
+    problem = plan_of(key, n_components=4).problem
+    U = unit(points(problem)[0])
+    n = len(U)
+    invariance = ((U - np.roll(U, N, axis=0)) ** 2).sum(axis=1).mean()
+    assert value(problem) == pytest.approx(invariance - 2 * U.var(axis=0, ddof=1).sum(), rel=1e-8)
+    assert n == 2 * N
+
+
+def hardest(d, positive, margin):
+    """Mean over positives of d - min over candidates, negatives `margin` nearer; d is inf where not allowed."""
+    lifted = d - margin * ~positive
+    mean = np.where(positive, d, 0).sum(axis=1) / np.maximum(positive.sum(axis=1), 1)
+    return np.mean((mean - lifted.min(axis=1))[positive.any(axis=1)])
+
+
+@check("triplet")
+def hardest_negatives(key):
+    problem = plan_of(key, n_components=4, margin=0.3).problem
+    U = unit(points(problem)[0])
+    n = len(U)
+    d = np.where(np.eye(n, dtype=bool), np.inf, sqdist(U, U))
+    other = (np.arange(n) + N) % n
+    positive = d[np.arange(n), other]
+    negative = d.copy()
+    negative[np.arange(n), other] = np.inf
+    assert value(problem) == pytest.approx(
+        np.maximum(0, positive - negative.min(axis=1) + 0.3).mean(), rel=1e-8
+    )
+
+
+@check("lgsimclr")
+def neighbours_of_companions(key):
+    problem = plan_of(key, n_components=4).problem
+    P = neighbours(5, unit(X[:, SPLIT:])).T
+    has = P.sum(axis=1) > 0
+    P = P[has] / P[has].sum(axis=1, keepdims=True)
+    U = unit(points(problem)[0])
+    assert value(problem) == pytest.approx(kl(P, log_rows(U @ U.T / 0.1, own=True)[has]), rel=1e-8)
+    assert problem.rows.mapper[0].in_features == SPLIT
+
+
+@check("x_sample")
+def soft_targets(key):
+    problem = plan_of(key, n_components=4, target_temperature=0.2).problem
+    g, U = unit(X[:, SPLIT:]), unit(points(problem)[0])
+    P = np.exp(log_rows(g @ g.T / 0.2, own=True))
+    theirs = F.cross_entropy(
+        torch.as_tensor(np.where(OWN, -1e9, U @ U.T / 0.1)), torch.as_tensor(P), reduction="mean"
+    )
+    assert value(problem) + problem.entropy() == pytest.approx(float(theirs), rel=1e-8)
+
+
+@check("cmc", "clip", "t_clip", "average_margin_clip", "triplet_clip")
+def both_directions(key):
+    plan = plan_of(key, n_components=4)
+    there, back = plan.objective.problems
+    U, V = points(there)
+    assert np.array_equal(points(back)[0], V) and np.array_equal(points(back)[1], U)
+    own, d = np.arange(N), sqdist(unit(U), unit(V))
+    if key == "t_clip":
+        d = sqdist(U, V)
+    temperature = {"cmc": 0.1, "clip": 0.07}.get(key)
+
+    def one_way(d, U, V):
+        if temperature:
+            return contrast(unit(U) @ unit(V).T / temperature, own)
+        if key == "t_clip":
+            return contrast(student(d), own)
+        if key == "average_margin_clip":
+            return np.diagonal(d).mean() - d.mean()
+        return hardest(d, OWN, 0.5)
+
+    assert value(there) + value(back) == pytest.approx(one_way(d, U, V) + one_way(d.T, V, U), rel=1e-6)
+    learned = [p for p in plan.objective.parameters if p.ndim == 0]
+    assert len(learned) == (key == "clip")
+    if key == "clip":
+        # The slope of the learned log scale against a difference of the hand-written loss.
+        plan.q.log_scale_ = torch.nn.Parameter(plan.q.log_scale_.detach().double())
+        visit = next(next(MiniBatch(10**6).visits(there, rng=np.random, dtype=torch.float64, device="cpu")))
+        (slope,) = torch.autograd.grad(loss(there, MiniBatch(), visit), plan.q.log_scale_)
+        logits = unit(U) @ unit(V).T / 0.07
+        expected = (contrast(logits * np.exp(1e-5), own) - contrast(logits * np.exp(-1e-5), own)) / 2e-5
+        assert float(slope) == pytest.approx(expected, rel=1e-4)
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+MATES = (Y[:, None] == Y) & ~OWN
+
+
+@check("supcon", "t_supcon")
+def outer_supcon(key):
+    problem = plan_of(key, n_components=4).problem
+    U = points(problem)[0]
+    log_k = unit(U) @ unit(U).T / 0.1 if key == "supcon" else student(sqdist(U, U))
+    log_q = log_rows(log_k, own=True)
+    theirs = -np.mean([log_q[i, MATES[i]].mean() for i in range(N)])
+    assert value(problem) + np.log(MATES.sum(axis=1)).mean() == pytest.approx(theirs, rel=1e-6)
+
+
+@check("average_margin_supcon", "triplet_supcon")
+def margins_by_hand(key):
+    problem = plan_of(key, n_components=4).problem
+    U = unit(points(problem)[0])
+    d = sqdist(U, U)
+    if key == "triplet_supcon":
+        expected = hardest(np.where(OWN, np.inf, d), MATES, 0.5)
+    else:
+        expected = np.mean([d[i, MATES[i]].mean() for i in range(N)]) - 2 * U.var(axis=0, ddof=1).sum()
+    assert value(problem) == pytest.approx(expected, rel=1e-8)
+
+
+@check("cross_entropy")
+def logistic_regression(key):
+    data, y = load_wine(return_X_y=True)
+    data = (data - data.mean(axis=0)) / data.std(axis=0)
+    for C in (0.1, 3.0):
+        ours = build(key, C=C, tol=1e-8).fit(data, y)
+        theirs = LogisticRegression(C=C, tol=1e-8, max_iter=5000).fit(data, y)
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-4)
+        np.testing.assert_allclose(ours.predict_proba(data), theirs.predict_proba(data), atol=1e-4)
+
+
+@check("label_smoothing")
+def torch_s_smoothing(key):
+    plan = plan_of(key, alpha=0.2)
+    logits = points(plan.problem)[0]
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.2)
+    expected = float(criterion(torch.as_tensor(logits), torch.as_tensor(Y)))
+    assert value(plan.problem) + plan.problem.entropy() == pytest.approx(expected, rel=1e-10)
+
+
+@check("harmonic")
+def harmonic_by_definition(key):
+    problem = plan_of(key, n=4.0, n_components=5).problem
+    Z, W = points(problem)
+    probability = sqdist(Z, W) ** -2.0
+    probability /= probability.sum(axis=1, keepdims=True)
+    assert value(problem) == pytest.approx(-np.log(probability[np.arange(N), Y]).mean(), rel=1e-8)
+    # A Student-t of dof 3 whose width goes to nought tends to it.
+    log_q = log_rows(student(sqdist(Z, W) * 1e10, 3.0))
+    assert value(problem) == pytest.approx(-log_q[np.arange(N), Y].mean(), rel=1e-6)
+
+
+@check("error_rate")
+def share_of_mistakes(key):
+    plan = plan_of(key)
+    with torch.no_grad():
+        plan.q.log_scale_.fill_(np.log(1e5))
+    with patch("iconlearn.learned._kernels._MAX_SCALE", 1e9):
+        value_ = value(plan.problem)
+    wrong = points(plan.problem)[0].argmax(axis=1) != Y
+    assert value_ == pytest.approx(wrong.mean(), abs=2e-3)
+    model = build(key, max_iter=400).fit(X, Y)
+    assert model.q_.temperature_ < 0.5 and model.score(X, Y) > 0.9
+    assert model.loss_ == pytest.approx(1 - model.score(X, Y), abs=0.05)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+@check("skip_gram")
+def windows_by_hand(key):
+    plan = plan_of(key, window=2, n_components=8, subsample=None)
+    words = sorted(
+        {t for line in TOKENS for t in line}, key=lambda w: (-sum(line.count(w) for line in TOKENS), w)
+    )
+    index, C = {w: i for i, w in enumerate(words)}, np.zeros((len(words), len(words)))
+    for line in TOKENS:
+        for a, word in enumerate(line):
+            for b in range(max(0, a - 2), min(len(line), a + 3)):
+                C[index[word], index[line[b]]] += (a != b) * (3 - abs(a - b)) / 2
+    U, V = points(plan.problem)
+    log_q = log_rows(U @ V.T)
+    assert value(plan.problem) + plan.problem.entropy() == pytest.approx(
+        -(C * log_q).sum() / C.sum(), rel=1e-8
+    )
+
+
+@check("cbow", "masked_token")
+def bags_by_hand(key):
+    plan = plan_of(key, window=2, n_components=8)
+    codes = plan.problem.p.edges.indices
+    Z, V = points(plan.problem)
+    cross = F.cross_entropy(torch.as_tensor(Z @ V.T), torch.as_tensor(codes), reduction="none").numpy()
+    assert value(plan.problem) == pytest.approx(plan.problem.p.row_mass @ cross, rel=1e-8)
+    if key == "masked_token":
+        np.testing.assert_allclose(plan.problem.p.row_mass, 1 / len(codes))
+
+
+# --- bounded divergences -------------------------------------------------------------------------
+
+NAMES = {"tv": "TotalVariation", "jsd": "JensenShannon", "hellinger": "Hellinger"}
+
+
+@check(*(f"{kind}_{short}" for kind in ("sne", "supcon", "clustering") for short in NAMES))
+def written_out(key):
+    kind, _, short = key.partition("_")
+    if kind == "clustering":
+        problem = plan_of(key, n_neighbors=6, alpha=0.2).problem
+        expected = clusters_by_hand(problem, neighbours(6), 0.2, 0.2, NAMES[short])
+        assert value(problem) == pytest.approx(expected, rel=1e-9)
+        return
+    if kind == "sne":
+        problem, P = spread(plan_of(key, perplexity=10)), calibrated(10)
+        U = points(problem)[0]
+        Q = np.exp(log_rows(-sqdist(U, U), own=True))
+    else:
+        problem, P = plan_of(key, n_components=4).problem, MATES / MATES.sum(axis=1, keepdims=True)
+        U = unit(points(problem)[0])
+        Q = np.exp(log_rows(U @ U.T / 0.1, own=True))
+    assert value(problem) == pytest.approx(DIVERGENCES[NAMES[short]](P / N, Q / N), rel=1e-4)
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+def test_every_recipe_has_a_check():
+    assert set(CHECKS) == set(recipes.RECIPES) and len(TABLE) >= 40
+
+
+@pytest.mark.parametrize("key", [entry.key for entry in TABLE])
+def test_a_recipe_is_what_it_says(key):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        CHECKS[key](key)
+
+
+# Fits whose start is their end, or that solve at once.
+AT_ONCE = {"pca", "supervised_clustering"}
+
+
+@pytest.mark.parametrize("key", [entry.key for entry in TABLE])
+def test_a_recipe_fits_and_lowers_its_loss(key):
+    entry = recipes.RECIPES[key]
+    options = {} if key in AT_ONCE else {"max_iter": 25}
+    if entry.data == "halves" or entry.mapper == "network":
+        options["n_components"] = 8
+    model, (data, y) = build(key, **options), data_of(entry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(data, y)
+    assert np.isfinite(model.loss_) and np.isfinite(model.loss_history_).all()
+    for name in ("embedding_", "column_embedding_", "probabilities_", "prototypes_"):
+        assert np.isfinite(getattr(model, name, 0.0)).all()
+    if key not in AT_ONCE:
+        lowered = model.loss_history_[0] - min(model.loss_history_)
+        # A start that is already the end has nowhere to fall.
+        assert lowered > 0 or (entry.estimator == "ICONClustering" and model.converged_)
+    assert type(model).__name__ == entry.estimator
+
+
+# --- by other libraries --------------------------------------------------------------------------
+
+
+def test_tsne_beside_opentsne():
+    opentsne = pytest.importorskip("openTSNE", reason="openTSNE is not installed")
+    theirs = opentsne.affinity.PerplexityBasedNN(X, perplexity=10, method="exact", random_state=0)
+    problem = spread(plan_of("tsne", perplexity=10))
+    P = problem.p.row_mass[:, None] * problem.p.edges.toarray()
+    expected = theirs.P.toarray()
+    np.testing.assert_allclose(P, expected / expected.sum(), atol=1e-3 * P.max())
+    Z = points(problem)[0]
+    embedding = opentsne.TSNEEmbedding(
+        Z.copy(), theirs, negative_gradient_method="bh", theta=0.0, random_state=0, n_jobs=1
+    )
+    embedding.optimize(1, learning_rate=1e-12, inplace=True, momentum=0.0)
+    assert value(problem) == pytest.approx(float(embedding.kl_divergence), rel=1e-3)
+
+
+def test_skip_gram_beside_gensim():
+    gensim_models = pytest.importorskip("gensim.models", reason="gensim is not installed")
+    # Two topics whose words never meet: both models must tell them apart.
+    rng = np.random.default_rng(0)
+    topics = [[f"{name}{i}" for i in range(8)] for name in ("red", "blue")]
+    lines = [list(map(str, rng.choice(topics[k % 2], 10))) for k in range(300)]
+    ours = recipes.skip_gram(window=3, n_components=8, subsample=None, max_iter=200, random_state=0).fit(
+        lines
+    )
+    theirs = gensim_models.Word2Vec(
+        lines, vector_size=8, window=3, sg=1, negative=5, min_count=1, sample=0, epochs=20, seed=0, workers=1
+    ).wv
+
+    def within(vector):
+        U = unit(np.array([vector(w) for words in topics for w in words]))
+        same = np.arange(16)[:, None] // 8 == np.arange(16) // 8
+        return (U @ U.T)[same].mean() - (U @ U.T)[~same].mean()
+
+    place = {w: i for i, w in enumerate(ours.vocabulary_)}
+    assert within(lambda w: theirs[w]) > 0.3
+    assert within(lambda w: ours.embedding_[place[w]]) > 0.3

@@ -1,0 +1,124 @@
+"""The table as a value: its entries, its views, and what a recipe says about wrong words."""
+
+import sys
+from dataclasses import fields
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+
+import iconlearn
+from iconlearn import recipes
+from iconlearn.recipes import PeriodicTable, Recipe
+from iconlearn.recipes._table import COLUMNS, ROWS
+
+TABLE = iconlearn.periodic_table()
+KEYS = [entry.key for entry in TABLE]
+
+
+def made(key, **parameters):
+    if "split" in recipes.RECIPES[key].parameters:
+        parameters.setdefault("split", 2)
+    return recipes.RECIPES[key](**parameters)
+
+
+def test_it_is_a_sequence_of_recipes():
+    assert len(TABLE) >= 40 and len(set(KEYS)) == len(TABLE)
+    assert all(isinstance(entry, Recipe) for entry in TABLE)
+    assert isinstance(TABLE[:3], PeriodicTable) and len(TABLE[:3]) == 3 and TABLE[-1] is list(TABLE)[-1]
+    assert TABLE[0] in TABLE and "tsne" in repr(TABLE)
+    assert [e.key for e in TABLE.cell("Gaussian", "Student-t")] == ["tsne", "row_tsne"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_entry_is_complete(key):
+    entry = recipes.RECIPES[key]
+    assert getattr(recipes, key) is entry and key in recipes.__all__
+    assert entry.p in COLUMNS and entry.q in ROWS
+    for field in fields(Recipe):
+        value = getattr(entry, field.name)
+        assert value or field.name == "gap", field.name
+    assert entry.direction in ("p to q", "q to p") and entry.data in (
+        "rows",
+        "labelled",
+        "graph",
+        "tokens",
+        "halves",
+    )
+    estimator = made(key, random_state=3)
+    assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
+    assert not [name for name in vars(estimator) if name.endswith("_")]
+    assert f"{type(estimator.p).__name__}(" in repr(estimator), "the repr says what it is made of"
+    clone(estimator)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_parameter_reaches_the_estimator(key):
+    entry = recipes.RECIPES[key]
+    other = {
+        "n_components": 3, "n_clusters": 4, "perplexity": 7.0, "n_neighbors": 4, "dof": 3.0, "gamma": 2.5,
+        "temperature": 0.9, "target_temperature": 0.3, "n_views": 5, "augment": "mask", "strength": 0.4,
+        "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
+        "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
+        "walk_length": 3, "metric": "cosine",
+    }  # fmt: skip
+    for name in entry.parameters:
+        assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
+
+
+def test_wrong_words_are_named_with_the_nearest():
+    for word, near in (("perplexty", "perplexity"), ("n_component", "n_components"), ("verbos", "verbose")):
+        with pytest.raises(TypeError, match=f'Did you mean "{near}"'):
+            recipes.tsne(**{word: 1})
+    with pytest.raises(TypeError, match="sets p itself"):
+        recipes.tsne(p="knn")
+    with pytest.raises(TypeError, match=r"clip\(\) needs split"):
+        recipes.clip()
+    with pytest.raises(TypeError):
+        recipes.tsne(30)
+    assert recipes.tsne(p__p__perplexity=5).p.p.perplexity == 5
+    assert "tsne(perplexity=30.0" in repr(recipes.tsne)
+
+
+def test_a_recipe_can_be_searched():
+    X, y = load_iris(return_X_y=True)
+    search = GridSearchCV(
+        recipes.cross_entropy(), {"C": [0.01, 1.0], "p": [iconlearn.supervisory.Classes()]}, cv=3
+    )
+    assert search.fit(X, y).best_params_["C"] == 1.0
+
+
+def test_to_pandas(monkeypatch):
+    pytest.importorskip("pandas")
+    frame = TABLE.to_pandas()
+    assert list(frame.index) == KEYS and {"name", "p", "q", "paper", "verified", "divergence"} <= set(frame)
+    assert frame.loc["sne", "paper"].startswith("Hinton")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        TABLE.to_pandas()
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.targets, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "a":
+            self.targets.append(dict(attrs)["href"].partition("#")[2])
+        self.open += [tag] if tag != "br" else []
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_grid_links_every_recipe_once():
+    page, links = TABLE._repr_html_(), Links()
+    links.feed(page)
+    assert sorted(links.targets) == sorted(KEYS) and not links.open
+    n_rows = page.count("<tr>") - 1
+    assert n_rows == len(ROWS) and page.count("<td>") == n_rows * len({e.p for e in TABLE})
+    assert np.char.count(page, "<script") == 0
