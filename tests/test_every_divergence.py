@@ -17,15 +17,18 @@ from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,
     Classes,
+    Cooccurrence,
     Cut,
     Debias,
     Graph,
     Identity,
     Labels,
     Mix,
+    Paired,
     Precomputed,
     Spectral,
     Symmetrize,
+    Views,
     Walk,
 )
 from iconlearn.supervisory import Gaussian as GaussianP
@@ -58,6 +61,9 @@ EVERY_P = {
     "mix": Mix([KNN(3), GaussianP(perplexity=2)]),
     "mix-all": Mix([KNN(3), StudentP(n_neighbors=None)], weights=[3, 1]),
     "gaussian-self": GaussianP(sigma=1.0, self_pairs=True),
+    "paired": Paired(pairs=[[k, (k + 2) % N] for k in range(N)]),
+    "views": Views(cross=True),
+    "cooccurrence": Cooccurrence(subsample=0.05),
     "cut": Cut(Graph(W)),
     "spectral": Spectral(Graph(W), n_components=3),
     "nested": Symmetrize(Debias(Walk(KNN(2), length=2), weight=0.1)),
@@ -75,7 +81,8 @@ DIVERGENCES = COMPONENTS["divergence"]
 
 def fitted(name, uniform):
     p = EVERY_P[name]
-    X_ = W / W.sum(axis=1, keepdims=True) if name == "precomputed" else X
+    square = {"precomputed": W / W.sum(axis=1, keepdims=True), "cooccurrence": W}
+    X_ = square.get(name, X)
     p = clone(p).fit(X_, Y).conditional_
     return p.with_uniform(uniform) if uniform else p
 

@@ -18,6 +18,7 @@ from sklearn.neighbors import kneighbors_graph
 from iconlearn import ICONClustering, ICONEmbedding, Term
 from iconlearn.divergences import KL, ReverseKL
 from iconlearn.engines import Closed, Dense, MiniBatch
+from iconlearn.engines._closed import lloyd
 from iconlearn.learned import Cluster, WideGaussian
 from iconlearn.mappers import Linear
 from iconlearn.supervisory import KNN, Cut, Debias, Gaussian, Graph, Labels, Spectral, Student
@@ -131,6 +132,10 @@ def test_empty_clusters_are_filled():
     start = np.zeros(150, dtype=int)
     model = k_means_model(5, init=start).fit(IRIS)
     assert model.n_clusters_ == 5
+    for points in (IRIS, IRIS - 40.0):  # wherever the origin lies
+        labels, reason = lloyd(points, start, 5, 100)
+        assert (np.bincount(labels, minlength=5) > 0).all() and reason == "plateau"
+    np.testing.assert_array_equal(start, 0)
 
 
 def test_the_entropy_bonus_evens_out_clusters():

@@ -189,9 +189,9 @@ def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
     ----------
     Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
     """
-    squares, reason = np.einsum("ij,ij->i", X, X), "max_iter"
-    labels = labels.copy()
+    reason = "max_iter"
     for _ in range(max_iter):
+        labels = _filled(labels, n_clusters, X)
         means = _means(X, labels, n_clusters)
         if tell(np.square(X - means[labels]).sum()):
             return labels, "callback"
@@ -199,7 +199,6 @@ def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
         if (new == labels).all():
             reason = "plateau"
             break
-        _fill_empty(new, n_clusters, X, means, squares)
         labels = new
     return labels, reason
 
@@ -210,13 +209,16 @@ def _means(X, labels, n_clusters):
     return (member @ X) / np.maximum(sizes, 1)[:, None]
 
 
-def _fill_empty(labels, n_clusters, X, means, squares):
+def _filled(labels, n_clusters, X):
+    """The labels, with the row furthest from its mean in every empty cluster."""
     sizes = np.bincount(labels, minlength=n_clusters)
     if (sizes > 0).all():
-        return
-    far = squares - 2.0 * np.einsum("ij,ij->i", X, means[labels]) + np.square(means).sum(axis=1)[labels]
+        return labels
+    labels = labels.copy()
+    far = np.square(X - _means(X, labels, n_clusters)[labels]).sum(axis=1)
     for empty in np.flatnonzero(sizes == 0):
         # A cluster of one row has nothing to give.
         row = int(np.where(sizes[labels] > 1, far, -np.inf).argmax())
         sizes[labels[row]] -= 1
         labels[row], sizes[empty], far[row] = empty, 1, -np.inf
+    return labels
