@@ -59,7 +59,7 @@ def maps(X):
     P = shared_joint(X)
     tsne_setting = {"p": Symmetrize(Gaussian(perplexity=30)), "q": Student(normalize="joint")}
     methods = {
-        "ICONEmbedding, p and q of t-SNE": ICONEmbedding(**tsne_setting, random_state=0),
+        "ICONEmbedding, p and q of t-SNE": ICONEmbedding(**tsne_setting, max_iter=500, random_state=0),
         "ICONEmbedding, p='knn'": ICONEmbedding(p="knn", random_state=0),
         "sklearn TSNE": TSNE(random_state=0),
     }

@@ -181,11 +181,21 @@ def convolved(density, response, grid):
     if density.is_cuda:
         field = torch.fft.rfftn(density, s=grid.padded)
         field = torch.fft.irfftn(field.mul_(response.transform), s=grid.padded)
-    else:
-        # As fast as torch's on an idle machine, and several times faster on a busy one.
-        workers = available()
-        field = fft.rfftn(density.numpy(), s=grid.padded, workers=workers)
-        field *= response.transform.numpy()
-        field = fft.irfftn(field, s=grid.padded, workers=workers, overwrite_x=True)
-        field = torch.from_numpy(field)
-    return field[tuple(slice(nodes) for nodes in grid.shape)]
+        return field[tuple(slice(nodes) for nodes in grid.shape)]
+    return torch.from_numpy(_convolved(density.numpy(), response.transform.numpy(), grid))
+
+
+def _convolved(density, transform, grid):
+    """By scipy: as fast as torch on an idle machine, and several times faster on a busy one.
+
+    Axis by axis, so that neither the padding's lines of zeros nor those that nobody reads are transformed.
+    """
+    workers, last = available(), density.ndim - 1
+    field = fft.rfft(density, n=grid.padded[last], axis=last, workers=workers)
+    for axis in reversed(range(last)):
+        field = fft.fft(field, n=grid.padded[axis], axis=axis, workers=workers, overwrite_x=True)
+    field *= transform
+    for axis in range(last):
+        field = fft.ifft(field, axis=axis, workers=workers, overwrite_x=True)
+        field = field[(slice(None),) * axis + (slice(grid.shape[axis]),)]
+    return fft.irfft(field, n=grid.padded[last], axis=last, workers=workers)[..., : grid.shape[last]]

@@ -30,6 +30,8 @@ LOST, LOST_HEAVY = 1e-4, 1e-5
 # meet all others directly, in at most so many pairs for each end.
 WIDE = 2**18
 MAX_OUTSIDE = 2**22
+# Bounds of the grid where the user gives none: it is to cost no more than the points.
+LEAST_NODES, MOST_NODES = 2**20, 2**24
 # A grid may be coarser than asked for by this factor, and a step takes at most so many exact pairs instead.
 COARSEST = 2.0
 MAX_EXACT = 10**9
@@ -47,14 +49,14 @@ class Mesh(Engine):
         Distance of the grid's nodes in units of the kernel's width; the error falls with its fourth power.
     min_cells : int, default=50
         Cells across a map that is small.
-    max_nodes : int, default=16777216
-        Most nodes of the (padded) grid.  A wider map gets a coarser grid, up to twice `spacing`, and is
-        summed exactly beyond that.
+    max_nodes : int or None, default=None
+        Most nodes of the (padded) grid; None is 16 for every point, but 2^20 at least and 2^24 at most.  A
+        wider map gets a coarser grid, up to twice `spacing`, and is summed exactly beyond that.
     """
 
     own_loops = True
 
-    def __init__(self, spacing=0.5, *, min_cells=50, max_nodes=2**24):
+    def __init__(self, spacing=0.5, *, min_cells=50, max_nodes=None):
         self.spacing = spacing
         self.min_cells = min_cells
         self.max_nodes = max_nodes
@@ -62,7 +64,8 @@ class Mesh(Engine):
     def refuses(self, problem):
         check_number("spacing", self.spacing, low=0, closed="neither")
         check_number("min_cells", self.min_cells, low=4, integer=True)
-        check_number("max_nodes", self.max_nodes, low=4096, integer=True)
+        if self.max_nodes is not None:
+            check_number("max_nodes", self.max_nodes, low=4096, integer=True)
         q, width = problem.q, problem.rows.width
         if not sums_radial_kernels(q):
             return (
@@ -119,13 +122,14 @@ class Mesh(Engine):
             return None
         responses = self._responses_of(q)
         width = responses.width
-        box = _Box(U.detach(), self.spacing * width, self.min_cells, self.max_nodes)
+        most = self.max_nodes or min(max(16 * len(U), LEAST_NODES), MOST_NODES)
+        box = _Box(U.detach(), self.spacing * width, self.min_cells, most)
         if box.grid.spacing > COARSEST * self.spacing * width:
             if len(U) ** 2 <= MAX_EXACT:
                 return None
             warnings.warn(
                 f"the map spans {float(box.extent / width):.0f} kernel widths, too many for a grid of "
-                f"max_nodes={self.max_nodes}; its row sums are coarse",
+                f"max_nodes={most}; its row sums are coarse",
                 stacklevel=2,
             )
         return _Cloud(U, box, responses)

@@ -13,15 +13,15 @@ from sklearn.base import clone
 
 __all__ = ["LARGE", "coarse_places", "spread_over"]
 
-# From so many rows on a coarse map pays; its share of the rows, and how many more rows widen a map how much.
+# From so many rows on a coarse map pays; its share of the rows; and a map's area grows as their number.
 LARGE = 20_000
 SHARE = 8
-WIDENING = 1 / 3
+WIDENING = 1 / 2
 # Steps along the edges, after which all rows near a landmark have been reached.
 N_SPREADS = 6
 # Of the width of the kernel: rows that share their landmarks are not left on one point.
 JITTER = 0.1
-N_ITER = 300
+N_ITER = 200
 
 
 def coarse_places(estimator, X, y, edges, rng):

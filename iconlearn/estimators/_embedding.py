@@ -65,7 +65,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
         axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (200 after a coarse
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse
         start), or 100 epochs.
     tol : float, default=1e-4
         Stop when 50 iterations (5 epochs) improve the loss by less than this share of it.
@@ -403,7 +403,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 200 if coarse else 300
+            n_iter = 100 if plan.engine.stochastic else 150 if coarse else 300
         n = plan.problem.p.n_rows
         fixed = None if self.learning_rate == "auto" else self.learning_rate
 
