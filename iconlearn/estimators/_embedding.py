@@ -420,10 +420,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Whether the map of a few rows is the start for all."""
         if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
             return False
-        able = not (plan.parametric or self._pairwise or self.terms) and plan.problem.tied
+        able = getattr(plan.p, "from_features", False) and not (
+            plan.parametric or self._pairwise or self.terms
+        )
         if self.init == "coarse" and not able:
             raise ValueError(
-                "init='coarse' starts from the map of some of the rows, which needs features, a p between rows, "
+                "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
                 "mapper='table' and no further terms; use init='pca'"
             )
         return able and (self.init == "coarse" or plan.X.shape[0] >= LARGE)

@@ -39,6 +39,9 @@ class Supervisory(BaseEstimator, ABC):
         Whether X is itself a square matrix, to be sliced on both axes.
     fresh : bool
         Whether rows are seen through ``view(X, rows)``, drawn anew at every step.
+    from_features : bool
+        Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
+        kind; one that knows its rows otherwise (a given graph, their order) has not.
     copies : int
         How many positions of p's rows a row of X takes up.
     conditional_ : Conditional or BlockConditional
@@ -48,6 +51,7 @@ class Supervisory(BaseEstimator, ABC):
     columns = "rows"
     requires_y = False
     fresh = False
+    from_features = False
     copies = 1
 
     def __repr__(self, **options):

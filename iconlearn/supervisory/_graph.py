@@ -50,6 +50,8 @@ class KNN(Supervisory):
     (uniform affinities).
     """
 
+    from_features = True
+
     def __init__(self, n_neighbors=15, *, metric="euclidean", search="auto"):
         self.n_neighbors = n_neighbors
         self.metric = metric

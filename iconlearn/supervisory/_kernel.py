@@ -70,6 +70,8 @@ class Gaussian(Supervisory):
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
+    from_features = True
+
     def __init__(
         self,
         perplexity=30.0,
@@ -143,6 +145,8 @@ class Student(Supervisory):
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008 (the kernel, there on the
     side of q).
     """
+
+    from_features = True
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class Debias(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    from_features = property(lambda self: getattr(self.p, "from_features", False))
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
     fresh = property(lambda self: getattr(self.p, "fresh", False))
     copies = property(lambda self: getattr(self.p, "copies", 1))
@@ -118,6 +119,7 @@ class Walk(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    from_features = property(lambda self: getattr(self.p, "from_features", False))
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
@@ -178,6 +180,7 @@ class Symmetrize(Supervisory):
     columns = property(lambda self: getattr(self.p, "columns", "rows"))
     requires_y = property(lambda self: getattr(self.p, "requires_y", False))
     pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    from_features = property(lambda self: getattr(self.p, "from_features", False))
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
@@ -225,6 +228,7 @@ class Mix(Supervisory):
     columns = property(lambda self: getattr(self._first, "columns", "rows"))
     requires_y = property(lambda self: any(getattr(p, "requires_y", False) for p in self._parts))
     pairwise = property(lambda self: getattr(self._first, "pairwise", False))
+    from_features = property(lambda self: all(getattr(p, "from_features", False) for p in self._parts))
 
     @property
     def _parts(self):

@@ -10,7 +10,7 @@ from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.engines import Dense, Mesh
 from iconlearn.estimators import _coarse, _embedding
 from iconlearn.metrics import neighbor_recall
-from iconlearn.supervisory import KNN, Gaussian
+from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Mix, Symmetrize, Walk
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,26 @@ def test_a_coarse_start_that_cannot_be_says_why(blobs):
     for changes in ({"mapper": "linear", "optimizer": "momentum"}, {"terms": [Term("labels")]}):
         with pytest.raises(ValueError, match="init='coarse' starts from the map of some"):
             ICONEmbedding(init="coarse", max_iter=3, **changes).fit(X, y)
+
+
+def test_a_p_that_knows_its_rows_has_no_coarse_start(blobs, monkeypatch):
+    X, _ = blobs
+    monkeypatch.setattr(_embedding, "LARGE", 100)
+    given = KNN().fit(X).conditional_.sparse()
+    for p in (Graph(given), Debias(Graph(given), 0.1), Mix([KNN(), Graph(given)])):
+        found = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)
+        np.testing.assert_array_equal(found.embedding_, found.set_params(init="pca").fit(X).embedding_)
+        with pytest.raises(ValueError, match="found from features"):
+            ICONEmbedding(p=p, init="coarse", max_iter=5).fit(X)
+    for p in (
+        KNN(),
+        Gaussian(30),
+        Debias(Walk(KNN(), 2), 0.1),
+        Symmetrize(Gaussian(30)),
+        Mix([KNN(), Gaussian(30)]),
+    ):
+        coarse = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)
+        assert not np.array_equal(coarse.embedding_, coarse.set_params(init="pca").fit(X).embedding_)
 
 
 # --- what was chosen, and how long it took ----------------------------------------------------------
