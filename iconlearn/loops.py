@@ -15,7 +15,7 @@ from contextvars import ContextVar
 
 import torch
 
-__all__ = ["available", "compiled_pays", "threads_for"]
+__all__ = ["available", "compiled_pays", "threads_for", "torch_on_one_thread"]
 
 # So many points repay loading the compiler's library.
 MANY_POINTS = 5000
@@ -58,9 +58,19 @@ def threads_for(work, device, *, own_loops=False):
         yield
         return
     token = _held.set(None if small else before)
+    try:
+        with torch_on_one_thread():
+            yield
+    finally:
+        _held.reset(token)
+
+
+@contextmanager
+def torch_on_one_thread():
+    """Run the body with torch on one thread, and give the others back afterwards."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        _held.reset(token)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 from .._validation import check_number
 from ._base import Engine
-from ._visit import visit_all
+from ._visit import visit_all_always
 
 __all__ = ["Dense"]
 
@@ -38,4 +37,4 @@ class Dense(Engine):
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        return itertools.repeat([visit_all(problem, dtype=dtype, device=device)])
+        return visit_all_always(problem, dtype=dtype, device=device)

@@ -12,8 +12,8 @@ import torch
 from ._base import Engine
 from ._field import convolved, fit_grid
 from ._mesh import is_lost, responses_of, sums_radial_kernels
-from ._sums import direct_log_sums
-from ._visit import visit_all
+from ._sums import logs_or_direct
+from ._visit import visit_all_always
 
 __all__ = ["FrozenField", "frozen_field"]
 
@@ -56,18 +56,14 @@ class FrozenField(Engine):
         self.highest = self.constant + stencil.read(self.field)[0].max()
 
     def visits(self, problem, *, rng, dtype, device):
-        while True:
-            yield [visit_all(problem, dtype=dtype, device=device)]
+        return visit_all_always(problem, dtype=dtype, device=device)
 
     def log_sums(self, q, U, V, exclude_self):
         inside = self.grid.contains(U.detach())
         # A point off the grid reads a place on it, and is summed directly afterwards.
         sums = _Read.apply(torch.where(inside[:, None], U, self.V[:1]), self.grid, self.field) + self.constant
-        direct = (~inside | is_lost(q, sums.detach(), self.highest)).nonzero()[:, 0]
-        logs = torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
-        if len(direct) == 0:
-            return logs
-        return logs.index_copy(0, direct, direct_log_sums(q, U, self.V, direct, exclude_self, self.block))
+        lost = ~inside | is_lost(q, sums.detach(), self.highest)
+        return logs_or_direct(sums, lost, q, U, self.V, exclude_self, self.block)
 
 
 class _Read(torch.autograd.Function):

@@ -17,9 +17,9 @@ import torch
 from .._validation import check_number
 from ..geometry import matrix
 from ._base import Engine
-from ._dense import Dense
 from ._field import Responses, convolved, fit_grid
-from ._sums import direct_log_sums
+from ._sums import logs_or_direct, own_pairs
+from ._visit import visit_all_always
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
 
@@ -89,18 +89,15 @@ class Mesh(Engine):
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        return Dense().visits(problem, rng=rng, dtype=dtype, device=device)
+        return visit_all_always(problem, dtype=dtype, device=device)
 
     def log_sums(self, q, U, V, exclude_self):
         cloud = self._cloud(q, U)
         if cloud is None:
             return super().log_sums(q, U, V, exclude_self)
         sums = cloud.sums("kernel", exclude_self)
-        weak = is_lost(q, sums.detach(), sums.detach().max()).nonzero()[:, 0]
-        logs = torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
-        if len(weak) == 0:
-            return logs
-        return logs.index_copy(0, weak, direct_log_sums(q, U, V, weak, exclude_self, self.block))
+        lost = is_lost(q, sums.detach(), sums.detach().max())
+        return logs_or_direct(sums, lost, q, U, V, exclude_self, self.block)
 
     def log_total(self, q, U, V, exclude_self):
         cloud = self._cloud(q, U)
@@ -237,9 +234,7 @@ class _Cloud:
         f = self.responses.functions[name]
         values = f(matrix("sqdist", U_out, self.U))
         if exclude_self:
-            own = torch.zeros_like(values, dtype=torch.bool)
-            own[torch.arange(len(U_out), device=own.device), box.outside] = True
-            values = values.masked_fill(own, 0.0)
+            values = values.masked_fill(own_pairs(box.outside, len(self.U)), 0.0)
         inner = _FieldSums.apply(U_in, box.grid, response, exclude_self)
         sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, values.sum(1))
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))

@@ -16,7 +16,7 @@ from ..geometry import MatrixBlocks, matrix
 from ..objective import positive, share
 from ._tiles import TiledSums
 
-__all__ = ["direct_log_sums", "full_sum", "row_sums"]
+__all__ = ["full_sum", "logs_or_direct", "own_pairs", "row_sums"]
 
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
@@ -40,21 +40,24 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
 
 
-def direct_log_sums(q, U, V, rows, exclude_self: bool, block: int):
-    """log of the sums of kernels of the given rows only (a tensor of positions); differentiable."""
+def logs_or_direct(sums, lost, q, U, V, exclude_self: bool, block: int):
+    """log of approximate row sums; those of the rows in the mask `lost` are found over all columns instead."""
+    logs = torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+    rows = lost.nonzero()[:, 0]
+    if len(rows) == 0:
+        return logs
     step = max(1, block // max(len(V), 1))
     parts = [
         checkpoint(_log_sums_of, q, U, V, part, exclude_self, use_reentrant=False, preserve_rng_state=False)
         for part in rows.split(step)
     ]
-    return torch.cat(parts)
+    return logs.index_copy(0, rows, torch.cat(parts))
 
 
 def _log_sums_of(q, U, V, rows, exclude_self):
     log_k = q.log_kernel(matrix(q.geometry, U[rows], V))
     if exclude_self:
-        own = rows[:, None] == torch.arange(len(V), device=rows.device)
-        log_k = log_k.masked_fill(own, -torch.inf)
+        log_k = log_k.masked_fill(own_pairs(rows, len(V)), -torch.inf)
     return torch.logsumexp(log_k, 1)
 
 
@@ -74,7 +77,9 @@ def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
     log_k = exaggerate(q.log_kernel(matrix(q.geometry, U, V)), pull)
     values = summand(share(q, log_k - log_norm[:, None], log_norm, visit, part), part)
     if visit.exclude_self:
-        values = values.masked_fill(_own(part, len(V), V.device), 0.0)
+        values = values.masked_fill(
+            own_pairs(torch.arange(part.start, part.stop, device=V.device), len(V)), 0.0
+        )
     mass = positive(visit.mass) if q.normalize == "joint" else visit.mass
     return (mass[part] * values.sum(1)).sum()
 
@@ -165,7 +170,6 @@ def _product(A, V):
     return (V.T.contiguous() @ A.T).T
 
 
-def _own(part, n_cols, device):
-    """Mask of the pairs (r, r) within a block of rows."""
-    rows = torch.arange(part.start, part.stop, device=device)
-    return rows[:, None] == torch.arange(n_cols, device=device)
+def own_pairs(rows, n_cols):
+    """Mask of the pairs (r, r) among some rows (a tensor of positions) and all columns."""
+    return rows[:, None] == torch.arange(n_cols, device=rows.device)

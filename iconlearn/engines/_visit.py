@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import torch
 
 from ..geometry import Edges
 
-__all__ = ["Visit", "visit_all", "visit_batch"]
+__all__ = ["Visit", "visit_all", "visit_all_always", "visit_batch"]
 
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
@@ -84,6 +85,11 @@ class Visit:
 def visit_all(problem, *, dtype, device) -> Visit:
     """All rows and all columns."""
     return _visit(problem, None, None, dtype, device)
+
+
+def visit_all_always(problem, *, dtype, device):
+    """Epochs of one visit, of all rows and all columns."""
+    return itertools.repeat([visit_all(problem, dtype=dtype, device=device)])
 
 
 def visit_batch(problem, rows, cols, *, dtype, device) -> Visit:

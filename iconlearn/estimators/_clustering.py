@@ -19,7 +19,7 @@ from ..divergences import KL
 from ..engines import Dense, Partition, assign, refine
 from ..learned import Dot
 from ..mappers import TableModule
-from ..neighbors import KnownRows, duplicate_groups
+from ..neighbors import KnownRows
 from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
@@ -237,7 +237,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise)
-        n_clusters = self._possible(X)
+        known = KnownRows(X)
+        n_clusters = self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
         lesson = None
@@ -249,10 +250,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             solution = self._search(plan)
         self._keep(plan, solution)
-        self._finish(plan)
+        self._finish(plan, known)
         return solution
 
-    def _possible(self, X):
+    def _possible(self, X, known):
         """The number of clusters that the rows allow."""
         if self.n_clusters > X.shape[0]:
             raise ValueError(
@@ -261,7 +262,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         if self._pairwise:
             return self.n_clusters
-        return min(self.n_clusters, int(duplicate_groups(X).max()) + 1)
+        return min(self.n_clusters, int(known.groups().max()) + 1)
 
     def _shared_q(self):
         """The cluster kernel, with the share that debias gives it."""
@@ -375,9 +376,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
 
-    def _finish(self, plan):
+    def _finish(self, plan, known):
         """Labels without gaps, and what new rows need."""
-        self._X, self._known = plan.X, KnownRows(plan.X)
+        self._X, self._known = plan.X, known
         if plan.parametric:
             r = self.q_.represent(self._mapped(plan.X)).double().numpy()
         else:

@@ -67,7 +67,7 @@ def spread_over(edges, rows, places):
     Returns
     -------
     ndarray of shape (n, d)
-        A row that is not connected to any of `rows` gets a place among theirs at random order of rows.
+        A row that no path of so few steps joins to any of `rows` gets the place of one of them, in turn.
     """
     n, d = edges.shape[0], places.shape[1]
     held = np.column_stack([places, np.ones(len(places))])

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from iconlearn.loops import torch_on_one_thread
+
 __all__ = ["Scratch", "share"]
 
 
@@ -25,13 +27,9 @@ def share(work, items, device) -> None:
         for item in items:
             work(item)
         return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(n_threads) as pool:
-            for _ in pool.map(work, items):
-                pass
-    finally:
-        torch.set_num_threads(n_threads)
+    with torch_on_one_thread(), ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 class Scratch(threading.local):
