@@ -3,7 +3,7 @@
     python benchmarks/embedding.py DATA [--methods ...] [--runs 3] [--raw] [--cold]
 
 DATA is a folder with ``mnist.npz`` (arrays X and y).  Every fit has a process of its own; the methods take
-turns.  "warm" is the time of the fit alone, after one of 3 000 rows that compiles what there is to compile;
+turns.  "warm" is the time of the fit alone, after one of 6 000 rows that compiles what there is to compile;
 with ``--cold`` it is the whole process, imports and compilation included.
 """
 
@@ -86,7 +86,7 @@ def work(method, features, result, cold):
     X = np.load(features)
     fit = fits()[method]
     if not cold:
-        fit(X[:3000])
+        fit(X[:6000])
     begun = time.perf_counter()
     Z = fit(X)
     np.savez(result, Z=Z, seconds=time.perf_counter() - begun)

@@ -1,13 +1,16 @@
 """Which search is taken, how to choose it, and that the choice is seen."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from sklearn.neighbors import NearestNeighbors
 
 from iconlearn.neighbors import (
     _exact,
@@ -214,3 +217,29 @@ def test_torch_keeps_its_threads(X):
         np.testing.assert_array_equal(one, two)
     finally:
         torch.set_num_threads(before)
+
+
+def sklearn_neighbors(X, queries, metric):
+    search = NearestNeighbors(n_neighbors=3, metric=metric, algorithm="brute").fit(X.astype(float))
+    return search.kneighbors(queries.astype(float))
+
+
+def test_what_is_kept_between_searches_is_the_array_at_hand(X):
+    rng = np.random.default_rng(0)
+    for rows in (X, X * rng.normal(size=X.shape), X[: len(X) // 2]):
+        for metric in ("euclidean", "cosine", "euclidean"):
+            _, found = knn(rows, 3, metric=metric, queries=X[:7])
+            _, true = sklearn_neighbors(rows, X[:7], metric)
+            np.testing.assert_array_equal(found, true)
+
+
+def test_an_array_that_is_gone_leaves_nothing_behind(X):
+    from iconlearn.neighbors import _rows
+
+    rows = X + 1.0
+    knn(rows, 3, queries=X[:2])
+    kept = weakref.ref(_rows._latest[2])
+    assert kept() is not None
+    del rows
+    gc.collect()
+    assert kept() is None

@@ -2,9 +2,9 @@
 
     min over z of D( p(.|new) || q(.|z) ),      q over the training rows' places, which do not move
 
-It is the same loss with another point set for rows, run through the same loop for a fixed number of steps
-in double precision; all steps are taken coordinate by coordinate, and the last state is taken rather than
-the one that is best for all rows together, so that no row sees another.
+It is the same loss with another point set for rows, in double precision.  A row begins at the place of that
+neighbour of its own which suits its p best: the mean of neighbours that lie in several parts of the map is
+a place between the parts, which steps downhill need not leave.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from scipy.sparse import csr_array
 
 from ..conditional import Conditional
 from ..engines import Dense, frozen_field
+from ..geometry import pairs
 from ..mappers import TableModule
-from ..objective import loss
-from ..optim import Phase, minimise
+from ..objective import log_normalizer, loss
 from ..problem import Points, Problem
+from ..rowwise import minimise_rows
 
 __all__ = ["Placer", "blocks_of_rows", "placer_of"]
 
 N_STEPS = 60
+# A row has arrived when it moves less than this share of the map's extent.
+TOLERANCE = 1e-5
+# Places that are tried for a start: those of so many neighbours, the most probable first.
+N_TRIED = 15
 # Numbers held at a time decide how many rows are placed together; it changes nothing else.
 BLOCK = 2**22
 # What a row needs when its normaliser is read off a field: its edges and a stencil.
@@ -58,10 +63,7 @@ class Placer:
         engine, numbers = (Dense(block=BLOCK), p.n_cols) if exact else (self.field, NUMBERS_PER_ROW)
         out = np.empty((p.n_rows, self.places.shape[1]))
         for rows, part in blocks_of_rows(p, numbers):
-            start = _weighted_mean(part, self.places)
-            out[rows] = self._settle(
-                *((part, self.columns) if exact else self._neighbours(part)), start, engine
-            )
+            out[rows] = self._settle(*((part, self.columns) if exact else self._neighbours(part)), engine)
         return self.q.represent(torch.from_numpy(out)).numpy()
 
     def _neighbours(self, p):
@@ -71,28 +73,25 @@ class Placer:
         places = TableModule(torch.from_numpy(self.places[used].astype(float))).requires_grad_(False)
         return Conditional(edges, self_pairs=True), Points(places, len(used), width=self.columns.width)
 
-    def _settle(self, p, columns, start, engine):
-        table = TableModule(torch.from_numpy(start))
-        rows = Points(table, p.n_rows, width=columns.width)
-        problem = Problem(p, self.q, self.divergence, rows, columns)
+    def _settle(self, p, columns, engine):
+        table = TableModule(torch.zeros(p.n_rows, columns.width, dtype=torch.float64))
+        problem = Problem(p, self.q, self.divergence, Points(table, p.n_rows, width=columns.width), columns)
         visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
 
-        def closure():
+        def gradient(Z):
+            with torch.no_grad():
+                table.places.copy_(Z)
             table.places.grad = None
-            value = loss(problem, engine, visit)
-            value.backward()
-            return value.detach()
+            loss(problem, engine, visit).backward()
+            # A row's share of the mean loss is 1 / n_new.
+            return p.n_rows * table.places.grad
 
-        # A row's share of the mean loss is 1 / n_new, which the step size takes out again.
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
         bend = 4.0 * self.variance if p.wide else 1.0
-        phase = Phase(N_STEPS, learning_rate=0.5 * p.n_rows / bend, momentum=0.5, max_step=0.1 * self.reach)
-        latest = table.places.detach().clone()
-        minimise(
-            lambda pull: [closure], [table.places], optimizer="momentum", phases=[phase], tol=0.0,
-            after_step=lambda: latest.copy_(table.places.detach()),
-        )  # fmt: skip
-        return latest.numpy()
+        return minimise_rows(
+            gradient, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * self.reach,
+            tolerance=TOLERANCE * self.reach, n_steps=N_STEPS,
+        ).numpy()  # fmt: skip
 
 
 # A placer sums up all training rows, so each estimator's is kept for its next call: beside the estimator,
@@ -129,6 +128,43 @@ class _Part:
 
     def __call__(self, rows=None, cols=None):
         return self.block(self.rows if rows is None else self.rows[rows], cols)
+
+
+def _start(problem, engine, visit):
+    """The neighbour's place that is the least KL away, or the mean of all if that is less; (n_new, d)."""
+    p, q, places = problem.p, problem.q, problem.columns.mapper.places
+    if p.wide:
+        return places[torch.from_numpy(p.entries().p.argmax(axis=1))]
+    mean = torch.from_numpy(_weighted_mean(p, places.numpy()))
+    if visit.edges is None:
+        return mean
+    V = q.place(places, columns=True)
+
+    def divergence(Z):
+        U = q.place(Z)
+        near = visit.edges.row_sums(visit.p * q.log_kernel(pairs(q.geometry, U, V, visit.edges)))
+        return log_normalizer(q, engine, U, V, visit) - near
+
+    best, least = mean, divergence(mean)
+    for near in _ranked(p.edges, N_TRIED):
+        some = torch.from_numpy(near >= 0)
+        Z = torch.where(some[:, None], places[torch.from_numpy(near)], mean)
+        found = divergence(Z)
+        better = found < least
+        best, least = torch.where(better[:, None], Z, best), torch.where(better, found, least)
+    return best
+
+
+def _ranked(edges, most):
+    """The column of each row's largest entry, of its second largest and so on; -1 where a row has no more."""
+    sizes = np.diff(edges.indptr)
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((edges.indices, -edges.data, rows))
+    for rank in range(min(most, sizes.max(initial=0))):
+        has = sizes > rank
+        column = np.full(len(sizes), -1)
+        column[has] = edges.indices[order[edges.indptr[:-1][has] + rank]]
+        yield column
 
 
 def _weighted_mean(p, places):

@@ -16,7 +16,7 @@ from iconlearn.neighbors._libraries import sklearn_search
 from iconlearn.neighbors._metrics import evaluable, from_products, is_euclidean
 from iconlearn.neighbors._pairs import PairDistances, distance_block
 from iconlearn.neighbors._products import nearest, product_error
-from iconlearn.neighbors._rows import BLOCK_SIZE, recentred, space_of, sqnorms, unit_rows
+from iconlearn.neighbors._rows import BLOCK_SIZE, columns_of, recentred, sqnorms, unit_rows
 
 __all__ = ["by_distance", "exact_search", "without_self"]
 
@@ -77,21 +77,24 @@ def without_self(distances, indices, own):
 
 
 def _search_by_products(X, queries, k, metric, device):
-    space = space_of(X, queries, metric)
+    known = columns_of(X, metric)
+    space = known.space
     pairs = PairDistances(X if queries is None else queries, X, metric)
     available = len(X) - (queries is None)
     # Spare candidates, so that the k-th neighbour is nearer than what was left out by more than the error.
     wanted = min(available, k + 4 + k // 8)
-    distances = np.empty((len(space.rows), k))
-    indices = np.empty((len(space.rows), k), dtype=np.int64)
-    lengths, longest = sqnorms(space.rows), sqnorms(space.columns).max()
-    open_ = np.arange(len(space.rows))
+    targets = space.rows(X if queries is None else queries)
+    distances = np.empty((len(targets), k))
+    indices = np.empty((len(targets), k), dtype=np.int64)
+    lengths = sqnorms(targets)
+    open_ = np.arange(len(targets))
     for dtype in (torch.float32, torch.float64):
-        columns = torch.as_tensor(space.columns, dtype=dtype).to(device)
-        rows = torch.as_tensor(space.rows[open_], dtype=dtype).to(device)
+        single = dtype == torch.float32
+        columns = (known.points if single else torch.from_numpy(space.rows(X))).to(device)
+        rows = torch.as_tensor(targets[open_], dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         found, reach = nearest(columns, rows, wanted, own=own)
-        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype)
+        limit = reach.cpu().numpy() - product_error(lengths[open_], known.longest, columns.shape[1], dtype)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)
         distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]

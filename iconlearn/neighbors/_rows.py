@@ -2,70 +2,101 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array, issparse
 
-__all__ = ["BLOCK_SIZE", "Space", "as_rows", "both_rows", "recentred", "space_of", "sqnorms", "unit_rows"]
+__all__ = ["BLOCK_SIZE", "Space", "as_rows", "both_rows", "columns_of", "recentred", "sqnorms", "unit_rows"]
 
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
 
 
-@dataclass(frozen=True, eq=False)
 class Space:
-    """Points whose squared Euclidean distances rank as the metric does.
+    """Where squared Euclidean distances rank as the metric does.
+
+    Rows are centred and scaled, so that products in single precision keep the most digits.
 
     Parameters
     ----------
-    columns : ndarray of shape (n, n_dims)
-    rows : ndarray of shape (m, n_dims)
-        The same object as `columns` where rows are searched among themselves.
+    X : ndarray of shape (n, n_features)
+    metric : {"euclidean", "l2", "cosine"}
+
+    Attributes
+    ----------
     scale : float
         A Euclidean distance d is d / scale in this space.
     cosine : bool
         Whether the metric is cosine, in which case d is a squared distance of 2 d.
     """
 
-    columns: np.ndarray
-    rows: np.ndarray
-    scale: float
-    cosine: bool
+    def __init__(self, X, metric):
+        self.cosine, self.scale = metric == "cosine", 1.0
+        if self.cosine:
+            return
+        with np.errstate(over="ignore"):
+            centre = X.mean(axis=0, dtype=float)
+        self.centre = np.where(np.isfinite(centre), centre, 0.0)
+        peak = np.abs(X - self.centre).max(initial=0.0)
+        self.scale = float(peak) if peak > 0 else 1.0
+
+    def rows(self, X):
+        """Rows of features in this space, float64 of shape (len(X), n_dims)."""
+        if not self.cosine:
+            with np.errstate(over="ignore"):
+                return (X - self.centre) / self.scale
+        # Off the sphere in a direction of their own, rows of zeros are equally far from all others.
+        unit = unit_rows(X)
+        return np.column_stack([unit, sqnorms(unit) == 0])
 
     def squared(self, distances):
         """Squared distances in this space from distances in the metric."""
         return 2 * distances if self.cosine else (distances / self.scale) ** 2
 
 
-def space_of(X, queries, metric) -> Space:
-    """Centred and scaled points, so that products in single precision keep the most digits.
+class Columns:
+    """The rows of X in their space, in single precision, as what others are compared with.
 
     Parameters
     ----------
-    X : ndarray of shape (n, n_features)
-    queries : ndarray of shape (m, n_features) or None
-    metric : {"euclidean", "l2", "cosine"}
+    X, metric
+        As for :class:`Space`.
+
+    Attributes
+    ----------
+    space : Space
+    points : Tensor of float32 of shape (n, n_dims)
+    longest : float
+        Largest squared length of a point.
     """
-    if metric == "cosine":
-        columns = unit_rows(X)
-        rows = columns if queries is None else unit_rows(queries)
-        void, void_rows = sqnorms(columns) == 0, sqnorms(rows) == 0
-        if void.any() or void_rows.any():
-            # Off the sphere in a direction of their own, rows of zeros are equally far from all others.
-            columns = np.column_stack([columns, void])
-            rows = columns if queries is None else np.column_stack([rows, void_rows])
-        return Space(columns, rows, 1.0, True)
-    with np.errstate(over="ignore"):
-        centre = X.mean(axis=0, dtype=float)
-    columns = X - np.where(np.isfinite(centre), centre, 0.0)
-    peak = np.abs(columns).max(initial=0.0)
-    scale = float(peak) if peak > 0 else 1.0
-    columns /= scale
-    if queries is None:
-        return Space(columns, columns, scale, False)
-    with np.errstate(over="ignore"):
-        return Space(columns, (queries - np.where(np.isfinite(centre), centre, 0.0)) / scale, scale, False)
+
+    def __init__(self, X, metric):
+        self.space = Space(X, metric)
+        rows = self.space.rows(X)
+        self.points, self.longest = torch.from_numpy(rows).float(), sqnorms(rows).max()
+
+
+# The columns of the array that was searched last, for as long as it lives: many calls ask for the neighbours
+# of a few new rows each, and preparing all columns takes longer than their search.
+_latest = (lambda: None, None, None)
+
+
+def columns_of(X, metric) -> Columns:
+    """The columns of X, kept until those of another array are asked for."""
+    global _latest
+    array, known, columns = _latest
+    if array() is not X or known != metric:
+        columns = Columns(X, metric)
+        _latest = (weakref.ref(X, _forget), metric, columns)
+    return columns
+
+
+def _forget(dead):
+    global _latest
+    if _latest[0] is dead:
+        _latest = (lambda: None, None, None)
 
 
 def as_rows(X):

@@ -14,7 +14,7 @@ from iconlearn.neighbors._ivf import search_cells
 from iconlearn.neighbors._libraries import faiss_search, pynndescent_search
 from iconlearn.neighbors._metrics import check_metric, evaluable, from_products, only_pynndescent
 from iconlearn.neighbors._pairs import PairDistances
-from iconlearn.neighbors._rows import as_rows, both_rows, space_of
+from iconlearn.neighbors._rows import Space, as_rows, both_rows
 
 __all__ = ["BACKENDS", "choose_backend", "knn", "neighbor_graph"]
 
@@ -119,7 +119,7 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
     if backend == "pynndescent":
         return _by_pynndescent(X, k, metric, n_jobs, random_state)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
-    space = space_of(X, None, metric).columns
+    space = Space(X, metric).rows(X)
     if backend == "ivf":
         indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
         distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)

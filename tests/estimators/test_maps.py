@@ -200,3 +200,18 @@ def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monke
     exact = model.transform(X[2100:])
     assert not np.array_equal(exact, by_field)
     assert np.median(np.linalg.norm(exact - by_field, axis=1)) < 1e-3 * np.ptp(model.embedding_)
+
+
+def test_a_place_is_not_worse_than_that_of_the_best_neighbour():
+    X = load_digits().data
+    model = ICONEmbedding(random_state=0).fit(X[:1500])
+    Z, near = model.transform(X[1500:]), model.p_.extend(X[1500:]).edges.indices.reshape(-1, 15)
+    V = model.embedding_.astype(float)
+
+    def divergence(places):
+        s = ((places[:, None] - V) ** 2).sum(2)
+        log_q = -np.log1p(s) - np.log((1 / (1 + s)).sum(1))[:, None]
+        return -np.take_along_axis(log_q, near, axis=1).mean(1)
+
+    tried = np.min([divergence(V[near[:, c]]) for c in range(15)], axis=0)
+    assert np.all(divergence(Z.astype(float)) <= tried + 1e-6)
