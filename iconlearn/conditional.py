@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ class _Rows:
         """Number of columns over which a row's uniform share is spread."""
         return self.n_cols - (not self.self_pairs)
 
-    @property
+    @cached_property
     def row_mass(self) -> np.ndarray:
         """Weights of the rows, summing to one; rows without support weigh nothing."""
         mass = np.ones(self.n_rows) if self.mass is None else np.asarray(self.mass, dtype=float)

@@ -115,6 +115,16 @@ class Edges:
         order, pointers, rows = self._by_column
         return _csr(pointers, rows, values.index_select(0, order), self.shape[::-1]) @ U
 
+    def of_columns(self, columns):
+        """Rows and columns of the edges that end in some columns (all different)."""
+        _, pointers, rows = self._by_column
+        counts = pointers[columns + 1] - pointers[columns]
+        ends = counts.cumsum(0)
+        at = torch.arange(int(ends[-1]), device=ends.device) - (
+            ends - counts - pointers[columns]
+        ).repeat_interleave(counts)
+        return rows[at], columns.repeat_interleave(counts)
+
     def symmetric(self, values):
         """values + values^T as pointers (int64), columns (int32) and values: the arrays of a CSR matrix."""
         arrays = (values.cpu().numpy(), self.j.cpu().numpy().astype(np.int32), self._row_ptr.cpu().numpy())

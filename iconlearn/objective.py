@@ -93,9 +93,10 @@ def log_normalizer(q, engine, U, V, visit):
         return engine.mean_log_kernels(q, U, V, visit.exclude_self)
     if q.reduce == "min":
         return engine.nearest(q, U, V, visit)
+    sampled = {} if visit.sample is None else {"sample": visit.sample}
     if q.normalize == "row":
-        return engine.log_sums(q, U, V, visit.exclude_self)
-    return engine.log_total(q, U, V, visit.exclude_self) + torch.log(positive(visit.mass))
+        return engine.log_sums(q, U, V, visit.exclude_self, **sampled)
+    return engine.log_total(q, U, V, visit.exclude_self, **sampled) + torch.log(positive(visit.mass))
 
 
 def positive(mass):

@@ -20,6 +20,9 @@ from .learned import Learned
 
 __all__ = ["Objective", "Points", "Problem"]
 
+# Numbers of p that are looked at at a time.
+BLOCK = 2**22
+
 
 @dataclass(frozen=True, eq=False)
 class Points:
@@ -124,7 +127,8 @@ class Problem:
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
         total, mass = 0.0, self.p.row_mass
-        step = max(1, 2**22 // max(self.p.n_cols, 1))
+        numbers = self.n_pairs if self.p.dense else self.p.edges.nnz
+        step = max(1, BLOCK * self.p.n_rows // max(numbers, 1))
         for start in range(0, self.p.n_rows, step):
             rows = np.arange(start, min(start + step, self.p.n_rows))
             e = self.p.entries(rows)

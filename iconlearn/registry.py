@@ -55,6 +55,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "dense": engines.Dense,
         "mesh": engines.Mesh,
         "minibatch": engines.MiniBatch,
+        "sampled": engines.Sampled,
         "partition": engines.Partition,
     },
 }

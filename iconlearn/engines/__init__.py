@@ -15,6 +15,7 @@ from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine
+from ._sampled import Sampled
 
 __all__ = [
     "Closed",
@@ -23,6 +24,7 @@ __all__ = [
     "Mesh",
     "MiniBatch",
     "Partition",
+    "Sampled",
     "agglomerate",
     "assign",
     "choose",
@@ -41,6 +43,7 @@ ORDER = (
     Dense(max_pairs=FEW_PAIRS),
     Mesh(),
     Dense(max_pairs=MAX_DENSE_PAIRS),
+    Sampled(),
     MiniBatch(),
 )
 

@@ -57,9 +57,9 @@ class Engine(BaseEstimator):
         """log of every row's sum of kernels."""
         return row_sums(q, U, V, exclude_self, self.block)
 
-    def log_total(self, q, U, V, exclude_self):
+    def log_total(self, q, U, V, exclude_self, **sampled):
         """log of the sum of all kernels, a scalar."""
-        return torch.logsumexp(self.log_sums(q, U, V, exclude_self), 0)
+        return torch.logsumexp(self.log_sums(q, U, V, exclude_self, **sampled), 0)
 
     def mean_log_kernels(self, q, U, V, exclude_self):
         """Mean over the candidates of every row's log kernels."""

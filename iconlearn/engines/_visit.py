@@ -47,6 +47,8 @@ class Visit:
         Candidates of each row.
     exclude_self : bool
         Whether row r's own column r is no candidate.
+    sample : Sample or None
+        Columns that stand for all the others in the row sums, where an engine draws some.
     """
 
     rows: object
@@ -64,6 +66,7 @@ class Visit:
     least: float
     n_candidates: int
     exclude_self: bool
+    sample: object = None
 
     @cached_property
     def both_ways(self):

@@ -59,7 +59,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     debias : float, default=0.0
         Share of p, in [0, 1), that is spread evenly over all candidates.
     engine : str or object, default="auto"
-        How the sums over columns are found: "dense" (exact), "minibatch", or the first that fits.
+        How the sums over columns are found: "dense" (exact), "mesh" (a grid, to three dimensions), "sampled"
+        (random columns at every step), "minibatch", or the first that fits.
     init : {"auto", "pca", "coarse", "spectral", "random"} or array of shape (n_samples, n_components)
         Start of a table.  "coarse" makes a map of every eighth row first and spreads it over all; "auto" (the
         default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal

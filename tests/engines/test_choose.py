@@ -6,7 +6,7 @@ import torch
 from reference import block_p, make_problem, places, random_rows, sparse_p
 
 from iconlearn.divergences import Hellinger, ReverseKL
-from iconlearn.engines import ORDER, Closed, Dense, Mesh, MiniBatch, Partition, choose
+from iconlearn.engines import ORDER, Closed, Dense, Mesh, MiniBatch, Partition, Sampled, choose
 from iconlearn.learned import Cluster, Student
 from iconlearn.problem import Points, Problem
 
@@ -20,7 +20,7 @@ def clusters(p=None, **parameters):
 
 
 def test_the_order():
-    assert [type(engine) for engine in ORDER] == [Closed, Partition, Dense, Mesh, Dense, MiniBatch]
+    assert [type(engine) for engine in ORDER] == [Closed, Partition, Dense, Mesh, Dense, Sampled, MiniBatch]
     assert isinstance(choose([clusters()]), Partition)
     assert isinstance(choose([make_problem(sparse_p(P), Student(), Z)]), Dense)
     small = (Partition(), Dense(max_pairs=100), MiniBatch())

@@ -1,0 +1,109 @@
+"""The sampled engine: neighbours in full, and random columns for all the others.
+
+    S_i  ~  sum_{j in N_i} k(u_i, u_j)  +  (n / m) sum_{j in M, j not in N_i, j != i} k(u_i, u_j)
+
+N_i is the support of p in row i, where the kernel is large, and M are m columns drawn anew at every step, the
+same for all rows.  The estimate of S_i has no bias.  Its logarithm, which the loss has, is low by about
+var(S_i) / (2 S_i^2): the bias falls as 1 / m, and so does the variance.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import torch
+
+from .._validation import check_number
+from ..geometry import Edges, pairs
+from ._base import Engine
+from ._sums import row_sums
+from ._visit import visit_all
+
+__all__ = ["Sampled"]
+
+
+class Sampled(Engine):
+    """All rows at every step, their sums estimated; for maps of more than three dimensions.
+
+    Parameters
+    ----------
+    n_columns : int, default=1000
+        Columns that are drawn at every step.
+    """
+
+    def __init__(self, n_columns=1000):
+        self.n_columns = n_columns
+
+    def refuses(self, problem):
+        check_number("n_columns", self.n_columns, low=1, integer=True)
+        q = problem.q
+        if not problem.tied or problem.rows.inputs is not None:
+            return "the sampled engine places the rows of one table; use engine='minibatch' for a network or two sides"
+        if problem.p.dense or problem.p.uniform > 0 or q.debias > 0:
+            return "the sampled engine needs a sparse p without a uniform share on p or q; use engine='minibatch'"
+        if not problem.divergence.linear_in_log_q:
+            return "the sampled engine estimates the KL only; use engine='minibatch' for other divergences"
+        if q.normalize == "self" or q.reduce != "logsumexp" or not q.heavy_tailed:
+            return (
+                "the sampled engine needs a heavy-tailed kernel and its row sums, as q='student' has; "
+                "use engine='minibatch' for other q"
+            )
+        return super().refuses(problem)
+
+    def visits(self, problem, *, rng, dtype, device):
+        visit = visit_all(problem, dtype=dtype, device=device)
+        sample = Sample(visit.edges, min(self.n_columns, problem.p.n_cols), visit.exclude_self, rng)
+        visit = replace(visit, sample=sample)
+        for _ in itertools.count():
+            sample.draw()
+            yield [visit]
+
+    def log_sums(self, q, U, V, exclude_self, sample=None):
+        if sample is None:
+            return super().log_sums(q, U, V, exclude_self)
+        near = sample.near.row_sums(q.log_kernel(pairs(q.geometry, U, V, sample.near)).exp())
+        far = row_sums(q, U, V[sample.columns], False, self.block).exp()
+        # Drawn neighbours, and the row itself, are no part of the rest.
+        far = far - sample.again.row_sums(q.log_kernel(pairs(q.geometry, U, V, sample.again)).exp())
+        sums = near + sample.scale * far.clamp_min(0.0)
+        return torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+
+
+class Sample:
+    """Columns drawn for one step, and the pairs that they have in common with the support of p.
+
+    Parameters
+    ----------
+    near : Edges
+        The support, every row's own pair aside.
+    size : int
+        How many columns are drawn.
+    exclude_self : bool
+        Whether a row's own column is no part of its sum.
+    rng : RandomState
+
+    Attributes
+    ----------
+    columns : Tensor of int64 of shape (size,)
+        In the order they were drawn; all different.
+    again : Edges
+        Pairs of the support (and of the diagonal) whose column was drawn.
+    scale : float
+        How many columns each drawn one stands for.
+    """
+
+    def __init__(self, near, size, exclude_self, rng):
+        self.near, self.size, self.exclude_self, self.rng = near, size, exclude_self, rng
+        self.scale = near.shape[1] / size
+
+    def draw(self):
+        """Take new columns."""
+        device = self.near.i.device
+        columns = self.rng.choice(self.near.shape[1], self.size, replace=False)
+        self.columns = torch.from_numpy(columns).to(device)
+        rows, drawn = self.near.of_columns(self.columns)
+        if self.exclude_self:
+            rows, drawn = torch.cat([rows, self.columns]), torch.cat([drawn, self.columns])
+        order = torch.argsort(rows, stable=True)
+        self.again = Edges(rows[order], drawn[order], self.near.shape)

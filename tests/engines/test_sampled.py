@@ -1,0 +1,95 @@
+"""Sampled columns: all of them are exact; fewer give sums without bias, and logs whose bias shrinks."""
+
+import numpy as np
+import pytest
+import torch
+from reference import FLOAT64, evaluate, make_problem, places, random_rows, sparse_p
+from sklearn.base import clone
+
+from iconlearn import ICONEmbedding
+from iconlearn.divergences import JensenShannon
+from iconlearn.engines import Dense, Sampled, choose
+from iconlearn.learned import Dot, Gaussian, Student
+
+N = 60
+P = sparse_p(random_rows(N, density=0.08, self_pairs=False), mass=np.arange(1.0, N + 1), self_pairs=False)
+Z = places(N, 5, seed=1)
+
+
+def sums_of(problem, engine, n_draws):
+    """Estimates of the row sums by repeated draws, shape (n_draws, N)."""
+    U = problem.rows.at().detach()
+    visits = engine.visits(problem, rng=np.random.RandomState(0), **FLOAT64)
+    drawn = (next(visits)[0] for _ in range(n_draws))
+    return torch.stack([engine.log_sums(problem.q, U, U, True, sample=visit.sample) for visit in drawn]).exp()
+
+
+@pytest.mark.parametrize("normalize", ["row", "joint"])
+@pytest.mark.parametrize("dof", [0.5, 1.0])
+def test_all_columns_are_exact(dof, normalize):
+    problem = make_problem(P, Student(dof, normalize=normalize), Z)
+    sampled, dense = evaluate(problem, Sampled(N)), evaluate(problem, Dense())
+    assert sampled[0] == pytest.approx(dense[0], abs=1e-12)
+    for a, b in zip(sampled[1], dense[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_sums_have_no_bias_and_their_logs_less_with_more_columns():
+    problem = make_problem(P, Student(), Z)
+    U = problem.rows.at().detach()
+    exact = Dense().log_sums(problem.q, U, U, True).exp()
+    bias = []
+    for n_columns in (5, 10, 20, 40):
+        sums = sums_of(problem, Sampled(n_columns), 3000)
+        error = (sums.mean(0) - exact) / (sums.std(0) / 3000**0.5)
+        assert error.abs().max() < 4.5
+        bias.append(float((exact.log() - sums.log().mean(0)).mean()))
+    assert all(b > 0 for b in bias)
+    # Without replacement the variance is that of 1 / m - 1 / n.
+    predicted = np.array([1 / m - 1 / N for m in (5, 10, 20, 40)])
+    np.testing.assert_allclose(bias / predicted, (bias / predicted)[-1], rtol=0.35)
+
+
+def test_columns_are_drawn_anew_at_every_step_by_the_seed():
+    problem = make_problem(P, Student(), Z)
+
+    def columns(seed):
+        visits = Sampled(7).visits(problem, rng=np.random.RandomState(seed), **FLOAT64)
+        return [next(visits)[0].sample.columns.tolist() for _ in range(3)]
+
+    assert columns(0) == columns(0) != columns(1)
+    first, second, _ = columns(0)
+    assert first != second and len(set(first)) == 7
+
+
+@pytest.mark.parametrize(
+    "q, options",
+    [
+        (Gaussian(), {}),
+        (Dot(), {}),
+        (Student(debias=0.1), {}),
+        (Student(), {"divergence": JensenShannon()}),
+        (Student(), {"columns": places(N, 5)}),
+    ],
+)
+def test_what_it_cannot_do_is_refused_with_another_way(q, options):
+    assert "minibatch" in Sampled().refuses(make_problem(P, q, Z, **options))
+    assert Sampled().refuses(make_problem(P, Student(), Z)) is None
+
+
+def test_wide_maps_of_many_rows_take_it(monkeypatch):
+    problem = make_problem(P, Student(), Z)
+    candidates = (Dense(max_pairs=N * N - 1), Sampled(5))
+    assert isinstance(choose([problem], candidates), Sampled)
+
+
+def test_a_map_of_five_dimensions_is_near_the_exact_one():
+    X = np.random.default_rng(0).normal(size=(600, 8)) + 6 * np.eye(8)[np.arange(600) % 8]
+    dense = ICONEmbedding(5, engine="dense", random_state=0).fit(X)
+    model = ICONEmbedding(5, engine=Sampled(300), random_state=0).fit(X)
+    assert model.engine_.n_columns == 300
+    reached = ICONEmbedding(5, engine="dense", init=model.embedding_, max_iter=1, random_state=0).fit(X)
+    first, last = dense.loss_history_[0], dense.loss_
+    assert reached.loss_history_[0] - last < 0.1 * (first - last)
+    again = clone(model).fit(X)
+    np.testing.assert_array_equal(again.embedding_, model.embedding_)
