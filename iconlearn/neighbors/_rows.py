@@ -39,7 +39,9 @@ class Space:
         with np.errstate(over="ignore"):
             centre = X.mean(axis=0, dtype=float)
         self.centre = np.where(np.isfinite(centre), centre, 0.0)
-        peak = np.abs(X - self.centre).max(initial=0.0)
+        # From the extremes of the columns: X less its centre would be a copy of X.
+        ends = [X.max(axis=0) - self.centre, self.centre - X.min(axis=0)]
+        peak = np.max(ends, initial=0.0)
         self.scale = float(peak) if peak > 0 else 1.0
 
     def rows(self, X):
