@@ -12,6 +12,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
+from iconlearn import ICONClustering, ICONEmbedding
 from iconlearn.neighbors import (
     _exact,
     _products,
@@ -48,6 +49,29 @@ def test_the_size_decides(metric, n, on_cpu, on_cuda, monkeypatch):
     for cuda, expected in ((False, on_cpu), (True, on_cuda)):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         assert choose_backend(rows(n), metric=metric) == expected
+
+
+def test_an_estimator_on_the_cpu_searches_there(monkeypatch):
+    asked = []
+    whole = _search.exact_search
+
+    def noted(*arguments):
+        asked.append(arguments[-1])
+        return whole(*arguments[:-1], torch.device("cpu"))
+
+    monkeypatch.setattr(_search, "MAX_EXACT", 50)
+    monkeypatch.setattr(_search, "exact_search", noted)
+    data = np.random.default_rng(0).normal(size=(60, 4))
+    model = ICONEmbedding(max_iter=2, device="cpu").fit(data)
+    # As if there were a GPU from now on; no call may reach it.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model.fit(data)
+    assert model.neighbors_backend_ == "ivf"
+    model.transform(data[:3] + 1)
+    ICONClustering(2, device="cpu").fit(data).predict(data[:3] + 1)
+    assert {device.type for device in asked} == {"cpu"}
+    model.set_params(device="auto").transform(data[:3] + 1)
+    assert asked[-1].type == "cuda"
 
 
 def test_the_metric_and_the_form_decide():

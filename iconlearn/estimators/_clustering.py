@@ -24,7 +24,14 @@ from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase
-from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
+from ._io import (
+    all_or_nothing,
+    like_input,
+    mean_of_equal_rows,
+    searching_as_told,
+    validated,
+    validated_new,
+)
 from ._joining import joined, within
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
@@ -414,7 +421,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _assigned(self, rows):
         """Assignments of rows that are not among the training rows."""
-        p = self.p_.extend(rows, n_jobs=self.n_jobs)
+        with searching_as_told(self):
+            p = self.p_.extend(rows, n_jobs=self.n_jobs)
         if self.divergence_.reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)

@@ -16,7 +16,14 @@ from ..supervisory import is_tokens
 from ._base import ICONBase
 from ._coarse import LARGE, coarse_places
 from ._inverse import interpolated_rows
-from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated, validated_new
+from ._io import (
+    all_or_nothing,
+    like_input,
+    mean_of_equal_rows,
+    searching_as_told,
+    validated,
+    validated_new,
+)
 from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
 from ._progress import timed
@@ -464,7 +471,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         known = match >= 0
         places[known] = self.embedding_[match[known]]
         if not known.all():
-            p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
+            with searching_as_told(self):
+                p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
             places[~known] = placer_of(self, self._anchors, self._placer)(p)
         return places
 

@@ -9,11 +9,14 @@ import torch
 import torch.utils.data
 from sklearn.utils.validation import validate_data
 
+from ..neighbors import searching_on
+
 __all__ = [
     "all_or_nothing",
     "choose_device",
     "like_input",
     "mean_of_equal_rows",
+    "searching_as_told",
     "validated",
     "validated_new",
 ]
@@ -103,3 +106,11 @@ def all_or_nothing(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def searching_as_told(estimator):
+    """Neighbours of new rows are searched on the CPU where the estimator was told so, else where torch can.
+
+    A model that was fitted on a GPU answers on a machine that has none.
+    """
+    return searching_on(torch.device("cpu") if str(estimator.device) == "cpu" else None)

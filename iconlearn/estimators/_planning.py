@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 
+from ..neighbors import searching_on
 from ..problem import Objective, Points, Problem
 
 __all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "features_of", "same_shapes"]
@@ -48,7 +49,8 @@ class Terms:
         self.prototypes = prototypes
 
     def __call__(self, p, q, divergence, weight, mass):
-        p.fit(self.X, self.y, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=self.n_jobs)
+        with searching_on(self.device):
+            p.fit(self.X, self.y, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=self.n_jobs)
         if mass is not None:
             mass = np.tile(mass, getattr(p, "copies", 1))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)

@@ -9,6 +9,7 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
+from iconlearn.neighbors._device import searching_on
 from iconlearn.neighbors._equality import KnownRows, duplicate_groups, equal_rows
 from iconlearn.neighbors._metrics import check_metric
 from iconlearn.neighbors._pairs import distance_block, pair_distances
@@ -27,4 +28,5 @@ __all__ = [
     "knn",
     "neighbor_graph",
     "pair_distances",
+    "searching_on",
 ]

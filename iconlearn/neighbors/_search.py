@@ -8,6 +8,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 
 from iconlearn._validation import check_choice
+from iconlearn.neighbors._device import search_device
 from iconlearn.neighbors._exact import by_distance, exact_search, without_self
 from iconlearn.neighbors._given import given_neighbors
 from iconlearn.neighbors._ivf import search_cells
@@ -35,7 +36,7 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
     X : ndarray or sparse matrix of shape (n, n_features)
     metric : str or callable, default="euclidean"
     backend : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
-        "auto": exact search up to 15 000 rows (a million where torch sees a CUDA device), cells above,
+        "auto": exact search up to 15 000 rows (a million on a GPU), cells above,
         for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
         rows, by pynndescent above.
 
@@ -66,7 +67,7 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
     n = X.shape[0]
     if not dense:
         return "exact" if n <= MAX_BRUTE else "pynndescent"
-    most = MAX_EXACT_CUDA if torch.cuda.is_available() else MAX_EXACT
+    most = MAX_EXACT_CUDA if search_device().type == "cuda" else MAX_EXACT
     return "exact" if n <= most else "ivf"
 
 
@@ -113,7 +114,7 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
     backend = choose_backend(X, metric=metric, backend=backend)
-    device = torch.device("cuda" if torch.cuda.is_available() and X.shape[0] > MAX_EXACT else "cpu")
+    device = search_device() if X.shape[0] > MAX_EXACT else torch.device("cpu")
     if queries is not None or backend == "exact":
         return exact_search(X, queries, k, metric, n_jobs, device)
     if backend == "pynndescent":
