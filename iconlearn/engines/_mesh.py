@@ -86,6 +86,11 @@ class Mesh(Engine):
                 "the mesh engine sums a uniform share of p for KL only; use engine='dense', or debias=0 for "
                 "other divergences"
             )
+        if self.max_nodes is None and _grows_too_wide(problem):
+            return (
+                f"a map of three dimensions and {problem.p.n_rows} rows grows too wide for a grid; use "
+                f"engine='sampled', or Mesh(max_nodes=...) for a grid of any size"
+            )
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
@@ -125,8 +130,7 @@ class Mesh(Engine):
             if len(U) ** 2 <= MAX_EXACT:
                 return None
             warnings.warn(
-                f"the map spans {float(box.extent / width):.0f} kernel widths, too many for a grid of "
-                f"max_nodes={most}; its row sums are coarse",
+                f"the map is too wide for a grid of max_nodes={most}; its row sums are coarse",
                 stacklevel=2,
             )
         return _Cloud(U, box, responses)
@@ -137,6 +141,14 @@ class Mesh(Engine):
         if id(q) not in kept:
             kept[id(q)] = responses_of(q)
         return kept[id(q)]
+
+
+def _grows_too_wide(problem):
+    """Whether neither a grid nor exact steps can be expected to do.
+
+    With heavy tails in three dimensions most of a row sum comes from afar, and pushes the points outwards.
+    """
+    return problem.rows.width == 3 and problem.q.heavy_tailed and problem.p.n_rows**2 > MAX_EXACT
 
 
 def sums_radial_kernels(q):
@@ -190,8 +202,6 @@ class _Box:
     grid : Grid
     inside, outside : Tensor of int64 or None
         Positions; None where all are inside.
-    extent : float
-        Longer side of the grid's box.
     """
 
     def __init__(self, U, spacing, min_cells, max_nodes):
@@ -204,7 +214,6 @@ class _Box:
                 outside = ((near_low > U) | (near_high < U)).any(1)
                 low, high = near_low, near_high
                 self.inside, self.outside = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
-        self.extent = float((high - low).max())
         self.grid = fit_grid(low, high, spacing, min_cells, max_nodes)
 
 

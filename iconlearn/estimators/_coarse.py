@@ -13,10 +13,9 @@ from sklearn.base import clone
 
 __all__ = ["LARGE", "coarse_places", "spread_over"]
 
-# From so many rows on a coarse map pays; its share of the rows; and a map's area grows as their number.
+# From so many rows on a coarse map pays; and its share of the rows.
 LARGE = 20_000
 SHARE = 8
-WIDENING = 1 / 2
 # Steps along the edges, after which all rows near a landmark have been reached.
 N_SPREADS = 6
 # Of the width of the kernel: rows that share their landmarks are not left on one point.
@@ -51,7 +50,8 @@ def coarse_places(estimator, X, y, edges, rng):
     coarse.fit(X[rows], None if y is None else y[rows])
     places = spread_over(edges, rows, coarse.mapper_.places.detach().double().numpy())
     places += JITTER * rng.standard_normal(places.shape)
-    return places * SHARE**WIDENING
+    # A map's area, or volume, grows as the number of its points.
+    return places * SHARE ** (1 / places.shape[1])
 
 
 def spread_over(edges, rows, places):

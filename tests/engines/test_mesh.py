@@ -268,3 +268,15 @@ def test_cuda_agrees_and_repeats_itself(width, how):
     assert once[0] == again[0] and torch.equal(once[1], again[1])
     assert once[0] == pytest.approx(on_cpu[0], rel=1e-4)
     assert torch.linalg.norm(once[1].cpu() - on_cpu[1]) <= 1e-3 * torch.linalg.norm(on_cpu[1])
+
+
+def test_wide_maps_of_three_dimensions_are_left_to_samples(monkeypatch):
+    p = sparse_p(random_rows(40, density=0.1, self_pairs=False), self_pairs=False)
+    monkeypatch.setattr(_mesh, "MAX_EXACT", 40**2 - 1)
+    cube, square = make_problem(p, Student(), places(40, 3)), make_problem(p, Student(), places(40, 2))
+    assert "sampled" in Mesh().refuses(cube)
+    assert Mesh(max_nodes=2**20).refuses(cube) is None
+    assert Mesh().refuses(square) is None
+    assert Mesh().refuses(make_problem(p, Gaussian(), places(40, 3))) is None
+    monkeypatch.setattr(_mesh, "MAX_EXACT", 40**2)
+    assert Mesh().refuses(cube) is None
