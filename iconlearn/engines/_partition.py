@@ -20,6 +20,7 @@ import torch
 from scipy import sparse
 
 from .._validation import check_number
+from ..loops import MANY_POINTS, available
 from ..optim import Record, Solution
 from ._base import Engine
 
@@ -125,6 +126,11 @@ class PairWeights:
         """G (rows x clusters) and the loss at r."""
         a, s = self.debias, np.maximum(r.sum(0), SMALLEST)
         right = r / s
+        if not self.floor.any() and self.n >= MANY_POINTS:
+            from ..compiled import explained_by_clusters
+
+            edges = self.edges
+            return explained_by_clusters(r, right, edges.indptr, edges.indices, edges.data, a, available())
         loss, shares = 0.0, np.empty_like(self.edges.data)
         step = max(1, BLOCK // r.shape[1])
         for start in range(0, len(shares), step):
@@ -253,6 +259,10 @@ def _project(G, price, r):
     sum_c G_ic / (lambda + price_c) is convex and falling in lambda, so Newton's method from the left of
     the root climbs to it without overshooting.
     """
+    if len(r) >= MANY_POINTS:
+        from ..compiled import onto_simplex
+
+        return onto_simplex(G, price, r, SMALLEST, available())
     low = (G - price).max(axis=1)
     lam = low.copy()
     active = np.flatnonzero(G.max(axis=1) > 0)
