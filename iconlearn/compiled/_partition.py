@@ -17,7 +17,7 @@ __all__ = ["explained_by_clusters", "onto_simplex"]
 _REORDER = {"reassoc", "contract", "nsz"}
 
 
-def explained_by_clusters(r, right, pointers, columns, weights, debias, n_threads):
+def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n_threads):
     """What each cluster explains of each row's weight.
 
     Parameters
@@ -27,7 +27,8 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, n_thread
     pointers, columns : ndarray of int
     weights : ndarray of float64
         Symmetric pair weights in CSR form.
-    debias : float
+    debias, share : float
+        a, and a / n for the n rows that these stand for.
     n_threads : int
 
     Returns
@@ -42,7 +43,7 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, n_thread
     cuts[0], cuts[-1] = 0, n
 
     def stretch(k):
-        return _explain(r, right, pointers, columns, weights, debias, cuts[k], cuts[k + 1], G)
+        return _explain(r, right, pointers, columns, weights, debias, share, cuts[k], cuts[k + 1], G)
 
     return G, sum(in_stretches(stretch, n_threads))
 
@@ -56,9 +57,8 @@ def onto_simplex(G, price, r, smallest, n_threads):
 
 
 @numba.njit(nogil=True, fastmath=_REORDER, cache=True)
-def _explain(r, right, pointers, columns, weights, debias, start, stop, G):
-    n, n_clusters = r.shape
-    share_of_all, rest, loss = debias / n, 1.0 - debias, 0.0
+def _explain(r, right, pointers, columns, weights, debias, share, start, stop, G):
+    n_clusters, rest, loss = r.shape[1], 1.0 - debias, 0.0
     pulled = np.empty(n_clusters)
     for i in range(start, stop):
         pulled[:] = 0.0
@@ -66,11 +66,11 @@ def _explain(r, right, pointers, columns, weights, debias, start, stop, G):
             j, q = columns[e], 0.0
             for c in range(n_clusters):
                 q += r[i, c] * right[j, c]
-            q = max(rest * q + share_of_all, 1e-300)
-            share = weights[e] / q
+            q = max(rest * q + share, 1e-300)
+            over = weights[e] / q
             loss -= weights[e] * np.log(q)
             for c in range(n_clusters):
-                pulled[c] += share * right[j, c]
+                pulled[c] += over * right[j, c]
         for c in range(n_clusters):
             G[i, c] = 2.0 * rest * r[i, c] * pulled[c]
     return loss

@@ -35,7 +35,9 @@ def test_small_problems_are_left_to_numpy():
 def test_what_clusters_explain(graph, r, debias, n_threads):
     weights = graph(debias)
     edges, right = weights.edges, r / r.sum(0)
-    G, loss = explained_by_clusters(r, right, edges.indptr, edges.indices, edges.data, debias, n_threads)
+    G, loss = explained_by_clusters(
+        r, right, edges.indptr, edges.indices, edges.data, debias, debias / N, n_threads
+    )
     expected, expected_loss = weights.explained(r)
     np.testing.assert_allclose(G, expected, rtol=1e-9, atol=1e-9)
     assert loss == pytest.approx(expected_loss, rel=1e-9)
