@@ -103,7 +103,8 @@ def coarsen(edges, n_groups, rng, rows=None):
     """Micro-clusters from a graph alone: rounds in which groups that are each other's best partner join.
 
     Mass between two groups is divided by the product of their sizes, and no group outgrows the mean one by much
-    as long as others can join; ties are broken by `rng`.  Ends at no fewer than `n_groups` groups, or where no edges are left.
+    as long as others can join; ties are broken by `rng`.  Ends at no fewer than `n_groups` groups, or where no edges are
+    left.
 
     Parameters
     ----------
