@@ -15,7 +15,7 @@ from contextvars import ContextVar
 
 import torch
 
-__all__ = ["available", "compiled_pays", "threads_for", "torch_on_one_thread"]
+__all__ = ["MANY_POINTS", "available", "compiled_pays", "threads_for", "torch_on_one_thread"]
 
 # So many points repay loading the compiler's library.
 MANY_POINTS = 5000

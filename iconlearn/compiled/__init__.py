@@ -1,6 +1,6 @@
 """Compiled loops for many points on the CPU; the only room, with the neighbour search, that knows numba.
 
-Each has a twin in plain torch that does everything else.  The compiled code is kept on disk, releases the
+Each has a twin in plain torch or numpy that does everything else.  The compiled code is kept on disk, releases the
 interpreter's lock and runs on plain threads, one stretch of rows each, so that it lives in peace with forks
 and with every other pool.
 """
@@ -8,6 +8,14 @@ and with every other pool.
 from __future__ import annotations
 
 from ._edges import edge_terms
+from ._partition import explained_by_clusters, onto_simplex
 from ._splines import own_of_points, read_points, spread_points
 
-__all__ = ["edge_terms", "own_of_points", "read_points", "spread_points"]
+__all__ = [
+    "edge_terms",
+    "explained_by_clusters",
+    "onto_simplex",
+    "own_of_points",
+    "read_points",
+    "spread_points",
+]

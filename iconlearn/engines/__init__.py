@@ -15,6 +15,7 @@ from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine
+from ._rounds import split_and_merge
 from ._sampled import Sampled
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "coarsen",
     "frozen_field",
     "refine",
+    "split_and_merge",
 ]
 
 # Up to so many pairs an exact step costs less than a grid; beyond the second, minutes of exact steps.

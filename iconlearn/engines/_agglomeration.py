@@ -13,10 +13,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-__all__ = ["agglomerate", "coarsen"]
+__all__ = ["agglomerate", "coarsen", "gains"]
+
+# Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
+LARGEST = 1.6
 
 
-def agglomerate(edges, labels, n_clusters, debias):
+def agglomerate(edges, labels, n_clusters, debias, rows=None):
     """Merge clusters greedily until `n_clusters` are left.
 
     Parameters
@@ -28,24 +31,23 @@ def agglomerate(edges, labels, n_clusters, debias):
     n_clusters : int
     debias : float in (0, 1)
         The weight a; it acts as a resolution.
+    rows : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
 
     Returns
     -------
     labels : ndarray of int of shape (n,)
         Numbered from zero without gaps.
     """
-    n, m = len(labels), int(labels.max()) + 1
-    member = sparse.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, m))
+    rows = np.ones(len(labels)) if rows is None else rows
+    n, m = rows.sum(), int(labels.max()) + 1
+    member = _members(labels)
     between = (member.T @ edges @ member).toarray()
-    between = between + between.T  # off the diagonal: mass both ways; on it: twice the mass inside
-    inside, size = np.diag(between) / 2.0, np.asarray(member.sum(axis=0)).ravel()
+    between = (between + between.T) / 2.0
+    inside, size = between.diagonal().copy(), np.bincount(labels, rows)
 
-    def value(inside, size):
-        weight = (1.0 - debias) * inside + debias * size * size / n
-        return weight * (np.log((1.0 - debias) / size + debias / n) - np.log(debias / n))
-
-    own = value(inside, size)
-    gain = value(inside[:, None] + inside + between, size[:, None] + size) - own[:, None] - own
+    own = _value(inside, size, n, debias)
+    gain = gains(between, size, debias)
     np.fill_diagonal(gain, -np.inf)
     best = gain.argmax(axis=1)
     best_gain = gain[np.arange(m), best]
@@ -53,14 +55,15 @@ def agglomerate(edges, labels, n_clusters, debias):
     for _ in range(m - n_clusters):
         keep = best_gain.argmax()
         drop = best[keep]
-        inside[keep] += inside[drop] + between[keep, drop]
+        inside[keep] += inside[drop] + 2.0 * between[keep, drop]
         size[keep] += size[drop]
         between[keep] += between[drop]
         between[:, keep] = between[keep]
-        own[keep] = value(inside[keep], size[keep])
+        own[keep] = _value(inside[keep], size[keep], n, debias)
         parent[parent == drop] = keep
         alive[drop] = False
-        row = value(inside[keep] + inside + between[keep], size[keep] + size) - own[keep] - own
+        both = _value(inside[keep] + inside + 2.0 * between[keep], size[keep] + size, n, debias)
+        row = both - own[keep] - own
         row[~alive] = row[keep] = -np.inf
         gain[keep] = gain[:, keep] = row
         gain[drop] = gain[:, drop] = -np.inf
@@ -75,39 +78,93 @@ def agglomerate(edges, labels, n_clusters, debias):
     return np.unique(parent[labels], return_inverse=True)[1]
 
 
-def coarsen(edges, n_clusters, rng):
-    """Micro-clusters from a graph alone: rounds of heavy-edge matching, at most halving the number each.
+def gains(between, size, debias):
+    """What the merge of each pair of clusters saves.
 
-    Mass between two groups is divided by the product of their sizes, so that no group runs away; ties are
-    broken by `rng`.  Ends at no fewer than `n_clusters` groups.
+    Parameters
+    ----------
+    between : ndarray of shape (m, m)
+        Mass from each cluster to each, symmetric; W_c on the diagonal.
+    size : ndarray of shape (m,)
+    debias : float
     """
-    graph = sparse.csr_array(edges + edges.T)
-    n = graph.shape[0]
-    labels = np.arange(n)
-    while labels.max() + 1 > n_clusters:
-        m = labels.max() + 1
-        member = sparse.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, m))
-        pairs = sparse.coo_array(member.T @ graph @ member)
-        size = np.bincount(labels, minlength=m)
-        off = pairs.row < pairs.col
-        row, col = pairs.row[off], pairs.col[off]
-        score = pairs.data[off] / (size[row] * size[col]) * (1.0 + 1e-3 * rng.random(off.sum()))
-        merged = _matching(row, col, score, m, m - n_clusters)
-        if len(np.unique(merged)) == m:
-            break
-        labels = np.unique(merged[labels], return_inverse=True)[1]
+    n, inside = size.sum(), between.diagonal()
+    own = _value(inside, size, n, debias)
+    both = _value(inside[:, None] + inside + 2.0 * between, size[:, None] + size, n, debias)
+    return both - own[:, None] - own
+
+
+def _value(inside, size, n, debias):
+    weight = (1.0 - debias) * inside + debias * size * size / n
+    return weight * (np.log((1.0 - debias) / size + debias / n) - np.log(debias / n))
+
+
+def coarsen(edges, n_groups, rng, rows=None):
+    """Micro-clusters from a graph alone: rounds in which groups that are each other's best partner join.
+
+    Mass between two groups is divided by the product of their sizes, and no group outgrows the mean one by much
+    as long as others can join; ties are broken by `rng`.  Ends at no fewer than `n_groups` groups, or where no
+    edges are left.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n, n)
+    n_groups : int
+    rng : RandomState
+    rows : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
+
+    Returns
+    -------
+    labels : ndarray of int of shape (n,)
+        Numbered from zero without gaps.
+    """
+    n = edges.shape[0]
+    labels, size = np.arange(n), np.ones(n) if rows is None else rows
+    graph, largest = _without_loops(edges + edges.T), LARGEST * size.sum() / n_groups
+    while len(size) > n_groups and graph.nnz:
+        m = len(size)
+        factor = (1.0 + 1e-2 * rng.random(m)) / size
+        partner, score = _best_partner(graph, factor, size, largest)
+        if (partner < 0).all():
+            largest *= 2.0
+            continue
+        first = np.flatnonzero((partner > np.arange(m)) & (partner[partner] == np.arange(m)))
+        if len(first) > m - n_groups:
+            first = first[np.argsort(-score[first], kind="stable")[: m - n_groups]]
+        group = np.arange(m)
+        group[partner[first]] = first
+        group = np.unique(group, return_inverse=True)[1]
+        member = _members(group)
+        graph, size, labels = (
+            _without_loops(member.T @ graph @ member),
+            np.bincount(group, size),
+            group[labels],
+        )
     return labels
 
 
-def _matching(row, col, score, m, most):
-    """Greedy matching by falling score, with at most `most` pairs; returns a group for each node."""
-    group, free = np.arange(m), np.ones(m, dtype=bool)
-    for e in np.argsort(-score, kind="stable"):
-        if most <= 0:
-            break
-        i, j = row[e], col[e]
-        if free[i] and free[j]:
-            group[j] = i
-            free[i] = free[j] = False
-            most -= 1
-    return group
+def _best_partner(graph, factor, size, largest):
+    """The column of largest w_ij f_i f_j for each row, and that weight; -1 where all would be too large together."""
+    n = graph.shape[0]
+    row, col = np.repeat(np.arange(n), np.diff(graph.indptr)), graph.indices
+    score = np.where(size[row] + size[col] <= largest, graph.data * (factor[row] * factor[col]), -np.inf)
+    best, partner = np.full(n, -np.inf), np.full(n, -1)
+    some = np.flatnonzero(np.diff(graph.indptr))
+    best[some] = np.maximum.reduceat(score, graph.indptr[some])
+    # Of equal columns the first, so that two rows that are alike agree.
+    at = np.flatnonzero((score == best[row]) & (score > -np.inf))[::-1]
+    partner[row[at]] = col[at]
+    return partner, best
+
+
+def _without_loops(graph):
+    graph = sparse.coo_array(graph)
+    other = (graph.row != graph.col) & (graph.data > 0)
+    return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)
+
+
+def _members(labels):
+    """One column for each group."""
+    n = len(labels)
+    return sparse.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, int(labels.max()) + 1))

@@ -20,10 +20,11 @@ import torch
 from scipy import sparse
 
 from .._validation import check_number
+from ..loops import MANY_POINTS, available
 from ..optim import Record, Solution
 from ._base import Engine
 
-__all__ = ["Partition", "assign", "refine"]
+__all__ = ["PairWeights", "Partition", "assign", "refine"]
 
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
@@ -113,44 +114,85 @@ class PairWeights:
         Added to w_ij for all j.
     debias : float
         The share a on q.
+    size : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
     """
 
-    def __init__(self, edges, floor, debias):
+    def __init__(self, edges, floor, debias, size=None):
         edges = sparse.csr_array((edges + edges.T) * 0.5)
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
+        self.size = np.ones(self.n) if size is None else size
+        self.n_rows = self.size.sum()
+        # What a row weighs on average.
+        self.unit = edges.sum() / self.n_rows or 1.0
+        self.many = self.n_rows >= MANY_POINTS
         self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
+
+    def coarsened(self, labels):
+        """The weights between groups of rows, numbered without gaps: the same loss, where a group is of one mind."""
+        m = int(labels.max()) + 1
+        member = sparse.csr_array((np.ones(self.n), (np.arange(self.n), labels)), shape=(self.n, m))
+        size = np.bincount(labels, self.size, m)
+        return PairWeights(member.T @ self.edges @ member, np.zeros(m), self.debias, size)
+
+    def mass(self, r):
+        """s_c, the rows of each cluster."""
+        return np.maximum(self.size @ r, SMALLEST)
 
     def explained(self, r):
         """G (rows x clusters) and the loss at r."""
-        a, s = self.debias, np.maximum(r.sum(0), SMALLEST)
-        right = r / s
-        loss, shares = 0.0, np.empty_like(self.edges.data)
+        a, s = self.debias, self.mass(r)
+        right, edges = r / s, self.edges
+        if self.many:
+            from ..compiled import explained_by_clusters
+
+            G, loss = explained_by_clusters(
+                r, right, edges.indptr, edges.indices, edges.data, a, a / self.n_rows, available()
+            )
+        else:
+            G, loss = self._explained(r, right)
+        if self.floor.any():
+            pulled, more = self._by_floor(r, right)
+            G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
+        return G, loss
+
+    def _explained(self, r, right):
+        """The part of the edges."""
+        a, loss, shares = self.debias, 0.0, np.empty_like(self.edges.data)
         step = max(1, BLOCK // r.shape[1])
         for start in range(0, len(shares), step):
             part = slice(start, start + step)
             q = np.einsum("ec,ec->e", r[self.row[part]], right[self.edges.indices[part]])
-            q = (1.0 - a) * q + a / self.n
+            q = (1.0 - a) * q + a / self.n_rows
             np.maximum(q, 1e-300, out=q)
             shares[part] = self.edges.data[part] / q
             loss -= self.edges.data[part] @ np.log(q)
         pulled = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape) @ r
-        if self.floor.any():
-            loss += self._add_floor(r, right, pulled)
         return 2.0 * (1.0 - a) * right * pulled, loss
 
-    def _add_floor(self, r, right, pulled):
-        """The same for the constant part, over all pairs by blocks."""
-        a, loss = self.debias, 0.0
+    def _by_floor(self, r, right):
+        """The constant part, over all pairs by blocks."""
+        a, loss, pulled = self.debias, 0.0, np.empty_like(r)
         step = max(1, BLOCK // self.n)
         for start in range(0, self.n, step):
             part = slice(start, start + step)
-            q = (1.0 - a) * (r[part] @ right.T) + a / self.n
+            q = (1.0 - a) * (r[part] @ right.T) + a / self.n_rows
             np.maximum(q, 1e-300, out=q)
             weight = 0.5 * (self.floor[part, None] + self.floor)
             loss -= (weight * np.log(q)).sum()
-            pulled[part] += (weight / q) @ r
-        return loss
+            pulled[part] = (weight / q) @ r
+        return pulled, loss
+
+    def improved(self, r, G):
+        """The assignments that minimise the bound at r."""
+        price = 0.5 * G.sum(0) / self.mass(r)
+        G = G / self.size[:, None]
+        if self.many:
+            from ..compiled import onto_simplex
+
+            return onto_simplex(G, price, r, SMALLEST, available())
+        return _project(G, price, r)
 
 
 def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, report=None):
@@ -193,8 +235,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
             if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
                 reason = "plateau"
                 break
-            price = 0.5 * G.sum(0) / np.maximum(r.sum(0), SMALLEST)
-            new = _project(G, price, r)
+            new = graph.improved(r, G)
             if held is not None:
                 new[held] = r[held]
             r = new
@@ -257,11 +298,10 @@ def _project(G, price, r):
     lam = low.copy()
     active = np.flatnonzero(G.max(axis=1) > 0)
     for _ in range(60):
-        ratio = G[active] / np.maximum(lam[active, None] + price, 1e-300)
+        over = 1.0 / np.maximum(lam[active, None] + price, 1e-300)
+        ratio = G[active] * over
         excess = ratio.sum(1) - 1.0
-        slope = (ratio / np.maximum(lam[active, None] + price, 1e-300)).sum(1)
-        move = excess / slope
-        lam[active] += move
+        lam[active] += excess / (ratio * over).sum(1)
         active = active[np.abs(excess) > 1e-12]
         if not len(active):
             break

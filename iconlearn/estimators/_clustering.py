@@ -38,7 +38,7 @@ from ._planning import same_shapes
 from ._progress import timed
 from ._running import present_loss
 from ._scoring import reference_score
-from ._starts import k_means, partitions, rank, soften
+from ._starts import k_means, partitions, rank, searched, soften
 
 __all__ = ["ICONClustering"]
 
@@ -77,7 +77,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Starts: micro-clusters merged by the loss; k-means; the nearest of far-apart rows; k-means among the
         eigenvectors of p; random labels; or given labels 0, ..., n_clusters - 1.
     n_init : int or "auto", default="auto"
-        Number of starts, ranked by the loss; "auto" is 12.
+        Number of starts, ranked by the loss; "auto" is 12.  With "agglomerate" the first four are merges at
+        different resolutions, and each further one splits and merges clusters of the best so far.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.
     tol : float, default=1e-6
@@ -313,11 +314,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _best_start(self, plan, terms, init, n_init, X, n_clusters):
         # A uniform share is sampled while starts are compared; the fit itself may sum it exactly.
         graph = Partition(max_exact=0).graph(terms, plan.rng)
-        starts = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
-        refined = [
-            refine(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7))
-            for r in rank(graph, starts, n_clusters)
-        ]
+        if isinstance(init, str) and init == "agglomerate":
+            starts = [searched(graph, n_clusters, n_init, plan.rng, self.tol)]
+        else:
+            tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
+            starts = rank(graph, tried, n_clusters)
+        refined = [refine(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7)) for r in starts]
         if any(solution.reason == "interrupted" for _, solution in refined):
             raise KeyboardInterrupt
         return min(refined, key=lambda found: found[1].loss)[0]

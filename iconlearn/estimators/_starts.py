@@ -1,23 +1,31 @@
-"""Where a clustering starts: several cheap hard partitions, ranked by the loss, without labels.
+"""Where a clustering starts: several cheap partitions, ranked by the loss, without labels.
 
-From random assignments the loss has poor local optima, so micro-clusters (k-means cells, or matched edges
-where there are no features) are merged by the closed form of the hard loss at several resolutions, refined
-for a few steps each, and the best few go on.
+From random assignments the loss has poor local optima, so micro-clusters are merged by the closed form of
+the hard loss at several resolutions.  :func:`searched` does all of its work on a graph of some thousand
+micro-clusters, which are groups of neighbours in p: cells of k-means cut across the borders of classes, and
+the loss of such a coarse graph has its optimum elsewhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..engines import agglomerate, coarsen, refine
+from ..engines import agglomerate, coarsen, refine, split_and_merge
 from ..initialization import initial_places
 
-__all__ = ["cells", "k_means", "partitions", "rank", "soften"]
+__all__ = ["cells", "k_means", "partitions", "rank", "searched", "soften"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
 MAX_CELLS = 5000
+# The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
+# rows are searched as they are.
+N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
+# Groups of nodes per cluster where the merging by the hard loss begins.
+GROUPS_PER_CLUSTER = 10
+# Steps after which the merges are ranked.
+N_SHORT = 40
 # Share of a row that a soft start leaves to the other clusters.
 DOUBT = 0.1
 
@@ -63,6 +71,54 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
             yield coarsen(edges, n_clusters, rng)
         else:
             yield rng.randint(n_clusters, size=edges.shape[0])
+
+
+def searched(graph, n_clusters, n_init, rng, tol):
+    """Assignments of low loss: the best of a merge at each resolution, improved by rounds of splits and merges.
+
+    Parameters
+    ----------
+    graph : PairWeights
+    n_clusters : int
+    n_init : int
+        Merges and rounds together; the merges come first.
+    rng : RandomState
+    tol : float
+        As in :func:`refine`.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    """
+    node = _nodes(graph, n_clusters, rng)
+    coarse = graph.coarsened(node)
+    edges = coarse.edges / coarse.unit
+    n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
+    starts = []
+    for resolution in RESOLUTIONS[:n_init]:
+        groups = _folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
+        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size))
+    best = rank(coarse, starts, n_clusters, n_kept=1, n_short=N_SHORT)[0]
+    rounds = max(n_init - len(RESOLUTIONS), 0)
+    return split_and_merge(coarse, best, rng, n_rounds=rounds, tol=tol)[node]
+
+
+def _nodes(graph, n_clusters, rng):
+    """The micro-cluster of each row."""
+    n_nodes = max(min(N_NODES, graph.n // 4), NODES_PER_CLUSTER * n_clusters)
+    if graph.n <= max(n_nodes, FEW_ROWS):
+        return np.arange(graph.n)
+    return _folded(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
+
+
+def _folded(labels, rows, n_groups):
+    """Put the smallest groups together where parts without edges between them left far too many."""
+    most, size = max(MAX_CELLS, 2 * n_groups), np.bincount(labels, rows)
+    if len(size) <= most:
+        return labels
+    place = np.empty(len(size), dtype=int)
+    place[np.argsort(-size, kind="stable")] = np.arange(len(size))
+    return np.minimum(place, most - 1)[labels]
 
 
 def cells(X, edges, n_cells, n_clusters, rng):

@@ -1,0 +1,106 @@
+"""Groups of rows as nodes of a coarser graph, and the rounds that split and merge clusters of them."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from iconlearn.engines import coarsen, refine, split_and_merge
+from iconlearn.engines._partition import PairWeights
+
+
+def rings(n_rings=6, size=20):
+    """Rings of rows that know their two neighbours; each ring touches the next at one row."""
+    n = n_rings * size
+    at = np.arange(n)
+    A = np.zeros((n, n))
+    A[at, at // size * size + (at + 1) % size] = 1.0
+    A[at[::size], (at[::size] + size + 3) % n] = 0.1
+    A = A + A.T
+    return csr_array(A / A.sum(axis=1, keepdims=True)), at // size
+
+
+P, TRUTH = rings()
+
+
+def soft(labels, n_clusters, doubt=0.1):
+    r = np.full((len(labels), n_clusters), doubt / (n_clusters - 1))
+    r[np.arange(len(labels)), labels] = 1.0 - doubt
+    return r
+
+
+def weights(debias=0.0):
+    return PairWeights(P, np.zeros(P.shape[0]), debias)
+
+
+def misplaced():
+    """Two rings share a cluster, and another ring has two."""
+    labels = TRUTH.copy()
+    labels[TRUTH == 1] = 0
+    labels[np.flatnonzero(TRUTH == 2)[:10]] = 1
+    return soft(labels, 6)
+
+
+@pytest.mark.parametrize("debias", [0.0, 0.2])
+def test_a_coarse_graph_has_the_loss_of_its_rows(debias):
+    graph, labels = weights(debias), coarsen(P, 25, np.random.RandomState(0))
+    coarse = graph.coarsened(labels)
+    assert coarse.size.sum() == graph.n_rows == len(TRUTH)
+    assert coarse.unit == pytest.approx(graph.unit)
+    r = soft(np.random.default_rng(0).integers(4, size=coarse.n), 4)
+    G, loss = coarse.explained(r)
+    fine_G, fine_loss = graph.explained(r[labels])
+    assert loss == pytest.approx(fine_loss, rel=1e-12)
+    for c in range(4):
+        np.testing.assert_allclose(G[:, c], np.bincount(labels, fine_G[:, c]), rtol=1e-9, atol=1e-12)
+    history = refine(coarse, r, max_iter=60, tol=0.0)[1].history
+    assert (np.diff(history) <= 1e-9).all() and history[-1] < history[0] - 1.0
+
+
+def test_rounds_leave_an_optimum_that_steps_do_not():
+    stuck, solution = refine(weights(), misplaced(), max_iter=300, tol=1e-9)
+    found = split_and_merge(weights(), stuck, np.random.RandomState(0), n_rounds=6, tol=1e-9)
+    best = refine(weights(), soft(TRUTH, 6), max_iter=300, tol=1e-9)[1].loss
+    assert best < solution.loss - 1.0
+    assert weights().explained(found)[1] <= best + 0.1
+    labels = found.argmax(axis=1)
+    assert all(len(np.unique(labels[TRUTH == ring])) == 1 for ring in range(6))
+    assert found.shape == stuck.shape
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+
+
+def test_rounds_never_raise_the_loss():
+    for seed in range(3):
+        start = soft(np.random.default_rng(seed).integers(6, size=len(TRUTH)), 6)
+        before = np.inf
+        for n_rounds in (0, 1, 4):
+            found = split_and_merge(
+                weights(0.1), start, np.random.RandomState(seed), n_rounds=n_rounds, tol=1e-6
+            )
+            loss = weights(0.1).explained(found)[1]
+            assert loss <= before
+            before = loss
+
+
+def test_the_weight_of_the_rows_is_no_matter():
+    """The merges are proposed for rows that weigh one, whatever the weights add up to."""
+    found = [
+        split_and_merge(
+            PairWeights(P * scale, np.zeros(len(TRUTH)), 0.0),
+            misplaced(),
+            np.random.RandomState(0),
+            n_rounds=4,
+            tol=1e-6,
+        )
+        for scale in (1.0, 1e-3)
+    ]
+    np.testing.assert_array_equal(found[0].argmax(axis=1), found[1].argmax(axis=1))
+
+
+def test_one_cluster_has_nothing_to_split():
+    r = np.ones((len(TRUTH), 1))
+    assert split_and_merge(weights(), r, np.random.RandomState(0), n_rounds=3, tol=1e-6) is r
+
+
+def test_groups_grow_evenly():
+    sizes = np.bincount(coarsen(P, 30, np.random.RandomState(0)))
+    assert len(sizes) == 30 and sizes.max() <= 1.6 * 4
