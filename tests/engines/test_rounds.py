@@ -63,7 +63,7 @@ def test_rounds_leave_an_optimum_that_steps_do_not():
     assert best < solution.loss - 1.0
     assert weights().explained(found)[1] <= best + 0.1
     labels = found.argmax(axis=1)
-    assert all(len(np.unique(labels[TRUTH == ring])) == 1 for ring in range(6))
+    assert all(len(np.unique(labels[ring == TRUTH])) == 1 for ring in range(6))
     assert found.shape == stuck.shape
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
 
