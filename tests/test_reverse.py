@@ -228,6 +228,19 @@ def test_spectral_places_new_rows_by_their_neighbours():
     np.testing.assert_allclose(W @ walk, W.sum(axis=1)[:, None] * walk * model.p_.eigenvalues_, atol=1e-7)
 
 
+@pytest.mark.parametrize("n_components", [2, 4, 7])
+def test_every_part_of_a_graph_has_its_eigenvector(n_components):
+    X, _ = make_blobs(700, centers=4, cluster_std=0.6, random_state=1)
+    W = KNN(10).fit(X).conditional_.edges
+    W = W + W.T
+    true = np.linalg.eigvals((W / W.sum(axis=1)[:, None]).toarray()).real
+    for seed in range(4):
+        p = Spectral(KNN(10), n_components=n_components).fit(X, random_state=seed)
+        walk = p.eigenvectors_
+        np.testing.assert_allclose(p.eigenvalues_, np.sort(true)[::-1][:n_components], atol=1e-8)
+        np.testing.assert_allclose(W @ walk, W.sum(axis=1)[:, None] * walk * p.eigenvalues_, atol=1e-7)
+
+
 def test_normalised_cuts_are_as_small_as_spectral_clustering_s():
     X, _ = make_blobs(150, centers=3, cluster_std=2.0, random_state=3)
     W = kneighbors_graph(X, 10).toarray()
