@@ -10,7 +10,7 @@ from functools import cache
 import numba
 import numpy as np
 
-from ._threads import in_stretches
+from ._threads import cuts_of_edges, in_stretches
 
 __all__ = ["edge_terms"]
 
@@ -40,12 +40,10 @@ def edge_terms(U, V, pointers, columns, weights, offset, n_threads):
     total : float
     gradient : ndarray of float32 of shape (n_rows, d)
     """
-    n, d = U.shape
+    d = U.shape[1]
     gradient = np.empty_like(U)
     kernel = _linear(d) if np.isinf(offset) else _logarithmic(d)
-    # Stretches of equal numbers of edges.
-    cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_threads + 1))
-    cuts[0], cuts[-1] = 0, n
+    cuts = cuts_of_edges(pointers, n_threads)
     most = int(np.diff(pointers).max(initial=0))
     offset = np.float32(1.0 if np.isinf(offset) else offset)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ._threads import in_stretches
+from ._threads import cuts_of_edges, cuts_of_rows, in_stretches
 
 __all__ = ["explained_by_clusters", "onto_simplex"]
 
@@ -36,11 +36,7 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n
     G : ndarray of shape (n, n_clusters)
     loss : float
     """
-    n = len(r)
-    G = np.empty_like(r)
-    # Stretches of equal numbers of edges.
-    cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_threads + 1))
-    cuts[0], cuts[-1] = 0, n
+    G, cuts = np.empty_like(r), cuts_of_edges(pointers, n_threads)
 
     def stretch(k):
         return _explain(r, right, pointers, columns, weights, debias, share, cuts[k], cuts[k + 1], G)
@@ -51,7 +47,7 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n
 def onto_simplex(G, price, r, smallest, n_threads):
     """The assignments that minimise the bound; rows that nothing explains keep those in `r`."""
     new = np.empty_like(r)
-    cuts = np.linspace(0, len(r), n_threads + 1).astype(int)
+    cuts = cuts_of_rows(len(r), n_threads)
     in_stretches(lambda k: _solve(G, price, r, smallest, cuts[k], cuts[k + 1], new), n_threads)
     return new
 

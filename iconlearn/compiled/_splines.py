@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ._threads import in_stretches
+from ._threads import cuts_of_rows, in_stretches
 
 __all__ = ["own_of_points", "read_points", "spread_points"]
 
@@ -39,7 +39,7 @@ def spread_points(points, low, inverse, shape, charges, n_threads):
     """
     n_threads = min(n_threads, MAX_COPIES)
     grids = np.zeros((n_threads, *_cube(shape)), np.float32)
-    cuts, inverse = _cuts(len(points), n_threads), np.float32(inverse)
+    cuts, inverse = cuts_of_rows(len(points), n_threads), np.float32(inverse)
     in_stretches(lambda k: _spread(points, low, inverse, charges, cuts[k], cuts[k + 1], grids[k]), n_threads)
     return (grids[0] if n_threads == 1 else grids.sum(0)).reshape(shape)
 
@@ -47,7 +47,7 @@ def spread_points(points, low, inverse, shape, charges, n_threads):
 def read_points(points, low, inverse, field, n_threads):
     """Values of a field of shape (n,) and its gradient of shape (n, d) at the points."""
     value, slope = np.empty(len(points), np.float32), np.empty_like(points)
-    field, cuts = field.reshape(_cube(field.shape)), _cuts(len(points), n_threads)
+    field, cuts = field.reshape(_cube(field.shape)), cuts_of_rows(len(points), n_threads)
     inverse = np.float32(inverse)
     in_stretches(lambda k: _read(points, low, inverse, field, cuts[k], cuts[k + 1], value, slope), n_threads)
     return value, slope
@@ -59,7 +59,7 @@ def own_of_points(points, low, inverse, near, n_threads):
     `near` is the field of a charge on one node, of shape (4,) * d.
     """
     value, slope = np.empty(len(points), np.float32), np.empty_like(points)
-    near, cuts = near.reshape(_cube(near.shape)), _cuts(len(points), n_threads)
+    near, cuts = near.reshape(_cube(near.shape)), cuts_of_rows(len(points), n_threads)
     inverse = np.float32(inverse)
     in_stretches(lambda k: _own(points, low, inverse, near, cuts[k], cuts[k + 1], value, slope), n_threads)
     return value, slope
@@ -67,10 +67,6 @@ def own_of_points(points, low, inverse, near, n_threads):
 
 def _cube(shape):
     return (1,) * (3 - len(shape)) + tuple(shape)
-
-
-def _cuts(n, n_threads):
-    return [k * n // n_threads for k in range(n_threads + 1)]
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)

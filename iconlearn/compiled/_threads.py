@@ -6,7 +6,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-__all__ = ["in_stretches"]
+import numpy as np
+
+__all__ = ["cuts_of_edges", "cuts_of_rows", "in_stretches"]
 
 
 def in_stretches(work, n_threads):
@@ -14,6 +16,18 @@ def in_stretches(work, n_threads):
     if n_threads == 1:
         return [work(0)]
     return list(_pool(os.getpid(), n_threads).map(work, range(n_threads)))
+
+
+def cuts_of_rows(n, n_threads):
+    """Where stretches of equal numbers of rows begin and end."""
+    return [k * n // n_threads for k in range(n_threads + 1)]
+
+
+def cuts_of_edges(pointers, n_threads):
+    """Where stretches of rows with about equal numbers of edges begin and end; `pointers` as in CSR form."""
+    cuts = np.searchsorted(pointers, np.linspace(0, pointers[-1], n_threads + 1))
+    cuts[0], cuts[-1] = 0, len(pointers) - 1
+    return cuts
 
 
 @cache
