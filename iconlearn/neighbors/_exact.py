@@ -79,22 +79,27 @@ def without_self(distances, indices, own):
 def _search_by_products(X, queries, k, metric, device):
     known = columns_of(X, metric)
     space = known.space
-    pairs = PairDistances(X if queries is None else queries, X, metric)
+    targets = X if queries is None else queries
+    pairs = PairDistances(targets, X, metric)
     available = len(X) - (queries is None)
     # Spare candidates, so that the k-th neighbour is nearer than what was left out by more than the error.
     wanted = min(available, k + 4 + k // 8)
-    targets = space.rows(X if queries is None else queries)
     distances = np.empty((len(targets), k))
     indices = np.empty((len(targets), k), dtype=np.int64)
-    lengths = sqnorms(targets)
+    lengths, longest = known.lengths, known.lengths.max()
+    if queries is not None:
+        lengths = sqnorms(space.rows(queries))
     open_ = np.arange(len(targets))
     for dtype in (torch.float32, torch.float64):
         single = dtype == torch.float32
         columns = (known.points if single else torch.from_numpy(space.rows(X))).to(device)
-        rows = torch.as_tensor(targets[open_], dtype=dtype).to(device)
+        if queries is None:
+            rows = columns if len(open_) == len(X) else columns[torch.from_numpy(open_).to(device)]
+        else:
+            rows = torch.as_tensor(space.rows(queries[open_]), dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         found, reach = nearest(columns, rows, wanted, own=own)
-        limit = reach.cpu().numpy() - product_error(lengths[open_], known.longest, columns.shape[1], dtype)
+        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)
         distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]

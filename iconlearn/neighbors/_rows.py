@@ -70,14 +70,14 @@ class Columns:
     ----------
     space : Space
     points : Tensor of float32 of shape (n, n_dims)
-    longest : float
-        Largest squared length of a point.
+    lengths : ndarray of float64 of shape (n,)
+        Squared length of every point.
     """
 
     def __init__(self, X, metric):
         self.space = Space(X, metric)
         rows = self.space.rows(X)
-        self.points, self.longest = torch.from_numpy(rows).float(), sqnorms(rows).max()
+        self.points, self.lengths = torch.from_numpy(rows).float(), sqnorms(rows)
 
 
 # The columns of the array that was searched last, for as long as it lives: many calls ask for the neighbours
