@@ -25,6 +25,12 @@ def machine() -> dict:
     }
 
 
+def mnist(folder) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Pixels in [0, 1], float32 of shape (70000, 784), and labels, from ``mnist.npz`` in a folder."""
+    with numpy.load(pathlib.Path(folder) / "mnist.npz") as file:
+        return file["X"].reshape(len(file["X"]), -1).astype(numpy.float32) / 255, file["y"]
+
+
 def write(script: str, rows: list[dict]) -> pathlib.Path:
     """Write rows of figures beside what they were measured on; returns the file's path."""
     RESULTS.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ import tempfile
 import time
 
 import numpy as np
-from _common import write
+from _common import mnist, write
 
 N_JOBS = 2
 # Methods that minimise the joint KL of t-SNE.
@@ -126,8 +126,7 @@ def shared_p(X):
 
 def main(options):
     with tempfile.TemporaryDirectory() as folder:
-        data = np.load(pathlib.Path(options.data) / "mnist.npz")
-        raw, y = data["X"].reshape(len(data["X"]), -1).astype(np.float32) / 255, data["y"]
+        raw, y = mnist(options.data)
         from sklearn.decomposition import PCA
 
         X = PCA(50, random_state=0).fit_transform(raw).astype(np.float32)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import pathlib
 import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
-from _common import write
+from _common import mnist, write
 
 N_COLUMNS, N_CLUSTERS = 50, 100
 
@@ -31,8 +30,7 @@ def mixture(n, rng):
 def digits(n, rng, folder):
     from sklearn.decomposition import PCA
 
-    raw = np.load(pathlib.Path(folder) / "mnist.npz")["X"]
-    X = PCA(N_COLUMNS, random_state=0).fit_transform(raw.reshape(len(raw), -1).astype(np.float32) / 255)
+    X = PCA(N_COLUMNS, random_state=0).fit_transform(mnist(folder)[0])
     noise = 0.1 * X.std(0) * rng.normal(size=(n, N_COLUMNS))
     return (X[rng.integers(len(X), size=n)] + noise).astype(np.float32)
 

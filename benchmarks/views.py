@@ -13,11 +13,10 @@ from __future__ import annotations
 import argparse
 import functools
 import math
-import pathlib
 
 import numpy as np
 import torch
-from _common import write
+from _common import mnist, write
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -69,10 +68,9 @@ def data(folder):
     X, y = load_digits(return_X_y=True)
     yield "digits", (X / 16).astype(np.float32), y
     if folder:
-        with np.load(pathlib.Path(folder) / "mnist.npz") as file:
-            X, y = file["X"].reshape(len(file["X"]), -1), file["y"]
+        X, y = mnist(folder)
         some = np.random.default_rng(0).choice(len(X), 5000, replace=False)
-        yield "mnist 5000", (X[some] / 255).astype(np.float32), y[some]
+        yield "mnist 5000", X[some], y[some]
 
 
 def judged(train, test, y_train, y_test):
