@@ -14,7 +14,7 @@ from ._dense import Dense
 from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
-from ._partition import Partition, assign, refine
+from ._partition import Partition, assign, refine, refined
 from ._rounds import split_and_merge
 from ._sampled import Sampled
 
@@ -32,6 +32,7 @@ __all__ = [
     "coarsen",
     "frozen_field",
     "refine",
+    "refined",
     "split_and_merge",
 ]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-__all__ = ["agglomerate", "coarsen", "gains"]
+__all__ = ["agglomerate", "coarsen", "gains", "members"]
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
@@ -41,7 +41,7 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None):
     """
     rows = np.ones(len(labels)) if rows is None else rows
     n, m = rows.sum(), int(labels.max()) + 1
-    member = _members(labels)
+    member = members(labels)
     between = (member.T @ edges @ member).toarray()
     between = (between + between.T) / 2.0
     inside, size = between.diagonal().copy(), np.bincount(labels, rows)
@@ -135,7 +135,7 @@ def coarsen(edges, n_groups, rng, rows=None):
         group = np.arange(m)
         group[partner[first]] = first
         group = np.unique(group, return_inverse=True)[1]
-        member = _members(group)
+        member = members(group)
         graph, size, labels = (
             _without_loops(member.T @ graph @ member),
             np.bincount(group, size),
@@ -164,7 +164,7 @@ def _without_loops(graph):
     return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)
 
 
-def _members(labels):
+def members(labels):
     """One column for each group."""
     n = len(labels)
     return sparse.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, int(labels.max()) + 1))

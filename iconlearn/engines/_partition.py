@@ -22,9 +22,10 @@ from scipy import sparse
 from .._validation import check_number
 from ..loops import MANY_POINTS, available
 from ..optim import Record, Solution
+from ._agglomeration import members
 from ._base import Engine
 
-__all__ = ["PairWeights", "Partition", "assign", "refine"]
+__all__ = ["PairWeights", "Partition", "assign", "refine", "refined"]
 
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
@@ -132,7 +133,7 @@ class PairWeights:
     def coarsened(self, labels):
         """The weights between groups of rows, numbered without gaps: the same loss, where a group is of one mind."""
         m = int(labels.max()) + 1
-        member = sparse.csr_array((np.ones(self.n), (np.arange(self.n), labels)), shape=(self.n, m))
+        member = members(labels)
         size = np.bincount(labels, self.size, m)
         return PairWeights(member.T @ self.edges @ member, np.zeros(m), self.debias, size)
 
@@ -243,6 +244,14 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
         reason = "interrupted"
     loss = history[-1] if history else math.inf
     return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason)
+
+
+def refined(graph, r, *, max_iter, tol):
+    """:func:`refine` as a part of something longer, which Ctrl-C ends; the assignments and their loss."""
+    r, solution = refine(graph, r, max_iter=max_iter, tol=tol)
+    if solution.reason == "interrupted":
+        raise KeyboardInterrupt
+    return r, solution.loss
 
 
 def assign(p, r, n_iter=200, tol=1e-10):

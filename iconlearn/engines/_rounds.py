@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from ._agglomeration import gains
-from ._partition import SMALLEST, refine
+from ._partition import SMALLEST, refined
 
 __all__ = ["split_and_merge"]
 
@@ -47,23 +47,16 @@ def split_and_merge(graph, r, rng, *, n_rounds, tol):
     n_clusters = r.shape[1]
     if n_clusters == 1 or graph.n <= n_clusters:
         return r
-    r, loss = _refined(graph, r, N_LAST, tol)
+    r, loss = refined(graph, r, max_iter=N_LAST, tol=tol)
     for _ in range(n_rounds):
         chosen = rng.permutation(n_clusters)[:MAX_SPLITS]
-        other = _refined(graph, _split(graph, r, chosen, rng), N_AFTER_SPLIT, 0.0)[0]
+        other = refined(graph, _split(graph, r, chosen, rng), max_iter=N_AFTER_SPLIT, tol=0.0)[0]
         while other.shape[1] > n_clusters:
-            other = _refined(graph, _merged(graph, other), N_AFTER_MERGE, 0.0)[0]
-        other, other_loss = _refined(graph, other, N_LAST, tol)
+            other = refined(graph, _merged(graph, other), max_iter=N_AFTER_MERGE, tol=0.0)[0]
+        other, other_loss = refined(graph, other, max_iter=N_LAST, tol=tol)
         if other_loss < loss:
             r, loss = other, other_loss
     return r
-
-
-def _refined(graph, r, n_iter, tol):
-    r, solution = refine(graph, r, max_iter=n_iter, tol=tol)
-    if solution.reason == "interrupted":
-        raise KeyboardInterrupt
-    return r, solution.loss
 
 
 def _split(graph, r, chosen, rng):

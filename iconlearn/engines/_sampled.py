@@ -9,7 +9,6 @@ var(S_i) / (2 S_i^2): the bias falls as 1 / m, and so does the variance.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import torch
@@ -55,7 +54,7 @@ class Sampled(Engine):
         visit = visit_all(problem, dtype=dtype, device=device)
         sample = Sample(visit.edges, min(self.n_columns, problem.p.n_cols), visit.exclude_self, rng)
         visit = replace(visit, sample=sample)
-        for _ in itertools.count():
+        while True:
             sample.draw()
             yield [visit]
 

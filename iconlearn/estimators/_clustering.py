@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .._validation import check_choice, check_number
 from ..conditional import MAX_MATERIALISED, Conditional
 from ..divergences import KL
-from ..engines import Dense, Partition, assign, refine
+from ..engines import Dense, Partition, assign, refined
 from ..learned import Dot
 from ..mappers import TableModule
 from ..neighbors import KnownRows
@@ -319,10 +319,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
             starts = rank(graph, tried, n_clusters)
-        refined = [refine(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7)) for r in starts]
-        if any(solution.reason == "interrupted" for _, solution in refined):
-            raise KeyboardInterrupt
-        return min(refined, key=lambda found: found[1].loss)[0]
+        ended = [refined(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7)) for r in starts]
+        return min(ended, key=lambda found: found[1])[0]
 
     def _tried(self, plan, init, n_init, X, n_clusters):
         """The start of the lowest loss itself: forward KL says nothing about the reverse one.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engines import agglomerate, coarsen, refine, split_and_merge
+from ..engines import agglomerate, coarsen, refined, split_and_merge
 from ..initialization import initial_places
 
 __all__ = ["cells", "k_means", "partitions", "rank", "searched", "soften"]
@@ -162,9 +162,7 @@ def rank(graph, starts, n_clusters, *, n_kept=3, n_short=15):
     """Refine each start a little; the assignments of the `n_kept` lowest losses, best first."""
     tried = []
     for labels in starts:
-        r, solution = refine(graph, soften(labels, n_clusters), max_iter=n_short, tol=0.0)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        tried.append((solution.loss, len(tried), r))
+        r, loss = refined(graph, soften(labels, n_clusters), max_iter=n_short, tol=0.0)
+        tried.append((loss, len(tried), r))
     tried.sort(key=lambda start: start[:2])
     return [r for _, _, r in tried[:n_kept]]
