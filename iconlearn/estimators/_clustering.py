@@ -315,7 +315,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         # A uniform share is sampled while starts are compared; the fit itself may sum it exactly.
         graph = Partition(max_exact=0).graph(terms, plan.rng)
         if isinstance(init, str) and init == "agglomerate":
-            starts = [searched(graph, n_clusters, n_init, plan.rng, self.tol)]
+            support = Partition(max_exact=graph.n).graph(terms, plan.rng)
+            starts = [searched(graph, support, n_clusters, n_init, plan.rng, self.tol)]
         else:
             tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
             starts = rank(graph, tried, n_clusters)

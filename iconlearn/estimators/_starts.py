@@ -73,12 +73,16 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
             yield rng.randint(n_clusters, size=edges.shape[0])
 
 
-def searched(graph, n_clusters, n_init, rng, tol):
+def searched(graph, support, n_clusters, n_init, rng, tol):
     """Assignments of low loss: the best of a merge at each resolution, improved by rounds of splits and merges.
 
     Parameters
     ----------
     graph : PairWeights
+        What the loss is made of; a uniform share may be among its edges as random columns.
+    support : PairWeights
+        The same without that share.  Micro-clusters and their merges go by it: heavy edges to random columns
+        would join rows that have nothing in common.
     n_clusters : int
     n_init : int
         Merges and rounds together; the merges come first.
@@ -90,9 +94,9 @@ def searched(graph, n_clusters, n_init, rng, tol):
     -------
     r : ndarray of shape (n, n_clusters)
     """
-    node = _nodes(graph, n_clusters, rng)
-    coarse = graph.coarsened(node)
-    edges = coarse.edges / coarse.unit
+    node = _nodes(support, n_clusters, rng)
+    coarse, near = graph.coarsened(node), support.coarsened(node)
+    edges = near.edges / near.unit
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
     starts = []
     for resolution in RESOLUTIONS[:n_init]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, make_blobs
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -169,3 +169,12 @@ def accuracy(**params):
     train, test, y_train, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
     model = make_pipeline(StandardScaler(), ICONClassifier(max_iter=200, random_state=0, **params))
     return model.fit(train, y_train).score(test, y_test)
+
+
+@pytest.mark.parametrize("debias", [0.0, 0.6, 0.8])
+def test_a_large_share_leaves_three_clouds_whole(debias):
+    """Micro-clusters go by the neighbours, not by the random columns that stand for the share."""
+    centres = 2.6 * np.array([[0, 1], [-0.87, -0.5], [0.87, -0.5]])
+    X, y = make_blobs(500, centers=centres, cluster_std=1.25, random_state=0)
+    labels = ICONClustering(3, debias=debias, n_init=3, random_state=0).fit_predict(X)
+    assert clustering_accuracy(y, labels) > 0.9
