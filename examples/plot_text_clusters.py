@@ -1,0 +1,110 @@
+"""
+From texts to named clusters
+============================
+
+Texts become rows of word weights, a few hundred directions of them are kept, and the clusters of the
+neighbourhoods get names: the words that are most their own.  The corpus lies on every machine that runs this:
+the documentation strings of scipy's functions.  Which subpackage a function comes from is not told.
+"""
+
+# %%
+# A text for every public function or class of nine subpackages.
+
+import importlib
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patheffects import withStroke
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+from sklearn.metrics import homogeneity_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+from iconlearn import ICONClustering, ICONEmbedding
+
+ROOMS = [
+    "cluster.hierarchy",
+    "fft",
+    "interpolate",
+    "linalg",
+    "ndimage",
+    "optimize",
+    "signal",
+    "special",
+    "stats",
+]
+N_THEMES = 18
+# Headings and idioms that every one of these texts has.
+IDIOMS = [
+    "array", "arrays", "array_like", "axis", "bool", "default", "dtype", "examples", "float", "function", "given",
+    "import", "input", "int", "ndarray", "none", "notes", "np", "numpy", "optional", "output", "parameters",
+    "references", "return", "returned", "returns", "scipy", "shape", "true", "false", "use", "used", "value",
+    "values", "versionadded", "print", "plt", "rng", "also", "see", "method", "methods", "number",
+]  # fmt: skip
+
+texts, rooms = [], []
+for room in ROOMS:
+    module = importlib.import_module(f"scipy.{room}")
+    for name in module.__all__:
+        text = inspect.getdoc(getattr(module, name))
+        if text is not None and len(text) > 400:
+            texts.append(text.partition("References\n---")[0].partition("Examples\n---")[0])
+            rooms.append(room)
+rooms = np.array(rooms)
+print(f"{len(texts)} texts from {len(ROOMS)} subpackages")
+
+# %%
+# Word weights are sparse and wide; their leading directions, of length one, are what neighbours are found in.
+# More themes than subpackages are asked for: some subpackages have several.
+
+words = TfidfVectorizer(
+    stop_words=list(ENGLISH_STOP_WORDS.union(IDIOMS)), min_df=4, max_df=0.3, sublinear_tf=True,
+    token_pattern=r"(?u)\b[a-z][a-z]{2,}\b",
+)  # fmt: skip
+features = make_pipeline(words, TruncatedSVD(100, random_state=0), Normalizer())
+X = features.fit_transform(texts)
+
+clustering = ICONClustering(n_clusters=N_THEMES, random_state=0).fit(X)
+Z = ICONEmbedding(random_state=0).fit_transform(X)
+labels = clustering.labels_
+print(
+    f"homogeneity {homogeneity_score(rooms, labels):.3f}: what a theme says about the subpackage, of all there is"
+)
+
+# %%
+# The names: words whose mean weight inside a cluster is furthest above their mean weight outside.
+
+W, vocabulary = words.transform(texts), words.get_feature_names_out()
+
+
+def own_words(cluster, n_words=2):
+    inside = labels == cluster
+    above = W[inside].mean(axis=0) - W[~inside].mean(axis=0)
+    return [vocabulary[k] for k in np.asarray(above).ravel().argsort()[::-1][:n_words]]
+
+
+names = [own_words(c) for c in range(clustering.n_clusters_)]
+for c, name in enumerate(names):
+    found, counts = np.unique(rooms[labels == c], return_counts=True)
+    mostly = found[counts.argmax()]
+    print(f"{counts.sum():4d} texts, {counts.max() / counts.sum():4.0%} from {mostly:<18} {', '.join(name)}")
+
+# %%
+# The map; a name stands at the middle of its cluster.  Rows that the clustering is unsure of are pale.
+
+COLOURS = plt.get_cmap("tab20")(np.arange(20))
+sure = clustering.probabilities_.max(axis=1)
+figure, ax = plt.subplots(figsize=(9.5, 8))
+figure.subplots_adjust(left=0.02, right=0.98, top=0.95, bottom=0.02)
+ax.scatter(*Z.T, c=COLOURS[labels], s=14, alpha=np.clip(sure, 0.2, 1.0), linewidths=0)
+for c, name in enumerate(names):
+    text = ax.annotate(
+        "\n".join(name), np.median(Z[labels == c], axis=0), ha="center", va="center", fontsize=10
+    )
+    text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+ax.set_title(f"{len(texts)} documentation strings of scipy, in {clustering.n_clusters_} themes", loc="left")
+ax.set_aspect("equal", adjustable="datalim")
+ax.axis("off")
+plt.show()
