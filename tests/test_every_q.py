@@ -24,6 +24,7 @@ from iconlearn.geometry import matrix
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Learned, Student
 from iconlearn.objective import log_normalizer, share
 from iconlearn.optim import Phase, minimise
+from iconlearn.plateau import Plateau
 from iconlearn.registry import COMPONENTS
 
 N = 11
@@ -190,7 +191,7 @@ class TestTemperature:
             return [closure]
 
         assert problem.q.temperature_ == pytest.approx(2.0)
-        minimise(epochs, [problem.q.log_scale_], optimizer="adam", phases=[Phase(400, 0.05)], tol=0)
+        minimise(epochs, [problem.q.log_scale_], optimizer="adam", phases=[Phase(400, 0.05)], rule=Plateau(0))
         assert problem.q.temperature_ == pytest.approx(0.5, rel=1e-3)
 
     def test_otherwise_it_is_fixed(self, Kernel):

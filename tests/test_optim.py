@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from iconlearn.optim import OPTIMIZERS, Phase, Record, Solution, minimise
+from iconlearn.plateau import Plateau
 
 SCALES = torch.tensor([[1.0, 4.0], [9.0, 0.5]], dtype=torch.float64)
 TARGET = torch.tensor([[3.0, -1.0], [0.5, 2.0]], dtype=torch.float64)
@@ -47,9 +48,22 @@ class Run:
         self.pulls.append(pull)
         return [self.closure]
 
-    def __call__(self, optimizer="adam", n_iter=100, *, tol=0.0, epochs=None, phases=None, **more):
-        phases = phases or [Phase(n_iter, RATES[optimizer])]
-        return minimise(epochs or self.epochs, [self.z], optimizer=optimizer, phases=phases, tol=tol, **more)
+    def __call__(
+        self,
+        optimizer="adam",
+        n_iter=100,
+        *,
+        tol=0.0,
+        patience=50,
+        rule=None,
+        epochs=None,
+        phases=None,
+        **more,
+    ):
+        phases, rule = phases or [Phase(n_iter, RATES[optimizer])], rule or Plateau(tol, patience)
+        return minimise(
+            epochs or self.epochs, [self.z], optimizer=optimizer, phases=phases, rule=rule, **more
+        )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

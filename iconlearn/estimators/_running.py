@@ -11,6 +11,7 @@ import torch
 from ..loops import threads_for
 from ..objective import loss
 from ..optim import Solution, minimise
+from ..plateau import EstimatedPlateau, Plateau
 
 __all__ = ["present_loss", "run"]
 
@@ -18,8 +19,8 @@ __all__ = ["present_loss", "run"]
 MAX_EMPTY = 20
 
 
-def run(plan, progress, n_iter, *, tol, callback, **options):
-    """Solve or minimise the plan's objective; its parameters end at the best state.
+def run(plan, progress, n_iter, *, tol, patience, callback, **options):
+    """Solve or minimise the plan's objective; its parameters end at the state that is kept.
 
     Parameters
     ----------
@@ -28,10 +29,12 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
         Told of every iteration.
     n_iter : int
         Most iterations.
-    tol, callback
+    tol, patience
+        As in :class:`iconlearn.plateau.Plateau`, or where losses are estimates, in its neighbour.
+    callback
         As in :func:`iconlearn.optim.minimise`.
     **options
-        What the loop takes besides: optimizer, phases, grad_tol, patience, after_step.
+        What the loop takes besides: optimizer, phases, grad_tol, after_step.
 
     Returns
     -------
@@ -53,13 +56,19 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
         solution = minimise(
             _epochs(plan, parts),
             parameters,
-            tol=tol,
+            rule=_rule(plan)(tol, patience),
             callback=callback,
             report=parts.and_then(progress),
             after_step=after_step,
             **options,
         )
     return solution, parts.history()
+
+
+def _rule(plan):
+    """Estimated losses are not judged as exact ones are."""
+    estimated = any(plan.engine.estimates(problem) for problem in plan.objective.problems)
+    return EstimatedPlateau if estimated else Plateau
 
 
 def _and_follow(objective, after_step):
