@@ -89,15 +89,23 @@ def hidden(model, X):
 def fits(train, share, seed, epochs):
     """SimCLR, t-SimCLR, and t-SimCNE from the encoder of the latter, by name."""
     side = math.isqrt(train.shape[1])
-    common = {"augment": functools.partial(views, side), "random_state": seed, "max_iter": epochs, "debias": share}
+    common = {
+        "augment": functools.partial(views, side),
+        "random_state": seed,
+        "max_iter": epochs,
+        "debias": share,
+    }
     fresh = functools.partial(encoder, side)
     yield "SimCLR", recipes.simclr(mapper=fresh, **common).fit(train)
     wide = recipes.t_simclr(mapper=fresh, **common).fit(train)
     yield "t-SimCLR", wide
     torch.manual_seed(seed)
-    yield "t-SimCNE", recipes.t_simcne(
-        mapper=nn.Sequential(*wide.mapper_[:-1], nn.Linear(WIDTH, 2)), learning_rate=0.001, **common
-    ).fit(train)
+    yield (
+        "t-SimCNE",
+        recipes.t_simcne(
+            mapper=nn.Sequential(*wide.mapper_[:-1], nn.Linear(WIDTH, 2)), learning_rate=0.001, **common
+        ).fit(train),
+    )
 
 
 def main(options):
@@ -137,7 +145,9 @@ def main(options):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="?", default="", help="folder with mnist.npz")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=200)

@@ -35,6 +35,9 @@ class Phase:
         Factor on the attraction of supported pairs.
     max_step : float or None, default=None
         Longest step of a point in the momentum optimiser; None is half the map's root-mean-square radius.
+    cooling : float, default=0.0
+        How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
+        different temperatures are not compared.
     name : str, default="main"
         For messages and records.
     """
@@ -44,6 +47,7 @@ class Phase:
     momentum: float = 0.8
     exaggeration: float = 1.0
     max_step: float | None = None
+    cooling: float = 0.0
     name: str = "main"
 
 
@@ -167,7 +171,7 @@ OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}
 
 
 def minimise(
-    epochs: Callable[[float], Iterable[Callable]],
+    epochs: Callable[[Phase], Iterable[Callable]],
     parameters: Sequence[torch.nn.Parameter],
     *,
     optimizer: str,
@@ -183,8 +187,8 @@ def minimise(
     Parameters
     ----------
     epochs : callable
-        ``epochs(exaggeration)`` yields the closures of one epoch; each takes no argument, leaves gradients
-        on the parameters and returns the true loss as a tensor.
+        ``epochs(phase)`` yields the closures of one epoch; each takes no argument, leaves gradients on the
+        parameters and returns the true loss as a tensor.
     parameters : list of Parameter
         What is learned.
     optimizer : {"momentum", "adam", "lbfgs"}
@@ -238,15 +242,17 @@ class _Run:
     def __init__(self, parameters, rule, callback, report):
         self.parameters, self.rule, self.callback, self.report = list(parameters), rule, callback, report
         self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
-        self.reason, self.start = "max_iter", time.perf_counter()
+        self.reason, self.start, self.cooling = "max_iter", time.perf_counter(), 0.0
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
         done, cuts = 0, 0
+        if phase.cooling != self.cooling:
+            self.cooling, self.best, self.kept = phase.cooling, math.inf, None
         method = make(phase)
         while done < phase.n_iter:
             _limit(method, phase.n_iter - done)
-            value = self._epoch(epochs(phase.exaggeration), method, after_step)
+            value = self._epoch(epochs(phase), method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")

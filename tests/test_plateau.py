@@ -100,7 +100,7 @@ def test_a_noisy_bowl_is_descended_to_its_bottom_and_the_latest_state_kept():
         return loss.detach()
 
     solution = minimise(
-        lambda pull: [closure],
+        lambda phase: [closure],
         [z],
         optimizer="adam",
         phases=[Phase(4000, 0.1)],
