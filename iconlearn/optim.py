@@ -1,8 +1,8 @@
 """The only loop: minimise a loss over parameters, in phases, with one of three optimisers.
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
-best parameters it has seen, stops on a plateau of the true loss, calls back, and on Ctrl-C hands over the
-best state instead of losing it.
+best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
+:mod:`iconlearn.plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+
+from .plateau import Verdict
 
 __all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "minimise"]
 
@@ -33,6 +35,9 @@ class Phase:
         Factor on the attraction of supported pairs.
     max_step : float or None, default=None
         Longest step of a point in the momentum optimiser; None is half the map's root-mean-square radius.
+    cooling : float, default=0.0
+        How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
+        different temperatures are not compared.
     name : str, default="main"
         For messages and records.
     """
@@ -42,6 +47,7 @@ class Phase:
     momentum: float = 0.8
     exaggeration: float = 1.0
     max_step: float | None = None
+    cooling: float = 0.0
     name: str = "main"
 
 
@@ -158,45 +164,41 @@ def _lbfgs(parameters, phase, grad_tol):
     )
 
 
-# Where the loss hovers above its best, the steps are cut to this share of their length, so many times at most.
+# What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
-MAX_CUTS = 5
 
 OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}
 
 
 def minimise(
-    epochs: Callable[[float], Iterable[Callable]],
+    epochs: Callable[[Phase], Iterable[Callable]],
     parameters: Sequence[torch.nn.Parameter],
     *,
     optimizer: str,
     phases: Sequence[Phase],
-    tol: float,
+    rule: Callable,
     grad_tol: float = 0.0,
-    patience: int = 50,
     after_step: Callable | None = None,
     callback: Callable | None = None,
     report: Callable | None = None,
 ) -> Solution:
-    """Minimise a loss over `parameters`, which are changed in place and end at the best state seen.
+    """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
     Parameters
     ----------
     epochs : callable
-        ``epochs(exaggeration)`` yields the closures of one epoch; each takes no argument, leaves gradients
-        on the parameters and returns the true loss as a tensor.
+        ``epochs(phase)`` yields the closures of one epoch; each takes no argument, leaves gradients on the
+        parameters and returns the true loss as a tensor.
     parameters : list of Parameter
         What is learned.
     optimizer : {"momentum", "adam", "lbfgs"}
         The method.
     phases : list of Phase
         Run one after the other; only the last one may stop early.
-    tol : float
-        A plateau is an improvement below ``tol * |loss|`` over `patience` iterations.
+    rule : Plateau or EstimatedPlateau
+        Says during the last phase, after every iteration, whether to go on.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
-    patience : int, default=50
-        Iterations that a plateau must last.
     after_step : callable or None
         Called after every step, for example to re-centre a map.
     callback : callable or None
@@ -213,14 +215,14 @@ def minimise(
     FloatingPointError
         If the loss is not finite at the very start.
     """
-    run = _Run(parameters, callback, report)
+    run = _Run(parameters, rule, callback, report)
 
     def make(phase):
         return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
 
     try:
         for phase in phases:
-            if run.phase(epochs, make, phase, tol, patience, phase is phases[-1], after_step):
+            if run.phase(epochs, make, phase, phase is phases[-1], after_step):
                 break
     except KeyboardInterrupt:
         run.reason = "interrupted"
@@ -235,20 +237,22 @@ def minimise(
 
 
 class _Run:
-    """The state of one minimisation: history, best parameters, and why it stopped."""
+    """The state of one minimisation: history, parameters that are kept, and why it stopped."""
 
-    def __init__(self, parameters, callback, report):
-        self.parameters, self.callback, self.report = list(parameters), callback, report
+    def __init__(self, parameters, rule, callback, report):
+        self.parameters, self.rule, self.callback, self.report = list(parameters), rule, callback, report
         self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
-        self.reason, self.start = "max_iter", time.perf_counter()
+        self.reason, self.start, self.cooling = "max_iter", time.perf_counter(), 0.0
 
-    def phase(self, epochs, make, phase, tol, patience, last, after_step):
+    def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
-        best_at_mark, mark, done, cuts = math.inf, 0, 0, 0
+        done, cuts = 0, 0
+        if phase.cooling != self.cooling:
+            self.cooling, self.best, self.kept = phase.cooling, math.inf, None
         method = make(phase)
         while done < phase.n_iter:
             _limit(method, phase.n_iter - done)
-            value = self._epoch(epochs(phase.exaggeration), method, after_step)
+            value = self._epoch(epochs(phase), method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")
@@ -262,24 +266,16 @@ class _Run:
                 return True
             if not last:
                 continue
-            if _stationary(method):
+            verdict = Verdict.STOP if _stationary(method) else self.rule(done, value, self.best)
+            if verdict is Verdict.STOP:
                 self.reason = "plateau"
                 return True
-            if done - mark >= patience:
-                if best_at_mark - self.best <= tol * abs(self.best):
-                    if not self._unstable(value, tol) or cuts == MAX_CUTS:
-                        self.reason = "plateau"
-                        return True
-                    method, cuts = self._calmer(make, phase, cuts + 1), cuts + 1
-                best_at_mark, mark = self.best, done
+            if verdict is Verdict.SHORTEN:
+                method, cuts = self._calmer(make, phase, cuts + 1), cuts + 1
         return False
 
-    def _unstable(self, value, tol):
-        """Whether the loss hovers well above its best: the step is too long, not the search at its end."""
-        return value - self.best > 10 * tol * abs(self.best)
-
     def _calmer(self, make, phase, cuts):
-        """Go back to the best state and on from there with shorter steps."""
+        """Go back to the state that is kept and on from there with shorter steps."""
         self.restore()
         return make(replace(phase, learning_rate=phase.learning_rate * CUT**cuts))
 
@@ -293,7 +289,7 @@ class _Run:
                 after_step()
             total, count, single = total + loss, count + 1, keep
         value = total / count if count else math.nan
-        if count == 1:
+        if count == 1 and self.rule.ranks:
             single.commit()
         elif math.isfinite(value):
             self.best, self.kept = min(value, self.best), _copies(self.parameters)
@@ -309,7 +305,7 @@ class _Run:
         return False
 
     def restore(self):
-        """Put the best parameters back."""
+        """Put the parameters that are kept back."""
         if self.kept is not None:
             with torch.no_grad():
                 for parameter, value in zip(self.parameters, self.kept, strict=True):

@@ -19,11 +19,13 @@ from reference import (
 )
 from sklearn.base import clone
 
+from iconlearn import ICONEmbedding
 from iconlearn.engines import Dense
 from iconlearn.geometry import matrix
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Learned, Student
 from iconlearn.objective import log_normalizer, share
 from iconlearn.optim import Phase, minimise
+from iconlearn.plateau import Plateau
 from iconlearn.registry import COMPONENTS
 
 N = 11
@@ -180,7 +182,7 @@ class TestTemperature:
         problem = self.problem(Kernel, learnable=True)
         visit = first_visit(problem)
 
-        def epochs(pull):
+        def epochs(phase):
             def closure():
                 problem.q.log_scale_.grad = None
                 value, gradients = evaluate(problem, visit=visit)
@@ -190,7 +192,7 @@ class TestTemperature:
             return [closure]
 
         assert problem.q.temperature_ == pytest.approx(2.0)
-        minimise(epochs, [problem.q.log_scale_], optimizer="adam", phases=[Phase(400, 0.05)], tol=0)
+        minimise(epochs, [problem.q.log_scale_], optimizer="adam", phases=[Phase(400, 0.05)], rule=Plateau(0))
         assert problem.q.temperature_ == pytest.approx(0.5, rel=1e-3)
 
     def test_otherwise_it_is_fixed(self, Kernel):
@@ -209,6 +211,27 @@ class TestTemperature:
         fixed.begin(dtype=torch.float64)
         torch.testing.assert_close(fixed.place(Z), 1000**0.5 * Z)
         assert fixed.temperature_ == pytest.approx(1e-3)
+
+    def test_it_cools_evenly_in_logarithms(self, Kernel):
+        q = Kernel(1.0, final_temperature=0.01)
+        assert q.begin(dtype=torch.float64) == [] and q.cools and not Kernel(1.0).cools
+        for cooling, temperature in ((0, 1.0), (0.5, 0.1), (1, 0.01)):
+            q.cool(cooling)
+            assert q.temperature_ == pytest.approx(temperature)
+        with pytest.raises(ValueError, match=r"final_temperature=2.*at most 1"):
+            Kernel(1.0, final_temperature=2.0).begin()
+        with pytest.raises(ValueError, match=r"final_temperature=0.1 with learnable=True"):
+            Kernel(1.0, final_temperature=0.1, learnable=True).begin()
+
+    def test_a_fit_ends_at_the_last_temperature(self, Kernel):
+        X, seen = places(30, 4), []
+        options = {"p": "knn", "p__n_neighbors": 5, "random_state": 0, "optimizer": "adam", "tol": 0}
+        for n_iter in (80, 3, 1):
+            model = ICONEmbedding(3, max_iter=n_iter, callback=lambda record: seen.append(record.best_loss))
+            model.set_params(q=Kernel(1.0, final_temperature=0.05), **options).fit(X)
+            assert model.q_.temperature_ == pytest.approx(0.05) and model.n_iter_ == n_iter
+            # Losses at other temperatures, lower though they may be, are not what is kept.
+            assert model.loss_ == pytest.approx(min(model.loss_history_[-(n_iter // 8 or 1) :]))
 
 
 def test_a_custom_kernel_equals_the_built_in_one():

@@ -36,6 +36,7 @@ FLOORS = [
         "geometry",
         "initialization",
         "optim",
+        "plateau",
         "rowwise",
         "metrics",
     },

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from iconlearn.optim import OPTIMIZERS, Phase, Record, Solution, minimise
+from iconlearn.plateau import Plateau
 
 SCALES = torch.tensor([[1.0, 4.0], [9.0, 0.5]], dtype=torch.float64)
 TARGET = torch.tensor([[3.0, -1.0], [0.5, 2.0]], dtype=torch.float64)
@@ -43,13 +44,26 @@ class Run:
         self.values.append(float(value.detach()))
         return value.detach()
 
-    def epochs(self, pull):
-        self.pulls.append(pull)
+    def epochs(self, phase):
+        self.pulls.append(phase.exaggeration)
         return [self.closure]
 
-    def __call__(self, optimizer="adam", n_iter=100, *, tol=0.0, epochs=None, phases=None, **more):
-        phases = phases or [Phase(n_iter, RATES[optimizer])]
-        return minimise(epochs or self.epochs, [self.z], optimizer=optimizer, phases=phases, tol=tol, **more)
+    def __call__(
+        self,
+        optimizer="adam",
+        n_iter=100,
+        *,
+        tol=0.0,
+        patience=50,
+        rule=None,
+        epochs=None,
+        phases=None,
+        **more,
+    ):
+        phases, rule = phases or [Phase(n_iter, RATES[optimizer])], rule or Plateau(tol, patience)
+        return minimise(
+            epochs or self.epochs, [self.z], optimizer=optimizer, phases=phases, rule=rule, **more
+        )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -129,7 +143,7 @@ def test_the_history_is_the_loss_of_every_iteration():
 
 def test_an_epoch_of_several_steps_has_their_mean():
     run = Run(bowl)
-    solution = run("adam", 6, epochs=lambda pull: [run.closure] * 3)
+    solution = run("adam", 6, epochs=lambda phase: [run.closure] * 3)
     np.testing.assert_allclose(solution.history, np.reshape(run.values, (6, 3)).mean(axis=1))
     assert solution.n_iter == 6
 
@@ -160,6 +174,19 @@ def test_phases_hand_over_their_settings():
     assert run.pulls == [12.0] * 3 + [1.0] * 4
     assert [r.phase for r in records] == ["early"] * 3 + ["late"] * 4
     assert [r.iteration for r in records] == list(range(1, 8)) and solution.n_iter == 7
+
+
+def test_losses_of_different_coolings_are_not_compared():
+    """The second loss is higher everywhere; its own lowest state is kept, not the first one's."""
+
+    def epochs(phase):
+        run.loss = lambda z: bowl(z) + 50 * phase.cooling + (20 * phase.cooling) * z.sum() ** 2
+        return [run.closure]
+
+    run = Run(bowl)
+    solution = run("adam", phases=[Phase(300, 0.1), Phase(300, 0.1, cooling=1.0)], epochs=epochs)
+    assert solution.loss == min(run.values[300:]) > max(run.values[299:300])
+    assert solution.loss == float(bowl(run.z.detach()) + 50 + 20 * run.z.detach().sum() ** 2)
 
 
 def test_a_hovering_loss_gets_shorter_steps():
@@ -232,7 +259,7 @@ def test_a_later_divergence_returns_the_best(optimizer):
 
 def test_after_step_is_called_after_each():
     run, counts = Run(bowl), []
-    run("adam", 5, epochs=lambda pull: [run.closure] * 2, after_step=lambda: counts.append(len(run.values)))
+    run("adam", 5, epochs=lambda phase: [run.closure] * 2, after_step=lambda: counts.append(len(run.values)))
     assert counts == list(range(1, 11))
 
 

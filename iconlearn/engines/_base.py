@@ -49,6 +49,10 @@ class Engine(BaseEstimator):
             return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
         return refuses_limit(problem)
 
+    def estimates(self, problem) -> bool:
+        """Whether a loss is an estimate: of some of the pairs, or over views that are drawn anew."""
+        return self.stochastic
+
     def visits(self, problem, *, rng, dtype, device):
         """An endless iterator of epochs; each epoch is an iterable of visits."""
         raise TypeError(f"{type(self).__name__} must define visits(problem, rng, dtype, device)")

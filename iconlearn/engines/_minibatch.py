@@ -49,6 +49,9 @@ class MiniBatch(Engine):
         check_number("n_negatives", self.n_negatives, low=0, integer=True)
         return super().refuses(problem)
 
+    def estimates(self, problem):
+        return problem.fresh or not self._in_one(problem)
+
     def visits(self, problem, *, rng, dtype, device):
         positives = _drawing(problem.p, self.batch_size, rng)
         noise = None
@@ -59,9 +62,13 @@ class MiniBatch(Engine):
         while True:
             yield self._epoch(problem, draw, positives, rng, dtype, device)
 
+    def _in_one(self, problem):
+        """Whether all rows and columns fit into one batch."""
+        return max(problem.p.n_rows, problem.p.n_cols) <= self.batch_size
+
     def _epoch(self, problem, draw, positives, rng, dtype, device):
         n = problem.p.n_rows
-        if n <= self.batch_size and (problem.tied or problem.p.n_cols <= self.batch_size):
+        if self._in_one(problem):
             yield visit_batch(problem, np.arange(n), np.arange(problem.p.n_cols), dtype=dtype, device=device)
             return
         brought = 0 if positives is None or not problem.tied else self.n_positives

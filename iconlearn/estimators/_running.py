@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,15 +12,19 @@ import torch
 from ..loops import threads_for
 from ..objective import loss
 from ..optim import Solution, minimise
+from ..plateau import EstimatedPlateau, Plateau
 
 __all__ = ["present_loss", "run"]
 
 # Epochs in a row that may find no pair in any batch.
 MAX_EMPTY = 20
 
+# Temperatures of a q that cools.
+N_COOLING = 8
 
-def run(plan, progress, n_iter, *, tol, callback, **options):
-    """Solve or minimise the plan's objective; its parameters end at the best state.
+
+def run(plan, progress, n_iter, *, tol, patience, callback, **options):
+    """Solve or minimise the plan's objective; its parameters end at the state that is kept.
 
     Parameters
     ----------
@@ -28,10 +33,12 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
         Told of every iteration.
     n_iter : int
         Most iterations.
-    tol, callback
+    tol, patience
+        As in :class:`iconlearn.plateau.Plateau`, or where losses are estimates, in its neighbour.
+    callback
         As in :func:`iconlearn.optim.minimise`.
     **options
-        What the loop takes besides: optimizer, phases, grad_tol, patience, after_step.
+        What the loop takes besides: optimizer, phases, grad_tol, after_step.
 
     Returns
     -------
@@ -47,19 +54,38 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan)), parts.history()
+    if any(problem.q.cools for problem in plan.objective.problems):
+        options["phases"] = _cooling(options["phases"])
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
         solution = minimise(
             _epochs(plan, parts),
             parameters,
-            tol=tol,
+            rule=_rule(plan)(tol, patience),
             callback=callback,
             report=parts.and_then(progress),
             after_step=after_step,
             **options,
         )
     return solution, parts.history()
+
+
+def _cooling(phases):
+    """The last phase in parts, from the first temperature of q to its last one."""
+    *before, last = phases
+    parts = np.array_split(np.arange(last.n_iter), min(N_COOLING, last.n_iter))
+    cooled = 1 - np.linspace(0, 1, len(parts))[::-1]  # a single part is at the last temperature
+    return [
+        *before,
+        *(replace(last, n_iter=len(p), cooling=float(c)) for p, c in zip(parts, cooled, strict=True)),
+    ]
+
+
+def _rule(plan):
+    """Estimated losses are not judged as exact ones are."""
+    estimated = any(plan.engine.estimates(problem) for problem in plan.objective.problems)
+    return EstimatedPlateau if estimated else Plateau
 
 
 def _and_follow(objective, after_step):
@@ -161,13 +187,15 @@ def _epochs(plan, parts):
         parts.note([float(v.detach()) for v in values])
         return total.detach()
 
-    def epoch(pull):
+    def epoch(phase):
+        for problem in objective.problems:
+            problem.q.cool(phase.cooling)
         for _ in range(MAX_EMPTY):
             k = -1
             for k, visit in enumerate(next(first)):
                 parts.expect(first=k == 0)
                 visits = [visit, *(next(stream) for stream in others)]
-                yield lambda visits=visits: closure(visits, pull)
+                yield lambda visits=visits: closure(visits, phase.exaggeration)
             if k >= 0:
                 return
         raise ValueError(

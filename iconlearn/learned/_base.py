@@ -38,6 +38,8 @@ class Learned(BaseEstimator):
     edge_form : tuple of (factor, offset) or None
         Whether the log kernel of squared distances is factor * log(1 + s / offset), or factor * s
         for an infinite offset; sums over many edges are faster then.
+    cools : bool
+        Whether a fit goes from one temperature to another; see :meth:`cool`.
     singular : bool
         Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
     same_places : bool
@@ -56,6 +58,7 @@ class Learned(BaseEstimator):
     self_pairs = False
     free_dot = False
     shared_clusters = False
+    cools = False
     singular = False
     same_places = True
     edge_form = None
@@ -84,6 +87,9 @@ class Learned(BaseEstimator):
     def represent(self, Z):
         """What the mapper's outputs mean to a user: coordinates, directions or assignments."""
         return Z
+
+    def cool(self, share):
+        """Go to a share of the way, in [0, 1], from the first temperature to the last; for a q that cools."""
 
     def finite(self):
         """A q of finite bandwidth over the same places; itself, but for a limit."""

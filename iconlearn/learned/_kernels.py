@@ -153,54 +153,49 @@ class InversePower(Learned):
 _MAX_SCALE = 100.0
 
 
-def _begin_scale(q, dtype, device):
-    check_number("temperature", q.temperature, low=0, closed="neither")
-    value = torch.tensor(-math.log(q.temperature), dtype=dtype, device=device)
-    q.log_scale_ = torch.nn.Parameter(value, requires_grad=bool(q.learnable))
-    return [q.log_scale_] if q.learnable else []
-
-
-def _log_scale(q):
-    # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
-    return q.log_scale_.clamp(max=max(math.log(_MAX_SCALE), -math.log(q.temperature)))
-
-
-def _scaled(q, Z):
-    return Z * torch.exp(0.5 * _log_scale(q)).to(Z.dtype)
-
-
-class Dot(Learned):
-    """k(u, v) = exp(u . v / temperature): the softmax of inner products, as in cross-entropy.
-
-    Parameters
-    ----------
-    temperature : float, default=1.0
-        Divides the inner products.
-    learnable : bool, default=False
-        Whether the temperature is learned together with the mapper.
-    normalize, debias
-        As for :class:`Gaussian`.
-    """
+class _Tempered(Learned):
+    """What kernels of inner products share: a temperature that is given, learned, or lowered during a fit."""
 
     geometry = "dot"
-    free_dot = True
-
-    def __init__(self, temperature=1.0, *, learnable=False, normalize="row", debias=0.0):
-        self.temperature = temperature
-        self.learnable = learnable
-        self.normalize = normalize
-        self.debias = debias
 
     def begin(self, *, dtype=torch.float32, device="cpu"):
-        return super().begin(dtype=dtype, device=device) + _begin_scale(self, dtype, device)
+        check_number("temperature", self.temperature, low=0, closed="neither")
+        if self.final_temperature is not None:
+            check_number(
+                "final_temperature", self.final_temperature, low=0, high=self.temperature, closed="right"
+            )
+            if self.learnable:
+                raise ValueError(
+                    f"final_temperature={self.final_temperature!r} with learnable=True: a temperature is learned or "
+                    f"lowered by plan, not both; leave one of them out"
+                )
+        value = torch.tensor(-math.log(self.temperature), dtype=dtype, device=device)
+        self.log_scale_ = torch.nn.Parameter(value, requires_grad=bool(self.learnable))
+        return super().begin(dtype=dtype, device=device) + ([self.log_scale_] if self.learnable else [])
+
+    @property
+    def cools(self):
+        return self.final_temperature is not None
+
+    def cool(self, share):
+        """Evenly on a scale of logarithms, so that every phase sharpens q alike."""
+        if self.cools:
+            first, last = math.log(self.temperature), math.log(self.final_temperature)
+            with torch.no_grad():
+                self.log_scale_.fill_(-first - share * (last - first))
 
     @property
     def temperature_(self) -> float:
         """The temperature in use, learned or not."""
-        return math.exp(-float(_log_scale(self).detach()))
+        return math.exp(-float(self._log_scale().detach()))
 
-    def place(self, Z, columns=False, mass=None):
-        return _scaled(self, Z)
+    def _log_scale(self):
+        # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
+        most = max(math.log(_MAX_SCALE), -math.log(self.temperature))
+        return self.log_scale_.clamp(max=most) if self.learnable else self.log_scale_
+
+    def _scaled(self, Z):
+        return Z * torch.exp(0.5 * self._log_scale()).to(Z.dtype)
 
     def log_kernel(self, s):
         return s
@@ -209,7 +204,43 @@ class Dot(Learned):
         return torch.ones_like(s)
 
 
-class Cosine(Learned):
+class Dot(_Tempered):
+    """k(u, v) = exp(u . v / temperature): the softmax of inner products, as in cross-entropy.
+
+    Parameters
+    ----------
+    temperature : float, default=1.0
+        Divides the inner products.
+    learnable : bool, default=False
+        Whether the temperature is learned together with the mapper (kept above 0.01).
+    final_temperature : float or None, default=None
+        Where the temperature goes in the phases of a fit, each with the start that the last one found; the
+        loss that is kept is that of the last temperature.  None leaves it as it is.
+    normalize, debias
+        As for :class:`Gaussian`.
+
+    References
+    ----------
+    Rose, "Deterministic annealing for clustering, compression, classification, regression, and related
+    optimization problems", Proceedings of the IEEE 1998.
+    """
+
+    free_dot = True
+
+    def __init__(
+        self, temperature=1.0, *, learnable=False, final_temperature=None, normalize="row", debias=0.0
+    ):
+        self.temperature = temperature
+        self.learnable = learnable
+        self.final_temperature = final_temperature
+        self.normalize = normalize
+        self.debias = debias
+
+    def place(self, Z, columns=False, mass=None):
+        return self._scaled(Z)
+
+
+class Cosine(_Tempered):
     """k(u, v) = exp(cos(u, v) / temperature): a Gaussian on the unit sphere, as in InfoNCE and CLIP.
 
     With |u| = |v| = 1 this is :class:`Gaussian` with sigma^2 = temperature.
@@ -218,8 +249,8 @@ class Cosine(Learned):
     ----------
     temperature : float, default=0.1
         Small values sharpen q.
-    learnable : bool, default=False
-        Whether the temperature is learned together with the mapper (kept above 0.01).
+    learnable, final_temperature
+        As for :class:`Dot`.
     normalize, debias
         As for :class:`Gaussian`.
 
@@ -229,33 +260,20 @@ class Cosine(Learned):
     al., "Learning transferable visual models from natural language supervision", ICML 2021.
     """
 
-    geometry = "dot"
-
-    def __init__(self, temperature=0.1, *, learnable=False, normalize="row", debias=0.0):
+    def __init__(
+        self, temperature=0.1, *, learnable=False, final_temperature=None, normalize="row", debias=0.0
+    ):
         self.temperature = temperature
         self.learnable = learnable
+        self.final_temperature = final_temperature
         self.normalize = normalize
         self.debias = debias
 
-    def begin(self, *, dtype=torch.float32, device="cpu"):
-        return super().begin(dtype=dtype, device=device) + _begin_scale(self, dtype, device)
-
-    @property
-    def temperature_(self) -> float:
-        """The temperature in use, learned or not."""
-        return math.exp(-float(_log_scale(self).detach()))
-
     def place(self, Z, columns=False, mass=None):
-        return _scaled(self, torch.nn.functional.normalize(Z, dim=1))
+        return self._scaled(torch.nn.functional.normalize(Z, dim=1))
 
     def represent(self, Z):
         return torch.nn.functional.normalize(Z, dim=1)
-
-    def log_kernel(self, s):
-        return s
-
-    def slope(self, s):
-        return torch.ones_like(s)
 
 
 class Custom(Learned):

@@ -86,12 +86,13 @@ def harmonic(n=2.0, C=None, n_components="auto"):
 
 @recipe(
     "Error rate", q="Gaussian, σ → 0", divergence="total variation", gap=True, **CLASSES,
-    formula="loss -> 1 - q(y_i | i) -> share of rows whose class is not the nearest; τ is learned, and falls",
+    formula="loss = mean of 1 - q(y_i | i), q ∝ exp(z_ic / τ); τ falls in phases -> share of rows whose class is "
+    "not the nearest",
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="one less the accuracy at a temperature near zero",
 )  # fmt: skip
-def error_rate(temperature=1.0, C=None):
-    q = Dot(temperature, learnable=True)
+def error_rate(temperature=1.0, final_temperature=0.01, C=None):
+    q = Dot(temperature, final_temperature=final_temperature)
     return ICONClassifier(p=Classes(), q=q, divergence=TotalVariation(), C=C, optimizer="adam")
 
 

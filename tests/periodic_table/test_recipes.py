@@ -533,16 +533,20 @@ def harmonic_by_definition(key):
 
 @check("error_rate")
 def share_of_mistakes(key):
-    plan = plan_of(key)
-    with torch.no_grad():
-        plan.q.log_scale_.fill_(np.log(1e5))
-    with patch("iconlearn.learned._kernels._MAX_SCALE", 1e9):
-        value_ = value(plan.problem)
+    plan = plan_of(key, final_temperature=1e-5)
+    plan.q.cool(1.0)
     wrong = points(plan.problem)[0].argmax(axis=1) != Y
-    assert value_ == pytest.approx(wrong.mean(), abs=2e-3)
-    model = build(key, max_iter=400).fit(X, Y)
-    assert model.q_.temperature_ < 0.5 and model.score(X, Y) > 0.9
-    assert model.loss_ == pytest.approx(1 - model.score(X, Y), abs=0.05)
+    assert value(plan.problem) == pytest.approx(wrong.mean(), abs=2e-3)
+    # With a fifth of the classes at random the fit cannot be perfect, and what it reports is what it gets wrong.
+    noisy = np.where(np.random.default_rng(0).random(N) < 0.2, (Y + 1) % 10, Y)
+    model = build(key, max_iter=400).fit(X[:, ::6], noisy)
+    assert model.q_.temperature_ == pytest.approx(0.01)
+    mistakes = 1 - model.score(X[:, ::6], noisy)
+    assert model.loss_ == pytest.approx(mistakes, abs=1e-3)
+    by_entropy = LogisticRegression(max_iter=5000).fit(X[:, ::6], noisy)
+    # At the last temperature from the start there is hardly a slope to follow.
+    at_once = build(key, max_iter=400, temperature=0.01).fit(X[:, ::6], noisy)
+    assert 0 < mistakes < min(1 - by_entropy.score(X[:, ::6], noisy), at_once.loss_)
 
 
 # --- words ---------------------------------------------------------------------------------------
