@@ -5,7 +5,7 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
-from . import divergences, engines, learned, mappers, metrics, recipes, supervisory
+from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
 
@@ -16,6 +16,7 @@ __all__ = [
     "ICONClustering",
     "ICONEmbedding",
     "Term",
+    "displays",
     "divergences",
     "engines",
     "learned",

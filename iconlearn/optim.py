@@ -86,6 +86,8 @@ class Solution:
         Whether a plateau (or an exact optimum) was reached.
     reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
         Why it ended.
+    phases : list of str
+        Name of the phase that each entry of the history belongs to.
     """
 
     loss: float
@@ -93,6 +95,7 @@ class Solution:
     n_iter: int = 0
     converged: bool = True
     reason: str = "plateau"
+    phases: list[str] = field(default_factory=list)
 
 
 class MomentumGains:
@@ -231,6 +234,7 @@ def minimise(
         n_iter=max(run.n_iter, 1),
         converged=run.reason == "plateau",
         reason=run.reason,
+        phases=run.phases,
     )
 
 
@@ -239,7 +243,7 @@ class _Run:
 
     def __init__(self, parameters, callback, report):
         self.parameters, self.callback, self.report = list(parameters), callback, report
-        self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
+        self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
         self.reason, self.start = "max_iter", time.perf_counter()
 
     def phase(self, epochs, make, phase, tol, patience, last, after_step):
@@ -258,6 +262,7 @@ class _Run:
             done += new
             self.n_iter += new
             self.history.append(value)
+            self.phases.append(phase.name)
             if self._told(phase, value):
                 return True
             if not last:

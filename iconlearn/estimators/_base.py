@@ -261,6 +261,7 @@ class ICONBase(BaseEstimator):
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
+        self.loss_phases_ = np.array(solution.phases, dtype=str)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
         self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
         self._parametric, self._features = plan.parametric, plan.features

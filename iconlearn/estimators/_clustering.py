@@ -101,7 +101,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Clusters that have rows; a warning tells when they are fewer than asked for.
     probabilities_ : ndarray of shape (n_samples, n_clusters_)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.

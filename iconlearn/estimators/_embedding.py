@@ -118,6 +118,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     loss_history_ : ndarray of shape (n_records,)
         True loss of each iteration, exaggerated or not (L-BFGS: at the start of each ten iterations;
         mini-batches: the mean over each epoch).
+    loss_phases_ : ndarray of str of shape (n_records,)
+        Name of the phase that each of these belongs to.
     loss_parts_ : ndarray of shape (n_records, n_terms)
         The weighted terms it is made of; a penalty is not among them.  One column where the partition engine
         solved all terms together.
