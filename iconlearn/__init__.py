@@ -8,6 +8,7 @@ Choose what should be near what (`p`), choose how nearness is read off the model
 from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
+from .storage import load, save
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,11 @@ __all__ = [
     "divergences",
     "engines",
     "learned",
+    "load",
     "mappers",
     "metrics",
     "periodic_table",
     "recipes",
+    "save",
     "supervisory",
 ]
