@@ -8,11 +8,12 @@ Choose what should be near what (`p`), choose how nearness is read off the model
 from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
-from .storage import load, save
+from .storage import Checkpoint, load, save
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
     "ICONClassifier",
     "ICONClustering",
     "ICONEmbedding",

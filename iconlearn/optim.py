@@ -114,6 +114,16 @@ class MomentumGains:
         self.velocities = [torch.zeros_like(p) for p in self.parameters]
         self.gains = [torch.ones_like(p) for p in self.parameters]
 
+    def state_dict(self):
+        """What the next step depends on, besides the parameters."""
+        return {"velocities": self.velocities, "gains": self.gains}
+
+    def load_state_dict(self, state):
+        for mine, stored in zip(
+            self.velocities + self.gains, state["velocities"] + state["gains"], strict=True
+        ):
+            mine.copy_(stored)
+
     def step(self, closure):
         loss = closure()
         with torch.no_grad():
@@ -180,6 +190,8 @@ def minimise(
     after_step: Callable | None = None,
     callback: Callable | None = None,
     report: Callable | None = None,
+    keep: Callable | None = None,
+    state: dict | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the best state seen.
 
@@ -206,6 +218,11 @@ def minimise(
         Called with a :class:`Record` after every iteration; a true answer stops the fit.
     report : callable or None
         Like `callback`, for progress messages; its answer is ignored.
+    keep : callable or None
+        ``keep(iteration, state)`` is called after every iteration that is not the last; ``state()`` gives what
+        `state` takes.
+    state : dict or None
+        Where an earlier run was after one of its iterations; the parameters must be as they were then.
 
     Returns
     -------
@@ -216,15 +233,18 @@ def minimise(
     FloatingPointError
         If the loss is not finite at the very start.
     """
-    run = _Run(parameters, callback, report)
+    run = _Run(parameters, callback, report, keep)
 
     def make(phase):
         return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
 
+    if state is not None:
+        run.go_on(state, make, phases)
     try:
-        for phase in phases:
+        for phase in phases[run.place :]:
             if run.phase(epochs, make, phase, tol, patience, phase is phases[-1], after_step):
                 break
+            run.place += 1
     except KeyboardInterrupt:
         run.reason = "interrupted"
     run.restore()
@@ -241,52 +261,82 @@ def minimise(
 class _Run:
     """The state of one minimisation: history, best parameters, and why it stopped."""
 
-    def __init__(self, parameters, callback, report):
-        self.parameters, self.callback, self.report = list(parameters), callback, report
+    # What another run needs to go on from here, besides the optimiser's own state; "place" counts the phases that
+    # are over, "done" and what follows are about the present one.
+    STATE = ("history", "phases", "best", "kept", "n_iter", "place", "done", "mark", "best_at_mark", "cuts")
+
+    def __init__(self, parameters, callback, report, keep):
+        self.parameters, self.callback, self.report, self.keep = list(parameters), callback, report, keep
         self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
         self.reason, self.start = "max_iter", time.perf_counter()
+        self.place, self.method = 0, None
 
     def phase(self, epochs, make, phase, tol, patience, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
-        best_at_mark, mark, done, cuts = math.inf, 0, 0, 0
-        method = make(phase)
-        while done < phase.n_iter:
-            _limit(method, phase.n_iter - done)
-            value = self._epoch(epochs(phase.exaggeration), method, after_step)
+        if self.method is None:
+            self.method = make(phase)
+            self.best_at_mark, self.mark, self.done, self.cuts = math.inf, 0, 0, 0
+        while self.done < phase.n_iter:
+            _limit(self.method, phase.n_iter - self.done)
+            value = self._epoch(epochs(phase.exaggeration), self.method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")
                 self.reason = "diverged"
                 return True
-            new = _inner_iterations(method)
-            done += new
+            new = _inner_iterations(self.method)
+            self.done += new
             self.n_iter += new
             self.history.append(value)
             self.phases.append(phase.name)
             if self._told(phase, value):
                 return True
-            if not last:
-                continue
-            if _stationary(method):
+            if last and self._at_rest(make, phase, value, tol, patience):
                 self.reason = "plateau"
                 return True
-            if done - mark >= patience:
-                if best_at_mark - self.best <= tol * abs(self.best):
-                    if not self._unstable(value, tol) or cuts == MAX_CUTS:
-                        self.reason = "plateau"
-                        return True
-                    method, cuts = self._calmer(make, phase, cuts + 1), cuts + 1
-                best_at_mark, mark = self.best, done
+            if self.keep is not None:
+                self.keep(self.n_iter, self.state)
+        self.method = None
+        return False
+
+    def _at_rest(self, make, phase, value, tol, patience):
+        """Whether nothing is left to gain; steps that are too long are cut first."""
+        if _stationary(self.method):
+            return True
+        if self.done - self.mark >= patience:
+            if self.best_at_mark - self.best <= tol * abs(self.best):
+                if not self._unstable(value, tol) or self.cuts == MAX_CUTS:
+                    return True
+                self.cuts += 1
+                self.restore()
+                self.method = self._calmer(make, phase)
+            self.best_at_mark, self.mark = self.best, self.done
         return False
 
     def _unstable(self, value, tol):
         """Whether the loss hovers well above its best: the step is too long, not the search at its end."""
         return value - self.best > 10 * tol * abs(self.best)
 
-    def _calmer(self, make, phase, cuts):
-        """Go back to the best state and on from there with shorter steps."""
-        self.restore()
-        return make(replace(phase, learning_rate=phase.learning_rate * CUT**cuts))
+    def _calmer(self, make, phase):
+        """The optimiser with steps as short as they have become."""
+        return make(replace(phase, learning_rate=phase.learning_rate * CUT**self.cuts))
+
+    def state(self):
+        """What :meth:`go_on` takes."""
+        state = {name: getattr(self, name) for name in self.STATE}
+        # The last iteration of a phase leaves no optimiser to the next.
+        counted = getattr(self.method, "counted", 0)
+        seconds = time.perf_counter() - self.start
+        return {**state, "method": self.method.state_dict(), "counted": counted, "seconds": seconds}
+
+    def go_on(self, state, make, phases):
+        """Go on from a state."""
+        for name in self.STATE:
+            setattr(self, name, state[name])
+        self.start = time.perf_counter() - state["seconds"]
+        self.method = self._calmer(make, phases[self.place])
+        self.method.load_state_dict(state["method"])
+        self.method.counted = state["counted"]
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses."""

@@ -224,6 +224,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
         self._keep(plan, solution)
         self._finish(plan, X, codes, weight)
+        plan.keeper.done(solution)
         return solution
 
     def _width(self, n_classes):

@@ -4,6 +4,7 @@ A file can be read by ``numpy.load``; loading one runs nothing that it names, an
 package (or of registered components) only.
 """
 
+from ._checkpoint import Checkpoint
 from ._estimator import load, save
 
-__all__ = ["load", "save"]
+__all__ = ["Checkpoint", "load", "save"]

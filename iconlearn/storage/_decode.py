@@ -143,7 +143,7 @@ class Decoder:
         return tuple(self.items(node["items"]))
 
     def _dict(self, node):
-        return self.mapping(node["items"])
+        return dict(zip(self.items(node["keys"]), self.items(node["values"]), strict=True))
 
     def _slice(self, node):
         return slice(*self.items(node["items"]))

@@ -67,8 +67,6 @@ class Encoder:
 
     def mapping(self, items, path):
         """JSON for a dict of values by their names."""
-        if not all(isinstance(key, str) for key in items):
-            raise TypeError(f"{path} is a dict with keys that are no strings, which a file cannot hold")
         return {key: self.encode(item, f"{path}.{key}" if path else key) for key, item in items.items()}
 
     def items(self, values, path):
@@ -150,7 +148,7 @@ class Encoder:
 
     @_node.register
     def _(self, value: dict, path):
-        return {"kind": "dict", "items": self.mapping(value, path)}
+        return {"kind": "dict", "keys": self.items(value, path), "values": self.items(value.values(), path)}
 
     @_node.register
     def _(self, value: slice, path):
