@@ -5,23 +5,28 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
-from . import divergences, engines, learned, mappers, metrics, recipes, supervisory
+from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
+from .storage import Checkpoint, load, save
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
     "ICONClassifier",
     "ICONClustering",
     "ICONEmbedding",
     "Term",
+    "displays",
     "divergences",
     "engines",
     "learned",
+    "load",
     "mappers",
     "metrics",
     "periodic_table",
     "recipes",
+    "save",
     "supervisory",
 ]

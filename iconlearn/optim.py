@@ -92,6 +92,8 @@ class Solution:
         Whether a plateau (or an exact optimum) was reached.
     reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
         Why it ended.
+    phases : list of str
+        Name of the phase that each entry of the history belongs to.
     """
 
     loss: float
@@ -99,6 +101,7 @@ class Solution:
     n_iter: int = 0
     converged: bool = True
     reason: str = "plateau"
+    phases: list[str] = field(default_factory=list)
 
 
 class MomentumGains:
@@ -116,6 +119,16 @@ class MomentumGains:
         self.parameters = list(parameters)
         self.velocities = [torch.zeros_like(p) for p in self.parameters]
         self.gains = [torch.ones_like(p) for p in self.parameters]
+
+    def state_dict(self):
+        """What the next step depends on, besides the parameters."""
+        return {"velocities": self.velocities, "gains": self.gains}
+
+    def load_state_dict(self, state):
+        for mine, stored in zip(
+            self.velocities + self.gains, state["velocities"] + state["gains"], strict=True
+        ):
+            mine.copy_(stored)
 
     def step(self, closure):
         loss = closure()
@@ -181,6 +194,8 @@ def minimise(
     after_step: Callable | None = None,
     callback: Callable | None = None,
     report: Callable | None = None,
+    keep: Callable | None = None,
+    state: dict | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -205,6 +220,11 @@ def minimise(
         Called with a :class:`Record` after every iteration; a true answer stops the fit.
     report : callable or None
         Like `callback`, for progress messages; its answer is ignored.
+    keep : callable or None
+        ``keep(iteration, state)`` is called after every iteration that is not the last; ``state()`` gives what
+        `state` takes.
+    state : dict or None
+        Where an earlier run was after one of its iterations; the parameters must be as they were then.
 
     Returns
     -------
@@ -215,15 +235,18 @@ def minimise(
     FloatingPointError
         If the loss is not finite at the very start.
     """
-    run = _Run(parameters, rule, callback, report)
+    run = _Run(parameters, rule, callback, report, keep)
 
     def make(phase):
         return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
 
+    if state is not None:
+        run.go_on(state, make, phases)
     try:
-        for phase in phases:
+        for phase in phases[run.place :]:
             if run.phase(epochs, make, phase, phase is phases[-1], after_step):
                 break
+            run.place += 1
     except KeyboardInterrupt:
         run.reason = "interrupted"
     run.restore()
@@ -233,51 +256,83 @@ def minimise(
         n_iter=max(run.n_iter, 1),
         converged=run.reason == "plateau",
         reason=run.reason,
+        phases=run.phases,
     )
 
 
 class _Run:
     """The state of one minimisation: history, parameters that are kept, and why it stopped."""
 
-    def __init__(self, parameters, rule, callback, report):
+    # What another run needs to go on from here, besides the states of the optimiser and of the rule; "place" counts
+    # the phases that are over, "done" is about the present one.
+    STATE = ("history", "phases", "best", "kept", "n_iter", "place", "done", "cooling")
+
+    def __init__(self, parameters, rule, callback, report, keep):
         self.parameters, self.rule, self.callback, self.report = list(parameters), rule, callback, report
-        self.history, self.best, self.kept, self.n_iter = [], math.inf, None, 0
-        self.reason, self.start, self.cooling = "max_iter", time.perf_counter(), 0.0
+        self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
+        self.reason, self.start, self.cooling, self.keep = "max_iter", time.perf_counter(), 0.0, keep
+        self.place, self.done, self.method = 0, 0, None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
-        done, cuts = 0, 0
         if phase.cooling != self.cooling:
             self.cooling, self.best, self.kept = phase.cooling, math.inf, None
-        method = make(phase)
-        while done < phase.n_iter:
-            _limit(method, phase.n_iter - done)
-            value = self._epoch(epochs(phase), method, after_step)
+        if self.method is None:
+            self.method, self.done = make(phase), 0
+        while self.done < phase.n_iter:
+            _limit(self.method, phase.n_iter - self.done)
+            value = self._epoch(epochs(phase), self.method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")
                 self.reason = "diverged"
                 return True
-            new = _inner_iterations(method)
-            done += new
+            new = _inner_iterations(self.method)
+            self.done += new
             self.n_iter += new
             self.history.append(value)
+            self.phases.append(phase.name)
             if self._told(phase, value):
                 return True
-            if not last:
-                continue
-            verdict = Verdict.STOP if _stationary(method) else self.rule(done, value, self.best)
-            if verdict is Verdict.STOP:
+            if last and self._at_rest(make, phase, value):
                 self.reason = "plateau"
                 return True
-            if verdict is Verdict.SHORTEN:
-                method, cuts = self._calmer(make, phase, cuts + 1), cuts + 1
+            if self.keep is not None:
+                self.keep(self.n_iter, self.state)
+        self.method = None
         return False
 
-    def _calmer(self, make, phase, cuts):
-        """Go back to the state that is kept and on from there with shorter steps."""
-        self.restore()
-        return make(replace(phase, learning_rate=phase.learning_rate * CUT**cuts))
+    def _at_rest(self, make, phase, value):
+        """Whether nothing is left to gain; steps that are too long are cut first."""
+        verdict = Verdict.STOP if _stationary(self.method) else self.rule(self.done, value, self.best)
+        if verdict is Verdict.SHORTEN:
+            self.restore()
+            self.method = self._calmer(make, phase)
+        return verdict is Verdict.STOP
+
+    def _calmer(self, make, phase):
+        """The optimiser with steps as short as the rule has made them."""
+        return make(replace(phase, learning_rate=phase.learning_rate * CUT**self.rule.cuts))
+
+    def state(self):
+        """What :meth:`go_on` takes."""
+        state = {name: getattr(self, name) for name in self.STATE}
+        counted = getattr(self.method, "counted", 0)
+        seconds = time.perf_counter() - self.start
+        return {
+            **state, "rule": dict(vars(self.rule)), "method": self.method.state_dict(), "counted": counted,
+            "seconds": seconds,
+        }  # fmt: skip
+
+    def go_on(self, state, make, phases):
+        """Go on from a state."""
+        for name in self.STATE:
+            setattr(self, name, state[name])
+        vars(self.rule).update(state["rule"])
+        self.start = time.perf_counter() - state["seconds"]
+        self.method = self._calmer(make, phases[self.place])
+        self.method.load_state_dict(state["method"])
+        self.method.counted = state["counted"]
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses."""

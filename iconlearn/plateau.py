@@ -97,9 +97,9 @@ class EstimatedPlateau:
         third, last = _Level(self.values[-2 * quarter : -quarter]), _Level(self.values[-quarter:])
         if not self._level(third, last, 2.0):
             return Verdict.GO_ON
-        if self.cuts == MAX_CUTS or (self.before is not None and self._level(self.before, last, 0.0)):
+        if self.cuts == MAX_CUTS or (self.before is not None and self._level(_Level(self.before), last, 0.0)):
             return Verdict.STOP
-        self.values, self.before = [], last
+        self.before, self.values = self.values[-quarter:], []
         self.cuts += 1
         return Verdict.SHORTEN
 

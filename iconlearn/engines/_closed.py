@@ -26,6 +26,9 @@ from ._base import Engine
 
 __all__ = ["Closed", "lloyd"]
 
+# What records call these steps.
+PHASE = "closed"
+
 BLOCK = 2**22
 SMALLEST = 1e-12
 
@@ -61,7 +64,7 @@ class _Teller:
     def __call__(self, loss):
         self.history.append(float(loss))
         record = Record(
-            len(self.history), "closed", self.history[-1], min(self.history), time.perf_counter() - self.begun
+            len(self.history), PHASE, self.history[-1], min(self.history), time.perf_counter() - self.begun
         )
         if self.report is not None:
             self.report(record)
@@ -69,7 +72,7 @@ class _Teller:
 
     def solution(self, reason):
         n = len(self.history)
-        return Solution(self.history[-1], self.history, n, reason == "plateau", reason)
+        return Solution(self.history[-1], self.history, n, reason == "plateau", reason, [PHASE] * n)
 
 
 def _refuses_directions(problem):

@@ -27,6 +27,9 @@ from ._base import Engine
 
 __all__ = ["PairWeights", "Partition", "assign", "refine", "refined"]
 
+# What records call these steps.
+PHASE = "partition"
+
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
 SMALLEST = 1e-12
@@ -227,7 +230,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
             loss += offset
             history.append(loss)
             best_r = r
-            record = Record(len(history), "partition", loss, min(history), time.perf_counter() - begun)
+            record = Record(len(history), PHASE, loss, min(history), time.perf_counter() - begun)
             if report is not None:
                 report(record)
             if callback is not None and callback(record):
@@ -243,7 +246,8 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
     except KeyboardInterrupt:
         reason = "interrupted"
     loss = history[-1] if history else math.inf
-    return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason)
+    phases = [PHASE] * len(history)
+    return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason, phases)
 
 
 def refined(graph, r, *, max_iter, tol):

@@ -24,6 +24,7 @@ from ..optim import OPTIMIZERS, Solution
 from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
+from ._keeping import callbacks, keeper_of, restore, state_of, told
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, timed
 from ._running import run
@@ -101,7 +102,7 @@ class ICONBase(BaseEstimator):
     def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None):
         """Resolve every slot, fit every p, and state the objective."""
         self.timings_ = {}
-        rng = check_random_state(self.random_state)
+        rng, keeper = self._beginning(X, y, mass)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         device = choose_device(self.device)
         spec = self._resolved("mapper")
@@ -130,15 +131,53 @@ class ICONBase(BaseEstimator):
             return self._other_module(spec, module, X, group, n_outputs, generator, dtype, device)
 
         ends = Ends(rows, features, X.shape[1], other, inputs)
-        build = Terms(X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
+        known = keeper.recall("supervision") or ()
+        build = Terms(
+            X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes, known
+        )
         with timed(self, "supervision"):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q)]
+        if not known:
+            keeper.keep("supervision", lambda: build.fitted)
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
         return Plan(
-            X, rng, generator, device, dtype, p, q, module, spec.parametric, objective, engine, rows, features
+            X,
+            rng,
+            generator,
+            device,
+            dtype,
+            p,
+            q,
+            module,
+            spec.parametric,
+            objective,
+            engine,
+            rows,
+            features,
+            keeper,
         )
+
+    def _beginning(self, X, y, weight):
+        """The random state that a fit begins with, and who keeps what becomes of it."""
+        keeper = keeper_of(self, X, y, weight)
+        rng = keeper.recall("begin")
+        if rng is None:
+            rng = check_random_state(self.random_state)
+            keeper.keep("begin", lambda: rng)
+        return rng, keeper
+
+    def _started(self, plan, start):
+        """Let ``start()`` find where to begin and return what it does; None where that is known already."""
+        kept = plan.keeper.recall("start")
+        if kept is not None:
+            return restore(plan, kept)
+        with timed(self, "start"):
+            lesson = start()
+        if lesson is None or lesson.reason != "interrupted":
+            plan.keeper.keep("start", lambda: state_of(plan))
+        return lesson
 
     def _check_numbers(self):
         if self.max_iter != "auto":
@@ -148,8 +187,10 @@ class ICONBase(BaseEstimator):
         if self.learning_rate != "auto":
             check_number("learning_rate", self.learning_rate, low=0, closed="neither")
         check_choice("optimizer", self.optimizer, ["auto", *OPTIMIZERS])
-        if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"callback={self.callback!r} must be a function of one Record, or None")
+        if not all(map(callable, callbacks(self.callback))):
+            raise TypeError(
+                f"callback={self.callback!r} must be a function of one Record, a list of them, or None"
+            )
         terms = [] if self.terms is None else self.terms
         if not isinstance(terms, list | tuple) or not all(isinstance(term, Term) for term in terms):
             raise TypeError(
@@ -238,7 +279,7 @@ class ICONBase(BaseEstimator):
             with timed(self, "optimisation"):
                 solution, self.loss_parts_ = run(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol,
-                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback,
+                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=told(self.callback),
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
@@ -261,6 +302,7 @@ class ICONBase(BaseEstimator):
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
+        self.loss_phases_ = np.array(solution.phases, dtype=str)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
         self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
         self._parametric, self._features = plan.parametric, plan.features

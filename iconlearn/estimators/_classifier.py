@@ -70,7 +70,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     coef_, intercept_ : ndarray of shape (n_components, n_features) and (n_components,)
         Of a linear mapper; absent otherwise.  With two classes and the dot q one row, the difference of the
         two logits, as in ``LogisticRegression``.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
@@ -224,6 +224,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
         self._keep(plan, solution)
         self._finish(plan, X, codes, weight)
+        plan.keeper.done(solution)
         return solution
 
     def _width(self, n_classes):

@@ -33,9 +33,9 @@ from ._io import (
     validated_new,
 )
 from ._joining import joined, within
+from ._keeping import Forgetful
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
-from ._progress import timed
 from ._running import present_loss
 from ._scoring import reference_score
 from ._starts import k_means, partitions, rank, searched, soften
@@ -101,7 +101,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Clusters that have rows; a warning tells when they are fewer than asked for.
     probabilities_ : ndarray of shape (n_samples, n_clusters_)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
@@ -251,14 +251,14 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
-            with timed(self, "start"):
-                lesson = self._start(plan, n_clusters, n_init)
+            lesson = self._started(plan, lambda: self._start(plan, n_clusters, n_init))
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:
             solution = self._search(plan)
         self._keep(plan, solution)
         self._finish(plan, known)
+        plan.keeper.done(solution)
         return solution
 
     def _possible(self, X, known):
@@ -362,7 +362,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         target = Conditional(csr_array(r))
         problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
-        lesson = replace(plan, objective=Objective((problem,)), engine=engine)
+        lesson = replace(plan, objective=Objective((problem,)), engine=engine, keeper=Forgetful())
         n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS
         return self._optimise(
             lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter

@@ -26,7 +26,6 @@ from ._io import (
 )
 from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
-from ._progress import timed
 from ._scoring import reference_score
 
 __all__ = ["ICONEmbedding"]
@@ -98,8 +97,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Workers for the neighbour search.
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
-    callback : callable or None, default=None
-        Called with a :class:`iconlearn.optim.Record` after each iteration; a true answer stops the fit.
+    callback : callable, list of callable or None, default=None
+        Called with a :class:`iconlearn.optim.Record` after each iteration; a true answer stops the fit.  A
+        :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
     ----------
@@ -118,6 +118,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     loss_history_ : ndarray of shape (n_records,)
         True loss of each iteration, exaggerated or not (L-BFGS: at the start of each ten iterations;
         mini-batches: the mean over each epoch).
+    loss_phases_ : ndarray of str of shape (n_records,)
+        Name of the phase that each of these belongs to.
     loss_parts_ : ndarray of shape (n_records, n_terms)
         The weighted terms it is made of; a penalty is not among them.  One column where the partition engine
         solved all terms together.
@@ -330,8 +332,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
             coarse = self._starts_coarsely(plan, method)
-            with timed(self, "start"):
-                self._start(plan, y, method, coarse)
+            self._started(plan, lambda: self._start(plan, y, method, coarse))
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
@@ -348,6 +349,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
             self.embedding_ = shown.astype(X.dtype)
         self._keep_columns(plan, X)
+        plan.keeper.done(solution)
         return solution
 
     def _places_to_go_on_from(self, X):

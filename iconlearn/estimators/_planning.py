@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from ..neighbors import searching_on
 from ..problem import Objective, Points, Problem
+from ._keeping import Forgetful
 
 __all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "features_of", "same_shapes"]
 
@@ -33,6 +34,8 @@ class Plan:
     # The rows as they are, where p sees views of them or a part of their features.
     rows: Points = None
     features: slice | None = None
+    # What is remembered of the fit while it runs.
+    keeper: object = field(default_factory=Forgetful)
 
     @property
     def problem(self) -> Problem:
@@ -43,14 +46,14 @@ class Plan:
 class Terms:
     """Makes a Problem of a p and a q over the rows of this fit."""
 
-    def __init__(self, X, y, ends, n_outputs, generator, dtype, device, rng, n_jobs, prototypes):
+    def __init__(self, X, y, ends, n_outputs, generator, dtype, device, rng, n_jobs, prototypes, known=()):
         self.X, self.y, self.ends, self.n_outputs, self.generator = X, y, ends, n_outputs, generator
         self.dtype, self.device, self.rng, self.n_jobs = dtype, device, rng, n_jobs
-        self.prototypes = prototypes
+        # Those p that were fitted before, in the order of the terms, and all of this fit.
+        self.prototypes, self.known, self.fitted = prototypes, known, []
 
     def __call__(self, p, q, divergence, weight, mass):
-        with searching_on(self.device):
-            p.fit(self.X, self.y, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=self.n_jobs)
+        self._fit(p)
         if mass is not None:
             mass = np.tile(mass, getattr(p, "copies", 1))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
@@ -70,6 +73,15 @@ class Terms:
             )
             columns = Points(table, conditional.n_cols)
         return Problem(conditional, q, divergence, rows, columns, weight)
+
+    def _fit(self, p):
+        seed = int(self.rng.randint(2**31 - 1))
+        if len(self.fitted) < len(self.known):
+            vars(p).update(vars(self.known[len(self.fitted)]))
+        else:
+            with searching_on(self.device):
+                p.fit(self.X, self.y, random_state=seed, n_jobs=self.n_jobs)
+        self.fitted.append(p)
 
 
 class Ends:

@@ -13,6 +13,7 @@ from ..loops import threads_for
 from ..objective import loss
 from ..optim import Solution, minimise
 from ..plateau import EstimatedPlateau, Plateau
+from ._keeping import restore, state_of
 
 __all__ = ["present_loss", "run"]
 
@@ -59,6 +60,7 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
+        state = _go_on(plan, parts)
         solution = minimise(
             _epochs(plan, parts),
             parameters,
@@ -66,6 +68,8 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
             callback=callback,
             report=parts.and_then(progress),
             after_step=after_step,
+            keep=_keeping(plan, parts),
+            state=state,
             **options,
         )
     return solution, parts.history()
@@ -86,6 +90,32 @@ def _rule(plan):
     """Estimated losses are not judged as exact ones are."""
     estimated = any(plan.engine.estimates(problem) for problem in plan.objective.problems)
     return EstimatedPlateau if estimated else Plateau
+
+
+def _keeping(plan, parts):
+    """Keeps the loop, the plan and torch's draws whenever that is due."""
+
+    def keep(iteration, state):
+        if plan.keeper.due(iteration):
+            plan.keeper.keep(
+                "optimisation",
+                lambda: {
+                    "loop": state(), "plan": state_of(plan), "parts": parts.rows, "draws": torch.get_rng_state(),
+                },
+            )  # fmt: skip
+
+    return keep
+
+
+def _go_on(plan, parts):
+    """The state of the loop that was kept, if any, with all else put back where it was."""
+    kept = plan.keeper.recall("optimisation")
+    if kept is None:
+        return None
+    restore(plan, kept["plan"])
+    torch.set_rng_state(kept["draws"])
+    parts.rows = list(kept["parts"])
+    return kept["loop"]
 
 
 def _and_follow(objective, after_step):

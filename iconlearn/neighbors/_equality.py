@@ -7,6 +7,8 @@ Equal rows have equal prints, so sorted prints find the candidates, and a compar
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
@@ -17,7 +19,7 @@ __all__ = ["KnownRows", "duplicate_groups", "equal_rows"]
 
 
 class KnownRows:
-    """Rows that others are compared with, their prints sorted once.
+    """Rows that others are compared with, their prints sorted once, when they are first asked for.
 
     Parameters
     ----------
@@ -27,26 +29,34 @@ class KnownRows:
 
     def __init__(self, X):
         self.X = X
-        prints = _prints(as_rows(X))
-        self._order = np.argsort(prints, kind="stable")
-        self._sorted = prints[self._order]
+
+    def __getstate__(self):
+        # Prints are made anew where they are needed: they take as much room as a column of X.
+        return {"X": self.X}
+
+    @cached_property
+    def _ordered(self):
+        """Which row has which place among the sorted prints, and the sorted prints."""
+        prints = _prints(as_rows(self.X))
+        order = np.argsort(prints, kind="stable")
+        return order, prints[order]
 
     def find(self, X_new) -> np.ndarray:
         """For every new row the first known row that is exactly equal to it, or -1; int64 of shape (m,)."""
         X_new, X = both_rows(X_new, self.X)
-        prints = _prints(X_new)
-        at = np.minimum(np.searchsorted(self._sorted, prints), len(self._sorted) - 1)
+        prints, (order, known) = _prints(X_new), self._ordered
+        at = np.minimum(np.searchsorted(known, prints), len(known) - 1)
         found = np.full(len(prints), -1, dtype=np.int64)
-        rows = np.flatnonzero(self._sorted[at] == prints)
-        candidates = self._order[at[rows]]
+        rows = np.flatnonzero(known[at] == prints)
+        candidates = order[at[rows]]
         same = pairs_equal(X_new, X, rows, candidates)
         found[rows[same]] = candidates[same]
         return found
 
     def groups(self) -> np.ndarray:
         """Number the distinct rows in order of appearance; int64 of shape (n,), -0.0 equals 0.0."""
-        order, X = self._order, as_rows(self.X)
-        repeated = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        (order, known), X = self._ordered, as_rows(self.X)
+        repeated = np.flatnonzero(known[1:] == known[:-1])
         new = np.ones(len(order), dtype=bool)
         new[repeated[pairs_equal(X, X, order[repeated + 1], order[repeated])] + 1] = False
         # The sort is stable, so the first of a group is its first row.

@@ -52,6 +52,16 @@ class PeriodicTable(Sequence):
         lines = [f"{e.key:<{width}}  {e.name} ({e.p} | {e.q})" for e in self]
         return "\n".join([f"PeriodicTable of {len(self)} recipes", *lines])
 
+    @property
+    def ps(self) -> list[str]:
+        """Names of its columns, the p that any recipe here has, in the order of the grid."""
+        return [name for name in COLUMNS if any(e.p == name for e in self)]
+
+    @property
+    def qs(self) -> list[str]:
+        """Names of its rows, the q that any recipe here has, in the order of the grid."""
+        return [name for name in ROWS if any(e.q == name for e in self)]
+
     def cell(self, p, q):
         """The recipes whose p and q have these names."""
         return PeriodicTable(e for e in self if e.p == p and e.q == q)
@@ -74,11 +84,10 @@ class PeriodicTable(Sequence):
         )
 
     def _repr_html_(self):
-        used = [c for c in COLUMNS if any(e.p == c for e in self)]
-        head = "".join(f"<th>{escape(c)}</th>" for c in used)
+        head = "".join(f"<th>{escape(p)}</th>" for p in self.ps)
         body = []
-        for q in (r for r in ROWS if any(e.q == r for e in self)):
-            cells = "".join(f"<td>{_links(self.cell(p, q))}</td>" for p in used)
+        for q in self.qs:
+            cells = "".join(f"<td>{_links(self.cell(p, q))}</td>" for p in self.ps)
             body.append(f"<tr><th>{escape(q)}</th>{cells}</tr>")
         return (
             '<table class="iconlearn-periodic-table"><caption>rows: q, columns: p</caption>'

@@ -1,0 +1,19 @@
+"""Pictures of fitted estimators, in scikit-learn's manner.
+
+A display holds numbers and nothing else; ``plot(ax=None)`` draws them and keeps the artists, so that one
+computation may be drawn many times.  matplotlib is imported when something is drawn.
+"""
+
+from ._clusters import ClusterDisplay
+from ._embedding import EmbeddingDisplay
+from ._loss import LossDisplay
+from ._neighbors import NeighborDistributionDisplay
+from ._periodic_table import PeriodicTableDisplay
+
+__all__ = [
+    "ClusterDisplay",
+    "EmbeddingDisplay",
+    "LossDisplay",
+    "NeighborDistributionDisplay",
+    "PeriodicTableDisplay",
+]

@@ -1,0 +1,224 @@
+"""p against q around one row: what should be near it, and what the model has near it.
+
+q(j|i) = (1 - debias) k(u_i, v_j) / sum_k k(u_i, v_k) + debias / m
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .._validation import check_number
+from ..geometry import matrix
+from ._canvas import GREY, INK, axes_of, colors_of, name_of
+
+__all__ = ["NeighborDistributionDisplay"]
+
+
+class NeighborDistributionDisplay:
+    """The supervisory and the learned distribution of one row, column by column.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    p, q : ndarray of shape (n_columns,)
+        Both sum to one.
+    names : sequence of str or None, default=None
+        Names of the columns; None numbers them.
+    same : ndarray of bool of shape (n_columns,) or None, default=None
+        Which columns are of the row's own group.
+
+    Attributes
+    ----------
+    columns_ : ndarray of int
+        The columns that are drawn: those of the largest p, then of the largest q.
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    p_bars_, q_bars_ : matplotlib BarContainer
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn import ICONEmbedding
+    >>> from iconlearn.displays import NeighborDistributionDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> embedding = ICONEmbedding(max_iter=50, random_state=0).fit(X)
+    >>> display = NeighborDistributionDisplay.from_estimator(embedding, X, y, index=7)
+    """
+
+    def __init__(self, p, q, names=None, same=None):
+        self.p = p
+        self.q = q
+        self.names = names
+        self.same = same
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, index=0, ax=None, **options):
+        """Draw p and q around one training row.
+
+        Parameters
+        ----------
+        estimator : fitted ICONEmbedding, ICONClustering or ICONClassifier
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The training rows.
+        y : array-like of shape (n_samples,) or None, default=None
+            Groups of the rows: columns of the row's own group are told from the others, and all are named.
+        index : int, default=0
+            Which row.
+        ax : matplotlib Axes or None, default=None
+        **options
+            Passed on to :meth:`plot`.
+
+        Returns
+        -------
+        NeighborDistributionDisplay
+        """
+        conditional = estimator.p_.conditional_
+        if conditional.wide or getattr(estimator.p_, "fresh", False):
+            raise ValueError(
+                f"p={estimator.p_!r} has no probabilities of rows to draw: they are in a limit, or of views that are "
+                f"drawn anew at every step"
+            )
+        n = X.shape[0] if hasattr(X, "shape") else len(X)
+        if conditional.n_rows != n:
+            raise ValueError(
+                f"X has {n} rows, and p was fitted on {conditional.n_rows}; give the training rows"
+            )
+        check_number("index", index, low=0, high=n - 1, integer=True)
+        p, q = _row_of_p(conditional, index), _row_of_q(estimator, X, index)
+        names = same = None
+        if getattr(estimator.p_, "columns", "rows") == "classes":
+            names = getattr(estimator, "classes_", None)
+        elif y is not None and conditional.n_cols == n:
+            names = np.asarray(y)
+            same = names == names[index]
+        return cls.from_predictions(p, q, names=names, same=same, ax=ax, **options)
+
+    @classmethod
+    def from_predictions(cls, p, q, *, names=None, same=None, ax=None, **options):
+        """Draw two distributions that are known.
+
+        Parameters
+        ----------
+        p, q : array-like of shape (n_columns,)
+            Both sum to one.
+        names : sequence or None, default=None
+            Names of the columns.
+        same : array-like of bool of shape (n_columns,) or None, default=None
+            Which columns are of the row's own group.
+        ax : matplotlib Axes or None, default=None
+        **options
+            Passed on to :meth:`plot`.
+
+        Returns
+        -------
+        NeighborDistributionDisplay
+        """
+        p, q = np.asarray(p, dtype=float), np.asarray(q, dtype=float)
+        if p.ndim != 1 or p.shape != q.shape:
+            raise ValueError(f"p and q have shapes {p.shape} and {q.shape}: both must be (n_columns,)")
+        for name, value in {"p": p, "q": q}.items():
+            if value.min() < 0 or abs(value.sum() - 1) > 1e-3:
+                raise ValueError(
+                    f"{name} is no distribution: it sums to {value.sum():g}, least {value.min():g}"
+                )
+        return cls(p, q, names, same).plot(ax, **options)
+
+    def plot(self, ax=None, *, n_columns=30, title=None, **options):
+        """Draw p upwards and q downwards.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+        n_columns : int, default=30
+            Most columns that are drawn; how much of p and of q is on the others is written beside.
+        title : str or None, default=None
+        **options
+            Passed on to ``Axes.bar``.
+
+        Returns
+        -------
+        self
+        """
+        check_number("n_columns", n_columns, low=1, integer=True)
+        self.columns_ = shown = self._chosen(n_columns)
+        self.ax_ = ax = axes_of(ax, figsize=(8.5, 4.2))
+        self.figure_ = ax.figure
+        of_p, of_q = colors_of(6)[[0, 5]]
+        x, options = np.arange(len(shown)), {"width": 0.8, **options}
+        self.p_bars_ = ax.bar(x, self.p[shown], **{"color": of_p, **options})
+        self.q_bars_ = ax.bar(x, -self.q[shown], **{"color": of_q, **options})
+        ax.axhline(0, color="white", linewidth=2)
+        for color, values, height in ((of_p, self.p, 0.97), (of_q, self.q, 0.03)):
+            rest = max(0.0, 1 - values[shown].sum())
+            side = "p, what should be near" if height > 0.5 else "q, what the model has near"
+            ax.text(
+                0.99, height, f"{side}\n{100 * rest:.0f} % on other columns", transform=ax.transAxes, ha="right",
+                va="top" if height > 0.5 else "bottom", color=color, fontsize=11,
+            )  # fmt: skip
+        highest = 1.1 * max(self.p[shown].max(), self.q[shown].max())
+        ax.set(ylim=(-highest, highest), xlim=(-0.7, len(shown) - 0.3), ylabel="probability")
+        ax.yaxis.set_major_formatter(lambda value, place: f"{abs(value):g}")
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
+        self._name_columns(shown)
+        if title is not None:
+            ax.set_title(title, color=INK, loc="left")
+        return self
+
+    def _chosen(self, n_columns):
+        """Up to half of them those of the largest p, then those of the largest q among the others."""
+        order = np.lexsort((-self.q, -self.p))
+        # What the model has near and should not is half of the story.
+        supported = min(int((self.p > self.p.min()).sum()), -(-n_columns // 2))
+        first, others = order[:supported], order[supported:]
+        others = others[np.argsort(-self.q[others], kind="stable")][: n_columns - supported]
+        return np.concatenate([first, others])
+
+    def _name_columns(self, shown):
+        names = shown if self.names is None else np.asarray(self.names)[shown]
+        names = [name_of(name) for name in names]
+        turned = 90 if max(map(len, names)) > 3 else 0
+        self.ax_.set_xticks(np.arange(len(shown)), names, fontsize=8, rotation=turned)
+        self.ax_.tick_params(axis="x", length=0)
+        self.ax_.set_xlabel("columns" if self.names is None else "columns, by name")
+        if self.same is not None:
+            for tick, same in zip(self.ax_.get_xticklabels(), np.asarray(self.same)[shown], strict=True):
+                tick.set(color=INK if same else GREY, fontweight="bold" if same else "normal")
+            self.ax_.set_xlabel("columns by group; bold: the row's own")
+
+
+def _row_of_p(conditional, index):
+    """p of one row over all columns, its uniform share included."""
+    e = conditional.entries(np.array([index]))
+    if e.i is None:
+        return np.array(e.p[0])
+    row = np.full(conditional.n_cols, e.floor)
+    if not conditional.self_pairs:
+        row[index] = 0.0
+    row[e.j] = e.p
+    return row
+
+
+def _row_of_q(estimator, X, index):
+    """q of one row over the columns of p, in double precision."""
+    conditional, q = estimator.p_.conditional_, estimator.q_
+    places = _outputs(estimator, q, estimator.transform(X))
+    columns = getattr(estimator, "column_embedding_", None)
+    if columns is None and conditional.n_cols != conditional.n_rows:
+        columns = estimator.prototypes_
+    with torch.no_grad():
+        own = q.place(places, mass=None)[[index]]
+        others = q.place(places if columns is None else _outputs(estimator, q, columns), columns=True)
+        log_k = q.log_kernel(matrix(q.geometry, own, others))[0]
+        candidates = len(log_k)
+        if columns is None and not (conditional.self_pairs or q.self_pairs):
+            log_k[index], candidates = -torch.inf, candidates - 1
+        row = torch.softmax(log_k, 0).numpy()
+    return (1 - q.debias) * row + q.debias / candidates * (log_k.numpy() > -np.inf)
+
+
+def _outputs(estimator, q, places):
+    """What a mapper gives for these places; assignments to clusters are its outputs' softmax."""
+    places = torch.from_numpy(np.asarray(places, dtype=float))
+    return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else places

@@ -1,0 +1,84 @@
+"""Torch modules: those of the package's own layers are rebuilt; of others a file holds the weights alone."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from ..mappers import Follower, OrthonormalModule, TableModule
+
+__all__ = ["DTYPES", "describe", "make_module", "with_weights"]
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128, torch.uint8,
+        torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
+    )
+}  # fmt: skip
+
+# What each kind is beyond its weights and children, and how it is made again from that.
+DESCRIBE = {
+    TableModule: lambda m: {"shape": list(m.places.shape)},
+    OrthonormalModule: lambda m: {"shape": list(m.free.shape)},
+    Follower: lambda m: {"momentum": m.momentum},
+    nn.Linear: lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
+    nn.ReLU: lambda m: {"inplace": m.inplace},
+    nn.Sequential: lambda m: {},
+}
+MAKE = {
+    "TableModule": lambda children, shape: TableModule(torch.zeros(shape)),
+    "OrthonormalModule": lambda children, shape: OrthonormalModule(torch.zeros(shape)),
+    "Follower": lambda children, momentum: Follower(children[0], momentum),
+    "Linear": lambda children, sizes, bias: nn.utils.skip_init(nn.Linear, *sizes, bias=bias),
+    "ReLU": lambda children, inplace: nn.ReLU(inplace),
+    "Sequential": lambda children: nn.Sequential(*children),
+}
+
+
+def describe(module):
+    """Name and options of a module that can be made again, children and all; None for any other."""
+    cls = type(module)
+    # A teacher may follow a module of any kind: its copy is asked for if need be.
+    if cls not in DESCRIBE or (cls is nn.Sequential and None in map(describe, module.children())):
+        return None
+    return cls.__name__, DESCRIBE[cls](module)
+
+
+def make_module(name, options, children):
+    """A module that was described, its weights not yet filled in."""
+    return MAKE[name](children, **options)
+
+
+def with_weights(module, state, training, free):
+    """A copy of the module with these weights, in their precision.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    state : dict of Tensor
+        As ``state_dict`` gives it.
+    training : bool
+    free : dict of bool
+        Which parameters are learned.
+
+    Raises
+    ------
+    ValueError
+        If they are not the weights of such a module.
+    """
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    stored = {name: tuple(value.shape) for name, value in state.items()}
+    if own != stored:
+        raise ValueError(
+            f"its weights are not those of the {type(module).__name__} that was given: they are "
+            f"{stored or 'none'}, and the module has {own or 'none'}; give a module of the same layers"
+        )
+    module = copy.deepcopy(module).to("cpu")
+    # By assignment, since every weight has a precision of its own.
+    module.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(free[name])
+    return module.train(training)

@@ -1,0 +1,517 @@
+"""Files of estimators: what comes back answers bit for bit, and what was harmed is refused with a reason."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from scipy import sparse
+from sklearn.datasets import load_digits
+from sklearn.neighbors import kneighbors_graph
+from torch import nn
+
+import iconlearn
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn.engines import MiniBatch
+from iconlearn.learned import Cluster, Cosine, Student
+from iconlearn.mappers import MLP, Linear
+from iconlearn.neighbors import KnownRows
+from iconlearn.registry import COMPONENTS, resolve
+from iconlearn.storage import _file
+from iconlearn.supervisory import (
+    KNN,
+    Companion,
+    Cut,
+    Debias,
+    Gaussian,
+    Graph,
+    Mix,
+    Paired,
+    Precomputed,
+    Spectral,
+    Symmetrize,
+    Views,
+    Walk,
+)
+
+X, y = load_digits(return_X_y=True)
+X, X_new, y = X[:80] / 16, X[80:90] / 16, y[:80]
+GRAPH = kneighbors_graph(X, 6).toarray()
+GRAPH_NEW = kneighbors_graph(np.vstack([X, X_new]), 6).toarray()[80:, :80] + np.eye(10, 80)
+
+# -- what comes back -----------------------------------------------------------------------------------------
+
+P = {
+    **{name: resolve("p", name) for name in COMPONENTS["p"] if name not in ("views", "paired")},
+    "pairs": Paired(pairs=np.arange(80).reshape(40, 2)),
+    "distances": Precomputed("distance", perplexity=5),
+    "given graph": Graph(GRAPH),
+    "all columns": Gaussian(5.0, n_neighbors=None),
+    "gaussian self": Gaussian(sigma="scale", self_pairs=True),
+    "cut": Cut(KNN(5)),
+    "spectral": Spectral(KNN(5), 4),
+    "walk": Walk(KNN(4)),
+    "symmetric": Symmetrize(Gaussian(8)),
+    "symmetric blocks": Symmetrize(Gaussian(8, n_neighbors=None)),
+    "debiased": Debias(KNN(5), 0.3),
+    "mixed": Mix([KNN(4), Gaussian(8, n_neighbors=None)]),
+}
+SQUARE = {"graph", "precomputed", "distances"}
+EMBEDDINGS = {
+    **{
+        f"p {name}": {"p": p, "q": "wide_gaussian" if name == "wide_gaussian" else "student"}
+        for name, p in P.items()
+    },
+    **{f"q {name}": {"q": name} for name in COMPONENTS["q"] if not name.endswith("gaussian")},
+    **{f"q {name}, linear": {"q": name, "mapper": "linear"} for name in COMPONENTS["q"]},
+    **{f"divergence {name}": {"divergence": name, "debias": 0.1} for name in COMPONENTS["divergence"]},
+    "views": {"p": Views(), "mapper": "mlp", "engine": "minibatch"},
+    "teacher": {"p": Views(cross=True), "mapper": "mlp", "column_mapper": "ema", "engine": "minibatch"},
+    "two modalities": {"p": Paired(32), "mapper": "linear", "terms": [Term(Paired(32, ends=(1, 0)))]},
+    "companion": {"p": Companion(KNN(5), 40), "mapper": "linear"},
+    "orthonormal": {"mapper": Linear(orthonormal=True)},
+    "hidden layers": {"mapper": MLP((8, 8)), "engine": MiniBatch(16)},
+    "learned temperature": {"q": Cosine(0.2, learnable=True), "mapper": "linear"},
+    "joint": {"q": Student(normalize="joint")},
+    "a draw of its own": {"random_state": np.random.RandomState(3)},
+    "an array to start from": {"init": np.random.default_rng(0).normal(size=(80, 2))},
+}
+CLUSTERINGS = {
+    "defaults": {},
+    "debiased": {"debias": 0.2},
+    "linear": {"mapper": "linear"},
+    "degrees": {"p": Cut(KNN(5)), "q": Cluster(degree_weighted=True), "divergence": "reverse_kl"},
+    "reverse": {"p": Gaussian(sigma="scale", self_pairs=True), "divergence": "reverse_kl"},
+    "dense": {"engine": "dense"},
+}
+CLASSIFIERS = {
+    **{f"q {name}": {"q": name} for name in COMPONENTS["q"] if name != "wide_gaussian"},
+    "labels": {"p": "labels", "q": "cosine"},
+    "mlp": {"mapper": "mlp"},
+    "smoothed": {"debias": 0.1},
+}
+
+
+def fitted(make, options, data=X, labels=y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make(**{"max_iter": 8, "random_state": 0, **options}).fit(data, labels)
+
+
+def square(name):
+    if name == "precomputed":
+        return GRAPH / GRAPH.sum(axis=1, keepdims=True), GRAPH_NEW / GRAPH_NEW.sum(axis=1, keepdims=True)
+    if name == "distances":
+        return (np.linalg.norm(A[:, None] - X, axis=2) for A in (X, X_new))
+    return GRAPH, GRAPH_NEW
+
+
+def answers(estimator, rows):
+    """All that an estimator says of rows, refusals included."""
+    found = {}
+    for method in (
+        "transform",
+        "transform_columns",
+        "predict",
+        "predict_proba",
+        "decision_function",
+        "score",
+    ):
+        if hasattr(estimator, method):
+            try:
+                found[method] = np.asarray(getattr(estimator, method)(rows))
+            except (ValueError, TypeError) as error:
+                found[method] = str(error)
+    return found
+
+
+def same(a, b):
+    if isinstance(a, np.ndarray):
+        return (
+            isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        )
+    return type(a) is type(b) and a == b
+
+
+def assert_comes_back(estimator, rows, folder, **given):
+    path = folder / "a file"
+    iconlearn.save(estimator, path)
+    loaded = iconlearn.load(path, **given)
+    assert type(loaded) is type(estimator)
+    assert vars(loaded).keys() == vars(estimator).keys()
+    expected, found = answers(estimator, rows), answers(loaded, rows)
+    assert all(map(same, expected.values(), found.values())), (expected, found)
+    for name, value in vars(estimator).items():
+        if name.endswith("_") and isinstance(value, np.ndarray | float | int | bool | str):
+            assert same(value, getattr(loaded, name)), name
+    assert [path] == list(folder.iterdir())
+    return loaded
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_an_embedding_comes_back(name, tmp_path):
+    data, rows = square(name[2:]) if name[2:] in SQUARE else (X, X_new)
+    assert_comes_back(fitted(ICONEmbedding, EMBEDDINGS[name], data), rows, tmp_path)
+
+
+@pytest.mark.parametrize("name", CLUSTERINGS)
+def test_a_clustering_comes_back(name, tmp_path):
+    estimator = fitted(ICONClustering, {"n_clusters": 4, "n_init": 2, **CLUSTERINGS[name]})
+    assert_comes_back(estimator, X_new, tmp_path)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_comes_back(name, tmp_path):
+    assert_comes_back(fitted(ICONClassifier, CLASSIFIERS[name]), X_new, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([f"no. {k}" for k in y]), np.array([f"no. {k}" for k in y], dtype=object)]
+)
+def test_labels_of_any_kind_come_back(labels, tmp_path):
+    loaded = assert_comes_back(fitted(ICONClassifier, {}, labels=labels), X_new, tmp_path)
+    assert loaded.classes_.dtype == labels.dtype
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array])
+def test_sparse_rows_come_back(kind, tmp_path):
+    loaded = assert_comes_back(fitted(ICONEmbedding, {}, kind(X)), kind(X_new), tmp_path)
+    assert type(loaded._X) is kind
+
+
+def test_names_of_columns_come_back(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=[f"pixel {k}" for k in range(64)])
+    loaded = assert_comes_back(fitted(ICONEmbedding, {}, frame), frame[:5] + 0.01, tmp_path)
+    assert_array_equal(loaded.get_feature_names_out(), ["iconembedding0", "iconembedding1"])
+
+
+def test_words_come_back(tmp_path):
+    text = [["the", "cat", "sat"], ["the", "dog", "sat"], ["a", "cat", "ran"]] * 4
+    fit = iconlearn.recipes.skip_gram(n_components=2, max_iter=5, random_state=0).fit(text)
+    iconlearn.save(fit, tmp_path / "words")
+    loaded = iconlearn.load(tmp_path / "words")
+    assert_array_equal(loaded.vocabulary_, fit.vocabulary_)
+    assert_array_equal(loaded.embedding_, fit.embedding_)
+
+
+def test_parameters_without_a_fit_come_back(tmp_path):
+    estimator = ICONEmbedding(p=Debias(KNN(7), 0.2), q=Student(dof=2.5), terms=[Term("labels", weight=0.5)])
+    iconlearn.save(estimator, tmp_path / "unfitted")
+    assert repr(iconlearn.load(tmp_path / "unfitted")) == repr(estimator)
+
+
+def test_what_comes_back_can_be_fitted_again(tmp_path):
+    fit = fitted(ICONEmbedding, {"mapper": "linear", "warm_start": True})
+    iconlearn.save(fit, tmp_path / "again")
+    again = iconlearn.load(tmp_path / "again")
+    assert_array_equal(again.fit(X, y).embedding_, fit.fit(X, y).embedding_)
+
+
+def test_what_is_shared_is_stored_once(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(2000, 50))
+    fit = ICONEmbedding(max_iter=3, random_state=0).fit(rows)
+    iconlearn.save(fit, tmp_path / "shared")
+    loaded = iconlearn.load(tmp_path / "shared")
+    assert loaded._X is loaded.p_._X and loaded._X is loaded._known.X
+    size = (tmp_path / "shared").stat().st_size
+    assert size < 2 * rows.nbytes, "rows, edges and places"
+
+
+def test_another_process_reads_it(tmp_path):
+    fit = fitted(ICONClustering, {"n_clusters": 4, "n_init": 2})
+    iconlearn.save(fit, tmp_path / "clusters")
+    np.save(tmp_path / "rows.npy", X_new)
+    code = (
+        "import sys, numpy, iconlearn\n"
+        "fit = iconlearn.load(sys.argv[1])\n"
+        "numpy.save(sys.argv[3], fit.predict_proba(numpy.load(sys.argv[2])))"
+    )
+    files = [str(tmp_path / name) for name in ("clusters", "rows.npy", "out.npy")]
+    subprocess.run([sys.executable, "-c", code, *files], check=True)
+    assert_array_equal(np.load(files[2]), fit.predict_proba(X_new))
+
+
+def test_numpy_reads_the_arrays(tmp_path):
+    iconlearn.save(fitted(ICONEmbedding, {}), tmp_path / "map.npz")
+    with np.load(tmp_path / "map.npz") as file:
+        assert any(file[name].shape == (80, 64) for name in file.files if name.startswith("array"))
+
+
+@pytest.mark.gpu
+def test_a_fit_on_cuda_answers_on_the_cpu(tmp_path):
+    fit = fitted(ICONEmbedding, {"mapper": "mlp", "device": "cuda"})
+    iconlearn.save(fit, tmp_path / "cuda")
+    code = "import sys, numpy, iconlearn; print(iconlearn.load(sys.argv[1]).transform(numpy.ones((2, 64))).shape)"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "cuda")], capture_output=True, text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert run.stdout.split() == ["(2,", "2)"], run.stderr
+
+
+def test_known_rows_make_their_prints_again():
+    known = KnownRows(X)
+    assert known.find(X[3:5]).tolist() == [3, 4]
+    copy = pickle.loads(pickle.dumps(known))
+    assert list(vars(copy)) == ["X"]
+    assert copy.find(X[3:5]).tolist() == [3, 4]
+
+
+# -- modules of the user's own -------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self, width=3, dtype=torch.float32):
+        super().__init__()
+        self.inner = nn.Linear(64, width, dtype=dtype)
+        self.norm = nn.BatchNorm1d(width, dtype=dtype)
+        self.outer = nn.Linear(width, 2, dtype=dtype)
+
+    def forward(self, X):
+        return self.outer(torch.tanh(self.norm(self.inner(X))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_module_of_ones_own_is_asked_for(dtype, tmp_path):
+    fit = fitted(ICONEmbedding, {"mapper": Net(dtype=dtype)})
+    path = tmp_path / "net"
+    iconlearn.save(fit, path)
+    with pytest.raises(ValueError, match=r"a module of class Net for mapper.*load\(path, mapper=module\)"):
+        iconlearn.load(path)
+    with pytest.raises(ValueError, match="weights are not those of the Net"):
+        iconlearn.load(path, mapper=Net(4))
+    path.unlink()
+    own = Net()
+    before = {k: v.clone() for k, v in own.state_dict().items()}
+    loaded = assert_comes_back(fit, X_new, tmp_path, mapper=own)
+    assert all(torch.equal(v, before[k]) for k, v in own.state_dict().items())
+    assert not loaded.mapper_.training
+    # The start is there too: a further fit is the same fit.
+    assert_array_equal(loaded.fit(X).embedding_, fit.fit(X).embedding_)
+
+
+def test_plain_layers_are_not_asked_for(tmp_path):
+    assert_comes_back(
+        fitted(ICONEmbedding, {"mapper": nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 2))}),
+        X_new,
+        tmp_path,
+    )
+
+
+def test_weights_that_were_frozen_stay_frozen(tmp_path):
+    module = nn.Sequential(nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 2))
+    module[0].requires_grad_(False)
+    loaded = assert_comes_back(fitted(ICONEmbedding, {"mapper": module}), X_new, tmp_path)
+    assert [w.requires_grad for w in loaded.mapper_.parameters()] == [False, False, True, True]
+
+
+def test_a_factory_is_asked_for_as_a_module(tmp_path):
+    fit = fitted(ICONEmbedding, {"mapper": lambda n_inputs, n_outputs: Net()})
+    iconlearn.save(fit, tmp_path / "a file")
+    with pytest.raises(ValueError, match=r"must be a torch.nn.Module, not a function"):
+        iconlearn.load(tmp_path / "a file", mapper=lambda a, b: Net())
+    (tmp_path / "a file").unlink()
+    assert_comes_back(fit, X_new, tmp_path, mapper=Net())
+
+
+def test_two_modules_are_told_apart(tmp_path):
+    half = nn.Sequential(nn.Linear(32, 2), nn.Tanh())
+    fit = fitted(
+        ICONEmbedding,
+        {"p": Paired(32), "mapper": half, "column_mapper": nn.Sequential(nn.Linear(32, 2), nn.Sigmoid())},
+    )
+    iconlearn.save(fit, tmp_path / "a file")
+    with pytest.raises(ValueError, match="for column_mapper"):
+        iconlearn.load(tmp_path / "a file", mapper=half)
+    (tmp_path / "a file").unlink()
+    assert_comes_back(
+        fit, X_new, tmp_path, mapper=half, column_mapper=nn.Sequential(nn.Linear(32, 2), nn.Sigmoid())
+    )
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+class Mine(KNN):
+    """A p that the package does not know."""
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"p": Mine()}, "p"),
+        ({"p": KNN(metric=lambda a, b: 0.0)}, "p.metric"),
+        ({"q": lambda s: -s}, "q"),
+        ({"p": Debias(Mine())}, "p.p"),
+        ({"terms": [Term(Mine())]}, "terms[0].p"),
+        ({"divergence": Mine}, "divergence"),
+    ],
+)
+def test_code_is_not_stored(params, name, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"what was here")
+    with pytest.raises(TypeError, match="code or of a class that is not the package's") as error:
+        iconlearn.save(ICONEmbedding(**params), path)
+    assert str(error.value).startswith(f"{name} is ")
+    assert path.read_bytes() == b"what was here" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_callback_is_left_out(tmp_path):
+    iconlearn.save(fitted(ICONEmbedding, {"callback": lambda record: False}), tmp_path / "file")
+    assert iconlearn.load(tmp_path / "file").callback is None
+
+
+def test_a_registered_class_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setitem(COMPONENTS["p"], "mine", Mine)
+    iconlearn.save(fitted(ICONEmbedding, {"p": Mine(4)}), tmp_path / "file")
+    assert type(iconlearn.load(tmp_path / "file").p_) is Mine
+    monkeypatch.delitem(COMPONENTS["p"], "mine")
+    with pytest.raises(ValueError, match=r"registry.p.mine.*register it"):
+        iconlearn.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("other", [None, "text", KNN(), Term("labels"), ICONEmbedding])
+def test_only_estimators_are_saved(other, tmp_path):
+    with pytest.raises(TypeError, match="only iconlearn's own estimators"):
+        iconlearn.save(other, tmp_path / "file")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "file"
+    fit = fitted(ICONClassifier, {})
+    iconlearn.save(fit, path)
+    return path, fit
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(whole, share, tmp_path):
+    data = whole[0].read_bytes()
+    (tmp_path / "file").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ValueError, match="truncated, altered, or no file of iconlearn's"):
+        iconlearn.load(tmp_path / "file")
+
+
+def test_a_file_with_any_byte_altered_is_refused_or_the_same(whole, tmp_path):
+    data, fit = bytearray(whole[0].read_bytes()), whole[1]
+    refused, places = 0, np.random.default_rng(0).choice(len(data), 300, replace=False)
+    for place in places:
+        data[place] ^= 0x10
+        (tmp_path / "file").write_bytes(data)
+        try:
+            loaded = iconlearn.load(tmp_path / "file")
+        except ValueError as error:
+            refused += str(tmp_path / "file") in str(error)
+        else:  # a date or a name in a header that nobody reads
+            assert_array_equal(loaded.predict_proba(X_new), fit.predict_proba(X_new))
+            refused += 1
+        data[place] ^= 0x10
+    assert refused == len(places)
+
+
+def rewritten(path, target, change, *, seal=True):
+    """The same archive, its manifest changed; sealed again unless told otherwise."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        manifest = change(json.loads(old.read(_file.MANIFEST)))
+        text = json.dumps(manifest).encode()
+        for name in old.namelist():
+            if name == _file.MANIFEST:
+                new.writestr(name, text)
+            elif name == _file.SEAL and seal:
+                new.writestr(name, _file.hashlib.sha256(text).hexdigest())
+            else:
+                new.writestr(name, old.read(name))
+
+
+def renamed(manifest):
+    text = json.dumps(manifest).replace("learned.Dot", "learned.Dotty")
+    assert "learned.Dotty" in text
+    return json.loads(text)
+
+
+def without_an_array(manifest):
+    manifest["sha256"].popitem()
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda m: {**m, "version": 2}, "format version 2, and this iconlearn reads 1; install a newer"),
+        (lambda m: {**m, "format": "other"}, "'other' file"),
+        (
+            lambda m: {**m, "document": {**m["document"], "estimator": "Term"}},
+            "'Term', which is no estimator",
+        ),
+        (lambda m: {**m, "document": {**m["document"], "estimator": "os"}}, "'os', which is no estimator"),
+        (lambda m: [m], "no manifest"),
+        (renamed, "class 'learned.Dotty', which this iconlearn does not know"),
+        (without_an_array, "does not hold the arrays that its manifest names"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(whole, change, match, tmp_path):
+    rewritten(whole[0], tmp_path / "file", change)
+    with pytest.raises(ValueError, match=match):
+        iconlearn.load(tmp_path / "file")
+
+
+def test_a_manifest_without_its_checksum_is_refused(whole, tmp_path):
+    rewritten(whole[0], tmp_path / "file", renamed, seal=False)
+    with pytest.raises(ValueError, match="its manifest does not match its checksum"):
+        iconlearn.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins.eval", "os.system", "subprocess.Popen", "torch.nn.Linear", "Plan"]
+)
+def test_no_other_class_is_made(whole, name, tmp_path):
+    def change(manifest):
+        return json.loads(json.dumps(manifest).replace('"learned.Dot"', f'"{name}"'))
+
+    rewritten(whole[0], tmp_path / "file", change)
+    with pytest.raises(ValueError, match="which this iconlearn does not know"):
+        iconlearn.load(tmp_path / "file")
+
+
+def test_a_pickle_inside_is_not_opened(whole, tmp_path):
+    with zipfile.ZipFile(whole[0]) as old, zipfile.ZipFile(tmp_path / "file", "w") as new:
+        for name in old.namelist():
+            if name != "array0.npy":
+                new.writestr(name, old.read(name))
+        with new.open("array0.npy", "w") as member:
+            np.lib.format.write_array(member, np.array([whole], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="array0 cannot be read"):
+        iconlearn.load(tmp_path / "file")
+
+
+def test_compressed_members_are_refused(whole, tmp_path):
+    with (
+        zipfile.ZipFile(whole[0]) as old,
+        zipfile.ZipFile(tmp_path / "file", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(ValueError, match="compressed"):
+        iconlearn.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps(KNN())])
+def test_other_files_are_refused(content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match="no file of iconlearn's"):
+        iconlearn.load(tmp_path / "file")
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        iconlearn.load(tmp_path / "none")
