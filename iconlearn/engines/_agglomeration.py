@@ -5,7 +5,8 @@ sides, put w_c = (1 - a) W_c + a N_c^2 / n.  The cross-entropy of hard assignmen
 
     - sum_c w_c [ log((1 - a) / N_c + a / n) - log(a / n) ]
 
-It depends on (W_c, N_c) alone, so the gain of a merge needs only the mass between the two clusters.
+It depends on (W_c, N_c) alone, so the gain of a merge needs only the mass between the two clusters.  Where q has a
+balance b below 1, N_c^b n^(1 - b) stands in the place of N_c.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-__all__ = ["agglomerate", "coarsen", "gains", "members"]
+__all__ = ["agglomerate", "coarsen", "gains", "members", "sized"]
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
 
 
-def agglomerate(edges, labels, n_clusters, debias, rows=None):
+def agglomerate(edges, labels, n_clusters, debias, rows=None, balance=1.0):
     """Merge clusters greedily until `n_clusters` are left.
 
     Parameters
@@ -33,6 +34,8 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None):
         The weight a; it acts as a resolution.
     rows : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
+    balance : float, default=1.0
+        The power of the sizes in q.
 
     Returns
     -------
@@ -46,8 +49,8 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None):
     between = (between + between.T) / 2.0
     inside, size = between.diagonal().copy(), np.bincount(labels, rows)
 
-    own = _value(inside, size, n, debias)
-    gain = gains(between, size, debias)
+    own = _value(inside, size, n, debias, balance)
+    gain = gains(between, size, debias, balance)
     np.fill_diagonal(gain, -np.inf)
     best = gain.argmax(axis=1)
     best_gain = gain[np.arange(m), best]
@@ -59,10 +62,10 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None):
         size[keep] += size[drop]
         between[keep] += between[drop]
         between[:, keep] = between[keep]
-        own[keep] = _value(inside[keep], size[keep], n, debias)
+        own[keep] = _value(inside[keep], size[keep], n, debias, balance)
         parent[parent == drop] = keep
         alive[drop] = False
-        both = _value(inside[keep] + inside + 2.0 * between[keep], size[keep] + size, n, debias)
+        both = _value(inside[keep] + inside + 2.0 * between[keep], size[keep] + size, n, debias, balance)
         row = both - own[keep] - own
         row[~alive] = row[keep] = -np.inf
         gain[keep] = gain[:, keep] = row
@@ -78,7 +81,7 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None):
     return np.unique(parent[labels], return_inverse=True)[1]
 
 
-def gains(between, size, debias):
+def gains(between, size, debias, balance=1.0):
     """What the merge of each pair of clusters saves.
 
     Parameters
@@ -86,17 +89,18 @@ def gains(between, size, debias):
     between : ndarray of shape (m, m)
         Mass from each cluster to each, symmetric; W_c on the diagonal.
     size : ndarray of shape (m,)
-    debias : float
+    debias, balance : float
     """
     n, inside = size.sum(), between.diagonal()
-    own = _value(inside, size, n, debias)
-    both = _value(inside[:, None] + inside + 2.0 * between, size[:, None] + size, n, debias)
+    own = _value(inside, size, n, debias, balance)
+    both = _value(inside[:, None] + inside + 2.0 * between, size[:, None] + size, n, debias, balance)
     return both - own[:, None] - own
 
 
-def _value(inside, size, n, debias):
+def _value(inside, size, n, debias, balance):
     weight = (1.0 - debias) * inside + debias * size * size / n
-    return weight * (np.log((1.0 - debias) / size + debias / n) - np.log(debias / n))
+    kernel = 1.0 / sized(size, n, balance)
+    return weight * (np.log((1.0 - debias) * kernel + debias / n) - np.log(debias / n))
 
 
 def coarsen(edges, n_groups, rng, rows=None):
@@ -162,6 +166,11 @@ def _without_loops(graph):
     graph = sparse.coo_array(graph)
     other = (graph.row != graph.col) & (graph.data > 0)
     return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)
+
+
+def sized(size, n, balance):
+    """s_c^b n^(1 - b), what the assignments to cluster c are divided by."""
+    return size**balance * n ** (1.0 - balance)
 
 
 def members(labels):

@@ -427,7 +427,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if self.divergence_.reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)
-        return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p, p.n_cols)])
+        how = {"debias": self.q_.debias, "balance": self.q_.balance}
+        parts = [assign(part, self._assignments, **how) for _, part in blocks_of_rows(p, p.n_cols)]
+        return np.concatenate(parts)
 
 
 def _as_graph(problem):

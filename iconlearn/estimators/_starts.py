@@ -101,7 +101,7 @@ def searched(graph, support, n_clusters, n_init, rng, tol):
     starts = []
     for resolution in RESOLUTIONS[:n_init]:
         groups = _folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
-        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size))
+        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance))
     best = rank(coarse, starts, n_clusters, n_kept=1, n_short=N_SHORT)[0]
     rounds = max(n_init - len(RESOLUTIONS), 0)
     return split_and_merge(coarse, best, rng, n_rounds=rounds, tol=tol)[node]

@@ -40,6 +40,8 @@ class Learned(BaseEstimator):
         for an infinite offset; sums over many edges are faster then.
     singular : bool
         Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
+    subnormal : bool
+        Whether the rows of q sum to less than one, which only a divergence linear in log q makes sense of.
     same_places : bool
         Whether rows and columns are placed alike, so that one set of places serves both.
     reduce : {"logsumexp", "mean", "min"}
@@ -57,6 +59,7 @@ class Learned(BaseEstimator):
     free_dot = False
     shared_clusters = False
     singular = False
+    subnormal = False
     same_places = True
     edge_form = None
     reduce = "logsumexp"
