@@ -11,10 +11,13 @@ balance b below 1, N_c^b n^(1 - b) stands in the place of N_c.
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
 
-__all__ = ["agglomerate", "coarsen", "gains", "members", "sized"]
+__all__ = ["Merge", "agglomerate", "coarsen", "gains", "members", "merges", "sized"]
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
@@ -42,6 +45,39 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None, balance=1.0):
     labels : ndarray of int of shape (n,)
         Numbered from zero without gaps.
     """
+    m = int(labels.max()) + 1
+    parent = np.arange(m)
+    for merge in itertools.islice(merges(edges, labels, debias, rows, balance), max(m - n_clusters, 0)):
+        parent[parent == merge.drop] = merge.keep
+    return np.unique(parent[labels], return_inverse=True)[1]
+
+
+class Merge(NamedTuple):
+    """One merge: cluster `drop` joins cluster `keep`.
+
+    Attributes
+    ----------
+    keep, drop : int
+    inside : tuple of float
+        W of the two.
+    between : float
+        Mass from each to the other.
+    size : tuple of float
+        Rows of the two.
+    gain : float
+        What the merge saves.
+    """
+
+    keep: int
+    drop: int
+    inside: tuple[float, float]
+    between: float
+    size: tuple[float, float]
+    gain: float
+
+
+def merges(edges, labels, debias, rows=None, balance=1.0):
+    """Yield the greedy merges of :func:`agglomerate`, one :class:`Merge` each, until one cluster is left."""
     rows = np.ones(len(labels)) if rows is None else rows
     n, m = rows.sum(), int(labels.max()) + 1
     member = members(labels)
@@ -54,16 +90,23 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None, balance=1.0):
     np.fill_diagonal(gain, -np.inf)
     best = gain.argmax(axis=1)
     best_gain = gain[np.arange(m), best]
-    alive, parent = np.ones(m, dtype=bool), np.arange(m)
-    for _ in range(m - n_clusters):
+    alive = np.ones(m, dtype=bool)
+    for _ in range(m - 1):
         keep = best_gain.argmax()
         drop = best[keep]
+        yield Merge(
+            keep,
+            drop,
+            (inside[keep], inside[drop]),
+            between[keep, drop],
+            (size[keep], size[drop]),
+            best_gain[keep],
+        )
         inside[keep] += inside[drop] + 2.0 * between[keep, drop]
         size[keep] += size[drop]
         between[keep] += between[drop]
         between[:, keep] = between[keep]
         own[keep] = _value(inside[keep], size[keep], n, debias, balance)
-        parent[parent == drop] = keep
         alive[drop] = False
         both = _value(inside[keep] + inside + 2.0 * between[keep], size[keep] + size, n, debias, balance)
         row = both - own[keep] - own
@@ -78,7 +121,6 @@ def agglomerate(edges, labels, n_clusters, debias, rows=None, balance=1.0):
         best[stale] = gain[stale].argmax(axis=1)
         best_gain[stale] = gain[stale, best[stale]]
         best_gain[drop] = -np.inf
-    return np.unique(parent[labels], return_inverse=True)[1]
 
 
 def gains(between, size, debias, balance=1.0):

@@ -33,6 +33,7 @@ from ._io import (
     validated_new,
 )
 from ._joining import joined, within
+from ._merge_path import merge_path
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
 from ._progress import timed
@@ -57,8 +58,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of clusters.
+    n_clusters : int or "auto", default=8
+        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengap and the stability
+        of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
+        suggestion, and not the truth.
     p : str, object or matrix, default="knn"
         Supervisory distribution, as for :class:`ICONEmbedding`.
     q : str or object, default="cluster"
@@ -99,6 +102,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps.
     n_clusters_ : int
         Clusters that have rows; a warning tells when they are fewer than asked for.
+    merge_path_ : MergePath
+        For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
+        micro-clusters of p until one is left: a named tuple of arrays, which
+        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for; absent where p is
+        no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_clusters_)
         Soft assignments of the training rows.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_parts_, n_iter_, converged_
@@ -240,15 +248,22 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _fit(self, X, y):
         self._check_numbers()
-        check_number("n_clusters", self.n_clusters, low=1, integer=True)
+        auto = isinstance(self.n_clusters, str)
+        if auto:
+            check_choice("n_clusters", self.n_clusters, ("auto",))
+        else:
+            check_number("n_clusters", self.n_clusters, low=1, integer=True)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise)
         known = KnownRows(X)
-        n_clusters = self._possible(X, known)
+        n_clusters = 1 if auto else self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
+        self._path = None
+        if auto:
+            plan, n_clusters = self._counted(plan, old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
             with timed(self, "start"):
@@ -260,6 +275,41 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._keep(plan, solution)
         self._finish(plan, known)
         return solution
+
+    def _counted(self, plan, old):
+        """The plan with as many clusters as stand out in p, and their number."""
+        if not all(problem.tied for problem in plan.objective.problems):
+            raise ValueError(
+                "n_clusters='auto' counts the groups among the rows, and this p (or a term's) has other columns or "
+                "draws views; give n_clusters as a number"
+            )
+        reason = _without_path(plan.problem.p)
+        if reason is not None:
+            raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
+        with timed(self, "counting"):
+            self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance)
+        n_clusters = self._path.suggested
+        spec, dtype = self._resolved("mapper"), plan.dtype
+        module = self._module(
+            spec, plan.X, n_clusters, plan.generator, dtype, plan.device, old if self.warm_start else None
+        )
+        rows = replace(plan.rows, mapper=module, width=n_clusters)
+        problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
+        return replace(
+            plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems)
+        ), n_clusters
+
+    @property
+    def merge_path_(self):
+        if "p_" not in vars(self):
+            raise AttributeError("merge_path_ is there once the estimator is fitted")
+        p = self.p_.conditional_
+        reason = _without_path(p) if getattr(self.p_, "columns", "rows") == "rows" else "p has other columns"
+        if reason is not None:
+            raise AttributeError(f"no merge_path_ here: {reason}")
+        if self._path is None:
+            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance)
+        return self._path
 
     def _possible(self, X, known):
         """The number of clusters that the rows allow."""
@@ -399,9 +449,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
         self._within = within(plan.problem.p, self._assignments) if joins else None
         self.probabilities_ = self._assignments.astype(plan.X.dtype)
-        if self.n_clusters_ < self.n_clusters:
+        asked = r.shape[1] if self.n_clusters == "auto" else self.n_clusters
+        if self.n_clusters_ < asked:
             warnings.warn(
-                f"found {self.n_clusters_} clusters where n_clusters={self.n_clusters} were asked for: the others "
+                f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
                 stacklevel=4,
@@ -430,6 +481,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         how = {"debias": self.q_.debias, "balance": self.q_.balance}
         parts = [assign(part, self._assignments, **how) for _, part in blocks_of_rows(p, p.n_cols)]
         return np.concatenate(parts)
+
+
+def _without_path(p):
+    """Why the groups of p cannot be counted, or None."""
+    if p.dense:
+        return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
+    return None
 
 
 def _as_graph(problem):
