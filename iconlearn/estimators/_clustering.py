@@ -91,6 +91,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         and 0.001 for a deep one.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         Method where gradients are used; "auto" is Adam.
+    min_confidence : float, default=0.0
+        Rows whose largest probability is below it lie between clusters: `labels_` and `predict` mark them -1.
+        The clusters themselves do not depend on it.
     warm_start : bool, default=False
         Start from the last fit's assignments where the shapes allow.
     terms, device, random_state, n_jobs, verbose, callback
@@ -99,7 +102,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
-        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps.
+        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps, or -1 for rows that
+        `min_confidence` finds doubtful.
     n_clusters_ : int
         Clusters that have rows; a warning tells when they are fewer than asked for.
     merge_path_ : MergePath
@@ -147,6 +151,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         tol=1e-6,
         learning_rate="auto",
         optimizer="auto",
+        min_confidence=0.0,
         warm_start=False,
         terms=None,
         device="auto",
@@ -168,6 +173,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.tol = tol
         self.learning_rate = learning_rate
         self.optimizer = optimizer
+        self.min_confidence = min_confidence
         self.warm_start = warm_start
         self.terms = terms
         self.device = device
@@ -206,8 +212,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self.probabilities_, X)
 
     def predict(self, X):
-        """Most probable cluster of each row; see :meth:`predict_proba`."""
-        return like_input(self._probabilities(X)[0].argmax(axis=1), X)
+        """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
+        return like_input(self._marked(self._probabilities(X)[0]), X)
 
     def predict_proba(self, X):
         """Soft assignments of new rows, shape (n_new, n_clusters_).
@@ -253,6 +259,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             check_choice("n_clusters", self.n_clusters, ("auto",))
         else:
             check_number("n_clusters", self.n_clusters, low=1, integer=True)
+        check_number("min_confidence", self.min_confidence, low=0, high=1)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
@@ -442,9 +449,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
             r = mean_of_equal_rows(self._known, r, self._pairwise)
-        used, self.labels_ = np.unique(r.argmax(axis=1), return_inverse=True)
+        used = np.unique(r.argmax(axis=1))
         self._used, self.n_clusters_ = used, len(used)
         self._assignments = _among(r, used)
+        self.labels_ = self._marked(self._assignments)
         # A head needs no rule for new rows.
         joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
         self._within = within(plan.problem.p, self._assignments) if joins else None
@@ -457,6 +465,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _marked(self, r):
+        """The most probable cluster of each row, -1 for the doubtful ones."""
+        labels = r.argmax(axis=1)
+        if self.min_confidence > 0:
+            labels[r.max(axis=1) < self.min_confidence] = -1
+        return labels
 
     def _probabilities(self, X):
         """Assignments of new rows in double precision, and the rows as checked."""
