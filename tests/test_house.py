@@ -38,6 +38,7 @@ FLOORS = [
         "optim",
         "rowwise",
         "metrics",
+        "scorers",
     },
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}

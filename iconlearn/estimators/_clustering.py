@@ -24,6 +24,7 @@ from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase
+from ._heads import assignments, labels_of, part_of
 from ._io import (
     all_or_nothing,
     like_input,
@@ -44,10 +45,12 @@ from ._starts import k_means, partitions, rank, searched, soften
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
-# Steps that refine the best starts, and lessons of a head (full batch, or epochs).
+# Steps that refine the best starts, and lessons of a head (steps; fewest and most epochs of batches).
 N_REFINE = 150
 N_LESSONS = 200
-N_LESSONS_EPOCHS = 5
+N_LESSONS_EPOCHS = 5, 40
+# Passes over each batch that comes after the first, and what is remembered of the clusters' sizes.
+N_PASSES, REMEMBERED = 10, 0.9
 
 
 class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, ICONBase):
@@ -202,6 +205,35 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise KeyboardInterrupt
         return self
 
+    def partial_fit(self, X, y=None):
+        """Learn from one batch of rows of a stream; for heads.
+
+        The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one moves
+        the head by a few passes (`max_iter`, or 10) over its own rows, whose p is found among themselves, while the
+        sizes of the clusters are means over the batches (`mass_momentum` of q, or 0.9).  `labels_` and the losses
+        are those of the last batch; clusters keep their numbers.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, for a p that needs them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For mapper="table", whose assignments belong to the rows that it has seen.
+        """
+        with all_or_nothing(self):
+            solution = self._fit_batch(X, y)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self
+
     def fit_predict(self, X, y=None):
         """Fit and return ``labels_``; see :meth:`fit`."""
         return like_input(self.fit(X, y).labels_, X)
@@ -213,7 +245,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def predict(self, X):
         """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
-        return like_input(self._marked(self._probabilities(X)[0]), X)
+        check_is_fitted(self)
+        if not self._parametric:
+            return like_input(self._marked(self._probabilities(X)[0]), X)
+        parts = self._mapped_parts(validated_new(self, X))
+        return like_input(labels_of(parts, self._used, self.min_confidence), X)
 
     def predict_proba(self, X):
         """Soft assignments of new rows, shape (n_new, n_clusters_).
@@ -268,13 +304,14 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_clusters = 1 if auto else self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
-        self._path = None
+        self._path, self._sizes, self._streaming = None, None, False
         if auto:
             plan, n_clusters = self._counted(plan, old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
             with timed(self, "start"):
-                lesson = self._start(plan, n_clusters, n_init)
+                part = part_of(plan, n_clusters) if isinstance(self.init, str) else plan
+                lesson = self._start(part, n_clusters, n_init)
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:
@@ -282,6 +319,53 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._keep(plan, solution)
         self._finish(plan, known)
         return solution
+
+    def _fit_batch(self, X, y):
+        """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
+        if not self._resolved("mapper").parametric:
+            raise ValueError(
+                f"mapper={self.mapper!r} gives every row assignments of its own and cannot learn from batches; use "
+                f"mapper='linear', 'mlp' or a module for partial_fit"
+            )
+        if not getattr(self, "_streaming", False):
+            solution = self._fit(X, y)
+            if self.n_clusters != "auto" and self._outputs < self.n_clusters:
+                raise ValueError(
+                    f"the first batch has {self._outputs} distinct rows, fewer than "
+                    f"n_clusters={self.n_clusters}; begin with a larger batch"
+                )
+            self._streaming = True
+        else:
+            solution = self._go_on(X, y)
+        # A cluster without rows in this batch may have some in the next.
+        self._used, self.n_clusters_ = np.arange(self._outputs), self._outputs
+        self.labels_ = labels_of(self._mapped_parts(self._X), self._used, self.min_confidence)
+        return solution
+
+    def _go_on(self, X, y):
+        self._check_numbers()
+        X = validated_new(self, X)
+        if X.shape[0] < 2:
+            raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
+        q = self._shared_q()
+        if q.mass_momentum == 0:
+            q.set_params(mass_momentum=REMEMBERED)
+        plan = self._plan(X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_)
+        plan.q.mean_size_ = torch.as_tensor(self._mean_sizes(), dtype=plan.dtype, device=plan.device)
+        n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
+        method = "adam" if self.optimizer == "auto" else self.optimizer
+        solution = self._optimise(plan, method, [Phase(n_iter, self._rate(plan))], patience=n_iter)
+        self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
+        self._keep(plan, solution)
+        self._finish(plan, KnownRows(plan.X), warn=False)
+        return solution
+
+    def _mean_sizes(self):
+        """Shares of the clusters in the batches so far."""
+        if self._sizes is not None:
+            return self._sizes
+        sizes = sum(r.sum(axis=0) for r in self._mapped_parts(self._X))
+        return sizes / sizes.sum()
 
     def _counted(self, plan, old):
         """The plan with as many clusters as stand out in p, and their number."""
@@ -305,6 +389,15 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return replace(
             plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems)
         ), n_clusters
+
+    @property
+    def probabilities_(self):
+        if "_used" not in vars(self):
+            raise AttributeError("probabilities_ are there once the estimator is fitted")
+        r = self._assignments
+        if r is None:
+            r = np.concatenate([_among(part, self._used) for part in self._mapped_parts(self._X)])
+        return r.astype(self._X.dtype)
 
     @property
     def merge_path_(self):
@@ -420,7 +513,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
         lesson = replace(plan, objective=Objective((problem,)), engine=engine)
-        n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS
+        n_iter = N_LESSONS
+        if engine.stochastic:
+            visits = max(1, plan.X.shape[0] // getattr(engine, "batch_size", 1))
+            n_iter = int(np.clip(N_LESSONS // visits, *N_LESSONS_EPOCHS))
         return self._optimise(
             lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter
         )
@@ -441,30 +537,36 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
 
-    def _finish(self, plan, known):
+    def _finish(self, plan, known, *, warn=True):
         """Labels without gaps, and what new rows need."""
-        self._X, self._known = plan.X, known
+        self._X, self._known, self._outputs = plan.X, known, plan.rows.width
+        self._within = self._assignments = None
         if plan.parametric:
-            r = self.q_.represent(self._mapped(plan.X)).double().numpy()
+            # A head needs no rule for new rows, and its assignments are found again when they are asked for.
+            winners = [np.unique(r.argmax(axis=1)) for r in self._mapped_parts(plan.X)]
+            self._used = np.unique(np.concatenate(winners))
+            self.labels_ = labels_of(self._mapped_parts(plan.X), self._used, self.min_confidence)
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
             r = mean_of_equal_rows(self._known, r, self._pairwise)
-        used = np.unique(r.argmax(axis=1))
-        self._used, self.n_clusters_ = used, len(used)
-        self._assignments = _among(r, used)
-        self.labels_ = self._marked(self._assignments)
-        # A head needs no rule for new rows.
-        joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
-        self._within = within(plan.problem.p, self._assignments) if joins else None
-        self.probabilities_ = self._assignments.astype(plan.X.dtype)
-        asked = r.shape[1] if self.n_clusters == "auto" else self.n_clusters
-        if self.n_clusters_ < asked:
+            self._used = np.unique(r.argmax(axis=1))
+            self._assignments = _among(r, self._used)
+            self.labels_ = self._marked(self._assignments)
+            if self.divergence_.reverse and plan.problem.tied:
+                self._within = within(plan.problem.p, self._assignments)
+        self.n_clusters_ = len(self._used)
+        asked = plan.rows.width if self.n_clusters == "auto" else self.n_clusters
+        if warn and self.n_clusters_ < asked:
             warnings.warn(
                 f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _mapped_parts(self, X):
+        """Assignments by a head to all its outputs, block by block."""
+        return assignments(self.q_, self._mapped, X, self._outputs)
 
     def _marked(self, r):
         """The most probable cluster of each row, -1 for the doubtful ones."""
@@ -478,7 +580,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         check_is_fitted(self)
         rows = validated_new(self, X)
         if self._parametric:
-            return _among(self.q_.represent(self._mapped(rows)).double().numpy(), self._used), rows
+            return np.concatenate([_among(r, self._used) for r in self._mapped_parts(rows)]), rows
         match = self._known.find(rows)
         probabilities, known = np.empty((rows.shape[0], self.n_clusters_)), match >= 0
         probabilities[known] = self._assignments[match[known]]
