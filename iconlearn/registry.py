@@ -30,6 +30,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "views": supervisory.Views,
         "identity": supervisory.Identity,
         "labels": supervisory.Labels,
+        "must_link": supervisory.MustLink,
         "classes": supervisory.Classes,
     },
     "q": {

@@ -39,6 +39,7 @@ FLOORS = [
         "plateau",
         "rowwise",
         "metrics",
+        "scorers",
     },
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}

@@ -46,7 +46,8 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n
 
 def onto_simplex(G, price, r, smallest, n_threads):
     """The assignments that minimise the bound; rows that nothing explains keep those in `r`."""
-    new = np.empty_like(r)
+    # A G far below the prices would be lost beside them, so these are counted from the least.
+    new, price = np.empty_like(r), price - price.min()
     cuts = cuts_of_rows(len(r), n_threads)
     in_stretches(lambda k: _solve(G, price, r, smallest, cuts[k], cuts[k + 1], new), n_threads)
     return new

@@ -7,6 +7,7 @@ computation may be drawn many times.  matplotlib is imported when something is d
 from ._clusters import ClusterDisplay
 from ._embedding import EmbeddingDisplay
 from ._loss import LossDisplay
+from ._merge_path import MergePathDisplay
 from ._neighbors import NeighborDistributionDisplay
 from ._periodic_table import PeriodicTableDisplay
 
@@ -14,6 +15,7 @@ __all__ = [
     "ClusterDisplay",
     "EmbeddingDisplay",
     "LossDisplay",
+    "MergePathDisplay",
     "NeighborDistributionDisplay",
     "PeriodicTableDisplay",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sklearn.base import clone
 
-from ._agglomeration import agglomerate, coarsen
+from ._agglomeration import agglomerate, coarsen, members, merges
 from ._base import Engine
 from ._closed import Closed
 from ._dense import Dense
@@ -31,6 +31,8 @@ __all__ = [
     "choose",
     "coarsen",
     "frozen_field",
+    "members",
+    "merges",
     "refine",
     "refined",
     "split_and_merge",

@@ -45,6 +45,11 @@ class Engine(BaseEstimator):
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
             )
+        if getattr(problem.q, "subnormal", False) and not problem.summand.linear_in_log_q:
+            return (
+                f"rows of q sum to less than one with balance={problem.q.balance!r}, which only KL makes sense of; "
+                f"use divergence='kl', or Cluster(balance=1)"
+            )
         if problem.fresh and not self.stochastic:
             return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
         return refuses_limit(problem)

@@ -8,6 +8,8 @@ on the sum over c bounds the loss from above, and the bound is minimised in clos
     r_ic = G_ic / (lambda_i + B_c / s_c),     G_ic = sum_j (w_ij + w_ji) g_ijc,     B_c = sum_ij w_ij g_ijc
 
 with lambda_i the root that makes row i sum to one.  So the loss falls in every step, without a step size.
+A balance b < 1 of q puts s_c^b n^(1 - b) in the place of s_c; the bound then has b B_c log s_c where it had
+B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from scipy import sparse
 from .._validation import check_number
 from ..loops import MANY_POINTS, available
 from ..optim import Record, Solution
-from ._agglomeration import members
+from ._agglomeration import members, sized
 from ._base import Engine
 
 __all__ = ["PairWeights", "Partition", "assign", "refine", "refined"]
@@ -89,11 +91,8 @@ class Partition(Engine):
     def graph(self, problems, rng) -> PairWeights:
         """The weights w of all terms together."""
         n = problems[0].p.n_rows
-        debias = {problem.q.debias for problem in problems}
-        if len(debias) > 1:
-            raise ValueError(
-                f"all terms must share one debias of q in the partition engine, got {sorted(debias)}"
-            )
+        debias = _shared("debias", problems)
+        balance = _shared("balance", problems)
         total, floor = sparse.csr_array((n, n)), np.zeros(n)
         for problem in problems:
             mass = problem.weight * problem.p.row_mass
@@ -104,7 +103,17 @@ class Partition(Engine):
             pointers = np.arange(0, n * self.n_off + 1, self.n_off)
             values = np.repeat(floor / self.n_off, self.n_off)
             total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)
-        return PairWeights(total, floor / n, debias.pop())
+        return PairWeights(total, floor / n, debias, balance=balance)
+
+
+def _shared(name, problems):
+    """The one value that a parameter of q has in all terms."""
+    values = {getattr(problem.q, name) for problem in problems}
+    if len(values) > 1:
+        raise ValueError(
+            f"all terms must share one {name} of q in the partition engine, got {sorted(values)}"
+        )
+    return values.pop()
 
 
 class PairWeights:
@@ -120,13 +129,16 @@ class PairWeights:
         The share a on q.
     size : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
+    balance : float, default=1.0
+        The power b of the clusters' sizes in q.
     """
 
-    def __init__(self, edges, floor, debias, size=None):
+    def __init__(self, edges, floor, debias, size=None, balance=1.0):
         edges = sparse.csr_array((edges + edges.T) * 0.5)
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
         self.size = np.ones(self.n) if size is None else size
+        self.balance = balance
         self.n_rows = self.size.sum()
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
@@ -138,7 +150,8 @@ class PairWeights:
         m = int(labels.max()) + 1
         member = members(labels)
         size = np.bincount(labels, self.size, m)
-        return PairWeights(member.T @ self.edges @ member, np.zeros(m), self.debias, size)
+        edges = member.T @ self.edges @ member
+        return PairWeights(edges, np.zeros(m), self.debias, size, self.balance)
 
     def mass(self, r):
         """s_c, the rows of each cluster."""
@@ -146,8 +159,8 @@ class PairWeights:
 
     def explained(self, r):
         """G (rows x clusters) and the loss at r."""
-        a, s = self.debias, self.mass(r)
-        right, edges = r / s, self.edges
+        a, edges = self.debias, self.edges
+        right = r / sized(self.mass(r), self.n_rows, self.balance)
         if self.many:
             from ..compiled import explained_by_clusters
 
@@ -190,7 +203,7 @@ class PairWeights:
 
     def improved(self, r, G):
         """The assignments that minimise the bound at r."""
-        price = 0.5 * G.sum(0) / self.mass(r)
+        price = 0.5 * self.balance * G.sum(0) / self.mass(r)
         G = G / self.size[:, None]
         if self.many:
             from ..compiled import onto_simplex
@@ -258,13 +271,15 @@ def refined(graph, r, *, max_iter, tol):
     return r, solution.loss
 
 
-def assign(p, r, n_iter=200, tol=1e-10):
+def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
     """Assignments of new rows, given p of the new rows over the training rows and their assignments r.
 
-    Each row minimises - sum_j p_j log sum_c t_c r_jc / s_c over the simplex: a mixture with known
-    components, solved by expectation-maximisation from the uniform start, every row on its own.
+    Each row minimises - sum_j p_j log[ (1 - a) sum_c t_c r_jc / s_c^b n^(1 - b) + a / n ] over the simplex: a
+    mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
+    the uniform start, every row on its own.  The sum is over the support of p.
     """
-    right = r / np.maximum(r.sum(0), SMALLEST)
+    n = len(r)
+    right = (1.0 - debias) * r / sized(np.maximum(r.sum(0), SMALLEST), n, balance)
     edges, n_clusters = p.sparse(), r.shape[1]
     out = np.tile(r.mean(0), (edges.shape[0], 1))
     degree = np.diff(edges.indptr)
@@ -274,7 +289,7 @@ def assign(p, r, n_iter=200, tol=1e-10):
         rows = rows[degree[rows] > 0]
         if len(rows):
             weight, cols = _padded(edges, rows, degree[rows])
-            out[rows] = _mixture(weight, right[cols], n_iter, tol)
+            out[rows] = _mixture(weight, right[cols], debias / n, n_iter, tol)
     return out
 
 
@@ -285,12 +300,12 @@ def _padded(edges, rows, degree):
     return np.where(slot < degree[:, None], edges.data[place], 0.0), edges.indices[place]
 
 
-def _mixture(weight, likelihood, n_iter, tol):
+def _mixture(weight, likelihood, floor, n_iter, tol):
     """Expectation-maximisation for the proportions of each row; (rows, k) and (rows, k, clusters)."""
     t = np.full((len(weight), likelihood.shape[2]), 1.0 / likelihood.shape[2])
     active = np.arange(len(weight))
     for _ in range(n_iter):
-        mixed = np.maximum((likelihood[active] * t[active, None, :]).sum(2), 1e-300)
+        mixed = np.maximum((likelihood[active] * t[active, None, :]).sum(2) + floor, 1e-300)
         new = t[active] * ((weight[active] / mixed)[:, :, None] * likelihood[active]).sum(1)
         new /= new.sum(1, keepdims=True)
         moved = np.abs(new - t[active]).max(1)
@@ -305,8 +320,10 @@ def _project(G, price, r):
     """r_ic = G_ic / (lambda_i + price_c) with rows on the simplex.
 
     sum_c G_ic / (lambda + price_c) is convex and falling in lambda, so Newton's method from the left of
-    the root climbs to it without overshooting.
+    the root climbs to it without overshooting.  lambda is counted from minus the least price: a G far below
+    the prices would be lost beside them.
     """
+    price = price - price.min()
     low = (G - price).max(axis=1)
     lam = low.copy()
     active = np.flatnonzero(G.max(axis=1) > 0)

@@ -87,7 +87,7 @@ def _slowest(graph, labels, n_clusters, rng):
 
 def _merged(graph, r):
     """The merge of one pair that leaves the lowest loss."""
-    gain = gains(r.T @ (graph.edges @ r) / graph.unit, graph.mass(r), RESOLUTION)
+    gain = gains(r.T @ (graph.edges @ r) / graph.unit, graph.mass(r), RESOLUTION, graph.balance)
     gain[np.tril_indices(len(gain))] = -np.inf
     proposed = np.argsort(-gain, axis=None, kind="stable")[:N_CANDIDATES]
     pairs = [

@@ -24,6 +24,7 @@ from ..optim import Phase, Solution
 from ..problem import Objective, Points, Problem
 from ..registry import resolve
 from ._base import ICONBase
+from ._heads import assignments, labels_of, part_of
 from ._io import (
     all_or_nothing,
     like_input,
@@ -34,8 +35,10 @@ from ._io import (
 )
 from ._joining import joined, within
 from ._keeping import Forgetful
+from ._merge_path import merge_path
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
+from ._progress import timed
 from ._running import present_loss
 from ._scoring import reference_score
 from ._starts import k_means, partitions, rank, searched, soften
@@ -43,10 +46,12 @@ from ._starts import k_means, partitions, rank, searched, soften
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
-# Steps that refine the best starts, and lessons of a head (full batch, or epochs).
+# Steps that refine the best starts, and lessons of a head (steps; fewest and most epochs of batches).
 N_REFINE = 150
 N_LESSONS = 200
-N_LESSONS_EPOCHS = 5
+N_LESSONS_EPOCHS = 5, 40
+# Passes over each batch that comes after the first, and what is remembered of the clusters' sizes.
+N_PASSES, REMEMBERED = 10, 0.9
 
 
 class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, ICONBase):
@@ -57,8 +62,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     Parameters
     ----------
-    n_clusters : int, default=8
-        Number of clusters.
+    n_clusters : int or "auto", default=8
+        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengap and the stability
+        of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
+        suggestion, and not the truth.
     p : str, object or matrix, default="knn"
         Supervisory distribution, as for :class:`ICONEmbedding`.
     q : str or object, default="cluster"
@@ -88,6 +95,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         and 0.001 for a deep one.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         Method where gradients are used; "auto" is Adam.
+    min_confidence : float, default=0.0
+        Rows whose largest probability is below it lie between clusters: `labels_` and `predict` mark them -1.
+        The clusters themselves do not depend on it.
     warm_start : bool, default=False
         Start from the last fit's assignments where the shapes allow.
     terms, device, random_state, n_jobs, verbose, callback
@@ -96,9 +106,15 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
-        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps.
+        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps, or -1 for rows that
+        `min_confidence` finds doubtful.
     n_clusters_ : int
         Clusters that have rows; a warning tells when they are fewer than asked for.
+    merge_path_ : MergePath
+        For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
+        micro-clusters of p until one is left: a named tuple of arrays, which
+        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for; absent where p is
+        no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_clusters_)
         Soft assignments of the training rows.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
@@ -139,6 +155,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         tol=1e-6,
         learning_rate="auto",
         optimizer="auto",
+        min_confidence=0.0,
         warm_start=False,
         terms=None,
         device="auto",
@@ -160,6 +177,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.tol = tol
         self.learning_rate = learning_rate
         self.optimizer = optimizer
+        self.min_confidence = min_confidence
         self.warm_start = warm_start
         self.terms = terms
         self.device = device
@@ -188,6 +206,35 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise KeyboardInterrupt
         return self
 
+    def partial_fit(self, X, y=None):
+        """Learn from one batch of rows of a stream; for heads.
+
+        The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one moves
+        the head by a few passes (`max_iter`, or 10) over its own rows, whose p is found among themselves, while the
+        sizes of the clusters are means over the batches (`mass_momentum` of q, or 0.9).  `labels_` and the losses
+        are those of the last batch; clusters keep their numbers.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, for a p that needs them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For mapper="table", whose assignments belong to the rows that it has seen.
+        """
+        with all_or_nothing(self):
+            solution = self._fit_batch(X, y)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self
+
     def fit_predict(self, X, y=None):
         """Fit and return ``labels_``; see :meth:`fit`."""
         return like_input(self.fit(X, y).labels_, X)
@@ -198,8 +245,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self.probabilities_, X)
 
     def predict(self, X):
-        """Most probable cluster of each row; see :meth:`predict_proba`."""
-        return like_input(self._probabilities(X)[0].argmax(axis=1), X)
+        """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
+        check_is_fitted(self)
+        if not self._parametric:
+            return like_input(self._marked(self._probabilities(X)[0]), X)
+        parts = self._mapped_parts(validated_new(self, X))
+        return like_input(labels_of(parts, self._used, self.min_confidence), X)
 
     def predict_proba(self, X):
         """Soft assignments of new rows, shape (n_new, n_clusters_).
@@ -240,18 +291,27 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _fit(self, X, y):
         self._check_numbers()
-        check_number("n_clusters", self.n_clusters, low=1, integer=True)
+        auto = isinstance(self.n_clusters, str)
+        if auto:
+            check_choice("n_clusters", self.n_clusters, ("auto",))
+        else:
+            check_number("n_clusters", self.n_clusters, low=1, integer=True)
+        check_number("min_confidence", self.min_confidence, low=0, high=1)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise)
         known = KnownRows(X)
-        n_clusters = self._possible(X, known)
+        n_clusters = 1 if auto else self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
+        self._path, self._sizes, self._streaming = None, None, False
+        if auto:
+            plan, n_clusters = self._counted(plan, old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
-            lesson = self._started(plan, lambda: self._start(plan, n_clusters, n_init))
+            part = part_of(plan, n_clusters) if isinstance(self.init, str) else plan
+            lesson = self._started(plan, lambda: self._start(part, n_clusters, n_init))
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:
@@ -260,6 +320,97 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._finish(plan, known)
         plan.keeper.done(solution)
         return solution
+
+    def _fit_batch(self, X, y):
+        """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
+        if not self._resolved("mapper").parametric:
+            raise ValueError(
+                f"mapper={self.mapper!r} gives every row assignments of its own and cannot learn from batches; use "
+                f"mapper='linear', 'mlp' or a module for partial_fit"
+            )
+        if not getattr(self, "_streaming", False):
+            solution = self._fit(X, y)
+            if self.n_clusters != "auto" and self._outputs < self.n_clusters:
+                raise ValueError(
+                    f"the first batch has {self._outputs} distinct rows, fewer than "
+                    f"n_clusters={self.n_clusters}; begin with a larger batch"
+                )
+            self._streaming = True
+        else:
+            solution = self._go_on(X, y)
+        # A cluster without rows in this batch may have some in the next.
+        self._used, self.n_clusters_ = np.arange(self._outputs), self._outputs
+        self.labels_ = labels_of(self._mapped_parts(self._X), self._used, self.min_confidence)
+        return solution
+
+    def _go_on(self, X, y):
+        self._check_numbers()
+        X = validated_new(self, X)
+        if X.shape[0] < 2:
+            raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
+        q = self._shared_q()
+        if q.mass_momentum == 0:
+            q.set_params(mass_momentum=REMEMBERED)
+        plan = self._plan(X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_)
+        plan.q.mean_size_ = torch.as_tensor(self._mean_sizes(), dtype=plan.dtype, device=plan.device)
+        n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
+        method = "adam" if self.optimizer == "auto" else self.optimizer
+        solution = self._optimise(plan, method, [Phase(n_iter, self._rate(plan))], patience=n_iter)
+        self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
+        self._keep(plan, solution)
+        self._finish(plan, KnownRows(plan.X), warn=False)
+        return solution
+
+    def _mean_sizes(self):
+        """Shares of the clusters in the batches so far."""
+        if self._sizes is not None:
+            return self._sizes
+        sizes = sum(r.sum(axis=0) for r in self._mapped_parts(self._X))
+        return sizes / sizes.sum()
+
+    def _counted(self, plan, old):
+        """The plan with as many clusters as stand out in p, and their number."""
+        if not all(problem.tied for problem in plan.objective.problems):
+            raise ValueError(
+                "n_clusters='auto' counts the groups among the rows, and this p (or a term's) has other columns or "
+                "draws views; give n_clusters as a number"
+            )
+        reason = _without_path(plan.problem.p)
+        if reason is not None:
+            raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
+        with timed(self, "counting"):
+            self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance)
+        n_clusters = self._path.suggested
+        spec, dtype = self._resolved("mapper"), plan.dtype
+        module = self._module(
+            spec, plan.X, n_clusters, plan.generator, dtype, plan.device, old if self.warm_start else None
+        )
+        rows = replace(plan.rows, mapper=module, width=n_clusters)
+        problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
+        return replace(
+            plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems)
+        ), n_clusters
+
+    @property
+    def probabilities_(self):
+        if "_used" not in vars(self):
+            raise AttributeError("probabilities_ are there once the estimator is fitted")
+        r = self._assignments
+        if r is None:
+            r = np.concatenate([_among(part, self._used) for part in self._mapped_parts(self._X)])
+        return r.astype(self._X.dtype)
+
+    @property
+    def merge_path_(self):
+        if "p_" not in vars(self):
+            raise AttributeError("merge_path_ is there once the estimator is fitted")
+        p = self.p_.conditional_
+        reason = _without_path(p) if getattr(self.p_, "columns", "rows") == "rows" else "p has other columns"
+        if reason is not None:
+            raise AttributeError(f"no merge_path_ here: {reason}")
+        if self._path is None:
+            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance)
+        return self._path
 
     def _possible(self, X, known):
         """The number of clusters that the rows allow."""
@@ -363,7 +514,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
         lesson = replace(plan, objective=Objective((problem,)), engine=engine, keeper=Forgetful())
-        n_iter = N_LESSONS_EPOCHS if engine.stochastic else N_LESSONS
+        n_iter = N_LESSONS
+        if engine.stochastic:
+            visits = max(1, plan.X.shape[0] // getattr(engine, "batch_size", 1))
+            n_iter = int(np.clip(N_LESSONS // visits, *N_LESSONS_EPOCHS))
         return self._optimise(
             lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter
         )
@@ -384,35 +538,50 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
 
-    def _finish(self, plan, known):
+    def _finish(self, plan, known, *, warn=True):
         """Labels without gaps, and what new rows need."""
-        self._X, self._known = plan.X, known
+        self._X, self._known, self._outputs = plan.X, known, plan.rows.width
+        self._within = self._assignments = None
         if plan.parametric:
-            r = self.q_.represent(self._mapped(plan.X)).double().numpy()
+            # A head needs no rule for new rows, and its assignments are found again when they are asked for.
+            winners = [np.unique(r.argmax(axis=1)) for r in self._mapped_parts(plan.X)]
+            self._used = np.unique(np.concatenate(winners))
+            self.labels_ = labels_of(self._mapped_parts(plan.X), self._used, self.min_confidence)
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
             r = mean_of_equal_rows(self._known, r, self._pairwise)
-        used, self.labels_ = np.unique(r.argmax(axis=1), return_inverse=True)
-        self._used, self.n_clusters_ = used, len(used)
-        self._assignments = _among(r, used)
-        # A head needs no rule for new rows.
-        joins = self.divergence_.reverse and not plan.parametric and plan.problem.tied
-        self._within = within(plan.problem.p, self._assignments) if joins else None
-        self.probabilities_ = self._assignments.astype(plan.X.dtype)
-        if self.n_clusters_ < self.n_clusters:
+            self._used = np.unique(r.argmax(axis=1))
+            self._assignments = _among(r, self._used)
+            self.labels_ = self._marked(self._assignments)
+            if self.divergence_.reverse and plan.problem.tied:
+                self._within = within(plan.problem.p, self._assignments)
+        self.n_clusters_ = len(self._used)
+        asked = plan.rows.width if self.n_clusters == "auto" else self.n_clusters
+        if warn and self.n_clusters_ < asked:
             warnings.warn(
-                f"found {self.n_clusters_} clusters where n_clusters={self.n_clusters} were asked for: the others "
+                f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _mapped_parts(self, X):
+        """Assignments by a head to all its outputs, block by block."""
+        return assignments(self.q_, self._mapped, X, self._outputs)
+
+    def _marked(self, r):
+        """The most probable cluster of each row, -1 for the doubtful ones."""
+        labels = r.argmax(axis=1)
+        if self.min_confidence > 0:
+            labels[r.max(axis=1) < self.min_confidence] = -1
+        return labels
 
     def _probabilities(self, X):
         """Assignments of new rows in double precision, and the rows as checked."""
         check_is_fitted(self)
         rows = validated_new(self, X)
         if self._parametric:
-            return _among(self.q_.represent(self._mapped(rows)).double().numpy(), self._used), rows
+            return np.concatenate([_among(r, self._used) for r in self._mapped_parts(rows)]), rows
         match = self._known.find(rows)
         probabilities, known = np.empty((rows.shape[0], self.n_clusters_)), match >= 0
         probabilities[known] = self._assignments[match[known]]
@@ -427,7 +596,16 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if self.divergence_.reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)
-        return np.concatenate([assign(part, self._assignments) for _, part in blocks_of_rows(p, p.n_cols)])
+        how = {"debias": self.q_.debias, "balance": self.q_.balance}
+        parts = [assign(part, self._assignments, **how) for _, part in blocks_of_rows(p, p.n_cols)]
+        return np.concatenate(parts)
+
+
+def _without_path(p):
+    """Why the groups of p cannot be counted, or None."""
+    if p.dense:
+        return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
+    return None
 
 
 def _as_graph(problem):

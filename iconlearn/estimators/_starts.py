@@ -13,7 +13,7 @@ import numpy as np
 from ..engines import agglomerate, coarsen, refined, split_and_merge
 from ..initialization import initial_places
 
-__all__ = ["cells", "k_means", "partitions", "rank", "searched", "soften"]
+__all__ = ["cells", "folded", "k_means", "partitions", "rank", "searched", "soften"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -100,8 +100,8 @@ def searched(graph, support, n_clusters, n_init, rng, tol):
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
     starts = []
     for resolution in RESOLUTIONS[:n_init]:
-        groups = _folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
-        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size))
+        groups = folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
+        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance))
     best = rank(coarse, starts, n_clusters, n_kept=1, n_short=N_SHORT)[0]
     rounds = max(n_init - len(RESOLUTIONS), 0)
     return split_and_merge(coarse, best, rng, n_rounds=rounds, tol=tol)[node]
@@ -112,12 +112,12 @@ def _nodes(graph, n_clusters, rng):
     n_nodes = max(min(N_NODES, graph.n // 4), NODES_PER_CLUSTER * n_clusters)
     if graph.n <= max(n_nodes, FEW_ROWS):
         return np.arange(graph.n)
-    return _folded(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
+    return folded(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
 
 
-def _folded(labels, rows, n_groups):
+def folded(labels, rows, n_groups, most=MAX_CELLS):
     """Put the smallest groups together where parts without edges between them left far too many."""
-    most, size = max(MAX_CELLS, 2 * n_groups), np.bincount(labels, rows)
+    most, size = max(most, 2 * n_groups), np.bincount(labels, rows)
     if len(size) <= most:
         return labels
     place = np.empty(len(size), dtype=int)

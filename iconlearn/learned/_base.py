@@ -42,6 +42,8 @@ class Learned(BaseEstimator):
         Whether a fit goes from one temperature to another; see :meth:`cool`.
     singular : bool
         Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
+    subnormal : bool
+        Whether the rows of q sum to less than one, which only a divergence linear in log q makes sense of.
     same_places : bool
         Whether rows and columns are placed alike, so that one set of places serves both.
     reduce : {"logsumexp", "mean", "min"}
@@ -60,6 +62,7 @@ class Learned(BaseEstimator):
     shared_clusters = False
     cools = False
     singular = False
+    subnormal = False
     same_places = True
     edge_form = None
     reduce = "logsumexp"

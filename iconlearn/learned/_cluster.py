@@ -3,6 +3,15 @@
     q(j|i) = sum_c r_ic r_jc w_j / s_c,      s_c = sum_k r_kc w_k,      r = softmax of the mapper's outputs
 
 Rows sum to one by themselves (the row itself is a candidate), so no negatives are needed.
+
+A hard cluster of N_c rows costs each of them log N_c, so two halves cost less than a large and a small part:
+sizes are pulled towards each other.  With a balance b < 1 cluster c counts (s_c / n)^(1 - b) times as much,
+
+    q(j|i) = sum_c r_ic r_jc w_j / s_c * (s_c / n)^(1 - b),      n = sum_c s_c
+
+and a row pays b log N_c + (1 - b) log n: the loss gains (1 - b) times the entropy of the sizes, the logarithm of
+a prior on them, which takes a share 1 - b of the pull away.  Dividing each row by its sum would undo it: for hard
+clusters q(j|i) = 1 / N_c whatever the power of s_c.
 """
 
 from __future__ import annotations
@@ -28,6 +37,10 @@ class Cluster(Learned):
         sizes are moving averages, as in TEMI, and rows sum to one only on average.
     normalize : {"self", "row", "joint"}, default="self"
         The kernel is normalised by itself; the others renormalise it over the candidates of p.
+    balance : float, default=1.0
+        b, in [0, 1]: how strongly sizes are pulled towards each other.  Below 1 small clusters are dearer, which
+        suits classes of very different sizes; at 0 sizes count nothing, and cutting as few edges as possible is
+        all.  The rows of q then sum to less than one, so KL is the only divergence (with normalize="self").
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.  It bounds the loss:
         -log q <= log(n / debias).
@@ -43,18 +56,26 @@ class Cluster(Learned):
     shared_clusters = True
     same_places = False
 
-    def __init__(self, *, degree_weighted=False, mass_momentum=0.0, normalize="self", debias=0.0):
+    def __init__(
+        self, *, degree_weighted=False, mass_momentum=0.0, normalize="self", balance=1.0, debias=0.0
+    ):
         self.degree_weighted = degree_weighted
         self.mass_momentum = mass_momentum
         self.normalize = normalize
+        self.balance = balance
         self.debias = debias
 
     @property
     def self_pairs(self):
         return self.normalize == "self"
 
+    @property
+    def subnormal(self):
+        return self.normalize == "self" and self.balance < 1
+
     def begin(self, *, dtype=torch.float32, device="cpu"):
         check_number("mass_momentum", self.mass_momentum, low=0, high=1, closed="left")
+        check_number("balance", self.balance, low=0, high=1)
         self.mean_size_ = None
         return super().begin(dtype=dtype, device=device)
 
@@ -64,8 +85,10 @@ class Cluster(Learned):
             return r
         if self.degree_weighted and mass is not None:
             r = r * mass[:, None]
-        tiny = torch.finfo(r.dtype).tiny
-        return r / self._sizes(r).clamp_min(tiny)
+        sizes = self._sizes(r).clamp_min(torch.finfo(r.dtype).tiny)
+        if self.balance == 1:
+            return r / sizes
+        return r * (sizes / sizes.sum()) ** (1.0 - self.balance) / sizes
 
     def _sizes(self, r):
         """s_c of the batch, blended with what earlier batches had where that is asked for."""

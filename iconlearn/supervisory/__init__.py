@@ -9,6 +9,7 @@ from iconlearn.supervisory._companion import Companion
 from iconlearn.supervisory._cooccurrence import Cooccurrence, is_tokens
 from iconlearn.supervisory._graph import KNN, Graph, Precomputed
 from iconlearn.supervisory._kernel import Gaussian, Student
+from iconlearn.supervisory._mustlink import MustLink
 from iconlearn.supervisory._paired import Paired
 from iconlearn.supervisory._pairs import Classes, Identity, Labels
 from iconlearn.supervisory._spectral import Cut, Spectral
@@ -28,6 +29,7 @@ __all__ = [
     "KNN",
     "Labels",
     "Mix",
+    "MustLink",
     "Paired",
     "Precomputed",
     "Spectral",

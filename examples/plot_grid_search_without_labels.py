@@ -1,0 +1,74 @@
+"""
+A grid search without labels
+============================
+
+How many clusters, and how large a uniform share?  ``iconlearn.scorers`` holds three scores that need no labels and
+go straight into :class:`~sklearn.model_selection.GridSearchCV`.  Each sees one side of the matter: the held-out loss
+rewards clusters that follow the neighbours, however many; stability asks whether other rows and other seeds give the
+same clusters; and a linear classifier asks whether what was found can be described simply.
+"""
+
+# %%
+# The digits, and a search over the number of clusters and the debias weight.
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+from iconlearn import ICONClustering
+from iconlearn.displays import MergePathDisplay
+from iconlearn.metrics import clustering_accuracy
+from iconlearn.scorers import LinearPredictability, Stability, held_out_loss
+
+X, y = load_digits(return_X_y=True)
+X, y = X[:900] / 16, y[:900]
+NUMBERS, SHARES = (2, 4, 6, 8, 10, 12, 16, 24), (0.0, 0.5, 0.9)
+SCORES = {
+    "held-out loss": held_out_loss,
+    "stability": Stability(2),
+    "linear kappa": LinearPredictability(),
+    "accuracy (needs labels)": lambda model, X, y: clustering_accuracy(y, model.predict(X)),
+}
+
+search = GridSearchCV(
+    ICONClustering(n_init=1, random_state=0),
+    {"n_clusters": NUMBERS, "debias": SHARES},
+    scoring=SCORES,
+    refit=False,
+    cv=2,
+)
+with warnings.catch_warnings():
+    # Twenty-four clusters are sometimes more than half of the rows have room for.
+    warnings.simplefilter("ignore")
+    search.fit(X, y)
+
+# %%
+# One panel for each score, one line for each share; the last panel is what ``n_clusters="auto"`` looks at: the
+# eigengaps and the stability of merging micro-clusters, for which nothing is refitted.
+
+COLOURS = ("#332288", "#44AA99", "#EE7733")
+figure, axes = plt.subplots(1, 5, figsize=(19, 3.7), layout="constrained", width_ratios=(1, 1, 1, 1, 1.5))
+for ax, name in zip(axes, SCORES, strict=False):
+    table = search.cv_results_[f"mean_test_{name}"].reshape(len(SHARES), len(NUMBERS))
+    for values, share, colour in zip(table, SHARES, COLOURS, strict=True):
+        ax.plot(NUMBERS, values, color=colour, marker="o", ms=4, label=f"debias {share:g}")
+        best = int(values.argmax())
+        ax.plot(NUMBERS[best], values[best], "o", ms=12, mfc="none", color=colour)
+    row, column = np.unravel_index(table.argmax(), table.shape)
+    ax.set_title(f"{name}: {NUMBERS[column]} clusters", loc="left", fontsize=12)
+    ax.set(xscale="log", xlabel="number of clusters")
+    ax.set_xticks(NUMBERS, map(str, NUMBERS))
+    ax.minorticks_off()
+    ax.axvline(10, color="#BBBBBB", lw=6, alpha=0.5, zorder=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    print(f"{name}: {NUMBERS[column]} clusters, debias {SHARES[row]:g}, {table.max():.3f}")
+axes[0].legend(frameon=False)
+
+auto = ICONClustering("auto", random_state=0).fit(X)
+display = MergePathDisplay.from_estimator(auto, ax=axes[4])
+axes[4].set_title("merge_path_", loc="left", fontsize=12, pad=16)
+print(f"n_clusters='auto' took {auto.n_clusters_}")
+plt.show()

@@ -1,0 +1,155 @@
+"""Scores of a clustering that need no labels, for ``scoring=`` in a grid search.
+
+    held_out_loss          minus the divergence of new rows' assignments from their neighbourhoods
+    Stability              adjusted Rand index between fits on parts of the rows
+    LinearPredictability   kappa of a linear classifier that learns the clusters
+
+Each is a callable (estimator, X, y=None) in which larger is better.  None of them is the truth: a loss rewards
+clusters that follow the neighbours, stability rewards few clusters, and a linear classifier likes convex ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
+from sklearn.utils import check_random_state
+
+from ._validation import check_number
+
+__all__ = ["LinearPredictability", "Stability", "held_out_loss"]
+
+
+def held_out_loss(estimator, X, y=None) -> float:
+    """Minus the mean divergence of the assignments of X from one fixed reference; ``estimator.score(X)``.
+
+    The reference p and the uniform share are fixed, so that a candidate gains nothing by the p or the debias that
+    it was fitted with.
+
+    Parameters
+    ----------
+    estimator : fitted ICONClustering
+    X : array-like or sparse matrix of shape (n, n_features)
+        Rows that the estimator has not seen.
+    y : ignored
+    """
+    return estimator.score(X)
+
+
+class Stability(BaseEstimator):
+    """Mean adjusted Rand index between the clusters that several fits give to the same rows.
+
+    Copies of the estimator are fitted to random parts of X, with seeds of their own; they and the estimator itself
+    predict all of X.
+
+    Parameters
+    ----------
+    n_fits : int, default=3
+        Copies that are fitted.
+    share : float, default=0.7
+        Part of the rows, in (0, 1], that each copy sees.
+    random_state : int, RandomState or None, default=0
+
+    References
+    ----------
+    Ben-Hur, Elisseeff and Guyon, "A stability based method for discovering structure in clustered data", PSB 2002.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn.scorers import Stability
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> two, six = (Stability()(KMeans(k, random_state=0).fit(X), X) for k in (2, 6))
+    >>> two > six
+    True
+    """
+
+    def __init__(self, n_fits=3, *, share=0.7, random_state=0):
+        self.n_fits = n_fits
+        self.share = share
+        self.random_state = random_state
+
+    def __call__(self, estimator, X, y=None) -> float:
+        from sklearn.metrics import adjusted_rand_score
+
+        check_number("n_fits", self.n_fits, low=1, integer=True)
+        check_number("share", self.share, low=0, high=1, closed="right")
+        rng = check_random_state(self.random_state)
+        labels = [estimator.predict(X)]
+        n_rows = len(labels[0])
+        for _ in range(self.n_fits):
+            copy, seed = clone(estimator), int(rng.randint(2**31 - 1))
+            if "random_state" in copy.get_params(deep=False):
+                copy.set_params(random_state=seed)
+            part = rng.permutation(n_rows)[: max(round(self.share * n_rows), 2)]
+            labels.append(copy.fit(X[part]).predict(X))
+        return float(np.mean([adjusted_rand_score(a, b) for a, b in itertools.combinations(labels, 2)]))
+
+
+class LinearPredictability(BaseEstimator):
+    """Cohen's kappa between clusters and what logistic regression predicts for held-out rows.
+
+    Kappa takes off what guessing in the proportions of the clusters would reach, so that fewer clusters gain nothing
+    by being fewer.  Rows that the estimator marks -1 are left out, and a single cluster scores 0.
+
+    Parameters
+    ----------
+    n_splits : int, default=3
+        Parts that are held out in turn.
+    random_state : int, RandomState or None, default=0
+        How rows are dealt to the parts.
+
+    References
+    ----------
+    Cohen, "A coefficient of agreement for nominal scales", 1960.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn.scorers import LinearPredictability
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> LinearPredictability()(KMeans(3, random_state=0).fit(X), X) > 0.9
+    True
+    """
+
+    def __init__(self, n_splits=3, *, random_state=0):
+        self.n_splits = n_splits
+        self.random_state = random_state
+
+    def __call__(self, estimator, X, y=None) -> float:
+        check_number("n_splits", self.n_splits, low=2, integer=True)
+        labels = np.asarray(estimator.predict(X))
+        sure = np.flatnonzero(labels >= 0)
+        labels = labels[sure]
+        if len(labels) < self.n_splits or len(np.unique(labels)) < 2:
+            return 0.0
+        model = make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=500))
+        splits = KFold(self.n_splits, shuffle=True, random_state=check_random_state(self.random_state))
+        with warnings.catch_warnings():
+            # A classifier that has not quite converged predicts nearly as well.
+            warnings.simplefilter("ignore")
+            guessed = cross_val_predict(model, X[sure], labels, cv=_with_two_labels(splits, labels))
+        return _kappa(labels, guessed)
+
+
+def _with_two_labels(splits, labels):
+    """The splits; where a part to learn from has one cluster only, a row of another is lent to it."""
+    for train, test in splits.split(labels):
+        if len(np.unique(labels[train])) < 2:
+            train = np.append(train, np.flatnonzero(labels != labels[train[0]])[:1])
+        yield train, test
+
+
+def _kappa(a, b):
+    agreed = float((a == b).mean())
+    names = np.union1d(a, b)
+    chance = sum(float((a == name).mean() * (b == name).mean()) for name in names)
+    return (agreed - chance) / (1.0 - chance) if chance < 1.0 else 0.0

@@ -1,0 +1,137 @@
+"""Rows that are known to belong together: links between pairs, and labels of some rows.
+
+p(j|i) = 1 / (number of links of i) for every row j that is linked with i
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from iconlearn._validation import check_number
+from iconlearn.conditional import Conditional, normalize_rows
+from iconlearn.supervisory._base import Supervisory
+
+__all__ = ["MustLink"]
+
+
+class MustLink(Supervisory):
+    """p(j|i) uniform over the rows that must share a cluster with row i.
+
+    Meant for a further term beside a p that is read off the features::
+
+        ICONClustering(terms=[Term(MustLink([(3, 17), (4, 90)]), weight=0.1)])
+
+    Rows without links carry no mass.  With a weight of the term equal to the share of linked rows a link counts like
+    a row's whole neighbourhood; with much more the linked rows gain by leaving their neighbours for a small cluster
+    of their own, since q is larger in small clusters.
+
+    Parameters
+    ----------
+    pairs : array-like of int of shape (n_pairs, 2) or None, default=None
+        Positions of rows that belong together; the order within a pair does not matter.
+    labels : array-like of shape (n_rows,) or None, default=None
+        Classes of some rows; -1 (or None, NaN) for the others.  Without `pairs` and `labels` the y of ``fit``
+        takes their place; otherwise y is not looked at.
+    n_mates : int, default=10
+        Rows of the same label that each labelled row is linked with, so that the links grow with the rows.
+
+    Attributes
+    ----------
+    conditional_ : Conditional
+
+    Notes
+    -----
+    Pairs and labels are tied to the rows that they number: such an object cannot be cross-validated.  Links that
+    no clustering with these labels can keep are refused.
+
+    References
+    ----------
+    Wagstaff, Cardie, Rogers and Schroedl, "Constrained k-means clustering with background knowledge", ICML 2001.
+    """
+
+    def __init__(self, pairs=None, labels=None, *, n_mates=10):
+        self.pairs = pairs
+        self.labels = labels
+        self.n_mates = n_mates
+
+    @property
+    def requires_y(self) -> bool:
+        return self.pairs is None and self.labels is None
+
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+        """Collect the links; see :meth:`Supervisory.fit`.  X gives the number of rows only."""
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_mates = check_number("n_mates", self.n_mates, low=1, integer=True)
+        if self.requires_y and y is None:
+            raise ValueError(
+                "MustLink needs links: give pairs, or labels, or the y of fit with -1 for rows without a label"
+            )
+        labels = y if self.requires_y else self.labels
+        codes = np.full(n_rows, -1) if labels is None else _codes(labels, n_rows)
+        pairs = np.empty((0, 2), dtype=int) if self.pairs is None else _checked_pairs(self.pairs, n_rows)
+        _refuse_contradictions(pairs, codes, labels)
+        ends = np.vstack([pairs, _mates(codes, n_mates)])
+        if not len(ends):
+            raise ValueError("MustLink has no link: no pair is given, and no label belongs to two rows")
+        links = csr_array((np.ones(len(ends)), ends.T), shape=(n_rows, n_rows))
+        links = links + links.T
+        links.data[:] = 1.0
+        self.conditional_ = Conditional(normalize_rows(links), self_pairs=False)
+        return self
+
+
+def _checked_pairs(pairs, n_rows):
+    pairs = np.asarray(pairs)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+        raise ValueError(
+            f"pairs must be whole numbers of shape (n_pairs, 2), got {pairs.dtype} of shape {pairs.shape}"
+        )
+    outside = pairs[(pairs < 0) | (pairs >= n_rows)]
+    if len(outside):
+        raise ValueError(
+            f"pairs name row {outside[0]}, but X has rows 0 to {n_rows - 1}; links belong to the rows that they "
+            f"number and cannot be fitted on a part of them"
+        )
+    same = pairs[pairs[:, 0] == pairs[:, 1]]
+    if len(same):
+        raise ValueError(f"pairs link row {same[0, 0]} with itself; remove that pair")
+    return pairs
+
+
+def _codes(labels, n_rows):
+    """Numbers of the classes, -1 for rows without a label."""
+    labels = np.asarray(labels)
+    if labels.shape != (n_rows,):
+        raise ValueError(f"labels have shape {labels.shape}, but X has {n_rows} rows: give one label per row")
+    missing = np.array([v is None or v != v or (not isinstance(v, str) and v == -1) for v in labels.tolist()])
+    codes = np.full(n_rows, -1)
+    codes[~missing] = np.unique(labels[~missing], return_inverse=True)[1]
+    return codes
+
+
+def _refuse_contradictions(pairs, codes, labels):
+    """Two labels among rows that links hold together cannot both be kept."""
+    n_rows = len(codes)
+    graph = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_rows, n_rows))
+    part = connected_components(graph, directed=False)[1]
+    known = np.flatnonzero(codes >= 0)
+    first = {}
+    for row in known:
+        other = first.setdefault(part[row], row)
+        if codes[row] != codes[other]:
+            raise ValueError(
+                f"must-links contradict the labels: rows {other} and {row} are linked, directly or through others, "
+                f"but have the labels {labels[other]!r} and {labels[row]!r}; remove a link or a label"
+            )
+
+
+def _mates(codes, n_mates):
+    """Links of every labelled row with the next ones of its class, around the class."""
+    ends = [np.empty((0, 2), dtype=int)]
+    for code in range(codes.max(initial=-1) + 1):
+        rows = np.flatnonzero(codes == code)
+        for step in range(1, min((n_mates + 1) // 2, len(rows) // 2) + 1):
+            ends.append(np.column_stack([rows, np.roll(rows, -step)]))
+    return np.vstack(ends)

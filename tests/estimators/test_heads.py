@@ -1,0 +1,116 @@
+"""Heads: batches of a stream, and memory that does not grow with rows times clusters."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from iconlearn import ICONClustering
+from iconlearn.engines import MiniBatch
+from iconlearn.estimators import _clustering, _heads
+from iconlearn.learned import Cluster
+from iconlearn.metrics import clustering_accuracy
+
+X, Y = make_blobs(600, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)
+X = (X - 4.5) / 3
+
+
+@pytest.mark.parametrize("mapper", ["linear", "mlp", lambda a, b: torch.nn.Linear(a, b)])
+def test_batches_one_after_another(mapper):
+    model = ICONClustering(4, mapper=mapper, n_init=2, max_iter=20, random_state=0)
+    for start in range(0, 600, 200):
+        assert model.partial_fit(X[start : start + 200]) is model
+        assert model.labels_.shape == (200,) and model.n_clusters_ == 4
+    assert adjusted_rand_score(Y, model.predict(X)) == 1
+    assert model.n_features_in_ == 2
+
+
+def test_later_batches_teach():
+    """A first batch of few rows, and what a head makes of unseen rows before and after many more."""
+    X, y = load_digits(return_X_y=True)
+    X, model = X / 16, ICONClustering(10, mapper="linear", n_init=4, random_state=0)
+    model.partial_fit(X[:150])
+    before = clustering_accuracy(y[1200:], model.predict(X[1200:]))
+    numbers = model.predict(X[:150])
+    for start in range(150, 1200, 150):
+        model.partial_fit(X[start : start + 150])
+    after = clustering_accuracy(y[1200:], model.predict(X[1200:]))
+    assert after > before + 0.03
+    assert (model.predict(X[:150]) == numbers).mean() > 0.7  # clusters keep their numbers
+
+
+def test_sizes_are_remembered():
+    """A batch of one cloud alone does not spread it over all clusters."""
+    model = ICONClustering(4, mapper="linear", n_init=2, random_state=0).partial_fit(X[:200])
+    one = X[Y == 2][:60]
+    for _ in range(5):
+        model.partial_fit(one)
+    assert len(np.unique(model.labels_)) == 1
+    assert adjusted_rand_score(Y, model.predict(X)) > 0.98
+    share = model.q_.mean_size_.detach().numpy()
+    assert share.sum() == pytest.approx(1, abs=1e-5) and share.max() > 0.9
+    quick = ICONClustering(4, q=Cluster(mass_momentum=0.999), mapper="linear", n_init=2, random_state=0)
+    quick.partial_fit(X[:200]).partial_fit(one)
+    assert quick.q_.mean_size_.max() < 0.35
+
+
+def test_a_fit_begins_anew():
+    model = ICONClustering(4, mapper="linear", n_init=2, max_iter=20, random_state=0)
+    alone = clone(model).fit(X).predict_proba(X)
+    np.testing.assert_array_equal(model.partial_fit(X[:100]).fit(X).predict_proba(X), alone)
+
+
+def test_wrong_batches():
+    with pytest.raises(ValueError, match=r"mapper='table' gives every row.*partial_fit"):
+        ICONClustering(4).partial_fit(X)
+    model = ICONClustering(4, mapper="linear", n_init=2, max_iter=5, random_state=0)
+    with pytest.raises(ValueError, match="the first batch has 2 distinct rows"):
+        model.partial_fit(np.repeat(X[:2], 10, axis=0))
+    assert not hasattr(model, "labels_")
+    model.partial_fit(X[:100])
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        model.partial_fit(X[:1])
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(X[:50, :1])
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_a_start_of_a_part_is_as_good(monkeypatch):
+    monkeypatch.setattr(_heads, "MAX_TAUGHT", 4 * 150)
+    monkeypatch.setattr(_heads, "BLOCK", 4 * 64)
+    model = ICONClustering(4, mapper="linear", engine=MiniBatch(128), max_iter=5, n_init=2, random_state=0)
+    assert adjusted_rand_score(Y, model.fit_predict(X)) == 1
+    assert model.probabilities_.shape == (600, 4)
+    np.testing.assert_array_equal(model.probabilities_, model.predict_proba(X))
+
+
+def peak(n_rows, n_clusters):
+    rng = np.random.default_rng(0)
+    X = (
+        rng.normal(size=(n_rows, 16))
+        + 4 * rng.normal(size=(n_clusters, 16))[rng.integers(n_clusters, size=n_rows)]
+    )
+    q = Cluster(mass_momentum=0.9)
+    model = ICONClustering(
+        n_clusters, q=q, mapper="linear", engine=MiniBatch(512), init="k-means++", n_init=1, max_iter=1,
+        random_state=0,
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        model.fit(X)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_not_rows_times_clusters(monkeypatch):
+    """What grows is the neighbour graph, some hundred bytes a row, and not 8 bytes for each of the clusters."""
+    monkeypatch.setattr(_heads, "MAX_TAUGHT", 200 * 400)
+    monkeypatch.setattr(_clustering, "N_REFINE", 5)
+    few, many = peak(2000, 200), peak(6000, 200)
+    assert (many - few) / 4000 < 1000 < 8 * 200

@@ -1,0 +1,93 @@
+"""Scores without labels: what they are, and what a search picks by them."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import cohen_kappa_score
+from sklearn.model_selection import GridSearchCV
+
+from iconlearn import ICONClustering
+from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss
+
+X, Y = make_blobs(150, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
+DIGITS = load_digits().data[:360] / 16
+
+
+class Fixed:
+    """Predicts what it is told."""
+
+    def __init__(self, labels):
+        self.labels = np.asarray(labels)
+
+    def predict(self, X):
+        return self.labels
+
+
+def test_the_held_out_loss_is_the_score():
+    model = ICONClustering(3, n_init=1, random_state=0).fit(X[:100])
+    assert held_out_loss(model, X[100:]) == model.score(X[100:])
+
+
+def test_stability_is_one_where_clusters_are_plain_and_falls_with_too_many():
+    right, many = (KMeans(k, n_init=1, random_state=0).fit(X) for k in (3, 8))
+    assert Stability()(right, X) == 1
+    assert Stability()(many, X) < 0.8
+    assert Stability(random_state=1)(many, X) != Stability()(many, X) == Stability()(many, X)
+    assert Stability(share=1.0)(many, X) != Stability(share=0.5)(many, X)
+    assert Stability(n_fits=2)(many, X) != Stability(n_fits=5)(many, X)
+
+
+def test_stability_leaves_the_estimator_alone():
+    model = KMeans(3, n_init=1, random_state=0).fit(X)
+    centers = model.cluster_centers_.copy()
+    Stability()(model, X[:60])
+    np.testing.assert_array_equal(model.cluster_centers_, centers)
+    assert model.random_state == 0
+
+
+def test_kappa_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(3, size=80), rng.integers(4, size=80)
+    assert _kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
+    assert _kappa(a, a) == 1
+
+
+def test_a_linear_classifier_predicts_what_is_linear():
+    inside = (np.linalg.norm(X - X.mean(axis=0), axis=1) < 5).astype(int)
+    noise = np.random.default_rng(0).integers(2, size=len(X))
+    linear, ring, none = (LinearPredictability()(Fixed(labels), X) for labels in (Y, inside, noise))
+    assert linear == 1 and linear > ring + 0.2 and abs(none) < 0.3
+    assert LinearPredictability()(Fixed(np.zeros(150, dtype=int)), X) == 0
+    few = np.where(np.arange(150) < 149, 0, 1)
+    assert LinearPredictability()(Fixed(few), X) <= 0
+    half = np.where(np.arange(150) % 2 == 0, Y, -1)
+    assert LinearPredictability()(Fixed(half), X) == 1
+    overlapping = np.round(X[:, 0]).astype(int)
+    more, fewer = (LinearPredictability(n)(Fixed(overlapping), X) for n in (5, 2))
+    assert more != fewer
+
+
+@pytest.mark.parametrize("scoring", [held_out_loss, Stability(1)])
+def test_a_search_does_not_take_the_largest_share(scoring):
+    search = GridSearchCV(
+        ICONClustering(10, n_init=1, random_state=0), {"debias": [0.0, 0.3, 0.9]}, cv=2, scoring=scoring
+    ).fit(DIGITS)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all() and search.best_params_["debias"] != 0.9
+
+
+def test_stability_finds_the_number_of_clouds():
+    search = GridSearchCV(
+        ICONClustering(n_init=1, random_state=0), {"n_clusters": [2, 3, 5, 8]}, cv=2, scoring=Stability(2)
+    ).fit(X)
+    assert search.best_params_ == {"n_clusters": 3}
+
+
+@pytest.mark.parametrize(
+    ("scorer", "name"),
+    [(Stability(0), "n_fits"), (Stability(share=0.0), "share"), (LinearPredictability(1), "n_splits")],
+)
+def test_wrong_parameters_are_named(scorer, name):
+    with pytest.raises(ValueError, match=name):
+        scorer(Fixed(Y), X)
