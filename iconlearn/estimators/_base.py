@@ -36,7 +36,7 @@ MAX_DENSE_INPUTS = 5 * 10**7
 
 
 # Parameters that hold a component of another slot.
-SLOTS = {"column_mapper": "mapper"}
+SLOTS = {"column_mapper": "mapper", "graph": "p"}
 
 
 class ICONBase(BaseEstimator):
