@@ -9,16 +9,19 @@ from sklearn.base import clone
 
 from ._agglomeration import agglomerate, coarsen, members, merges
 from ._base import Engine
+from ._beliefs import Beliefs
 from ._closed import Closed
 from ._dense import Dense
 from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine, refined
+from ._propagation import propagated
 from ._rounds import split_and_merge
 from ._sampled import Sampled
 
 __all__ = [
+    "Beliefs",
     "Closed",
     "Dense",
     "Engine",
@@ -33,6 +36,7 @@ __all__ = [
     "frozen_field",
     "members",
     "merges",
+    "propagated",
     "refine",
     "refined",
     "split_and_merge",

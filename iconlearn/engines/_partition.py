@@ -153,6 +153,11 @@ class PairWeights:
         edges = member.T @ self.edges @ member
         return PairWeights(edges, np.zeros(m), self.debias, size, self.balance)
 
+    def among(self, rows):
+        """The weights among some of the rows."""
+        edges = self.edges[rows][:, rows]
+        return PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+
     def mass(self, r):
         """s_c, the rows of each cluster."""
         return np.maximum(self.size @ r, SMALLEST)
@@ -201,10 +206,10 @@ class PairWeights:
             pulled[part] = (weight / q) @ r
         return pulled, loss
 
-    def improved(self, r, G):
-        """The assignments that minimise the bound at r."""
+    def improved(self, r, G, pull=None):
+        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""
         price = 0.5 * self.balance * G.sum(0) / self.mass(r)
-        G = G / self.size[:, None]
+        G = (G if pull is None else G + pull) / self.size[:, None]
         if self.many:
             from ..compiled import onto_simplex
 
@@ -212,7 +217,9 @@ class PairWeights:
         return _project(G, price, r)
 
 
-def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, report=None):
+def refine(
+    graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, callback=None, report=None
+):
     """Majorise-minimise from the assignments `r`.
 
     Parameters
@@ -227,6 +234,8 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
         Added to the loss (minus the entropy of p, to report a divergence).
     held : ndarray of bool or None
         Rows that keep their assignments.
+    beliefs : Beliefs or None
+        Further terms of the loss, which speak of assignments without pairs.
     callback, report
         As in :func:`iconlearn.optim.minimise`.
 
@@ -240,7 +249,8 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
     try:
         while len(history) < max_iter:
             G, loss = graph.explained(r)
-            loss += offset
+            pull, cost = (None, 0.0) if beliefs is None else beliefs.explained(r, graph)
+            loss += offset + cost
             history.append(loss)
             best_r = r
             record = Record(len(history), PHASE, loss, min(history), time.perf_counter() - begun)
@@ -252,7 +262,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
             if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
                 reason = "plateau"
                 break
-            new = graph.improved(r, G)
+            new = graph.improved(r, G, pull)
             if held is not None:
                 new[held] = r[held]
             r = new
@@ -263,9 +273,9 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, callback=None, rep
     return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason, phases)
 
 
-def refined(graph, r, *, max_iter, tol):
+def refined(graph, r, *, max_iter, tol, **fixed):
     """:func:`refine` as a part of something longer, which Ctrl-C ends; the assignments and their loss."""
-    r, solution = refine(graph, r, max_iter=max_iter, tol=tol)
+    r, solution = refine(graph, r, max_iter=max_iter, tol=tol, **fixed)
     if solution.reason == "interrupted":
         raise KeyboardInterrupt
     return r, solution.loss

@@ -24,7 +24,7 @@ from ..optim import OPTIMIZERS, Solution
 from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
-from ._keeping import callbacks, keeper_of, restore, state_of, told
+from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, timed
 from ._running import run
@@ -37,7 +37,7 @@ MAX_DENSE_INPUTS = 5 * 10**7
 
 
 # Parameters that hold a component of another slot.
-SLOTS = {"column_mapper": "mapper"}
+SLOTS = {"column_mapper": "mapper", "graph": "p"}
 
 
 class ICONBase(BaseEstimator):
@@ -99,10 +99,10 @@ class ICONBase(BaseEstimator):
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
-    def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None):
-        """Resolve every slot, fit every p, and state the objective."""
+    def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True):
+        """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another."""
         self.timings_ = {}
-        rng, keeper = self._beginning(X, y, mass)
+        rng, keeper = self._beginning(X, y, mass, keeps)
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         device = choose_device(self.device)
         spec = self._resolved("mapper")
@@ -159,9 +159,9 @@ class ICONBase(BaseEstimator):
             keeper,
         )
 
-    def _beginning(self, X, y, weight):
+    def _beginning(self, X, y, weight, keeps):
         """The random state that a fit begins with, and who keeps what becomes of it."""
-        keeper = keeper_of(self, X, y, weight)
+        keeper = keeper_of(self, X, y, weight) if keeps else Forgetful()
         rng = keeper.recall("begin")
         if rng is None:
             rng = check_random_state(self.random_state)
@@ -301,11 +301,14 @@ class ICONBase(BaseEstimator):
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
+        self._keep_losses(solution)
+        self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
+        self._parametric, self._features = plan.parametric, plan.features
+
+    def _keep_losses(self, solution):
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
         self.loss_phases_ = np.array(solution.phases, dtype=str)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
-        self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
-        self._parametric, self._features = plan.parametric, plan.features
 
     def _mapped(self, X, mapper=None, features=None):
         """Outputs of a parametric mapper (the main one by default) for rows of X, in blocks, as a tensor."""

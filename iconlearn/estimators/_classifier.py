@@ -11,11 +11,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._validation import check_number
 from ..mappers import TableModule
 from ..optim import Phase
+from ..registry import resolve
 from ._base import ICONBase
-from ._io import all_or_nothing, like_input, validated, validated_new
+from ._io import all_or_nothing, like_input, plain, validated, validated_new
 from ._planning import same_shapes
+from ._semisupervised import fit_partly, reads_pairs, suits_table
+from ._unlabeled import without_marker
 
 __all__ = ["ICONClassifier"]
+
+# Attributes that a later fit may not have.
+OF_SOME_FITS = ("coef_", "intercept_", "graph_", "transduction_", "label_distributions_")
 
 
 class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, ICONBase):
@@ -24,7 +30,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     With ``p="classes"`` it minimises ``mean_i D(p(.|i) || q(.|i))`` over the classes c, q(c|i) being the
     similarity of the mapped row to the prototype of c; the defaults are multinomial logistic regression.
     With ``p="labels"`` rows of one class are pulled together (supervised contrastive learning) and the
-    prototypes are the class means.
+    prototypes are the class means.  Where y leaves rows unlabelled, the classes of all rows are found at once
+    from the labels and a graph, by the shared-class kernel of :class:`ICONClustering` with labelled rows held;
+    rows that were seen in ``fit`` then have the class found there.
 
     Parameters
     ----------
@@ -35,8 +43,21 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         or "cosine" on distances to learned prototypes; or an object of :mod:`iconlearn.learned`.
     divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
-    mapper : str, object, torch module or callable, default="linear"
-        "linear", "mlp", a ``torch.nn.Module`` or a factory.
+    mapper : str, object, torch module or callable, default="auto"
+        "linear", "mlp", a ``torch.nn.Module`` or a factory; or "table", the classes of the rows themselves, which
+        new rows get from their neighbours.  "auto" is "linear" where all rows have labels, and "table" where
+        some have none, unless p, q, terms or a graph that does not read the features ask for a mapper.
+    graph : str, object or matrix, default="knn"
+        With unlabelled rows, or a table: which rows are near which.  A p of :mod:`iconlearn.supervisory`, as
+        for :class:`ICONClustering`, or the adjacency matrix of the rows of X.
+    graph_weight : float, default=10.0
+        Weight of the graph over all rows beside that of the graph around labelled rows.
+    class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
+        Proportions of the classes among all rows, in the order of ``classes_``, as one more term of the loss;
+        None leaves them to the data.
+    unlabeled : object, default="auto"
+        What marks a row without a label in y.  "auto" is -1 where there are at least two other classes, with a
+        warning that counts; NaN stands for all that is missing; None marks nothing.
     C : float or None, default=1.0
         Inverse strength of the penalty ``|W|^2 / (2 C sum of weights)`` on the mapper's weight matrices, as
         in ``LogisticRegression``, and on learned prototypes; intercepts are free.  None switches it off.
@@ -70,8 +91,14 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     coef_, intercept_ : ndarray of shape (n_components, n_features) and (n_components,)
         Of a linear mapper; absent otherwise.  With two classes and the dot q one row, the difference of the
         two logits, as in ``LogisticRegression``.
+    transduction_ : ndarray of shape (n_samples,)
+        Class of every training row, where some had none or the mapper is a table.
+    label_distributions_ : ndarray of shape (n_samples, n_classes)
+        Their probabilities, likewise.
+    graph_ : object
+        The fitted graph, likewise.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
-        As for :class:`ICONEmbedding`.
+        As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper the losses are those of the mapper.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
@@ -98,7 +125,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         p="classes",
         q="dot",
         divergence="kl",
-        mapper="linear",
+        mapper="auto",
+        graph="knn",
+        graph_weight=10.0,
+        class_prior=None,
+        unlabeled="auto",
         C=1.0,
         n_components="auto",
         debias=0.0,
@@ -119,6 +150,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.q = q
         self.divergence = divergence
         self.mapper = mapper
+        self.graph = graph
+        self.graph_weight = graph_weight
+        self.class_prior = class_prior
+        self.unlabeled = unlabeled
         self.C = C
         self.n_components = n_components
         self.debias = debias
@@ -142,9 +177,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         ----------
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Class of each row; numbers, strings or booleans.
+            Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weight of each row.
+            Weight of each row.  With unlabelled rows a row weighs as much in the graph, and a label of weight
+            zero is no label.
 
         Returns
         -------
@@ -182,8 +218,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
 
     def transform(self, X):
-        """Rows in the mapped space, shape (n_new, n_components)."""
+        """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
         check_is_fitted(self)
+        if not self._parametric:
+            return self.predict_proba(X)
         rows = validated_new(self, X)
         return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
 
@@ -199,7 +237,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._check_numbers()
         if self.C is not None:
             check_number("C", self.C, low=0, closed="neither", hint="None switches the penalty off")
-        X, y = validated(self, X, y)
+        check_number("graph_weight", self.graph_weight, low=0, closed="neither")
+        y, unlabelled = without_marker(plain(y), self.unlabeled)
+        X, y = validated(self, X, y, pairwise=self._pairwise)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         n_classes = len(self.classes_)
@@ -208,13 +248,19 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 f"y holds one class only, {self.classes_[0]!r}; a classifier needs at least two classes"
             )
         weight = None if sample_weight is None else _weights(sample_weight, X)
+        self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
+        self._prefers_table = (unlabelled is not None or self._pairwise) and suits_table(self)
+        if unlabelled is not None or not self._resolved("mapper").parametric:
+            codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
+            return fit_partly(self, X, codes, weight, last["label_distributions_"])
+        return self._fit_rows(X, codes, weight)
+
+    def _fit_rows(self, X, codes, weight, keeps=True):
+        """Fit the mapper to rows that all have labels; a fit that is a part of another is not kept by itself."""
         self._weight_sum = float(X.shape[0] if weight is None else weight.sum())
+        n_classes = len(self.classes_)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        plan = self._plan(X, codes, self._width(n_classes), mass=weight, start=old)
-        if not plan.parametric:
-            raise ValueError(
-                "mapper='table' cannot classify new rows: it has no rule for them; use 'linear', 'mlp' or a module"
-            )
+        plan = self._plan(X, codes, self._width(n_classes), mass=weight, start=old, keeps=keeps)
         self._warm_prototypes(plan, old)
         method = self._method(plan)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
@@ -226,6 +272,15 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._finish(plan, X, codes, weight)
         plan.keeper.done(solution)
         return solution
+
+    def _resolved(self, slot):
+        if slot == "mapper" and isinstance(self.mapper, str) and self.mapper == "auto":
+            return resolve("mapper", "table" if self._prefers_table else "linear")
+        return super()._resolved(slot)
+
+    @property
+    def _pairwise(self):
+        return super()._pairwise or reads_pairs(self.graph)
 
     def _width(self, n_classes):
         if self.n_components == "auto" or self._over_classes_by_dot():
@@ -287,11 +342,17 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Log similarities to the prototypes, and the rows as checked."""
         check_is_fitted(self)
         rows = validated_new(self, X)
+        if self._known is not None:
+            return torch.from_numpy(self._known.log_q(self, rows)), rows
+        return self._scores(rows), rows
+
+    def _scores(self, rows):
+        """Log similarities to the prototypes by the mapper."""
         with torch.no_grad():
             Z = self._mapped(rows)
             U = self.q_.place(Z)
             V = self.q_.place(self._columns.to(Z.dtype))
-            return self.q_.log_kernel(_exact_scalars(self.q_.geometry, U, V)), rows
+            return self.q_.log_kernel(_exact_scalars(self.q_.geometry, U, V))
 
 
 def _class_means(Z, codes, weight):

@@ -16,13 +16,15 @@ __all__ = [
     "choose_device",
     "like_input",
     "mean_of_equal_rows",
+    "plain",
     "searching_as_told",
     "validated",
     "validated_new",
 ]
 
 
-def _plain(X):
+def plain(X):
+    """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is."""
     if isinstance(X, torch.utils.data.Dataset):
         return _read(X)
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
@@ -36,15 +38,15 @@ def _read(dataset):
         )
     items = [dataset[i] for i in range(len(dataset))]
     items = [item[0] if isinstance(item, tuple | list) else item for item in items]
-    return np.stack([np.asarray(_plain(item)).ravel() for item in items])
+    return np.stack([np.asarray(plain(item)).ravel() for item in items])
 
 
 def validated(estimator, X, y=None, *, pairwise=False, **options):
     """Check training data: finite, two-dimensional, at least two rows; float32 stays float32.  Returns X, y."""
     if y is not None:
-        options["y"] = _plain(y)
+        options["y"] = plain(y)
     out = validate_data(
-        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", ensure_min_samples=2,
+        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", ensure_min_samples=2,
         copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
@@ -59,7 +61,7 @@ def validated(estimator, X, y=None, *, pairwise=False, **options):
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
     return validate_data(
-        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
+        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..engines import agglomerate, coarsen, refined, split_and_merge
 from ..initialization import initial_places
 
-__all__ = ["cells", "folded", "k_means", "partitions", "rank", "searched", "soften"]
+__all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank", "searched", "soften"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -94,7 +94,7 @@ def searched(graph, support, n_clusters, n_init, rng, tol):
     -------
     r : ndarray of shape (n, n_clusters)
     """
-    node = _nodes(support, n_clusters, rng)
+    node = micro_clusters(support, n_clusters, rng)
     coarse, near = graph.coarsened(node), support.coarsened(node)
     edges = near.edges / near.unit
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
@@ -107,7 +107,7 @@ def searched(graph, support, n_clusters, n_init, rng, tol):
     return split_and_merge(coarse, best, rng, n_rounds=rounds, tol=tol)[node]
 
 
-def _nodes(graph, n_clusters, rng):
+def micro_clusters(graph, n_clusters, rng):
     """The micro-cluster of each row."""
     n_nodes = max(min(N_NODES, graph.n // 4), NODES_PER_CLUSTER * n_clusters)
     if graph.n <= max(n_nodes, FEW_ROWS):

@@ -1,0 +1,293 @@
+"""Learning from labels and neighbours at once: the classifier where some rows have no label.
+
+    L = mean over labelled i of KL( p(.|i) || q(.|i) )  +  graph_weight * mean over all i of KL( p(.|i) || q(.|i) )
+
+p is a graph over the rows and q(j|i) = sum_c r_ic r_jc / sum_k r_kc the kernel of shared classes.  The rows'
+classes r are a table, and labelled rows are held at their labels.  A mapper that reads features learns r as its
+targets and gives its opinion of every row back, as one more term KL( opinion_i || r_i ); they take turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from .. import supervisory
+from .._validation import check_number
+from ..divergences import KL
+from ..engines import Partition, assign
+from ..learned import Cluster
+from ..mappers import TableModule
+from ..neighbors import KnownRows, searching_on
+from ..problem import Points, Problem
+from ..registry import resolve
+from ._io import choose_device, mean_of_equal_rows, searching_as_told
+from ._keeping import told
+from ._placement import blocks_of_rows
+from ._progress import Progress, timed
+from ._transduction import transduced
+
+__all__ = ["fit_partly", "reads_pairs", "suits_table"]
+
+# Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
+N_TURNS, OPINION_WEIGHT = 2, 3.0
+# What given proportions weigh beside the graph.
+PROPORTION_WEIGHT = 1.0
+SMALLEST = 1e-12
+
+
+def suits_table(estimator) -> bool:
+    """Whether a free table can hold all that the fit is asked for: classes, KL, and a graph of the features."""
+    graph = resolve("p", estimator.graph)
+    reads_all = getattr(graph, "from_features", False) or getattr(graph, "pairwise", False)
+    return reads_all and _unsuited(estimator) is None
+
+
+def reads_pairs(graph) -> bool:
+    """Whether X itself is the graph; False for what cannot be resolved, of which fit complains."""
+    try:
+        return bool(getattr(resolve("p", graph), "pairwise", False))
+    except (TypeError, ValueError):
+        return False
+
+
+def _unsuited(estimator):
+    """Why a table cannot serve, None if it can."""
+    if not estimator._over_classes_by_dot():
+        return f"p={estimator.p!r} with q={estimator.q!r} places rows beside prototypes"
+    if not estimator._resolved("divergence").linear_in_log_q:
+        return f"divergence={estimator.divergence!r} is not KL"
+    return "there are further terms" if estimator.terms else None
+
+
+def fit_partly(estimator, X, codes, weight, last):
+    """Fit a classifier to rows whose code is -1 where they have no label.
+
+    Parameters
+    ----------
+    estimator : ICONClassifier
+        Its parameters are checked, and ``classes_`` is set.
+    X : ndarray or sparse matrix of shape (n, n_features)
+    codes : ndarray of int of shape (n,)
+    weight : ndarray of shape (n,) or None
+        Rows of weight zero have no say: they count as unlabelled, and nothing pulls on them but their neighbours.
+    last : ndarray of shape (n_before, n_classes_before) or None
+        ``label_distributions_`` of the fit before, for a warm start.
+
+    Returns
+    -------
+    solution : Solution
+    """
+    if weight is not None:
+        codes = np.where(weight > 0, codes, -1)
+    _check_every_class_has_a_row(estimator, codes)
+    known = KnownRows(X)
+    fit = _PartlyLabelled(estimator, X, codes, weight, last)
+    r, reached, solution = fit.table(None)
+    if fit.engine is None:
+        r, reached, solution = _in_turns(estimator, fit, X, r, weight)
+    else:
+        _keep_table(estimator, fit, r, solution, X.dtype)
+    estimator.graph_, estimator.timings_ = fit.graph, fit.timings
+    estimator.neighbors_backend_ = getattr(fit.graph, "neighbors_backend_", None)
+    estimator.label_distributions_ = r.astype(X.dtype)
+    estimator.transduction_ = estimator.classes_[r.argmax(axis=1)]
+    rows = mean_of_equal_rows(known, r, getattr(fit.graph, "pairwise", False))
+    estimator._known = Known(known, rows, reached)
+    return solution
+
+
+def _in_turns(estimator, fit, X, r, weight):
+    """The mapper learns the table, and the table hears the mapper."""
+    for _ in range(N_TURNS):
+        trust = r.max(axis=1) if weight is None else weight * r.max(axis=1)
+        solution = estimator._fit_rows(X, r.argmax(axis=1), trust, keeps=False)
+        for stage, seconds in estimator.timings_.items():
+            fit.timings[stage] = fit.timings.get(stage, 0.0) + seconds
+        r, reached, _ = fit.table(np.exp(_log_softmax(estimator._scores(X))))
+        if solution.reason == "interrupted":
+            break
+    return r, reached, solution
+
+
+def _check_every_class_has_a_row(estimator, codes):
+    missing = np.setdiff1d(np.arange(len(estimator.classes_)), codes)
+    if len(missing):
+        raise ValueError(
+            f"class {estimator.classes_[missing[0]]!r} has no row of positive sample_weight; give one of its "
+            f"labelled rows some weight, or leave the class out"
+        )
+
+
+class _PartlyLabelled:
+    """What the turns of one fit share: the graph, its terms, and what labelled rows are held at."""
+
+    def __init__(self, estimator, X, codes, weight, last):
+        self.estimator, self.codes = estimator, codes
+        self.engine = _engine(estimator)
+        self.timings = estimator.timings_ = {}
+        self.rng = check_random_state(estimator.random_state)
+        self.graph = clone(resolve("p", estimator.graph), safe=False)
+        _check_graph(estimator.graph, self.graph)
+        with timed(estimator, "supervision"), searching_on(choose_device(estimator.device)):
+            self.graph.fit(X, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=estimator.n_jobs)
+        self.p = estimator._debiased(clone(resolve("p", estimator.p), safe=False))
+        self.targets = self._targets()
+        self.problems = self._problems(weight)
+        prior = estimator.class_prior
+        self.proportions = None if prior is None else _proportions(prior, len(estimator.classes_))
+        same = last is not None and last.shape == (X.shape[0], len(estimator.classes_))
+        self.start = last.astype(float) if estimator.warm_start and same else None
+
+    def _targets(self):
+        """What the rows of each class are held at: p(.|i) over the classes, smoothed where debias says so."""
+        n = len(self.estimator.classes_)
+        if getattr(self.p, "columns", "rows") != "classes":
+            return np.eye(n)
+        # One row of each class; features do not matter to a p over classes.
+        self.p.fit(np.zeros((n, 1)), np.arange(n))
+        p = self.p.conditional_
+        return (1.0 - p.uniform) * p.sparse().toarray() + p.uniform / n
+
+    def _problems(self, weight):
+        graph, estimator = self.graph.conditional_, self.estimator
+        if weight is not None:
+            graph = graph.with_mass(weight)
+        graph = graph.with_self_pairs()
+        labelled = np.where(self.codes >= 0, 1.0 if weight is None else weight, 0.0)
+        points = Points(TableModule(torch.zeros(0)), graph.n_rows)
+        q, kl, share = Cluster(), KL(), float(estimator.graph_weight)
+        everywhere = Problem(graph, q, kl, points, points, share)
+        on_labels = replace(everywhere, p=graph.with_mass(labelled), weight=1.0)
+        return [everywhere, on_labels] if on_labels.p.row_mass.any() else [everywhere]
+
+    def table(self, opinions):
+        """Assignments of all rows, given a mapper's opinions; see :func:`transduced`."""
+        estimator, beliefs = self.estimator, {"proportions": self.proportions}
+        share = float(estimator.graph_weight)
+        beliefs |= {"opinions": opinions, "opinion_weight": share * OPINION_WEIGHT}
+        beliefs |= {"proportion_weight": share * PROPORTION_WEIGHT}
+        n_iter = 300 if estimator.max_iter == "auto" else estimator.max_iter
+        progress = Progress(type(estimator).__name__, estimator.verbose, n_iter)
+        with timed(estimator, "transduction"):
+            r, reached, solution = transduced(
+                self.problems, self.codes, self.targets, beliefs, self.engine or Partition(), self.rng,
+                max_iter=n_iter, tol=estimator.tol, start=self.start,
+                callback=told(estimator.callback), report=progress,
+            )  # fmt: skip
+        progress.done(solution)
+        if solution.reason == "interrupted" and self.engine is None:
+            raise KeyboardInterrupt
+        self.start = r
+        return r, reached, solution
+
+
+def _engine(estimator):
+    """The engine of a table; None where a mapper is fitted, whose engine the estimator chooses."""
+    if estimator._resolved("mapper").parametric:
+        return None
+    reason = _unsuited(estimator)
+    if reason is not None:
+        raise ValueError(
+            f"mapper={estimator.mapper!r} cannot be used here: {reason}; use a mapper that reads features, such as "
+            f"'linear' or 'mlp'"
+        )
+    engine = Partition() if estimator.engine == "auto" else resolve("engine", estimator.engine)
+    if not hasattr(engine, "graph"):
+        raise ValueError(
+            f"engine={estimator.engine!r} cannot solve a table of classes; use engine='auto' or 'partition', or a "
+            f"mapper such as 'linear'"
+        )
+    return clone(engine, safe=False)
+
+
+def _check_graph(name, graph):
+    over_rows = getattr(graph, "columns", "rows") == "rows" and not getattr(graph, "fresh", False)
+    if not over_rows or getattr(graph, "requires_y", False):
+        raise ValueError(
+            f"graph={name!r} does not say which rows are near which; use 'knn', another p of "
+            f"iconlearn.supervisory that reads the features, or Graph(adjacency)"
+        )
+
+
+def _proportions(prior, n_classes):
+    if isinstance(prior, str) and prior == "balanced":
+        return np.full(n_classes, 1.0 / n_classes)
+    given = None if isinstance(prior, str) else np.asarray(prior)
+    if given is None or given.shape != (n_classes,) or given.dtype.kind not in "iuf":
+        raise ValueError(
+            f"class_prior={prior!r} must be None, 'balanced' or the share of each of the {n_classes} classes, in "
+            f"the order of the sorted classes"
+        )
+    given = given.astype(float)
+    if not (given > 0).all() or abs(given.sum() - 1.0) > 1e-6:
+        raise ValueError(
+            f"class_prior={prior!r} must be positive and sum to one, and its sum is {given.sum():.6g}"
+        )
+    return given / given.sum()
+
+
+def _keep_table(estimator, fit, r, solution, dtype):
+    """The fitted attributes of a classifier whose mapper is a table."""
+    n_classes = r.shape[1]
+    estimator.p_, estimator.q_ = fit.p, clone(estimator._resolved("q"), safe=False)
+    estimator.q_.begin(dtype=torch.float64)
+    estimator.divergence_, estimator.engine_ = clone(estimator._resolved("divergence"), safe=False), fit.engine
+    estimator.mapper_ = TableModule(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
+    estimator._keep_losses(solution)
+    estimator.loss_parts_ = estimator.loss_history_[:, None]
+    estimator._parametric, estimator._features = False, None
+    estimator._columns = torch.eye(n_classes, dtype=torch.float64)
+    estimator.prototypes_ = np.eye(n_classes, dtype=dtype)
+
+
+@dataclass(eq=False)
+class Known:
+    """The classes of the rows that a fit has seen, and of new rows by their neighbours.
+
+    Parameters
+    ----------
+    rows : KnownRows
+    table : ndarray of shape (n, n_classes)
+        Equal rows have equal assignments.
+    reached : ndarray of bool of shape (n,)
+        Rows that edges connect to a label.
+    """
+
+    rows: KnownRows
+    table: np.ndarray
+    reached: np.ndarray
+
+    def log_q(self, estimator, X):
+        """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes)."""
+        match = self.rows.find(X)
+        seen, r = match >= 0, np.empty((X.shape[0], self.table.shape[1]))
+        r[seen] = self.table[match[seen]]
+        log_q = np.log(np.maximum(r, SMALLEST), where=seen[:, None], out=np.zeros_like(r))
+        if not seen.all():
+            new = X[~seen]
+            log_q[~seen] = (
+                _log_softmax(estimator._scores(new))
+                if estimator._parametric
+                else np.log(np.maximum(self._by_neighbours(estimator, new), SMALLEST))
+            )
+        return log_q
+
+    def _by_neighbours(self, estimator, X):
+        """Assignments that explain the new rows' own p over the training rows best."""
+        with searching_as_told(estimator):
+            p = estimator.graph_.extend(X, n_jobs=estimator.n_jobs)
+        told = self.table[self.reached]
+        parts = (part for _, part in blocks_of_rows(p, p.n_cols))
+        return np.concatenate(
+            [assign(replace(part, edges=sparse.csr_array(part.sparse()[:, self.reached])), told) for part in parts]
+        )
+
+
+def _log_softmax(scores):
+    return torch.log_softmax(scores.double(), dim=1).numpy()

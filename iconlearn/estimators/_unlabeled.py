@@ -1,0 +1,109 @@
+"""Which rows have no label: the marker in y, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.utils.validation import column_or_1d
+
+__all__ = ["without_marker"]
+
+
+def without_marker(y, marker):
+    """The labels with the marker taken out, and where it was.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+    marker : "auto", None or object
+        "auto" is -1 where at least two other classes exist; None marks nothing; NaN marks all that is missing.
+
+    Returns
+    -------
+    y : ndarray of shape (n,) or as it was
+        Unlabelled rows hold a label of another row, so that whatever checks y sees labels only.
+    unlabelled : ndarray of bool of shape (n,) or None
+        None where nothing is marked.
+
+    Raises
+    ------
+    ValueError
+        If a marker that was named leaves fewer than two classes.
+    """
+    if marker is None or getattr(y, "ndim", 1) == 0:
+        return y, None
+    labels = np.asarray(y, dtype=object) if _of_any_type(y) else np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    named = not (isinstance(marker, str) and marker == "auto")
+    if labels.ndim != 1 or not len(labels):
+        return y, None
+    unlabelled = _equal(labels, marker if named else -1)
+    if not unlabelled.any():
+        return y, None
+    others = labels[~unlabelled]
+    n_classes = _n_classes(others)
+    if not named and 0 < n_classes < 2:
+        return y, None  # -1 and 1 are two classes
+    if n_classes == 0:
+        raise ValueError(
+            f"all {len(labels)} rows are unlabelled (y is {marker if named else -1!r} throughout): label at "
+            f"least one row of every class, or use ICONClustering, which needs no labels"
+        )
+    if n_classes == 1:
+        raise ValueError(
+            f"y holds one class only, {others[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
+            f"needs labelled rows of at least two classes"
+        )
+    if not named:
+        warnings.warn(
+            f"y is -1 in {np.count_nonzero(unlabelled)} of {len(labels)} rows, which are taken as unlabelled; "
+            f"unlabeled=-1 says so without this warning, and unlabeled=None makes -1 a class",
+            UserWarning,
+            stacklevel=4,
+        )
+    filled = np.array(labels)
+    filled[unlabelled] = others[0]
+    # What was an array of objects because of its marker may be one of numbers or strings without it.
+    return (np.array(filled.tolist()) if _alike(others) else filled), unlabelled
+
+
+def _of_any_type(y):
+    """Whether numpy would turn labels and marker into one type (lists, and pandas' own types)."""
+    return isinstance(y, list | tuple) or hasattr(y, "cat") or str(getattr(y, "dtype", "")) == "category"
+
+
+def _equal(labels, marker):
+    if _missing(marker):
+        if labels.dtype.kind == "f":
+            return np.isnan(labels)
+        return np.array([_missing(label) for label in labels], dtype=bool)
+    if labels.dtype.kind in "OUS":
+        return np.array([_same(label, marker) for label in labels], dtype=bool)
+    if isinstance(marker, str):
+        return np.zeros(len(labels), dtype=bool)
+    return np.asarray(labels == marker, dtype=bool)
+
+
+def _same(label, marker):
+    """Whether a label is the marker; True is not 1."""
+    return isinstance(label, str) == isinstance(marker, str) and bool(label == marker)
+
+
+def _missing(value):
+    """None, NaN, and pandas' own marks of what is missing."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, Real) and bool(value != value)
+
+
+def _n_classes(labels):
+    return len(set(labels.tolist()))
+
+
+def _alike(labels):
+    """Whether the labels are all strings, or all numbers."""
+    kinds = {"text" if isinstance(label, str) else "number" for label in labels.tolist()}
+    return labels.dtype.kind == "O" and len(kinds) == 1
