@@ -4,7 +4,8 @@
 
 The charges are spread onto the grid, multiplied by the kernel's transform in Fourier space (divided by the
 squared transform of the spline, once for spreading and once for reading), and read off again.  The grid is
-twice as wide as the points, so that nothing wraps around.
+twice as wide as the points, so that nothing wraps around.  A grid that is coarse beside the kernel's width
+carries the smooth part of it only; see ``_near.py``.
 
 References
 ----------
@@ -23,6 +24,7 @@ import torch
 from scipy import fft
 
 from ..loops import available
+from ._near import Split
 from ._splines import TAPS, stencil
 
 __all__ = ["Grid", "Responses", "convolved", "fit_grid"]
@@ -47,12 +49,15 @@ class Grid:
         Nodes along each axis that points may touch.
     padded : tuple of int
         Nodes of the transform along each axis, at least twice as many.
+    reach : float
+        Distance of the pairs for which the grid is too coarse; zero where there are none.
     """
 
     low: torch.Tensor
     spacing: float
     shape: tuple
     padded: tuple
+    reach: float = 0.0
 
     def stencil(self, points):
         return stencil(points, self.low, self.spacing, self.shape)
@@ -117,12 +122,15 @@ class Response:
     constant : float
         The function at the far corner of the grid.  Without it a map much smaller than the kernel has an
         all but constant field, whose gradient is lost in single precision.
+    split : Split or None
+        What the grid carries of the function and what it leaves to near pairs; None where it carries all.
     """
 
     transform: torch.Tensor
     near: torch.Tensor
     at_zero: float
     constant: float
+    split: Split | None
 
 
 class Responses:
@@ -142,24 +150,28 @@ class Responses:
     def __call__(self, name, grid):
         """The response of the function called `name` on `grid`."""
         like = grid.low
-        key = name, grid.spacing, grid.padded, like.dtype, like.device
+        key = name, grid.spacing, grid.padded, grid.reach, like.dtype, like.device
         if key not in self.kept:
-            self.kept[key] = _respond(self.functions[name], grid)
+            function = self.functions[name]
+            split = Split(function, grid.reach, self.width**2) if grid.reach else None
+            self.kept[key] = _respond(function, split, grid)
             while len(self.kept) > KEPT * len(self.functions):
                 self.kept.popitem(last=False)
         self.kept.move_to_end(key)
         return self.kept[key]
 
 
-def _respond(function, grid):
+def _respond(function, split, grid):
     # In double precision: the division by the splines amplifies what is lost at the highest frequencies.
     like = {"dtype": torch.float64, "device": grid.low.device}
     axes = [torch.arange(size // 2 + 1, **like) * grid.spacing for size in grid.padded]
     sqdist = axes[0] ** 2
     for axis in axes[1:]:
         sqdist = sqdist[..., None] + axis**2
-    kernel = function(sqdist)
+    kernel = function(sqdist) if split is None else split.smooth(sqdist)
     at_zero, constant = kernel.reshape(-1)[[0, -1]].tolist()
+    if split is not None:
+        at_zero += float(split.rest(torch.zeros((), dtype=torch.float64)))
     kernel = kernel - constant
     for dim, size in enumerate(grid.padded):
         # Even along every axis: the other half mirrors this one.
@@ -173,7 +185,7 @@ def _respond(function, grid):
     near = torch.fft.irfftn(transform, s=grid.padded)
     for dim in range(near.ndim):
         near = near.narrow(dim, 0, TAPS)
-    return Response(transform.to(grid.low.dtype), near.to(grid.low.dtype).contiguous(), at_zero, constant)
+    return Response(transform.to(grid.low.dtype), near.to(grid.low.dtype).contiguous(), at_zero, constant, split)
 
 
 def convolved(density, response, grid):

@@ -140,13 +140,45 @@ def test_outliers_leave_the_grid(monkeypatch):
         assert torch.linalg.norm(found[1] - exact[1]) <= 1e-2 * torch.linalg.norm(exact[1])
 
 
+WIDE = {
+    "ball": lambda n, d: places(n, d) * 40,
+    "blobs and twins": lambda n, d: np.repeat(places(n // 2, d) + 100 * places(9, d)[np.arange(n // 2) % 9], 2, 0),
+    "line": lambda n, d: places(n, d) * np.r_[200.0, np.full(d - 1, 3.0)],
+}
+
+
+@pytest.mark.parametrize("how", SUMS)
+@pytest.mark.parametrize("kind", WIDE)
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("name", KERNELS)
+def test_near_pairs_of_a_wide_map_are_summed_one_by_one(name, width, kind, how, monkeypatch):
+    monkeypatch.setattr(_mesh, "FEW_PAIRS", 10)
+    q, U = begun(KERNELS[name]), torch.as_tensor(WIDE[kind](N, width))
+    mesh = Mesh(max_nodes=2**12 if width == 2 else 2**15)
+    assert mesh._cloud(q, U).box.pairs is not None
+    value, gradient = value_and_gradient(Dense(), q, U, how)
+    found, slope = value_and_gradient(mesh, q, U, how)
+    # A sum over the rows, but for the joint one: 5e-4 for each of them.
+    assert found == pytest.approx(value, rel=1e-4, abs=5e-4 * (1 if how == "joint" else N))
+    assert torch.linalg.norm(slope - gradient) <= 1e-2 * torch.linalg.norm(gradient) + 1e-9
+
+
 def test_a_map_too_wide_for_the_grid(monkeypatch):
     q, U = begun(Student()), torch.as_tensor(places(300, 2) * 1000)
     narrow = Mesh(max_nodes=4096)
     exact = Dense().log_sums(q, U, U, True)
     assert torch.equal(narrow.log_sums(q, U, U, True), exact)
     assert torch.equal(narrow.mean_log_kernels(q, U, U, True), Dense().mean_log_kernels(q, U, U, True))
-    monkeypatch.setattr(_mesh, "MAX_EXACT", 10)
+
+
+def test_too_many_near_pairs(monkeypatch):
+    """Crowds so far from each other that any grid has each of them in one cell."""
+    q, U = begun(Student()), torch.as_tensor(places(300, 2) + 1e6 * places(3, 2)[np.arange(300) % 3])
+    monkeypatch.setattr(_mesh, "FEW_PAIRS", 10)
+    exact = Dense().log_sums(q, U, U, True)
+    narrow = Mesh(max_nodes=4096)
+    torch.testing.assert_close(narrow.log_sums(q, U, U, True), exact, rtol=0, atol=1e-3)
+    monkeypatch.setattr(_mesh, "MAX_PAIRS", 20)
     with pytest.warns(UserWarning, match="max_nodes=4096.*coarse"):
         coarse = narrow.log_sums(q, U, U, True)
     assert torch.isfinite(coarse).all()
@@ -268,15 +300,3 @@ def test_cuda_agrees_and_repeats_itself(width, how):
     assert once[0] == again[0] and torch.equal(once[1], again[1])
     assert once[0] == pytest.approx(on_cpu[0], rel=1e-4)
     assert torch.linalg.norm(once[1].cpu() - on_cpu[1]) <= 1e-3 * torch.linalg.norm(on_cpu[1])
-
-
-def test_wide_maps_of_three_dimensions_are_left_to_samples(monkeypatch):
-    p = sparse_p(random_rows(40, density=0.1, self_pairs=False), self_pairs=False)
-    monkeypatch.setattr(_mesh, "MAX_EXACT", 40**2 - 1)
-    cube, square = make_problem(p, Student(), places(40, 3)), make_problem(p, Student(), places(40, 2))
-    assert "sampled" in Mesh().refuses(cube)
-    assert Mesh(max_nodes=2**20).refuses(cube) is None
-    assert Mesh().refuses(square) is None
-    assert Mesh().refuses(make_problem(p, Gaussian(), places(40, 3))) is None
-    monkeypatch.setattr(_mesh, "MAX_EXACT", 40**2)
-    assert Mesh().refuses(cube) is None
