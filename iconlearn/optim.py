@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from .lbfgs import LBFGS
+
 __all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "minimise"]
 
 
@@ -26,7 +28,7 @@ class Phase:
     n_iter : int
         Most iterations (epochs for a stochastic engine).
     learning_rate : float
-        Step size; the first trial step for L-BFGS.
+        Step size; L-BFGS finds its own.
     momentum : float, default=0.8
         For the momentum optimiser.
     exaggeration : float, default=1.0
@@ -135,27 +137,16 @@ class MomentumGains:
         parameter.add_(velocity)
 
 
-def _momentum(parameters, phase, grad_tol):
+def _momentum(parameters, phase, **of_lbfgs):
     return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
 
 
-def _adam(parameters, phase, grad_tol):
+def _adam(parameters, phase, **of_lbfgs):
     return torch.optim.Adam(parameters, lr=phase.learning_rate)
 
 
-LBFGS_CHUNK = 10
-
-
-def _lbfgs(parameters, phase, grad_tol):
-    return torch.optim.LBFGS(
-        parameters,
-        lr=1.0,
-        max_iter=LBFGS_CHUNK,
-        history_size=10,
-        tolerance_grad=grad_tol,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
+def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False):
+    return LBFGS(parameters, grad_tol, precondition, steady)
 
 
 # Where the loss hovers above its best, the steps are cut to this share of their length, so many times at most.
@@ -173,6 +164,8 @@ def minimise(
     phases: Sequence[Phase],
     tol: float,
     grad_tol: float = 0.0,
+    precondition: Callable | None = None,
+    steady: bool = False,
     patience: int = 50,
     after_step: Callable | None = None,
     callback: Callable | None = None,
@@ -195,6 +188,10 @@ def minimise(
         A plateau is an improvement below ``tol * |loss|`` over `patience` iterations.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
+    precondition : callable or None
+        What is known of the inverse Hessian, for L-BFGS; see :class:`iconlearn.lbfgs.LBFGS`.
+    steady : bool, default=False
+        Whether every closure is the same function of the parameters, and `after_step` leaves them alone.
     patience : int, default=50
         Iterations that a plateau must last.
     after_step : callable or None
@@ -216,7 +213,8 @@ def minimise(
     run = _Run(parameters, callback, report)
 
     def make(phase):
-        return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
+        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
+        return OPTIMIZERS[optimizer](parameters, phase, **options)
 
     try:
         for phase in phases:
@@ -247,22 +245,20 @@ class _Run:
         best_at_mark, mark, done, cuts = math.inf, 0, 0, 0
         method = make(phase)
         while done < phase.n_iter:
-            _limit(method, phase.n_iter - done)
             value = self._epoch(epochs(phase.exaggeration), method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")
                 self.reason = "diverged"
                 return True
-            new = _inner_iterations(method)
-            done += new
-            self.n_iter += new
+            done += 1
+            self.n_iter += 1
             self.history.append(value)
             if self._told(phase, value):
                 return True
             if not last:
                 continue
-            if _stationary(method):
+            if getattr(method, "stationary", False):
                 self.reason = "plateau"
                 return True
             if done - mark >= patience:
@@ -341,27 +337,3 @@ class _Keeper:
 
 def _copies(parameters):
     return [p.detach().clone() for p in parameters]
-
-
-def _limit(method, n_iter):
-    """Let one step of L-BFGS take no more iterations than are left."""
-    if isinstance(method, torch.optim.LBFGS):
-        method.param_groups[0]["max_iter"] = min(LBFGS_CHUNK, n_iter)
-
-
-def _inner_iterations(method):
-    if isinstance(method, torch.optim.LBFGS):
-        state = method.state[method.param_groups[0]["params"][0]]
-        done, method.counted = state.get("n_iter", 1), getattr(method, "counted", 0)
-        new, method.counted = done - method.counted, done
-        return max(new, 1)
-    return 1
-
-
-def _stationary(method):
-    """Whether the gradient that the method left behind is below its tolerance (L-BFGS only)."""
-    if not isinstance(method, torch.optim.LBFGS):
-        return False
-    group = method.param_groups[0]
-    gradients = [p.grad for p in group["params"] if p.grad is not None]
-    return all(float(g.abs().max()) <= group["tolerance_grad"] for g in gradients)

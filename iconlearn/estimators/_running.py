@@ -11,6 +11,7 @@ import torch
 from ..loops import threads_for
 from ..objective import loss
 from ..optim import Solution, minimise
+from ._ridge import preconditioner
 
 __all__ = ["present_loss", "run"]
 
@@ -48,6 +49,9 @@ def run(plan, progress, n_iter, *, tol, callback, **options):
     if not parameters:
         return Solution(present_loss(plan)), parts.history()
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
+    if options["optimizer"] == "lbfgs":
+        options["precondition"] = preconditioner(plan)
+        options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
         solution = minimise(

@@ -166,6 +166,8 @@ def _log_scale(q):
 
 
 def _scaled(q, Z):
+    if q.temperature == 1 and not q.learnable:
+        return Z
     return Z * torch.exp(0.5 * _log_scale(q)).to(Z.dtype)
 
 
