@@ -157,6 +157,16 @@ class TableModule(nn.Module):
         return self.places if rows is None else self.places[rows]
 
 
+class UnitVectors(TableModule):
+    """The unit vectors, fixed: columns against which outputs are logits."""
+
+    basis = True
+
+    def __init__(self, n):
+        super().__init__(torch.eye(n))
+        self.requires_grad_(False)
+
+
 class OrthonormalModule(nn.Module):
     """z = Q x, Q the orthonormal rows that span those of a free weight."""
 

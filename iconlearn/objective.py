@@ -14,6 +14,7 @@ import torch
 
 from .attraction import attraction, exaggerate
 from .geometry import pairs
+from .softmax import log_kernels, softmax_divergence, suits
 
 __all__ = ["log_normalizer", "loss", "positive", "share"]
 
@@ -45,6 +46,8 @@ def loss(problem, engine, visit, pull=1.0):
         V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
+    if engine.exact and suits(problem, visit, pull):
+        return softmax_divergence(log_kernels(q, U, V, problem.columns.basis), divergence, visit)
     log_norm = log_normalizer(q, engine, U, V, visit)
 
     if visit.edges is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from .lbfgs import LBFGS
 from .plateau import Verdict
 
 __all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "minimise"]
@@ -28,7 +29,7 @@ class Phase:
     n_iter : int
         Most iterations (epochs for a stochastic engine).
     learning_rate : float
-        Step size; the first trial step for L-BFGS.
+        Step size; L-BFGS finds its own.
     momentum : float, default=0.8
         For the momentum optimiser.
     exaggeration : float, default=1.0
@@ -154,27 +155,16 @@ class MomentumGains:
         parameter.add_(velocity)
 
 
-def _momentum(parameters, phase, grad_tol):
+def _momentum(parameters, phase, **of_lbfgs):
     return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
 
 
-def _adam(parameters, phase, grad_tol):
+def _adam(parameters, phase, **of_lbfgs):
     return torch.optim.Adam(parameters, lr=phase.learning_rate)
 
 
-LBFGS_CHUNK = 10
-
-
-def _lbfgs(parameters, phase, grad_tol):
-    return torch.optim.LBFGS(
-        parameters,
-        lr=1.0,
-        max_iter=LBFGS_CHUNK,
-        history_size=10,
-        tolerance_grad=grad_tol,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
+def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False):
+    return LBFGS(parameters, grad_tol, precondition, steady)
 
 
 # What a rule's SHORTEN leaves of the steps.
@@ -191,6 +181,8 @@ def minimise(
     phases: Sequence[Phase],
     rule: Callable,
     grad_tol: float = 0.0,
+    precondition: Callable | None = None,
+    steady: bool = False,
     after_step: Callable | None = None,
     callback: Callable | None = None,
     report: Callable | None = None,
@@ -214,6 +206,10 @@ def minimise(
         Says during the last phase, after every iteration, whether to go on.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
+    precondition : callable or None
+        What is known of the inverse Hessian, for L-BFGS; see :class:`iconlearn.lbfgs.LBFGS`.
+    steady : bool, default=False
+        Whether every closure is the same function of the parameters, and `after_step` leaves them alone.
     after_step : callable or None
         Called after every step, for example to re-centre a map.
     callback : callable or None
@@ -238,7 +234,8 @@ def minimise(
     run = _Run(parameters, rule, callback, report, keep)
 
     def make(phase):
-        return OPTIMIZERS[optimizer](parameters, phase, grad_tol)
+        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
+        return OPTIMIZERS[optimizer](parameters, phase, **options)
 
     if state is not None:
         run.go_on(state, make, phases)
@@ -280,16 +277,14 @@ class _Run:
         if self.method is None:
             self.method, self.done = make(phase), 0
         while self.done < phase.n_iter:
-            _limit(self.method, phase.n_iter - self.done)
             value = self._epoch(epochs(phase), self.method, after_step)
             if not math.isfinite(value):
                 if not self.history:
                     raise FloatingPointError(f"the loss is {value} at the start")
                 self.reason = "diverged"
                 return True
-            new = _inner_iterations(self.method)
-            self.done += new
-            self.n_iter += new
+            self.done += 1
+            self.n_iter += 1
             self.history.append(value)
             self.phases.append(phase.name)
             if self._told(phase, value):
@@ -304,7 +299,8 @@ class _Run:
 
     def _at_rest(self, make, phase, value):
         """Whether nothing is left to gain; steps that are too long are cut first."""
-        verdict = Verdict.STOP if _stationary(self.method) else self.rule(self.done, value, self.best)
+        stationary = getattr(self.method, "stationary", False)
+        verdict = Verdict.STOP if stationary else self.rule(self.done, value, self.best)
         if verdict is Verdict.SHORTEN:
             self.restore()
             self.method = self._calmer(make, phase)
@@ -317,11 +313,9 @@ class _Run:
     def state(self):
         """What :meth:`go_on` takes."""
         state = {name: getattr(self, name) for name in self.STATE}
-        counted = getattr(self.method, "counted", 0)
         seconds = time.perf_counter() - self.start
         return {
-            **state, "rule": dict(vars(self.rule)), "method": self.method.state_dict(), "counted": counted,
-            "seconds": seconds,
+            **state, "rule": dict(vars(self.rule)), "method": self.method.state_dict(), "seconds": seconds,
         }  # fmt: skip
 
     def go_on(self, state, make, phases):
@@ -332,7 +326,6 @@ class _Run:
         self.start = time.perf_counter() - state["seconds"]
         self.method = self._calmer(make, phases[self.place])
         self.method.load_state_dict(state["method"])
-        self.method.counted = state["counted"]
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses."""
@@ -392,27 +385,3 @@ class _Keeper:
 
 def _copies(parameters):
     return [p.detach().clone() for p in parameters]
-
-
-def _limit(method, n_iter):
-    """Let one step of L-BFGS take no more iterations than are left."""
-    if isinstance(method, torch.optim.LBFGS):
-        method.param_groups[0]["max_iter"] = min(LBFGS_CHUNK, n_iter)
-
-
-def _inner_iterations(method):
-    if isinstance(method, torch.optim.LBFGS):
-        state = method.state[method.param_groups[0]["params"][0]]
-        done, method.counted = state.get("n_iter", 1), getattr(method, "counted", 0)
-        new, method.counted = done - method.counted, done
-        return max(new, 1)
-    return 1
-
-
-def _stationary(method):
-    """Whether the gradient that the method left behind is below its tolerance (L-BFGS only)."""
-    if not isinstance(method, torch.optim.LBFGS):
-        return False
-    group = method.param_groups[0]
-    gradients = [p.grad for p in group["params"] if p.grad is not None]
-    return all(float(g.abs().max()) <= group["tolerance_grad"] for g in gradients)

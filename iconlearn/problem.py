@@ -54,6 +54,11 @@ class Points:
         """Whether the mapper keeps its outputs within bounds by itself, as an orthonormal one does."""
         return bool(getattr(self.mapper, "bounded", False))
 
+    @property
+    def basis(self) -> bool:
+        """Whether the points are the unit vectors, so that dot products with them are coordinates."""
+        return bool(getattr(self.mapper, "basis", False))
+
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
         if self.inputs is None:

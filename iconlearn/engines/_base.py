@@ -27,6 +27,8 @@ class Engine(BaseEstimator):
         Whether the engine finds the answer itself, by ``solve``, instead of serving the loop.
     stochastic : bool
         Whether an epoch has several visits, so that each loss is an estimate.
+    exact : bool
+        Whether its sums are over all visited columns, so that few columns may be taken at once.
     own_loops : bool
         Whether its long loops bring threads of their own.
     block : int
@@ -35,6 +37,7 @@ class Engine(BaseEstimator):
 
     solves = False
     stochastic = False
+    exact = False
     own_loops = False
     block = 2**20
 

@@ -22,6 +22,8 @@ class Dense(Engine):
         Number of pairs that are held at a time.
     """
 
+    exact = True
+
     def __init__(self, max_pairs=None, *, block=2**20):
         self.max_pairs = max_pairs
         self.block = block

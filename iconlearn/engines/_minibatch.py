@@ -37,6 +37,7 @@ class MiniBatch(Engine):
     """
 
     stochastic = True
+    exact = True
 
     def __init__(self, batch_size=1024, *, n_positives=1, n_negatives=0):
         self.batch_size = batch_size

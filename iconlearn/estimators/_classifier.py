@@ -9,12 +9,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._validation import check_number
-from ..mappers import TableModule
+from ..mappers import UnitVectors
 from ..optim import Phase
 from ..registry import resolve
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, plain, validated, validated_new
 from ._planning import same_shapes
+from ._ridge import Ridge
 from ._semisupervised import fit_partly, reads_pairs, suits_table
 from ._unlabeled import without_marker
 
@@ -265,6 +266,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         method = self._method(plan)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
         rate = 0.1 if method == "momentum" else 0.003
+        if method == "lbfgs" and old is None and self._over_classes_by_dot():
+            _silence(plan.mapper)
         phases = [Phase(n_iter, rate if self.learning_rate == "auto" else self.learning_rate)]
         patience = 10 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
@@ -294,7 +297,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
         """Class columns: the standard basis where outputs are logits, else learned places."""
         if q.free_dot:
-            return TableModule(torch.eye(n_classes)).to(device=device, dtype=dtype).requires_grad_(False)
+            return UnitVectors(n_classes).to(device=device, dtype=dtype)
         return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
 
     def _penalty(self, problems):
@@ -305,7 +308,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         # Two rows w and -w of a softmax are one row 2 w of a sigmoid, on which LogisticRegression puts C.
         two = len(self.classes_) == 2 and self._over_classes_by_dot()
         scale = (1.0 if two else 0.5) / (self.C * self._weight_sum)
-        return lambda: scale * sum(w.square().sum() for w in matrices)
+        return Ridge(matrices, scale)
 
     def _method(self, plan):
         if self.optimizer != "auto":
@@ -353,6 +356,13 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             U = self.q_.place(Z)
             V = self.q_.place(self._columns.to(Z.dtype))
             return self.q_.log_kernel(_exact_scalars(self.q_.geometry, U, V))
+
+
+def _silence(module):
+    """Start a convex problem from nought, where all classes are alike."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
 
 
 def _class_means(Z, codes, weight):

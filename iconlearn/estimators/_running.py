@@ -14,6 +14,7 @@ from ..objective import loss
 from ..optim import Solution, minimise
 from ..plateau import EstimatedPlateau, Plateau
 from ._keeping import restore, state_of
+from ._ridge import preconditioner
 
 __all__ = ["present_loss", "run"]
 
@@ -58,6 +59,9 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
     if any(problem.q.cools for problem in plan.objective.problems):
         options["phases"] = _cooling(options["phases"])
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
+    if options["optimizer"] == "lbfgs":
+        options["precondition"] = preconditioner(plan)
+        options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
         state = _go_on(plan, parts)

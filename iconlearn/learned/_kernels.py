@@ -195,6 +195,8 @@ class _Tempered(Learned):
         return self.log_scale_.clamp(max=most) if self.learnable else self.log_scale_
 
     def _scaled(self, Z):
+        if self.temperature == 1 and not self.learnable and not self.cools:
+            return Z
         return Z * torch.exp(0.5 * self._log_scale()).to(Z.dtype)
 
     def log_kernel(self, s):

@@ -60,7 +60,7 @@ def triplet_supcon(margin=0.5, n_components=64):
     paper="Cox 1958; Alshammari et al., ICLR 2025, theorem 9",
     verified="sklearn.linear_model.LogisticRegression: coefficients at equal C",
 )  # fmt: skip
-def cross_entropy(C=1.0, tol=1e-6, max_iter="auto"):
+def cross_entropy(C=1.0, tol=1e-7, max_iter="auto"):
     return ICONClassifier(p=Classes(), q=Dot(), C=C, tol=tol, max_iter=max_iter)
 
 
