@@ -19,6 +19,7 @@ from ._partition import Partition, assign, refine, refined
 from ._propagation import propagated
 from ._rounds import split_and_merge
 from ._sampled import Sampled
+from ._visit import visit_all, visit_batch
 
 __all__ = [
     "Beliefs",
@@ -40,6 +41,8 @@ __all__ = [
     "refine",
     "refined",
     "split_and_merge",
+    "visit_all",
+    "visit_batch",
 ]
 
 # Up to so many pairs an exact step costs less than a grid; beyond the second, minutes of exact steps.
