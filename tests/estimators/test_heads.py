@@ -108,6 +108,7 @@ def peak(n_rows, n_clusters):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_is_not_rows_times_clusters(monkeypatch):
     """What grows is the neighbour graph, some hundred bytes a row, and not 8 bytes for each of the clusters."""
     monkeypatch.setattr(_heads, "MAX_TAUGHT", 200 * 400)
