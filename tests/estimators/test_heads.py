@@ -66,8 +66,9 @@ def test_a_fit_begins_anew():
 
 
 def test_wrong_batches():
-    with pytest.raises(ValueError, match=r"mapper='table' gives every row.*partial_fit"):
+    with pytest.raises(AttributeError) as told:
         ICONClustering(4).partial_fit(X)
+    assert "mapper='table' gives every row" in str(told.value.__cause__)
     model = ICONClustering(4, mapper="linear", n_init=2, max_iter=5, random_state=0)
     with pytest.raises(ValueError, match="the first batch has 2 distinct rows"):
         model.partial_fit(np.repeat(X[:2], 10, axis=0))
