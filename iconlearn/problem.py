@@ -34,8 +34,9 @@ class Points:
         Gives the places.
     size : int
         Number of points.
-    inputs : Tensor, sparse matrix or None
-        Features of the points; None where the mapper is a table and is called with row numbers.
+    inputs : Tensor, sparse matrix, ndarray or None
+        Features of the points; None where the mapper is a table and is called with row numbers.  Those of a
+        sparse matrix or of an array (which may lie in a file) are made a tensor when they are visited.
     width : int or None
         Number of outputs of the mapper, where it is known beforehand.
     view : callable or None
@@ -65,7 +66,7 @@ class Points:
             return self.mapper(rows)
         if self.view is not None:
             return self.mapper(self._views(rows))
-        if sparse.issparse(self.inputs):
+        if not isinstance(self.inputs, torch.Tensor):
             return self.mapper(self._dense_rows(rows))
         return self.mapper(self.inputs if rows is None else self.inputs[rows])
 
@@ -73,14 +74,17 @@ class Points:
         if rows is None:
             rows = torch.arange(self.size)
         shown = rows % self.inputs.shape[0]
-        sparse_rows = sparse.issparse(self.inputs)
-        features = self._dense_rows(shown) if sparse_rows else self.inputs[shown.to(self.inputs.device)]
+        if isinstance(self.inputs, torch.Tensor):
+            features = self.inputs[shown.to(self.inputs.device)]
+        else:
+            features = self._dense_rows(shown)
         return self.view(features, rows)
 
     def _dense_rows(self, rows):
         chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
         like = next(self.mapper.parameters())
-        return torch.as_tensor(chosen.toarray()).to(device=like.device, dtype=like.dtype)
+        chosen = chosen.toarray() if sparse.issparse(chosen) else np.array(chosen)
+        return torch.as_tensor(chosen).to(device=like.device, dtype=like.dtype)
 
 
 @dataclass(frozen=True, eq=False)

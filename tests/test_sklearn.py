@@ -26,6 +26,7 @@ ESTIMATORS = [
     ICONClustering(p="gaussian", debias=0.1, n_init=2, max_iter=10),
     ICONClustering(p=Gaussian(5.0, n_neighbors=None), init="kmeans", n_init=1, max_iter=5),
     ICONClustering(mapper="linear", n_init=2, max_iter=5),
+    ICONClustering("auto", n_init=2, max_iter=5),
     ICONClustering(engine="dense", n_init=2, max_iter=5),
     ICONClassifier(),
     ICONClassifier(q="gaussian", max_iter=30),

@@ -11,7 +11,6 @@ __all__ = ["MergePathDisplay"]
 # What is drawn by default, and what it is called.
 NAMES = {
     "score": "eigengap times stability",
-    "eigengap": "eigengap",
     "relative_gap": "relative gap of merges",
     "stability": "stability",
 }
@@ -74,7 +73,7 @@ class MergePathDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-        columns : tuple of str, default=("score", "eigengap", "relative_gap", "stability")
+        columns : tuple of str, default=("score", "relative_gap", "stability")
             Fields of the path.
         title : str or None, default=None
         **options
@@ -115,7 +114,8 @@ class MergePathDisplay:
         ax.set_xticks(ticks, [str(k) for k in ticks])
         ax.minorticks_off()
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False)
+        # Below the axes: there is no corner that no curve visits.
+        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=2)
         if title is not None:
             ax.set_title(title, color=INK, loc="left", pad=16)
         return self

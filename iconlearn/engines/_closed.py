@@ -141,7 +141,8 @@ def _weights(p, rows, mass, c):
 
 
 def _centred(inputs):
-    X = inputs.toarray() if sparse.issparse(inputs) else inputs.detach().cpu().double().numpy()
+    X = inputs.detach().cpu().numpy() if isinstance(inputs, torch.Tensor) else inputs
+    X = X.toarray() if sparse.issparse(X) else X
     X = np.asarray(X, dtype=float)
     return X - X.mean(axis=0)
 

@@ -23,7 +23,7 @@ from ..mappers import TableModule, build_mapper
 from ..optim import OPTIMIZERS, Solution
 from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
-from ._io import choose_device
+from ._io import choose_device, in_a_file
 from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, timed
@@ -32,7 +32,8 @@ from ._terms import Term
 
 __all__ = ["ICONBase"]
 
-# Sparse features are made dense once while they have at most this many entries, else batch by batch.
+# Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
+# else batch by batch.
 MAX_DENSE_INPUTS = 5 * 10**7
 
 
@@ -226,7 +227,7 @@ class ICONBase(BaseEstimator):
 
     @staticmethod
     def _inputs(X, device, dtype):
-        if sparse.issparse(X) and X.shape[0] * X.shape[1] > MAX_DENSE_INPUTS:
+        if (sparse.issparse(X) or in_a_file(X)) and X.shape[0] * X.shape[1] > MAX_DENSE_INPUTS:
             return X
         # A copy, so that read-only arrays are fine and nothing the user owns is shared with torch.
         return torch.tensor(X.toarray() if sparse.issparse(X) else X, device=device, dtype=dtype)

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .._validation import check_choice, check_number
@@ -52,6 +53,16 @@ N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40
 # Passes over each batch that comes after the first, and what is remembered of the clusters' sizes.
 N_PASSES, REMEMBERED = 10, 0.9
+
+
+def _may_stream(estimator):
+    """Whether the mapper reads features, so that batches of rows can follow one another."""
+    if not estimator._resolved("mapper").parametric:
+        raise AttributeError(
+            f"mapper={estimator.mapper!r} gives every row assignments of its own and cannot learn from batches; use "
+            f"mapper='linear', 'mlp' or a module for partial_fit"
+        )
+    return True
 
 
 class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, ICONBase):
@@ -206,6 +217,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise KeyboardInterrupt
         return self
 
+    @available_if(_may_stream)
     def partial_fit(self, X, y=None):
         """Learn from one batch of rows of a stream; for heads.
 
@@ -226,7 +238,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
         Raises
         ------
-        ValueError
+        AttributeError
             For mapper="table", whose assignments belong to the rows that it has seen.
         """
         with all_or_nothing(self):
@@ -323,11 +335,6 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _fit_batch(self, X, y):
         """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
-        if not self._resolved("mapper").parametric:
-            raise ValueError(
-                f"mapper={self.mapper!r} gives every row assignments of its own and cannot learn from batches; use "
-                f"mapper='linear', 'mlp' or a module for partial_fit"
-            )
         if not getattr(self, "_streaming", False):
             solution = self._fit(X, y)
             if self.n_clusters != "auto" and self._outputs < self.n_clusters:

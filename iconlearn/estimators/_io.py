@@ -14,6 +14,7 @@ from ..neighbors import searching_on
 __all__ = [
     "all_or_nothing",
     "choose_device",
+    "in_a_file",
     "like_input",
     "mean_of_equal_rows",
     "plain",
@@ -68,6 +69,13 @@ def validated_new(estimator, X):
 def like_input(result, X):
     """`result` as a tensor beside `X` if that is one, else as it is."""
     return torch.as_tensor(result, device=X.device) if isinstance(X, torch.Tensor) else result
+
+
+def in_a_file(X) -> bool:
+    """Whether an array is (a view of) a numpy.memmap."""
+    while X is not None and not isinstance(X, np.memmap):
+        X = getattr(X, "base", None)
+    return X is not None
 
 
 def choose_device(device) -> torch.device:
