@@ -1,6 +1,6 @@
 """Leading eigenvectors of the random walk on a graph, where the graph may be in several parts.
 
-    W u = lambda d u,      d the row sums of W
+W u = lambda d u,      d the row sums of W
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from iconlearn.supervisory._wrappers import demand_square, fit_inner
 
 __all__ = ["Cut", "CutBlock", "Spectral"]
 
+
 class Cut(Supervisory):
     """p(j|i) ∝ exp(scale * W_ij / d_j) over all rows j, the row itself included.
 
