@@ -9,11 +9,16 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackError, eigsh
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import ArpackError
+
+from .eigenvectors import walk_eigenvectors
 
 __all__ = ["initial_places", "principal_axes"]
 
 SPREAD = 1e-4
+# Of the distance of the parts of a graph: rows of one part must not start at one place.
+PART_NOISE = 0.01
 
 # Up to so many columns the axes are eigenvectors of the covariance; beyond, scikit-learn finds them.
 MAX_COVARIANCE = 1000
@@ -124,24 +129,18 @@ def _principal(X, n_components, rng):
 
 
 def _spectral(edges, n_components, rng):
-    """Eigenvectors of the random walk on the symmetrised graph, the constant one left out."""
+    """Eigenvectors of the random walk on the symmetrised graph, the first one left out."""
     graph = sparse.csr_array(edges + edges.T)
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    root = 1.0 / np.sqrt(np.maximum(degree, 1e-300))
-    root[degree == 0] = 0.0
-    walk = sparse.csr_array(sparse.diags(root) @ graph @ sparse.diags(root))
-    n = graph.shape[0]
-    wanted = min(n_components + 1, n - 1)
-    if n <= 50 or wanted >= n - 1:
-        _, vectors = np.linalg.eigh(walk.toarray())
-    else:
-        start = rng.uniform(-1.0, 1.0, n)
-        try:
-            # The shift keeps the leading eigenvalues the largest in magnitude, so no factorisation is needed.
-            _, vectors = eigsh(walk + sparse.identity(n), k=wanted, v0=start, maxiter=50 * n, tol=1e-4)
-        except ArpackError:
-            return rng.standard_normal((n, n_components))
-    return (vectors[:, ::-1] * root[:, None])[:, 1 : n_components + 1]
+    degree, n = np.asarray(graph.sum(axis=1)).ravel(), graph.shape[0]
+    try:
+        _, vectors = walk_eigenvectors(graph, degree, min(n_components + 1, n), rng, tol=1e-4)
+    except ArpackError:
+        return rng.standard_normal((n, n_components))
+    places = vectors[:, 1:]
+    if connected_components(graph, directed=False)[0] > 1:
+        # The first vectors tell the parts of the graph from each other, and not the rows of a part.
+        places = places + PART_NOISE * places.std() * rng.standard_normal(places.shape)
+    return places
 
 
 def _scaled(places, n_components, rng, scale):

@@ -80,7 +80,7 @@ def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     q = problem.q
     if not (problem.summand.linear_in_log_q and q.debias == 0):
         return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
-    mean_log_q = engine.mean_log_kernels(q, U, V, visit.exclude_self) - log_norm
+    mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
     return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
 
 
@@ -93,13 +93,12 @@ def log_normalizer(q, engine, U, V, visit):
     if q.normalize == "self":
         return U.new_zeros(len(U))
     if q.reduce == "mean":
-        return engine.mean_log_kernels(q, U, V, visit.exclude_self)
+        return engine.mean_log_kernels(q, U, V, visit)
     if q.reduce == "min":
         return engine.nearest(q, U, V, visit)
-    sampled = {} if visit.sample is None else {"sample": visit.sample}
     if q.normalize == "row":
-        return engine.log_sums(q, U, V, visit.exclude_self, **sampled)
-    return engine.log_total(q, U, V, visit.exclude_self, **sampled) + torch.log(positive(visit.mass))
+        return engine.log_sums(q, U, V, visit)
+    return engine.log_total(q, U, V, visit) + torch.log(positive(visit.mass))
 
 
 def positive(mass):

@@ -1,5 +1,7 @@
 """The definitions written out in float64 numpy, full matrices and all; what the package is held against."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -12,6 +14,8 @@ from iconlearn.objective import loss
 from iconlearn.problem import Points, Problem
 
 FLOAT64 = {"dtype": torch.float64, "device": "cpu"}
+# Visits of which row sums need to know one thing: whether a row is a candidate of its own.
+ALL, OTHERS = SimpleNamespace(exclude_self=False), SimpleNamespace(exclude_self=True)
 
 
 class Block:

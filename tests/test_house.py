@@ -35,6 +35,7 @@ FLOORS = [
         "softmax",
         "neighbors",
         "calibration",
+        "eigenvectors",
         "geometry",
         "initialization",
         "optim",
@@ -420,6 +421,27 @@ def test_importing_everything_public_loads_no_slow_library():
         "for name in face.__all__: getattr(face, name)\n"
         f"print(*sorted({unwanted!r} & set(sys.modules)))"
     )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+FIT_OF_FEW = """
+import numpy as np, sys
+from iconlearn import ICONClustering, ICONEmbedding
+X = np.random.default_rng(0).normal(size=(1200, 5)).astype(np.float32)
+model = ICONEmbedding(max_iter=5, random_state=0).fit(X)
+model.transform(X[:3] + 0.01)
+ICONClustering(3, max_iter=3, random_state=0).fit(X)
+print(*sorted(UNWANTED & set(sys.modules)))
+"""
+
+
+def test_a_fit_of_few_rows_loads_no_slow_library():
+    """What takes seconds to load and serves large fits only, or none: the compilers above all."""
+    unwanted = SLOW - {"pandas"} | {"torch._dynamo", "torch._inductor", "sympy", "iconlearn.compiled"}
+    unwanted |= {"sklearn.ensemble", "sklearn.linear_model", "sklearn.manifold", "sklearn.datasets"}
+    code = FIT_OF_FEW.replace("UNWANTED", repr(unwanted))
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from reference import random_rows
-from scipy.sparse import block_diag, csr_array
+from scipy.sparse import block_diag, csr_array, diags_array
 from sklearn.decomposition import PCA
 
 from iconlearn.initialization import SPREAD, initial_places, principal_axes
@@ -75,6 +75,19 @@ def test_spectral_separates_two_parts(size):
     Z = start("spectral", X=None, edges=csr_array(edges))
     side = np.sign(Z[:, 0] - Z[:, 0].mean())
     assert len(set(side[1:size])) == len(set(side[size + 1 :])) == 1 and side[1] != side[-1]
+
+
+@pytest.mark.parametrize("size", [40, 300])
+@pytest.mark.parametrize("seed", range(4))
+def test_spectral_tells_all_parts_of_a_graph_apart(size, seed):
+    """Two of three parts have equal eigenvalues; rows of one part do not share one place."""
+    ring = diags_array([1.0, 1.0], offsets=[1, 1 - size], shape=(size, size))
+    Z = start("spectral", X=None, edges=csr_array(block_diag([ring] * 3)), seed=seed)
+    parts = Z.reshape(3, size, 2)
+    middles, spread = parts.mean(1), parts.std(1).max()
+    gaps = np.linalg.norm(middles[:, None] - middles, axis=2)[np.triu_indices(3, 1)]
+    assert gaps.min() > 10 * spread > 0
+    assert len(np.unique(Z, axis=0)) == 3 * size
 
 
 def test_without_features_pca_means_spectral():

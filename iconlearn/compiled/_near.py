@@ -150,7 +150,12 @@ def _runs_near(x, y, z, inverse, cells, reach2, starts, runs):
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def _sums(columns, starts, inverse, cells, reach2, per_unit, table, start, stop, out):
-    runs, t, values, changes = np.empty((_MAX_RUNS, 2), np.int64), np.empty(_CHUNK, np.float32), table[0], table[1]
+    runs, t, values, changes = (
+        np.empty((_MAX_RUNS, 2), np.int64),
+        np.empty(_CHUNK, np.float32),
+        table[0],
+        table[1],
+    )
     bits = t.view(np.int32)
     for i in range(start, stop):
         x, y, z = columns[0, i], columns[1, i], columns[2, i]
@@ -170,7 +175,12 @@ def _sums(columns, starts, inverse, cells, reach2, per_unit, table, start, stop,
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def _pulls(columns, starts, inverse, cells, reach2, per_unit, table, charges, start, stop, out):
-    runs, t, values, changes = np.empty((_MAX_RUNS, 2), np.int64), np.empty(_CHUNK, np.float32), table[0], table[1]
+    runs, t, values, changes = (
+        np.empty((_MAX_RUNS, 2), np.int64),
+        np.empty(_CHUNK, np.float32),
+        table[0],
+        table[1],
+    )
     bits = t.view(np.int32)
     for i in range(start, stop):
         x, y, z, charge = columns[0, i], columns[1, i], columns[2, i], charges[i]

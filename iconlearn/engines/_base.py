@@ -65,17 +65,17 @@ class Engine(BaseEstimator):
         """An endless iterator of epochs; each epoch is an iterable of visits."""
         raise TypeError(f"{type(self).__name__} must define visits(problem, rng, dtype, device)")
 
-    def log_sums(self, q, U, V, exclude_self):
-        """log of every row's sum of kernels."""
-        return row_sums(q, U, V, exclude_self, self.block)
+    def log_sums(self, q, U, V, visit):
+        """log of every row's sum of kernels; U and V are the places of the visited rows and columns."""
+        return row_sums(q, U, V, visit.exclude_self, self.block)
 
-    def log_total(self, q, U, V, exclude_self, **sampled):
+    def log_total(self, q, U, V, visit):
         """log of the sum of all kernels, a scalar."""
-        return torch.logsumexp(self.log_sums(q, U, V, exclude_self, **sampled), 0)
+        return torch.logsumexp(self.log_sums(q, U, V, visit), 0)
 
-    def mean_log_kernels(self, q, U, V, exclude_self):
+    def mean_log_kernels(self, q, U, V, visit):
         """Mean over the candidates of every row's log kernels."""
-        return row_sums(q, U, V, exclude_self, self.block, reduce="mean")
+        return row_sums(q, U, V, visit.exclude_self, self.block, reduce="mean")
 
     def nearest(self, q, U, V, visit):
         """The largest of every row's log kernels, where the bandwidth has gone to zero."""

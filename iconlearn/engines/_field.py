@@ -185,7 +185,9 @@ def _respond(function, split, grid):
     near = torch.fft.irfftn(transform, s=grid.padded)
     for dim in range(near.ndim):
         near = near.narrow(dim, 0, TAPS)
-    return Response(transform.to(grid.low.dtype), near.to(grid.low.dtype).contiguous(), at_zero, constant, split)
+    return Response(
+        transform.to(grid.low.dtype), near.to(grid.low.dtype).contiguous(), at_zero, constant, split
+    )
 
 
 def convolved(density, response, grid):

@@ -58,12 +58,12 @@ class FrozenField(Engine):
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
 
-    def log_sums(self, q, U, V, exclude_self):
+    def log_sums(self, q, U, V, visit):
         inside = self.grid.contains(U.detach())
         # A point off the grid reads a place on it, and is summed directly afterwards.
         sums = _Read.apply(torch.where(inside[:, None], U, self.V[:1]), self.grid, self.field) + self.constant
         lost = ~inside | is_lost(q, sums.detach(), self.highest)
-        return logs_or_direct(sums, lost, q, U, self.V, exclude_self, self.block)
+        return logs_or_direct(sums, lost, q, U, self.V, visit.exclude_self, self.block)
 
 
 class _Read(torch.autograd.Function):

@@ -103,27 +103,27 @@ class Mesh(Engine):
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
 
-    def log_sums(self, q, U, V, exclude_self):
+    def log_sums(self, q, U, V, visit):
         cloud = self._cloud(q, U)
         if cloud is None:
-            return super().log_sums(q, U, V, exclude_self)
-        sums = cloud.sums("kernel", exclude_self)
+            return super().log_sums(q, U, V, visit)
+        sums = cloud.sums("kernel", visit.exclude_self)
         lost = is_lost(q, sums.detach(), sums.detach().max())
-        return logs_or_direct(sums, lost, q, U, V, exclude_self, self.block)
+        return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
 
-    def log_total(self, q, U, V, exclude_self):
+    def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U)
-        sums = None if cloud is None else cloud.sums("kernel", exclude_self)
+        sums = None if cloud is None else cloud.sums("kernel", visit.exclude_self)
         if sums is None or float(sums.detach().mean()) <= LOST * float(cloud.at_zero("kernel")):
             # Far from each other, all of them: what is left of the total is the error of the grid.
-            return super().log_total(q, U, V, exclude_self)
+            return super().log_total(q, U, V, visit)
         return torch.log(sums.sum())
 
-    def mean_log_kernels(self, q, U, V, exclude_self):
+    def mean_log_kernels(self, q, U, V, visit):
         cloud = self._cloud(q, U)
         if cloud is None:
-            return super().mean_log_kernels(q, U, V, exclude_self)
-        return cloud.sums("log_kernel", exclude_self) / max(len(U) - exclude_self, 1)
+            return super().mean_log_kernels(q, U, V, visit)
+        return cloud.sums("log_kernel", visit.exclude_self) / max(len(U) - visit.exclude_self, 1)
 
     def _cloud(self, q, U):
         """The points with their grid; None where the map is too wide for one, or not finite."""

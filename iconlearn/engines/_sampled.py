@@ -58,9 +58,8 @@ class Sampled(Engine):
             sample.draw()
             yield [visit]
 
-    def log_sums(self, q, U, V, exclude_self, sample=None):
-        if sample is None:
-            return super().log_sums(q, U, V, exclude_self)
+    def log_sums(self, q, U, V, visit):
+        sample = visit.sample
         near = sample.near.row_sums(q.log_kernel(pairs(q.geometry, U, V, sample.near)).exp())
         far = row_sums(q, U, V[sample.columns], False, self.block).exp()
         # Drawn neighbours, and the row itself, are no part of the rest.

@@ -12,20 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh
-from sklearn.utils import check_random_state
 
 from iconlearn._validation import check_number
 from iconlearn.conditional import BlockConditional
+from iconlearn.eigenvectors import walk_eigenvectors
 from iconlearn.supervisory._base import Supervisory
 from iconlearn.supervisory._kernel import Gaussian
 from iconlearn.supervisory._wrappers import demand_square, fit_inner
 
 __all__ = ["Cut", "CutBlock", "Spectral"]
-
-# Below this many rows all eigenvectors are found at once.
-SMALL = 500
 
 
 class Cut(Supervisory):
@@ -191,44 +186,3 @@ def symmetric_weights(conditional, name):
     W.setdiag(0.0)
     W.eliminate_zeros()
     return W, np.asarray(W.sum(axis=1)).ravel()
-
-
-def walk_eigenvectors(W, degree, k, random_state):
-    """Leading eigenpairs of the walk W / d, largest first; vectors scaled so that sum_i d_i u_i^2 = 1."""
-    root = np.where(degree > 0, 1.0 / np.sqrt(np.where(degree > 0, degree, 1.0)), 0.0)
-    walk = sparse.csr_array(sparse.diags_array(root) @ W @ sparse.diags_array(root))
-    if W.shape[0] <= SMALL or k >= W.shape[0] - 1:
-        values, vectors = np.linalg.eigh(walk.toarray())
-    else:
-        values, vectors = _leading(walk, root, k, random_state)
-    order = np.argsort(values)[::-1][:k]
-    return values[order], vectors[:, order] * root[:, None]
-
-
-def _leading(walk, root, k, random_state):
-    """Eigenpairs of the symmetric walk, by Lanczos' method but for those of eigenvalue one.
-
-    Each part of a graph has its own vector of eigenvalue one, sqrt(d) on its rows.  Lanczos' method sees one of
-    several equal eigenvalues, and rounding decides whether it finds the others, so they are not asked of it.
-    """
-    n = len(root)
-    label = connected_components(walk, directed=False)[1]
-    label = np.unique(label[root > 0], return_inverse=True)[1]
-    ones = np.zeros((n, label.max(initial=-1) + 1))
-    ones[np.flatnonzero(root > 0), label] = 1.0 / root[root > 0]
-    ones /= np.linalg.norm(ones, axis=0)
-    ones = ones[:, np.argsort(-np.count_nonzero(ones, axis=0), kind="stable")[:k]]
-    rest = k - ones.shape[1]
-    if rest == 0:
-        return np.ones(k), ones
-
-    def step(x):
-        # One is added, so that the leading eigenvalues are the largest in magnitude.
-        x = np.ravel(x)
-        return walk @ x + x - 2.0 * (ones @ (ones.T @ x))
-
-    start = check_random_state(random_state).uniform(-1.0, 1.0, n)
-    values, vectors = eigsh(
-        LinearOperator((n, n), matvec=step, dtype=float), k=rest, v0=start, maxiter=100 * n
-    )
-    return np.append(values - 1.0, np.ones(ones.shape[1])), np.hstack([vectors, ones])

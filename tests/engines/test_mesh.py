@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from reference import block_p, evaluate, make_problem, places, random_rows, sparse_p
+from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, random_rows, sparse_p
 from sklearn.base import clone
 
 from iconlearn import loops
@@ -32,11 +32,11 @@ MAPS = {
 }
 SUMS = {
     "row": lambda engine, q, U: (
-        torch.linspace(0.5, 2, len(U), dtype=U.dtype) * engine.log_sums(q, U, U, True)
+        torch.linspace(0.5, 2, len(U), dtype=U.dtype) * engine.log_sums(q, U, U, OTHERS)
     ).sum(),
-    "joint": lambda engine, q, U: engine.log_total(q, U, U, True),
-    "self": lambda engine, q, U: engine.log_sums(q, U, U, False).sum(),
-    "mean": lambda engine, q, U: engine.mean_log_kernels(q, U, U, True).sum(),
+    "joint": lambda engine, q, U: engine.log_total(q, U, U, OTHERS),
+    "self": lambda engine, q, U: engine.log_sums(q, U, U, ALL).sum(),
+    "mean": lambda engine, q, U: engine.mean_log_kernels(q, U, U, OTHERS).sum(),
 }
 
 
@@ -110,7 +110,7 @@ def test_other_divergences(divergence):
 def test_far_rows_of_a_gaussian_are_summed_directly():
     q = begun(Gaussian(0.7))
     U = torch.as_tensor(np.vstack([places(2000, 2) * 3, [[25.0, 0.0], [26.0, 0.5], [-60.0, 3.0]]]))
-    exact, found = Dense().log_sums(q, U, U, True), Mesh().log_sums(q, U, U, True)
+    exact, found = Dense().log_sums(q, U, U, OTHERS), Mesh().log_sums(q, U, U, OTHERS)
     assert exact[-1] < -1000
     torch.testing.assert_close(found[-1], exact[-1], rtol=1e-9, atol=1e-9)
     assert (found - exact).abs().max() < 0.1
@@ -120,8 +120,8 @@ def test_far_rows_of_a_gaussian_are_summed_directly():
 
 def test_points_that_are_all_far_apart():
     q, U = begun(Gaussian(0.1, normalize="joint")), torch.as_tensor(places(50, 2) * 100)
-    assert float(Mesh().log_total(q, U, U, True)) == pytest.approx(
-        float(Dense().log_total(q, U, U, True)), rel=1e-9
+    assert float(Mesh().log_total(q, U, U, OTHERS)) == pytest.approx(
+        float(Dense().log_total(q, U, U, OTHERS)), rel=1e-9
     )
 
 
@@ -142,7 +142,9 @@ def test_outliers_leave_the_grid(monkeypatch):
 
 WIDE = {
     "ball": lambda n, d: places(n, d) * 40,
-    "blobs and twins": lambda n, d: np.repeat(places(n // 2, d) + 100 * places(9, d)[np.arange(n // 2) % 9], 2, 0),
+    "blobs and twins": lambda n, d: np.repeat(
+        places(n // 2, d) + 100 * places(9, d)[np.arange(n // 2) % 9], 2, 0
+    ),
     "line": lambda n, d: places(n, d) * np.r_[200.0, np.full(d - 1, 3.0)],
 }
 
@@ -166,21 +168,21 @@ def test_near_pairs_of_a_wide_map_are_summed_one_by_one(name, width, kind, how, 
 def test_a_map_too_wide_for_the_grid(monkeypatch):
     q, U = begun(Student()), torch.as_tensor(places(300, 2) * 1000)
     narrow = Mesh(max_nodes=4096)
-    exact = Dense().log_sums(q, U, U, True)
-    assert torch.equal(narrow.log_sums(q, U, U, True), exact)
-    assert torch.equal(narrow.mean_log_kernels(q, U, U, True), Dense().mean_log_kernels(q, U, U, True))
+    exact = Dense().log_sums(q, U, U, OTHERS)
+    assert torch.equal(narrow.log_sums(q, U, U, OTHERS), exact)
+    assert torch.equal(narrow.mean_log_kernels(q, U, U, OTHERS), Dense().mean_log_kernels(q, U, U, OTHERS))
 
 
 def test_too_many_near_pairs(monkeypatch):
     """Crowds so far from each other that any grid has each of them in one cell."""
     q, U = begun(Student()), torch.as_tensor(places(300, 2) + 1e6 * places(3, 2)[np.arange(300) % 3])
     monkeypatch.setattr(_mesh, "FEW_PAIRS", 10)
-    exact = Dense().log_sums(q, U, U, True)
+    exact = Dense().log_sums(q, U, U, OTHERS)
     narrow = Mesh(max_nodes=4096)
-    torch.testing.assert_close(narrow.log_sums(q, U, U, True), exact, rtol=0, atol=1e-3)
+    torch.testing.assert_close(narrow.log_sums(q, U, U, OTHERS), exact, rtol=0, atol=1e-3)
     monkeypatch.setattr(_mesh, "MAX_PAIRS", 20)
     with pytest.warns(UserWarning, match="max_nodes=4096.*coarse"):
-        coarse = narrow.log_sums(q, U, U, True)
+        coarse = narrow.log_sums(q, U, U, OTHERS)
     assert torch.isfinite(coarse).all()
 
 
@@ -285,7 +287,7 @@ def test_leaves_no_warning_and_no_buffers_behind():
     U = torch.as_tensor(places(50, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        engine.log_sums(q, U, U, True)
+        engine.log_sums(q, U, U, OTHERS)
     assert len(engine._responses) == 1
     assert not hasattr(clone(engine), "_responses")
 

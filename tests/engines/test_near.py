@@ -69,8 +69,12 @@ def test_compiled_loops_are_the_plain_ones(name, width, kind):
     sums, pulls = exact(split, U.double(), charges.double())
     pairs = CompiledPairs(U, REACH)
     # The table is right to a few parts in a hundred thousand of the function's height.
-    torch.testing.assert_close(pairs.sums(split).double(), sums, rtol=1e-4, atol=1e-4 * float(sums.abs().max()) + 1e-6)
-    torch.testing.assert_close(pairs.pulls(split, charges).double(), pulls, rtol=1e-3, atol=1e-4 * float(pulls.abs().max()) + 1e-5)
+    torch.testing.assert_close(
+        pairs.sums(split).double(), sums, rtol=1e-4, atol=1e-4 * float(sums.abs().max()) + 1e-6
+    )
+    torch.testing.assert_close(
+        pairs.pulls(split, charges).double(), pulls, rtol=1e-3, atol=1e-4 * float(pulls.abs().max()) + 1e-5
+    )
 
 
 def test_threads_change_nothing():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from reference import FLOAT64, evaluate, make_problem, places, random_rows, sparse_p
+from reference import FLOAT64, OTHERS, evaluate, make_problem, places, random_rows, sparse_p
 from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
@@ -21,7 +21,7 @@ def sums_of(problem, engine, n_draws):
     U = problem.rows.at().detach()
     visits = engine.visits(problem, rng=np.random.RandomState(0), **FLOAT64)
     drawn = (next(visits)[0] for _ in range(n_draws))
-    return torch.stack([engine.log_sums(problem.q, U, U, True, sample=visit.sample) for visit in drawn]).exp()
+    return torch.stack([engine.log_sums(problem.q, U, U, visit) for visit in drawn]).exp()
 
 
 @pytest.mark.parametrize("normalize", ["row", "joint"])
@@ -37,7 +37,7 @@ def test_all_columns_are_exact(dof, normalize):
 def test_sums_have_no_bias_and_their_logs_less_with_more_columns():
     problem = make_problem(P, Student(), Z)
     U = problem.rows.at().detach()
-    exact = Dense().log_sums(problem.q, U, U, True).exp()
+    exact = Dense().log_sums(problem.q, U, U, OTHERS).exp()
     bias = []
     for n_columns in (5, 10, 20, 40):
         sums = sums_of(problem, Sampled(n_columns), 3000)

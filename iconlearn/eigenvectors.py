@@ -1,0 +1,77 @@
+"""Leading eigenvectors of the random walk on a graph, where the graph may be in several parts.
+
+W u = lambda d u,      d the row sums of W
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.utils import check_random_state
+
+__all__ = ["walk_eigenvectors"]
+
+# Below this many rows all eigenvectors are found at once.
+SMALL = 500
+
+
+def walk_eigenvectors(W, degree, k, random_state, *, tol=0.0):
+    """Leading eigenpairs of the walk W / d, largest first; vectors scaled so that sum_i d_i u_i^2 = 1.
+
+    Parameters
+    ----------
+    W : csr_array of shape (n, n)
+        Symmetric and non-negative.
+    degree : ndarray of shape (n,)
+        Its row sums; a row of none has zeros in every vector but, perhaps, those of eigenvalue zero.
+    k : int
+        How many pairs; at most n.
+    random_state : int, RandomState or None
+        Where Lanczos' method begins.
+    tol : float, default=0.0
+        Its relative accuracy; zero is that of the machine.
+
+    Returns
+    -------
+    values : ndarray of shape (k,)
+    vectors : ndarray of shape (n, k)
+    """
+    root = np.where(degree > 0, 1.0 / np.sqrt(np.where(degree > 0, degree, 1.0)), 0.0)
+    walk = sparse.csr_array(sparse.diags_array(root) @ W @ sparse.diags_array(root))
+    if W.shape[0] <= SMALL or k >= W.shape[0] - 1:
+        values, vectors = np.linalg.eigh(walk.toarray())
+    else:
+        values, vectors = _leading(walk, root, k, random_state, tol)
+    order = np.argsort(values)[::-1][:k]
+    return values[order], vectors[:, order] * root[:, None]
+
+
+def _leading(walk, root, k, random_state, tol):
+    """Eigenpairs of the symmetric walk, by Lanczos' method but for those of eigenvalue one.
+
+    Each part of a graph has its own vector of eigenvalue one, sqrt(d) on its rows.  Lanczos' method sees one of
+    several equal eigenvalues, and rounding decides whether it finds the others, so they are not asked of it.
+    """
+    n = len(root)
+    label = connected_components(walk, directed=False)[1]
+    label = np.unique(label[root > 0], return_inverse=True)[1]
+    ones = np.zeros((n, label.max(initial=-1) + 1))
+    ones[np.flatnonzero(root > 0), label] = 1.0 / root[root > 0]
+    ones /= np.linalg.norm(ones, axis=0)
+    ones = ones[:, np.argsort(-np.count_nonzero(ones, axis=0), kind="stable")[:k]]
+    rest = k - ones.shape[1]
+    if rest == 0:
+        return np.ones(k), ones
+
+    def step(x):
+        # One is added, so that the leading eigenvalues are the largest in magnitude.
+        x = np.ravel(x)
+        return walk @ x + x - 2.0 * (ones @ (ones.T @ x))
+
+    start = check_random_state(random_state).uniform(-1.0, 1.0, n)
+    values, vectors = eigsh(
+        LinearOperator((n, n), matvec=step, dtype=float), k=rest, v0=start, maxiter=100 * n, tol=tol
+    )
+    return np.append(values - 1.0, np.ones(ones.shape[1])), np.hstack([vectors, ones])
