@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint doctest examples test-oldest clean
+.PHONY: help demo test lint doctest doc examples test-oldest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,10 @@ lint: $(STAMP) ## check style and formatting
 
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
+
+doc: $(STAMP) ## write the page of the periodic table and draw its pictures (some minutes)
+	$(VENV)/bin/python doc/make_periodic_table.py
+	$(VENV)/bin/python doc/make_pictures.py
 
 examples: $(STAMP) ## run every example; shows the output of the first that fails
 	@for script in $(EXAMPLES); do \

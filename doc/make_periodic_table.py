@@ -1,6 +1,8 @@
 """Write periodic_table.md from the recipes: the grid, and for each method its formula and how to fit it.
 
 python doc/make_periodic_table.py
+
+The pictures that the page shows are drawn by make_pictures.py.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ empty cells before the table was drawn; the others are published methods.
 `iconlearn.recipes` has a function for each; it returns an unfitted estimator. `iconlearn.periodic_table()` is
 the table as a value, `.to_pandas()` as a data frame.
 
-This page is written by `doc/make_periodic_table.py`; change the recipes, not the page.
+This page is written by `doc/make_periodic_table.py`; change the recipes, not the page. Its pictures, of the methods
+that make a map of the digits or clusters of them, are drawn by `make doc`; they are not kept in the repository.
 """
 
 # What each kind of recipe is fitted to.
@@ -54,12 +57,18 @@ def link(entry):
     return f"*{text}*" if entry.gap else text
 
 
+def has_picture(entry) -> bool:
+    """Whether the method makes a map of the digits, or clusters of them."""
+    return entry.estimator != "ICONClassifier" and entry.data != "tokens"
+
+
 def section(entry):
+    picture = f"![the digits by {entry.name}](pictures/{entry.key}.png)\n\n" if has_picture(entry) else ""
     return f"""<a id="{entry.key}"></a>
 
 ## {entry.name}
 
-{entry.formula.replace("|", "&#124;")}
+{picture}{entry.formula.replace("|", "&#124;")}
 
 - p: {entry.p}; q: {entry.q}; divergence: {entry.divergence}, {entry.direction}
 - mapper: {entry.mapper}
