@@ -119,18 +119,25 @@ def _shared(name, problems):
 class PairWeights:
     """Symmetric pair weights: sparse edges, and optionally a constant for every row against all columns.
 
+    Rows may stand for groups of rows; what is constant between rows is then proportional to the sizes of both
+    groups, and exact however coarse they are.
+
     Parameters
     ----------
     edges : csr_array of shape (n, n)
         w_ij; symmetrised here, since q is symmetric.
     floor : ndarray of shape (n,)
-        Added to w_ij for all j.
+        Added to w_ij for every row that j stands for; summed over the rows that i stands for.
     debias : float
         The share a on q.
     size : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
     balance : float, default=1.0
         The power b of the clusters' sizes in q.
+
+    Notes
+    -----
+    The constant part costs all pairs.  :meth:`grouped` lets it see the mean assignments of groups instead.
     """
 
     def __init__(self, edges, floor, debias, size=None, balance=1.0):
@@ -139,6 +146,7 @@ class PairWeights:
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
         self.size = np.ones(self.n) if size is None else size
         self.balance = balance
+        self.group, self.group_floor, self.group_size = None, floor, self.size
         self.n_rows = self.size.sum()
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
@@ -150,8 +158,18 @@ class PairWeights:
         m = int(labels.max()) + 1
         member = members(labels)
         size = np.bincount(labels, self.size, m)
-        edges = member.T @ self.edges @ member
-        return PairWeights(edges, np.zeros(m), self.debias, size, self.balance)
+        edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
+        return PairWeights(edges, floor, self.debias, size, self.balance)
+
+    def grouped(self, labels):
+        """The same, but the constant part sees groups (numbered without gaps) by their mean assignments.
+
+        - log q is convex in what a row is assigned, so the loss is no larger than without groups, and the same
+        where a group is of one mind; Jensen's inequality once more keeps every step's bound.
+        """
+        self.group = labels
+        self.group_floor, self.group_size = np.bincount(labels, self.floor), np.bincount(labels, self.size)
+        return self
 
     def among(self, rows):
         """The weights among some of the rows."""
@@ -195,16 +213,20 @@ class PairWeights:
 
     def _by_floor(self, r, right):
         """The constant part, over all pairs by blocks."""
-        a, loss, pulled = self.debias, 0.0, np.empty_like(r)
-        step = max(1, BLOCK // self.n)
-        for start in range(0, self.n, step):
+        a, loss, floor, size = self.debias, 0.0, self.group_floor, self.group_size
+        if self.group is not None:
+            share = members(self.group).T * (self.size / size[self.group])
+            r, right = share @ r, share @ right
+        pulled = np.empty_like(r)
+        step = max(1, BLOCK // len(r))
+        for start in range(0, len(r), step):
             part = slice(start, start + step)
             q = (1.0 - a) * (r[part] @ right.T) + a / self.n_rows
             np.maximum(q, 1e-300, out=q)
-            weight = 0.5 * (self.floor[part, None] + self.floor)
+            weight = 0.5 * (np.outer(floor[part], size) + np.outer(size[part], floor))
             loss -= (weight * np.log(q)).sum()
             pulled[part] = (weight / q) @ r
-        return pulled, loss
+        return pulled if self.group is None else share.T @ pulled, loss
 
     def improved(self, r, G, pull=None):
         """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""

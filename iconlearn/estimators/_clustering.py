@@ -470,11 +470,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return None
 
     def _best_start(self, plan, terms, init, n_init, X, n_clusters):
-        # A uniform share is sampled while starts are compared; the fit itself may sum it exactly.
+        # A uniform share is sampled while starts are compared, but exact on the few nodes that are searched.
         graph = Partition(max_exact=0).graph(terms, plan.rng)
         if isinstance(init, str) and init == "agglomerate":
-            support = Partition(max_exact=graph.n).graph(terms, plan.rng)
-            starts = [searched(graph, support, n_clusters, n_init, plan.rng, self.tol)]
+            exact = Partition(max_exact=graph.n).graph(terms, plan.rng)
+            starts = [searched(exact, n_clusters, n_init, plan.rng, self.tol)]
         else:
             tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
             starts = rank(graph, tried, n_clusters)

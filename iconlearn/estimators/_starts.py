@@ -20,8 +20,9 @@ CELLS_PER_CLUSTER = (10, 30, 50)
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
 MAX_CELLS = 5000
 # The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
-# rows are searched as they are.
+# rows are searched as they are.  A uniform share, which joins all pairs, is seen by so many groups of them.
 N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
+N_SHARING = 300
 # Groups of nodes per cluster where the merging by the hard loss begins.
 GROUPS_PER_CLUSTER = 10
 # Steps after which the merges are ranked.
@@ -73,16 +74,13 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
             yield rng.randint(n_clusters, size=edges.shape[0])
 
 
-def searched(graph, support, n_clusters, n_init, rng, tol):
+def searched(graph, n_clusters, n_init, rng, tol):
     """Assignments of low loss: the best of a merge at each resolution, improved by rounds of splits and merges.
 
     Parameters
     ----------
     graph : PairWeights
-        What the loss is made of; a uniform share may be among its edges as random columns.
-    support : PairWeights
-        The same without that share.  Micro-clusters and their merges go by it: heavy edges to random columns
-        would join rows that have nothing in common.
+        A uniform share is best left as a constant: rounds of splits and merges can fit columns drawn for it.
     n_clusters : int
     n_init : int
         Merges and rounds together; the merges come first.
@@ -94,9 +92,11 @@ def searched(graph, support, n_clusters, n_init, rng, tol):
     -------
     r : ndarray of shape (n, n_clusters)
     """
-    node = micro_clusters(support, n_clusters, rng)
-    coarse, near = graph.coarsened(node), support.coarsened(node)
-    edges = near.edges / near.unit
+    node = micro_clusters(graph, n_clusters, rng)
+    coarse = graph.coarsened(node)
+    edges = coarse.edges / coarse.unit
+    if coarse.floor.any() and coarse.n > N_SHARING:
+        coarse.grouped(folded(coarsen(edges, N_SHARING, rng, coarse.size), coarse.size, N_SHARING))
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
     starts = []
     for resolution in RESOLUTIONS[:n_init]:

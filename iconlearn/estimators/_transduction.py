@@ -132,7 +132,7 @@ def _starts(coarse, known, n_labels, targets, rng, tol):
         yield propagated(coarse.edges, labels, keep, coarse.size)
     if coarse.n <= n_classes:
         return
-    clusters = searched(coarse, coarse, n_classes, N_SEARCH, rng, tol)
+    clusters = searched(coarse, n_classes, N_SEARCH, rng, tol)
     votes = np.zeros((n_classes, n_classes))
     np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
     cluster = linear_sum_assignment(-votes)[1]

@@ -29,8 +29,9 @@ def soft(labels, n_clusters, doubt=0.1):
     return r
 
 
-def weights(debias=0.0):
-    return PairWeights(P, np.zeros(P.shape[0]), debias)
+def weights(debias=0.0, share=0.0):
+    """A uniform share of p, where there is one, is larger for the first rings."""
+    return PairWeights((1.0 - share) * P, share * (1.5 - TRUTH / 5) / len(TRUTH), debias)
 
 
 def misplaced():
@@ -41,9 +42,9 @@ def misplaced():
     return soft(labels, 6)
 
 
-@pytest.mark.parametrize("debias", [0.0, 0.2])
-def test_a_coarse_graph_has_the_loss_of_its_rows(debias):
-    graph, labels = weights(debias), coarsen(P, 25, np.random.RandomState(0))
+@pytest.mark.parametrize(("debias", "share"), [(0.0, 0.0), (0.2, 0.0), (0.2, 0.3)])
+def test_a_coarse_graph_has_the_loss_of_its_rows(debias, share):
+    graph, labels = weights(debias, share), coarsen(P, 25, np.random.RandomState(0))
     coarse = graph.coarsened(labels)
     assert coarse.size.sum() == graph.n_rows == len(TRUTH)
     assert coarse.unit == pytest.approx(graph.unit)
@@ -55,6 +56,24 @@ def test_a_coarse_graph_has_the_loss_of_its_rows(debias):
         np.testing.assert_allclose(G[:, c], np.bincount(labels, fine_G[:, c]), rtol=1e-9, atol=1e-12)
     history = refine(coarse, r, max_iter=60, tol=0.0)[1].history
     assert (np.diff(history) <= 1e-9).all() and history[-1] < history[0] - 1.0
+
+
+def test_groups_see_the_share_by_their_means():
+    """The same where groups are of one mind, a lower bound elsewhere, and a loss that falls either way."""
+    groups, rng = coarsen(P, 25, np.random.RandomState(0)), np.random.default_rng(0)
+    exact, coarse = weights(0.3, 0.4), weights(0.3, 0.4).grouped(groups)
+    alike = soft(rng.integers(4, size=25), 4)[groups]
+    G, loss = exact.explained(alike)
+    coarse_G, coarse_loss = coarse.explained(alike)
+    assert coarse_loss == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(coarse_G, G, rtol=1e-9)
+    r = soft(rng.integers(4, size=len(TRUTH)), 4)
+    assert coarse.explained(r)[1] < exact.explained(r)[1] - 1e-3
+    history = refine(coarse, r, max_iter=100, tol=0.0)[1].history
+    assert (np.diff(history) <= 1e-9).all() and history[-1] < history[0] - 1.0
+    # Groups of one are no groups.
+    alone = weights(0.3, 0.4).grouped(np.arange(len(TRUTH)))
+    np.testing.assert_allclose(alone.explained(r)[0], exact.explained(r)[0], rtol=1e-9)
 
 
 def test_rounds_leave_an_optimum_that_steps_do_not():

@@ -173,8 +173,16 @@ def accuracy(**params):
 
 @pytest.mark.parametrize("debias", [0.0, 0.6, 0.8])
 def test_a_large_share_leaves_three_clouds_whole(debias):
-    """Micro-clusters go by the neighbours, not by the random columns that stand for the share."""
+    """The search goes by the neighbours and an exact share, not by random columns that stand for it."""
     centres = 2.6 * np.array([[0, 1], [-0.87, -0.5], [0.87, -0.5]])
     X, y = make_blobs(500, centers=centres, cluster_std=1.25, random_state=0)
     labels = ICONClustering(3, debias=debias, n_init=3, random_state=0).fit_predict(X)
+    assert clustering_accuracy(y, labels) > 0.9
+
+
+def test_splits_and_merges_see_the_share_itself():
+    """Random columns in its place could be fitted: two of the three clouds ended in one cluster."""
+    rng, y = np.random.default_rng(1), np.repeat([0, 1, 2], 250)
+    X = 2.6 * np.array([[0, 1], [-0.87, -0.5], [0.87, -0.5]])[y] + rng.normal(size=(750, 2))
+    labels = ICONClustering(3, debias=0.8, random_state=1).fit_predict(X)
     assert clustering_accuracy(y, labels) > 0.9
