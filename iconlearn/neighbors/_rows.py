@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class Columns:
 
 # The columns of the array that was searched last, for as long as it lives: many calls ask for the neighbours
 # of a few new rows each, and preparing all columns takes longer than their search.
-_latest = (lambda: None, None, None)
+_latest: tuple[Any, Any, Any] = (lambda: None, None, None)
 
 
 def columns_of(X, metric) -> Columns:
