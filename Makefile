@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint doctest doc examples test-oldest clean
+.PHONY: help demo test lint coverage doctest doc examples test-oldest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,9 +45,13 @@ demo: $(STAMP) ## fit the estimators on small data and save a picture
 test: $(STAMP) ## run the tests; ARGS="..." goes to pytest
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) $(ARGS)
 
-lint: $(STAMP) ## check style and formatting
+lint: $(STAMP) ## check style, formatting and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+coverage: $(STAMP) ## run the tests and say which lines they leave out
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(ARGS)
 
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 __all__ = ["check_choice", "check_number", "suggest"]
 
@@ -63,4 +64,5 @@ def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both
     below = value <= high if closed in ("both", "right") else value < high
     if not (math.isfinite(value) and above and below):
         raise ValueError(f"{name}={value!r} is out of range: {demand}")
-    return int(value) if integer else float(value)
+    number: Any = value
+    return int(number) if integer else float(number)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -56,6 +56,16 @@ class Entries(NamedTuple):
 class _Rows:
     """What all forms share: shape, candidates, masses and debiasing."""
 
+    if TYPE_CHECKING:  # what each form brings
+        uniform: float
+        mass: np.ndarray | None
+        self_pairs: bool
+
+        @property
+        def shape(self) -> tuple[int, int]: ...
+
+        def supported(self) -> np.ndarray: ...
+
     # Whether the rows are deviations from a uniform p to first order, the limit of a wide kernel.
     wide = False
 
@@ -75,14 +85,15 @@ class _Rows:
     @cached_property
     def row_mass(self) -> np.ndarray:
         """Weights of the rows, summing to one; rows without support weigh nothing."""
-        mass = np.ones(self.n_rows) if self.mass is None else np.asarray(self.mass, dtype=float)
+        mass = np.ones(self.n_rows) if self.mass is None else np.asarray(self.mass, dtype=np.float64)
         mass = np.where(self.supported(), mass, 0.0)
         total = mass.sum()
         return mass / total if total > 0 else mass
 
     def with_uniform(self, weight: float):
         """Mix in a uniform share: (1 - weight) * p + weight / candidates; shares compose."""
-        return replace(self, uniform=self.uniform + (1.0 - self.uniform) * weight)
+        form: Any = self
+        return replace(form, uniform=self.uniform + (1.0 - self.uniform) * weight)
 
     def with_mass(self, mass):
         """The same rows with other weights."""

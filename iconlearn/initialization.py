@@ -85,12 +85,15 @@ def _sparse_axes(X, n_components, seed):
 
 
 def _covariance(X):
-    """Scatter matrix about the mean, summed in double precision over blocks of rows."""
+    """Scatter matrix about the mean but for its scale, summed in double precision over blocks of rows."""
     centre = X.mean(axis=0, dtype=float).astype(X.dtype)
+    # Squares must neither overflow nor vanish; a power of two takes no digits.
+    peak = np.max([X.max(axis=0) - centre, centre - X.min(axis=0)])
+    scale = X.dtype.type(2.0 ** -np.clip(np.frexp(peak)[1], -120, 120))
     scatter = np.zeros((X.shape[1], X.shape[1]))
     step = max(1, BLOCK_SIZE // X.shape[1])
     for start in range(0, X.shape[0], step):
-        block = X[start : start + step] - centre
+        block = (X[start : start + step] - centre) * scale
         scatter += block.T @ block
     return scatter
 

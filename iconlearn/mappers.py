@@ -14,9 +14,10 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from ._randomness import torch_seeded
 from ._validation import check_number
 
-__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "given"]
+__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "draws", "given"]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
@@ -200,8 +201,7 @@ class _Given(Mapper):
         if isinstance(self.source, nn.Module):
             return copy.deepcopy(self.source)
         # A factory draws from torch's global generator; give it a seed of ours and put the state back.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=generator)))
+        with torch_seeded(int(torch.randint(2**31 - 1, (), generator=generator))):
             module = self.source(n_inputs, n_outputs)
         if not isinstance(module, nn.Module):
             raise TypeError(
@@ -209,6 +209,12 @@ class _Given(Mapper):
                 f"(n_inputs, n_outputs) and returns a torch.nn.Module"
             )
         return module
+
+
+def draws(module) -> bool:
+    """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
+    quiet = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
+    return not all(type(part) in quiet for part in module.modules())
 
 
 def given(source) -> Mapper:

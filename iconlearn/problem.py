@@ -123,7 +123,7 @@ class Problem:
         return self.rows.view is not None or self.columns.view is not None
 
     @property
-    def summand(self) -> Divergence:
+    def summand(self) -> Divergence | None:
         """What is summed over pairs: the divergence, or its limit where q (or p as well) is one."""
         if self.q.reduce == "logsumexp":
             return self.divergence
@@ -136,7 +136,7 @@ class Problem:
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
         total, mass = 0.0, self.p.row_mass
-        numbers = self.n_pairs if self.p.dense else self.p.edges.nnz
+        numbers = self.p.edges.nnz if isinstance(self.p, Conditional) else self.n_pairs
         step = max(1, BLOCK * self.p.n_rows // max(numbers, 1))
         for start in range(0, self.p.n_rows, step):
             rows = np.arange(start, min(start + step, self.p.n_rows))
@@ -145,7 +145,7 @@ class Problem:
             row_weight = weight[e.i] if e.i is not None else weight[:, None]
             with np.errstate(divide="ignore", invalid="ignore"):
                 total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
-            if e.floor > 0:
+            if e.i is not None and e.floor > 0:
                 off = self.p.n_candidates - np.bincount(e.i, minlength=len(rows))
                 total -= (weight * off).sum() * e.floor * np.log(e.floor)
         return float(total)
@@ -169,7 +169,7 @@ class Objective:
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         """Everything that is learned, each once."""
-        found = {}
+        found: dict[int, torch.nn.Parameter] = {}
         for problem in self.problems:
             for points in (problem.rows, problem.columns):
                 found.update((id(t), t) for t in points.mapper.parameters() if t.requires_grad)

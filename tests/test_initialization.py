@@ -120,6 +120,13 @@ def test_an_unknown_name():
         start("pac")
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_principal_axes_of_a_scale_whose_squares_single_precision_has_not(scale):
+    rows = X.astype(np.float32)
+    axes = principal_axes(rows * np.float32(scale), 2, np.random.RandomState(0))
+    np.testing.assert_allclose(axes, principal_axes(rows, 2, np.random.RandomState(0)), atol=1e-4)
+
+
 def test_principal_axes():
     axes = principal_axes(X, 3, np.random.RandomState(0))
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-10)

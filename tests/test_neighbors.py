@@ -102,6 +102,16 @@ def test_scales(X, scale):
     np.testing.assert_array_equal(i, expected[1])
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_scales_whose_squares_single_precision_has_not(X, form, scale):
+    rows = np.round(4 * X).astype(np.float32)
+    expected = knn(rows, 5)
+    d, i = knn(form(rows * np.float32(scale)), 5)
+    np.testing.assert_allclose(d / scale, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(rows[:, None] - rows[i], axis=2), expected[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
 def test_a_query_does_not_depend_on_its_batch_even_among_ties(dtype, metric):

@@ -96,7 +96,7 @@ class Placer:
 
 # A placer sums up all training rows, so each estimator's is kept for its next call: beside the estimator,
 # since transform leaves no trace on it, and for as long as it lives.
-_placers = WeakKeyDictionary()
+_placers: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def placer_of(estimator, places, make):

@@ -32,7 +32,7 @@ class Plan:
     objective: Objective
     engine: object
     # The rows as they are, where p sees views of them or a part of their features.
-    rows: Points = None
+    rows: Points | None = None
     features: slice | None = None
     # What is remembered of the fit while it runs.
     keeper: object = field(default_factory=Forgetful)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from .._randomness import torch_seeded
 from ..loops import threads_for
+from ..mappers import draws
 from ..objective import loss
 from ..optim import Solution, minimise
 from ..plateau import EstimatedPlateau, Plateau
@@ -99,14 +101,13 @@ def _rule(plan):
 def _keeping(plan, parts):
     """Keeps the loop, the plan and torch's draws whenever that is due."""
 
+    def everything(loop):
+        draws = torch.get_rng_state() if _draws(plan) else None
+        return {"loop": loop, "plan": state_of(plan), "parts": parts.rows, "draws": draws}
+
     def keep(iteration, state):
         if plan.keeper.due(iteration):
-            plan.keeper.keep(
-                "optimisation",
-                lambda: {
-                    "loop": state(), "plan": state_of(plan), "parts": parts.rows, "draws": torch.get_rng_state(),
-                },
-            )  # fmt: skip
+            plan.keeper.keep("optimisation", lambda: everything(state()))
 
     return keep
 
@@ -117,7 +118,8 @@ def _go_on(plan, parts):
     if kept is None:
         return None
     restore(plan, kept["plan"])
-    torch.set_rng_state(kept["draws"])
+    if kept["draws"] is not None:
+        torch.set_rng_state(kept["draws"])
     parts.rows = list(kept["parts"])
     return kept["loop"]
 
@@ -154,16 +156,18 @@ def present_loss(plan):
         )
 
 
-@contextmanager
 def _own_randomness(plan):
-    """What a module draws in training (dropout) follows the fit's seed and leaves torch's own state alone."""
+    """What views and modules draw in training (dropout) follows the fit's seed and leaves torch's own state alone."""
     seed = int(torch.randint(2**31 - 1, (), generator=plan.generator))
-    with torch.random.fork_rng(devices=[plan.device] if plan.device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if plan.device.type == "cuda":
-            with torch.cuda.device(plan.device):
-                torch.cuda.manual_seed(seed)
-        yield
+    return torch_seeded(seed, plan.device) if _draws(plan) else nullcontext()
+
+
+def _draws(plan):
+    """Whether anything in the loop asks torch itself for random numbers."""
+    return any(
+        problem.fresh or draws(problem.rows.mapper) or draws(problem.columns.mapper)
+        for problem in plan.objective.problems
+    )
 
 
 class _Parts:

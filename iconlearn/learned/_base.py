@@ -56,7 +56,7 @@ class Learned(BaseEstimator):
     """
 
     geometry = "sqdist"
-    normalizers = ("row", "joint")
+    normalizers: tuple[str, ...] = ("row", "joint")
     self_pairs = False
     free_dot = False
     shared_clusters = False

@@ -43,7 +43,8 @@ def pair_distances(A, B, i, j, *, metric="euclidean") -> np.ndarray:
     The cosine distance is |u - v|^2 / 2 of the unit vectors, which keeps its digits near zero; a
     row of zeros is at distance 1 from everything.
     """
-    return PairDistances(*both_rows(A, B), metric)(np.asarray(i), np.asarray(j))
+    A, B = both_rows(A, B)
+    return PairDistances(A, B, metric)(np.asarray(i), np.asarray(j))
 
 
 class PairDistances:

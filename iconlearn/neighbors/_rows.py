@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-__all__ = ["BLOCK_SIZE", "Space", "as_rows", "both_rows", "columns_of", "recentred", "sqnorms", "unit_rows"]
+__all__ = [
+    "BLOCK_SIZE",
+    "Space",
+    "as_rows",
+    "both_rows",
+    "columns_of",
+    "recentred",
+    "rescaled",
+    "sqnorms",
+    "unit_rows",
+]
 
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
+# Numbers of this size have squares, and their squares sums, in single precision.
+LARGEST_EXPONENT = 40
 
 
 class Space:
@@ -82,7 +95,7 @@ class Columns:
 
 # The columns of the array that was searched last, for as long as it lives: many calls ask for the neighbours
 # of a few new rows each, and preparing all columns takes longer than their search.
-_latest = (lambda: None, None, None)
+_latest: tuple[Any, Any, Any] = (lambda: None, None, None)
 
 
 def columns_of(X, metric) -> Columns:
@@ -120,6 +133,14 @@ def recentred(X, queries):
         if centre @ centre > 100 * spread:
             return X - centre, queries - centre
     return X, queries
+
+
+def rescaled(X, queries):
+    """Both times a power of two, which takes no digits, where squares of X would overflow or vanish."""
+    exponent = int(np.frexp(max(X.max(), -X.min()))[1])
+    if abs(exponent) <= LARGEST_EXPONENT:
+        return X, queries
+    return X * X.dtype.type(2.0**-exponent), queries * queries.dtype.type(2.0**-exponent)
 
 
 def sqnorms(X) -> np.ndarray:

@@ -8,6 +8,7 @@ With exp(-D / sigma^2) on both sides, D and d the squared distances of the data 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,8 +70,8 @@ class SquaredDistances:
     metric : str or callable
     """
 
-    points: object
-    columns: object
+    points: Any
+    columns: Any
     metric: object
 
     def __call__(self, rows=None, cols=None) -> np.ndarray:

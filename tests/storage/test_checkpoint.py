@@ -252,6 +252,7 @@ def test_a_fit_that_is_killed_goes_on(fit, lost, tmp_path):
     assert_array_equal(np.load(tmp_path / "answer.npy"), answer(whole))
 
 
+@pytest.mark.slow
 def test_a_write_that_is_killed_leaves_the_file_before(tmp_path):
     code = (
         "import sys, numpy as np\n"

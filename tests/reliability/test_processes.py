@@ -1,0 +1,167 @@
+"""Fits side by side: threads, workers of every kind, and many in a row; nothing of theirs is left behind."""
+
+import gc
+import multiprocessing
+import resource
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from torch import nn
+
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn.engines import MiniBatch
+from iconlearn.supervisory import Views
+
+X, y = make_blobs(90, n_features=4, centers=3, random_state=0)
+
+FITS = {
+    "map": ICONEmbedding(max_iter=20, random_state=0),
+    "network": ICONEmbedding(mapper="mlp", engine=MiniBatch(32), max_iter=4, random_state=0),
+    "clusters": ICONClustering(3, n_init=2, max_iter=20, random_state=0),
+    "classes": ICONClassifier(max_iter=30, random_state=0),
+    "dropout": ICONClassifier(
+        mapper=nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3)), max_iter=20, random_state=0
+    ),
+    "views": ICONEmbedding(p=Views(), mapper="linear", engine=MiniBatch(32), max_iter=3, random_state=0),
+}
+each = pytest.mark.parametrize("name", FITS)
+
+
+def answer(name):
+    estimator = clone(FITS[name]).fit(X, y)
+    return getattr(estimator, "predict_proba", estimator.transform)(X + 0.1)
+
+
+def state():
+    """What all of a process share."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "numpy": (kind, keys.tolist(), rest),
+        "torch": torch.get_rng_state().tolist(),
+        "precision": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "warnings": list(warnings.filters),
+        "errors": np.geterr(),
+    }
+
+
+def test_fits_in_threads_do_not_disturb_one_another():
+    names = [*FITS] * 3
+    # Two threads of torch's own, which small fits give up for a while.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected, before = {name: answer(name) for name in FITS}, state()
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(answer, names))
+        after = state()
+    finally:
+        torch.set_num_threads(threads)
+    for name, result in zip(names, found, strict=True):
+        np.testing.assert_allclose(result, expected[name], rtol=1e-6, atol=1e-9)
+    assert after == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_fits_in_processes_that_begin_anew(method):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        for name, result in zip(FITS, pool.map(answer, FITS), strict=True):
+            np.testing.assert_allclose(result, answer(name), rtol=1e-6, atol=1e-9)
+
+
+@each
+@pytest.mark.parametrize("n_jobs", [1, 2, -1])
+def test_the_number_of_workers_changes_no_bit(name, n_jobs):
+    expected = clone(FITS[name]).set_params(n_jobs=None).fit(X, y)
+    found = clone(FITS[name]).set_params(n_jobs=n_jobs).fit(X, y)
+    rows = X + 0.1
+    for fit in (expected, found):
+        fit.answer = getattr(fit, "predict_proba", fit.transform)(rows)
+    assert_array_equal(found.answer, expected.answer)
+    assert_array_equal(found.loss_history_, expected.loss_history_)
+
+
+@pytest.mark.slow
+def test_a_search_with_workers_finds_what_one_without_finds():
+    from sklearn.model_selection import GridSearchCV
+
+    scores = [
+        GridSearchCV(FITS["classes"], {"C": [0.1, 1.0]}, cv=2, n_jobs=n_jobs)
+        .fit(X, y)
+        .cv_results_["mean_test_score"]
+        for n_jobs in (1, 2)
+    ]
+    assert_array_equal(*scores)
+    joblib.externals.loky.get_reusable_executor().shutdown()
+
+
+@each
+def test_a_fit_that_fails_leaves_the_process_as_it_was(name):
+    def fail(record):
+        raise ZeroDivisionError
+
+    before = state()
+    with pytest.raises(ZeroDivisionError):
+        clone(FITS[name]).set_params(callback=fail).fit(X, y)
+    assert state() == before
+
+
+def peak():
+    """Most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def grows(work, warm, times):
+    """By how many bytes the peak grows over so many calls, after some to warm up."""
+    for _ in range(warm):
+        work()
+    gc.collect()
+    before = peak()
+    for _ in range(times):
+        work()
+    return peak() - before
+
+
+def tensors():
+    """How many there are in this process."""
+    return sum(issubclass(type(value), torch.Tensor) for value in gc.get_objects())
+
+
+@each
+def test_objects_of_a_fit_are_gone_with_it(name):
+    answer(name)
+    gc.collect()
+    before = tensors()
+    for _ in range(3):
+        answer(name)
+    gc.collect()
+    assert tensors() <= before
+
+
+def test_questions_one_by_one_take_no_memory():
+    fits = [clone(fit).fit(X, y) for fit in FITS.values()]
+
+    def ask():
+        for fit in fits:
+            getattr(fit, "predict_proba", fit.transform)(np.random.normal(size=(1, 4)))
+
+    assert grows(ask, 10, 40) < 8 * 2**20
+
+
+@pytest.mark.slow
+def test_a_thousand_fits_take_no_memory():
+    def fit_all():
+        for name in FITS:
+            answer(name)
+
+    assert grows(fit_all, 50, 250) < 16 * 2**20
