@@ -168,6 +168,14 @@ def test_more_starts_find_a_lower_loss():
     assert many < few
 
 
+@shows(ICONClustering, "min_confidence")
+def test_doubtful_rows():
+    sure = fitted(ICONClustering).probabilities_.max(axis=1)
+    threshold = float(np.median(sure))
+    marked = fitted(ICONClustering, min_confidence=threshold).labels_ == -1
+    np.testing.assert_array_equal(marked, sure < threshold)
+
+
 @shows(ICONClassifier, "n_components")
 def test_dimensions_of_a_classifier():
     assert fitted(ICONClassifier, q="gaussian", n_components=2).transform(X).shape == (80, 2)
