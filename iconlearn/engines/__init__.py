@@ -10,11 +10,12 @@ from sklearn.base import clone
 from ._agglomeration import agglomerate, coarsen, members, merges
 from ._base import Engine
 from ._closed import Closed
+from ._crossings import cross
 from ._dense import Dense
 from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
-from ._partition import Partition, assign, refine, refined
+from ._partition import Partition, assign, refine, refined, soften
 from ._rounds import split_and_merge
 from ._sampled import Sampled
 
@@ -30,11 +31,13 @@ __all__ = [
     "assign",
     "choose",
     "coarsen",
+    "cross",
     "frozen_field",
     "members",
     "merges",
     "refine",
     "refined",
+    "soften",
     "split_and_merge",
 ]
 

@@ -27,11 +27,13 @@ from ..optim import Record, Solution
 from ._agglomeration import members, sized
 from ._base import Engine
 
-__all__ = ["PairWeights", "Partition", "assign", "refine", "refined"]
+__all__ = ["PairWeights", "Partition", "assign", "refine", "refined", "soften"]
 
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
 SMALLEST = 1e-12
+# Share of a row that a soft start leaves to the other clusters.
+DOUBT = 0.1
 
 
 class Partition(Engine):
@@ -141,7 +143,7 @@ class PairWeights:
         edges = sparse.csr_array((edges + edges.T) * 0.5)
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
-        self.size = np.ones(self.n) if size is None else size
+        self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)
         self.balance = balance
         self.group, self.group_floor, self.group_size = None, floor, self.size
         self.n_rows = self.size.sum()
@@ -223,7 +225,8 @@ class PairWeights:
     def improved(self, r, G):
         """The assignments that minimise the bound at r."""
         price = 0.5 * self.balance * G.sum(0) / self.mass(r)
-        G = G / self.size[:, None]
+        if not self.single:
+            G = G / self.size[:, None]
         if self.many:
             from ..compiled import onto_simplex
 
@@ -287,6 +290,13 @@ def refined(graph, r, *, max_iter, tol):
     if solution.reason == "interrupted":
         raise KeyboardInterrupt
     return r, solution.loss
+
+
+def soften(labels, n_clusters):
+    """Assignments that leave every row a little doubt."""
+    r = np.full((len(labels), n_clusters), DOUBT / max(n_clusters - 1, 1))
+    r[np.arange(len(labels)), labels] = 1.0 - DOUBT if n_clusters > 1 else 1.0
+    return r
 
 
 def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
