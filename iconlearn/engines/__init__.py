@@ -11,11 +11,12 @@ from ._agglomeration import agglomerate, coarsen, members, merges
 from ._base import Engine
 from ._beliefs import Beliefs
 from ._closed import Closed
+from ._crossings import cross
 from ._dense import Dense
 from ._frozen import frozen_field
 from ._mesh import Mesh
 from ._minibatch import MiniBatch
-from ._partition import Partition, assign, refine, refined
+from ._partition import Partition, assign, refine, refined, soften
 from ._propagation import propagated
 from ._rounds import split_and_merge
 from ._sampled import Sampled
@@ -34,12 +35,14 @@ __all__ = [
     "assign",
     "choose",
     "coarsen",
+    "cross",
     "frozen_field",
     "members",
     "merges",
     "propagated",
     "refine",
     "refined",
+    "soften",
     "split_and_merge",
     "visit_all",
     "visit_batch",

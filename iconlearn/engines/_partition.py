@@ -27,7 +27,7 @@ from ..optim import Record, Solution
 from ._agglomeration import members, sized
 from ._base import Engine
 
-__all__ = ["PairWeights", "Partition", "assign", "refine", "refined"]
+__all__ = ["PairWeights", "Partition", "assign", "refine", "refined", "soften"]
 
 # What records call these steps.
 PHASE = "partition"
@@ -35,6 +35,8 @@ PHASE = "partition"
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
 SMALLEST = 1e-12
+# Share of a row that a soft start leaves to the other clusters.
+DOUBT = 0.1
 
 
 class Partition(Engine):
@@ -144,7 +146,7 @@ class PairWeights:
         edges = sparse.csr_array((edges + edges.T) * 0.5)
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
-        self.size = np.ones(self.n) if size is None else size
+        self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)
         self.balance = balance
         self.group, self.group_floor, self.group_size = None, floor, self.size
         self.n_rows = self.size.sum()
@@ -231,7 +233,9 @@ class PairWeights:
     def improved(self, r, G, pull=None):
         """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""
         price = 0.5 * self.balance * G.sum(0) / self.mass(r)
-        G = (G if pull is None else G + pull) / self.size[:, None]
+        G = G if pull is None else G + pull
+        if not self.single:
+            G = G / self.size[:, None]
         if self.many:
             from ..compiled import onto_simplex
 
@@ -301,6 +305,13 @@ def refined(graph, r, *, max_iter, tol, **fixed):
     if solution.reason == "interrupted":
         raise KeyboardInterrupt
     return r, solution.loss
+
+
+def soften(labels, n_clusters):
+    """Assignments that leave every row a little doubt."""
+    r = np.full((len(labels), n_clusters), DOUBT / max(n_clusters - 1, 1))
+    r[np.arange(len(labels)), labels] = 1.0 - DOUBT if n_clusters > 1 else 1.0
+    return r
 
 
 def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .._validation import check_choice, check_number
 from ..conditional import MAX_MATERIALISED, Conditional
 from ..divergences import KL
-from ..engines import Dense, Partition, assign, refined
+from ..engines import Dense, Partition, assign, refined, soften
 from ..learned import Dot
 from ..mappers import TableModule
 from ..neighbors import KnownRows
@@ -42,7 +42,7 @@ from ._planning import same_shapes
 from ._progress import timed
 from ._running import present_loss
 from ._scoring import reference_score
-from ._starts import k_means, partitions, rank, searched, soften
+from ._starts import k_means, partitions, rank, searched
 
 __all__ = ["ICONClustering"]
 
@@ -95,8 +95,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Starts: micro-clusters merged by the loss; k-means; the nearest of far-apart rows; k-means among the
         eigenvectors of p; random labels; or given labels 0, ..., n_clusters - 1.
     n_init : int or "auto", default="auto"
-        Number of starts, ranked by the loss; "auto" is 12.  With "agglomerate" the first four are merges at
-        different resolutions, and each further one splits and merges clusters of the best so far.
+        Number of starts, ranked by the loss; "auto" is 12.  With "agglomerate" the first eight are merges at
+        different resolutions, which are crossed with each other, and each further one splits and merges clusters
+        of the best so far.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.
     tol : float, default=1e-6

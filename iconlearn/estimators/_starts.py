@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engines import agglomerate, coarsen, refined, split_and_merge
+from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
 from ..initialization import initial_places
 
-__all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank", "searched", "soften"]
+__all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank", "searched"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -25,10 +25,8 @@ N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
 N_SHARING = 300
 # Groups of nodes per cluster where the merging by the hard loss begins.
 GROUPS_PER_CLUSTER = 10
-# Steps after which the merges are ranked.
-N_SHORT = 40
-# Share of a row that a soft start leaves to the other clusters.
-DOUBT = 0.1
+# Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
+N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
 
 
 def partitions(init, n_init, X, edges, n_clusters, rng):
@@ -75,7 +73,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
 
 
 def searched(graph, n_clusters, n_init, rng, tol):
-    """Assignments of low loss: the best of a merge at each resolution, improved by rounds of splits and merges.
+    """Assignments of low loss: merges at several resolutions, crossed, then rounds of splits and merges.
 
     Parameters
     ----------
@@ -83,7 +81,7 @@ def searched(graph, n_clusters, n_init, rng, tol):
         A uniform share is best left as a constant: rounds of splits and merges can fit columns drawn for it.
     n_clusters : int
     n_init : int
-        Merges and rounds together; the merges come first.
+        Merges (the first eight) and rounds together.
     rng : RandomState
     tol : float
         As in :func:`refine`.
@@ -98,13 +96,14 @@ def searched(graph, n_clusters, n_init, rng, tol):
     if coarse.floor.any() and coarse.n > N_SHARING:
         coarse.grouped(folded(coarsen(edges, N_SHARING, rng, coarse.size), coarse.size, N_SHARING))
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
-    starts = []
-    for resolution in RESOLUTIONS[:n_init]:
+    found, n_merges = [], min(n_init, N_MERGES)
+    for k in range(n_merges):
         groups = folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
-        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance))
-    best = rank(coarse, starts, n_clusters, n_kept=1, n_short=N_SHORT)[0]
-    rounds = max(n_init - len(RESOLUTIONS), 0)
-    return split_and_merge(coarse, best, rng, n_rounds=rounds, tol=tol)[node]
+        resolution = RESOLUTIONS[k % len(RESOLUTIONS)]
+        labels = agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance)
+        found.append(refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1])
+    best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=CROSSINGS_PER_MERGE * n_merges, n_steps=N_SHORT)
+    return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=tol)[node]
 
 
 def micro_clusters(graph, n_clusters, rng):
@@ -153,13 +152,6 @@ def _seeded(X, n_clusters, rng):
     from sklearn.metrics import pairwise_distances_argmin
 
     return pairwise_distances_argmin(X, kmeans_plusplus(X, n_clusters, random_state=rng)[0])
-
-
-def soften(labels, n_clusters):
-    """Assignments that leave every row a little doubt."""
-    r = np.full((len(labels), n_clusters), DOUBT / max(n_clusters - 1, 1))
-    r[np.arange(len(labels)), labels] = 1.0 - DOUBT if n_clusters > 1 else 1.0
-    return r
 
 
 def rank(graph, starts, n_clusters, *, n_kept=3, n_short=15):

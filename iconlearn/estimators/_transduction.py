@@ -13,8 +13,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
-from ..engines import Beliefs, Partition, propagated, refine, refined
-from ._starts import micro_clusters, searched, soften
+from ..engines import Beliefs, Partition, propagated, refine, refined, soften
+from ._starts import micro_clusters, searched
 
 __all__ = ["transduced"]
 

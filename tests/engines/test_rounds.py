@@ -1,10 +1,10 @@
-"""Groups of rows as nodes of a coarser graph, and the rounds that split and merge clusters of them."""
+"""Groups of rows as nodes of a coarser graph; rounds that split and merge clusters of them, and crossings."""
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from iconlearn.engines import coarsen, refine, split_and_merge
+from iconlearn.engines import coarsen, cross, refine, soften, split_and_merge
 from iconlearn.engines._partition import PairWeights
 from iconlearn.supervisory import KNN
 
@@ -123,3 +123,37 @@ def test_one_cluster_has_nothing_to_split():
 def test_groups_grow_evenly():
     sizes = np.bincount(coarsen(P, 30, np.random.RandomState(0)))
     assert len(sizes) == 30 and sizes.max() <= 1.6 * 4
+
+
+def wrong(joined, cut):
+    """Two rings share a cluster, and another ring has two; refined, with its loss."""
+    labels = TRUTH.copy()
+    labels[joined[1] == TRUTH] = joined[0]
+    labels[np.flatnonzero(cut == TRUTH)[:10]] = joined[1]
+    r, solution = refine(weights(0.1), soft(labels, 6), max_iter=100, tol=1e-9)
+    return solution.loss, r
+
+
+def crossed(found, n_crossings, seed=0):
+    rng = np.random.RandomState(seed)
+    return cross(weights(0.1), found, (0.2, 0.5), rng, n_crossings=n_crossings, n_steps=40)
+
+
+def test_two_clusterings_correct_each_other():
+    found = [wrong((0, 1), 2), wrong((3, 4), 5)]
+    best = refine(weights(0.1), soften(TRUTH, 6), max_iter=300, tol=1e-9)[1].loss
+    assert min(loss for loss, _ in found) > best + 1.0
+    r = crossed(found, n_crossings=4)
+    assert weights(0.1).explained(r)[1] <= best + 0.1
+    assert all(len(np.unique(r.argmax(axis=1)[ring == TRUTH])) == 1 for ring in range(6))
+    np.testing.assert_allclose(r.sum(axis=1), 1.0)
+
+
+def test_the_best_stays_where_crossings_do_not_help():
+    truth = refine(weights(0.1), soften(TRUTH, 6), max_iter=100, tol=1e-9)
+    found = [wrong((0, 1), 2), (truth[1].loss, truth[0])]
+    for seed in range(5):
+        assert weights(0.1).explained(crossed(found, 3, seed))[1] <= truth[1].loss
+    # One alone, and two of one mind, have no pieces to merge.
+    assert crossed(found[1:], 3) is truth[0]
+    assert crossed([found[1], found[1]], 3) is truth[0]
