@@ -25,7 +25,7 @@ from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
-from ._progress import Progress, timed
+from ._progress import Progress, expected_search, timed
 from ._running import run
 from ._terms import Term
 
@@ -131,7 +131,8 @@ class ICONBase(BaseEstimator):
 
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes)
-        with timed(self, "supervision"):
+        searches = getattr(p, "from_features", False)
+        with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q)]
         objective = Objective(tuple(problems), self._penalty(problems))

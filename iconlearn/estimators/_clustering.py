@@ -43,6 +43,8 @@ from ._starts import k_means, partitions, rank, searched, soften
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
+# Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
+SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
 # Steps that refine the best starts, and lessons of a head (full batch, or epochs).
 N_REFINE = 150
 N_LESSONS = 200
@@ -251,7 +253,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
-            with timed(self, "start"):
+            with timed(self, "start", SECONDS_PER_ROW * min(X.shape[0], MANY_ROWS)):
                 lesson = self._start(plan, n_clusters, n_init)
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))

@@ -14,7 +14,7 @@ from ..neighbors import KnownRows
 from ..optim import Phase
 from ..supervisory import is_tokens
 from ._base import ICONBase
-from ._coarse import LARGE, coarse_places
+from ._coarse import LARGE, coarse_places, expected_start
 from ._inverse import interpolated_rows
 from ._io import (
     all_or_nothing,
@@ -330,7 +330,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
             coarse = self._starts_coarsely(plan, method)
-            with timed(self, "start"):
+            expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            with timed(self, "start", expected):
                 self._start(plan, y, method, coarse)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)

@@ -142,11 +142,19 @@ def test_choices_and_times_are_told(blobs, capsys):
     assert set(model.timings_) == {"supervision", "start", "optimisation"}
     assert all(seconds > 0 for seconds in model.timings_.values())
     told = capsys.readouterr().out
-    assert "supervision:" in told and "peak memory" in told and "at most" in told
+    lines = [line.partition("] ")[2] for line in told.splitlines()]
+    for stage in ("supervision", "start"):
+        before, after = (line for line in lines if line.startswith(f"{stage}: "))
+        assert "expected" in before and "peak memory" in after
+    first = next(line for line in lines if "/5: loss" in line)
+    assert "s left" in first and any("optimisation: " in line and "peak" in line for line in lines)
     assert isinstance(ICONEmbedding(max_iter=2).fit(X[:300]).engine_, Dense)
-    clusters = ICONClustering(3, max_iter=3, n_init=1, random_state=0).fit(X)
+    clusters = ICONClustering(3, max_iter=3, n_init=1, random_state=0, verbose=1).fit(X)
+    told = capsys.readouterr().out
+    assert told.count("expected") == 2 and told.count("peak memory") == 3
     assert {"supervision", "start"} < set(clusters.timings_)
-    classifier = ICONClassifier(max_iter=3).fit(X, y)
+    classifier = ICONClassifier(max_iter=3, verbose=1).fit(X, y)
+    assert capsys.readouterr().out.count("peak memory") == 2
     assert classifier.neighbors_backend_ is None and classifier.timings_["optimisation"] > 0
 
 
