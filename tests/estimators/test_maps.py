@@ -193,8 +193,8 @@ def test_very_few_rows(n):
     X = np.random.default_rng(n).normal(size=(n, 4))
     Z = ICONEmbedding(max_iter=60, random_state=0).fit_transform(X)
     assert Z.shape == (n, 2) and np.isfinite(Z).all()
-    radius = np.linalg.norm(Z - Z.mean(0), axis=1)
-    assert 0 < radius.max() <= 5 * radius.mean() < 1e3
+    # In widths of the kernel; a row that is nobody's neighbour keeps off the others, and stays in sight.
+    assert 0 < np.linalg.norm(Z - Z.mean(0), axis=1).max() < 100
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3])
