@@ -31,10 +31,13 @@ def mnist(folder) -> tuple[numpy.ndarray, numpy.ndarray]:
         return file["X"].reshape(len(file["X"]), -1).astype(numpy.float32) / 255, file["y"]
 
 
-def write(script: str, rows: list[dict]) -> pathlib.Path:
-    """Write rows of figures beside what they were measured on; returns the file's path."""
+def write(script: str, rows: list[dict], *variant: str) -> pathlib.Path:
+    """Write rows of figures beside what they were measured on; returns the file's path.
+
+    The file is called after the script and, where there are several, the variant of it that ran.
+    """
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{pathlib.Path(script).stem}.csv"
+    path = RESULTS / f"{'_'.join([pathlib.Path(script).stem, *variant])}.csv"
     rows = [{**row, **machine()} for row in rows]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -1,6 +1,7 @@
 """How long does a fresh process take to embed 2 000 rows, imports included?
 
-Each run is a new interpreter that imports the library, fits, and ends; ours and scikit-learn's take turns.
+Each run is a new interpreter that imports the library, fits, and ends; ours and scikit-learn's take turns.  "numba"
+says whether the process has loaded it.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ FITS = {
 
 
 def main(n: int, runs: int) -> None:
-    seconds = {name: [] for name in FITS}
+    seconds, numba = {name: [] for name in FITS}, {}
     for _ in range(runs):
         for name, fit in FITS.items():
             begun = time.perf_counter()
-            subprocess.run([sys.executable, "-c", DATA.format(n=n) + fit], check=True)
+            code = DATA.format(n=n) + fit + "; import sys; print('numba' in sys.modules)"
+            told = subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            ).stdout
             seconds[name].append(time.perf_counter() - begun)
+            numba[name] = told.split()[-1] == "True"
     peer = statistics.median(seconds["sklearn TSNE"])
     rows = []
     for name, taken in seconds.items():
@@ -45,6 +50,7 @@ def main(n: int, runs: int) -> None:
                 "median_seconds": round(median, 2),
                 "min_seconds": round(min(taken), 2),
                 "ratio_to_TSNE": round(median / peer, 2),
+                "numba": numba[name],
             }
         )
         print(

@@ -1,10 +1,11 @@
 """How long does a map of MNIST take, and how good is it, beside openTSNE, umap-learn and PaCMAP?
 
-    python benchmarks/embedding.py DATA [--methods ...] [--runs 3] [--raw] [--cold]
+    python benchmarks/embedding.py DATA [--methods ... | --kernels] [--runs 3] [--raw] [--cold]
 
 DATA is a folder with ``mnist.npz`` (arrays X and y).  Every fit has a process of its own; the methods take
 turns.  "warm" is the time of the fit alone, after one of 6 000 rows that compiles what there is to compile;
-with ``--cold`` it is the whole process, imports and compilation included.
+with ``--cold`` it is the whole process, imports and compilation included.  ``--kernels`` compares our own kernels
+and three dimensions with the default.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from _common import mnist, write
 
 N_JOBS = 2
+PEERS = ("ICONEmbedding", "recipes.tsne", "openTSNE", "umap", "pacmap")
+KERNELS = ("ICONEmbedding", "ICONEmbedding 3-D", "ICONEmbedding gaussian", "ICONEmbedding dof 0.5")
 # Methods that minimise the joint KL of t-SNE.
 JOINT = ("recipes.tsne", "openTSNE")
 
@@ -159,21 +162,22 @@ def main(options):
         }
         for method, taken in seconds.items()
     ]
-    print(f"written to {write(__file__, rows)}")
+    variant = [name for name in ("kernels", "raw", "cold") if getattr(options, name)]
+    print(f"written to {write(__file__, rows, *variant)}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?", help="folder with mnist.npz")
-    parser.add_argument(
-        "--methods", nargs="+", default=["ICONEmbedding", "recipes.tsne", "openTSNE", "umap", "pacmap"]
-    )
+    parser.add_argument("--methods", nargs="+", default=PEERS)
+    parser.add_argument("--kernels", action="store_true", help="our own kernels instead of peers")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=0, help="only so many rows")
     parser.add_argument("--raw", action="store_true", help="start from the 784 pixels")
     parser.add_argument("--cold", action="store_true", help="time whole processes")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    chosen.methods = KERNELS if chosen.kernels else chosen.methods
     if chosen.work:
         work(*chosen.work, chosen.cold)
     elif not chosen.data or not (pathlib.Path(chosen.data) / "mnist.npz").exists():

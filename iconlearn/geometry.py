@@ -125,6 +125,17 @@ class Edges:
         ).repeat_interleave(counts)
         return rows[at], columns.repeat_interleave(counts)
 
+    def repeated(self, times):
+        """The edges of so many copies of every row, one after the other, and which edge each of them copies."""
+        counts = self._row_ptr.diff().repeat_interleave(times)
+        ends = counts.cumsum(0)
+        first = self._row_ptr[:-1].repeat_interleave(times)
+        at = torch.arange(int(ends[-1]), device=ends.device) + (first - ends + counts).repeat_interleave(
+            counts
+        )
+        rows = torch.arange(len(counts), device=ends.device).repeat_interleave(counts)
+        return Edges(rows, self.j[at], (len(counts), self.shape[1])), at
+
     def symmetric(self, values):
         """values + values^T as pointers (int64), columns (int32) and values: the arrays of a CSR matrix."""
         arrays = (values.cpu().numpy(), self.j.cpu().numpy().astype(np.int32), self._row_ptr.cpu().numpy())

@@ -24,6 +24,14 @@ def some_edges(n_rows, n_cols):
     return Edges(i, j, (n_rows, n_cols))
 
 
+def test_repeated_edges():
+    i, j = torch.tensor([0, 0, 2, 3]), torch.tensor([1, 2, 0, 2])
+    edges, copied = Edges(i, j, (4, 3)).repeated(2)
+    assert edges.shape == (8, 3)
+    assert edges.i.tolist() == [0, 0, 1, 1, 4, 5, 6, 7]
+    assert edges.j.tolist() == [1, 2, 1, 2, 0, 0, 2, 2] and copied.tolist() == [0, 1, 0, 1, 2, 2, 3, 3]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("geometry", DIRECT)
 class TestBothGeometries:

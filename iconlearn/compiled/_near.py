@@ -74,13 +74,7 @@ def near_sums(points, table, unit, n_threads):
         Squared distance that the table counts in.
     n_threads : int
     """
-    sums, per_unit = np.empty(points.columns.shape[1], np.float32), np.float32(1.0 / unit)
-
-    def stretch(start, stop):
-        _sums(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, table,
-              start, stop, sums)  # fmt: skip
-
-    return _by_stretches(stretch, sums, points.order, n_threads) - table[0, 0]
+    return _by_stretches(_sums, points, (), table, unit, (), n_threads)
 
 
 def near_pulls(points, table, unit, charges, n_threads):
@@ -88,22 +82,24 @@ def near_pulls(points, table, unit, charges, n_threads):
 
     Axes that the map lacks come first, with zeros; `table` is that of f.
     """
-    pulls, per_unit = np.empty(points.columns.shape[::-1], np.float32), np.float32(1.0 / unit)
-    charges = charges[points.order]
-
-    def stretch(start, stop):
-        _pulls(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, table,
-               charges, start, stop, pulls)  # fmt: skip
-
-    return _by_stretches(stretch, pulls, points.order, n_threads)
+    return _by_stretches(_pulls, points, (3,), table, unit, (charges[points.order],), n_threads).T
 
 
-def _by_stretches(work, found, order, n_threads):
-    """Have `found` filled in stretches; returns it in the order of the points as they came."""
-    cuts = cuts_of_rows(len(found), n_threads)
-    in_stretches(lambda k: work(cuts[k], cuts[k + 1]), n_threads)
-    out = np.empty_like(found)
-    out[order] = found
+def _by_stretches(loop, points, width, table, unit, charges, n_threads):
+    """What a loop adds up over the pairs (i, j > i), in the order of the points as they came.
+
+    Each pair serves both of its ends, so every thread has a copy of the sums.
+    """
+    n, per_unit = len(points.order), np.float32(1.0 / unit)
+    found, cuts = np.zeros((n_threads, *width, n), np.float32), cuts_of_rows(n, n_threads)
+
+    def stretch(k):
+        loop(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, table,
+             *charges, cuts[k], cuts[k + 1], found[k])  # fmt: skip
+
+    in_stretches(stretch, n_threads)
+    out = np.empty((*width, n), np.float32)
+    out[..., points.order] = found[0] if n_threads == 1 else found.sum(0)
     return out
 
 
@@ -149,54 +145,61 @@ def _runs_near(x, y, z, inverse, cells, reach2, starts, runs):
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
+def _scratch():
+    return np.empty((_MAX_RUNS, 2), np.int64), np.empty(_CHUNK, np.float32)
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
 def _sums(columns, starts, inverse, cells, reach2, per_unit, table, start, stop, out):
-    runs, t, values, changes = (
-        np.empty((_MAX_RUNS, 2), np.int64),
-        np.empty(_CHUNK, np.float32),
-        table[0],
-        table[1],
-    )
-    bits = t.view(np.int32)
+    runs, t = _scratch()
+    bits, values, changes = t.view(np.int32), table[0], table[1]
+    xs, ys, zs = columns[0], columns[1], columns[2]
     for i in range(start, stop):
-        x, y, z = columns[0, i], columns[1, i], columns[2, i]
+        x, y, z = xs[i], ys[i], zs[i]
         total = np.float32(0)
         for run in range(_runs_near(x, y, z, inverse, cells, reach2, starts, runs)):
-            for first in range(runs[run, 0], runs[run, 1], _CHUNK):
+            for first in range(max(runs[run, 0], i + 1), runs[run, 1], _CHUNK):
                 m = min(runs[run, 1] - first, _CHUNK)
                 for k in range(m):
                     j = first + k
-                    s = (columns[0, j] - x) ** 2 + (columns[1, j] - y) ** 2 + (columns[2, j] - z) ** 2
+                    s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
                     t[k] = np.float32(1) + min(s, reach2) * per_unit
                 for k in range(m):
                     e = (bits[k] >> _SHIFT) - _FIRST
-                    total += values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
-        out[i] = total
+                    f = values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
+                    total += f
+                    out[first + k] += f
+        out[i] += total
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def _pulls(columns, starts, inverse, cells, reach2, per_unit, table, charges, start, stop, out):
-    runs, t, values, changes = (
-        np.empty((_MAX_RUNS, 2), np.int64),
-        np.empty(_CHUNK, np.float32),
-        table[0],
-        table[1],
-    )
-    bits = t.view(np.int32)
+    runs, t = _scratch()
+    bits, values, changes = t.view(np.int32), table[0], table[1]
+    xs, ys, zs = columns[0], columns[1], columns[2]
     for i in range(start, stop):
-        x, y, z, charge = columns[0, i], columns[1, i], columns[2, i], charges[i]
+        x, y, z, charge = xs[i], ys[i], zs[i], np.float32(2) * charges[i]
         px, py, pz = np.float32(0), np.float32(0), np.float32(0)
         for run in range(_runs_near(x, y, z, inverse, cells, reach2, starts, runs)):
-            for first in range(runs[run, 0], runs[run, 1], _CHUNK):
+            for first in range(max(runs[run, 0], i + 1), runs[run, 1], _CHUNK):
                 m = min(runs[run, 1] - first, _CHUNK)
                 for k in range(m):
                     j = first + k
-                    s = (columns[0, j] - x) ** 2 + (columns[1, j] - y) ** 2 + (columns[2, j] - z) ** 2
+                    s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
                     t[k] = np.float32(1) + min(s, reach2) * per_unit
                 for k in range(m):
-                    e, j = (bits[k] >> _SHIFT) - _FIRST, first + k
-                    f = values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
-                    f *= charge + charges[j]
-                    px += f * (x - columns[0, j])
-                    py += f * (y - columns[1, j])
-                    pz += f * (z - columns[2, j])
-        out[i, 0], out[i, 1], out[i, 2] = 2 * px, 2 * py, 2 * pz
+                    e = (bits[k] >> _SHIFT) - _FIRST
+                    t[k] = values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
+                for k in range(m):
+                    j = first + k
+                    f = t[k] * (charge + np.float32(2) * charges[j])
+                    gx, gy, gz = f * (x - xs[j]), f * (y - ys[j]), f * (z - zs[j])
+                    px += gx
+                    py += gy
+                    pz += gz
+                    out[0, j] -= gx
+                    out[1, j] -= gy
+                    out[2, j] -= gz
+        out[0, i] += px
+        out[1, i] += py
+        out[2, i] += pz

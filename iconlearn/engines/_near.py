@@ -184,4 +184,4 @@ class CompiledPairs:
 
         charges = charges.contiguous().numpy()
         pulls = near_pulls(self.points, split.tables[1], split.unit, charges, available())
-        return torch.from_numpy(pulls[:, 3 - self.d :])
+        return torch.from_numpy(np.ascontiguousarray(pulls[:, 3 - self.d :]))

@@ -26,7 +26,7 @@ from ..registry import COMPONENTS, resolve
 from ._io import choose_device, in_a_file
 from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
-from ._progress import Progress, timed
+from ._progress import Progress, expected_search, timed
 from ._running import run
 from ._terms import Term
 
@@ -136,7 +136,8 @@ class ICONBase(BaseEstimator):
         build = Terms(
             X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes, known
         )
-        with timed(self, "supervision"):
+        searches = getattr(p, "from_features", False) and not known
+        with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q)]
         if not known:
@@ -169,12 +170,12 @@ class ICONBase(BaseEstimator):
             keeper.keep("begin", lambda: rng)
         return rng, keeper
 
-    def _started(self, plan, start):
+    def _started(self, plan, start, expected=None):
         """Let ``start()`` find where to begin and return what it does; None where that is known already."""
         kept = plan.keeper.recall("start")
         if kept is not None:
             return restore(plan, kept)
-        with timed(self, "start"):
+        with timed(self, "start", expected):
             lesson = start()
         if lesson is None or lesson.reason != "interrupted":
             plan.keeper.keep("start", lambda: state_of(plan))

@@ -47,6 +47,8 @@ from ._starts import k_means, partitions, rank, searched
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
+# Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
+SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
 # Steps that refine the best starts, and lessons of a head (steps; fewest and most epochs of batches).
 N_REFINE = 150
 N_LESSONS = 200
@@ -324,7 +326,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         lesson = None
         if old is None or not same_shapes(old, plan.mapper):
             part = part_of(plan, n_clusters) if isinstance(self.init, str) else plan
-            lesson = self._started(plan, lambda: self._start(part, n_clusters, n_init))
+            expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
+            lesson = self._started(plan, lambda: self._start(part, n_clusters, n_init), expected)
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:

@@ -14,7 +14,7 @@ from ..neighbors import KnownRows
 from ..optim import Phase
 from ..supervisory import is_tokens
 from ._base import ICONBase
-from ._coarse import LARGE, coarse_places
+from ._coarse import LARGE, coarse_places, expected_start
 from ._inverse import interpolated_rows
 from ._io import (
     all_or_nothing,
@@ -332,7 +332,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
             coarse = self._starts_coarsely(plan, method)
-            self._started(plan, lambda: self._start(plan, y, method, coarse))
+            expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            self._started(plan, lambda: self._start(plan, y, method, coarse), expected)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None

@@ -34,8 +34,8 @@ TOLERANCE = 1e-5
 N_TRIED = 15
 # Numbers held at a time decide how many rows are placed together; it changes nothing else.
 BLOCK = 2**22
-# What a row needs when its normaliser is read off a field: its edges and a stencil.
-NUMBERS_PER_ROW = 400
+# What a row needs when its normaliser is read off a field: a stencil and edges for every place that is tried.
+NUMBERS_PER_ROW = 2000
 
 
 class Placer:
@@ -138,33 +138,26 @@ def _start(problem, engine, visit):
     mean = torch.from_numpy(_weighted_mean(p, places.numpy()))
     if visit.edges is None:
         return mean
-    V = q.place(places, columns=True)
-
-    def divergence(Z):
-        U = q.place(Z)
-        near = visit.edges.row_sums(visit.p * q.log_kernel(pairs(q.geometry, U, V, visit.edges)))
-        return log_normalizer(q, engine, U, V, visit) - near
-
-    best, least = mean, divergence(mean)
-    for near in _ranked(p.edges, N_TRIED):
-        some = torch.from_numpy(near >= 0)
-        Z = torch.where(some[:, None], places[torch.from_numpy(near)], mean)
-        found = divergence(Z)
-        better = found < least
-        best, least = torch.where(better[:, None], Z, best), torch.where(better, found, least)
-    return best
+    near = torch.from_numpy(_ranked(p.edges, N_TRIED))
+    tried = torch.cat([mean[:, None], torch.where((near >= 0)[..., None], places[near], mean[:, None])], 1)
+    # All at once: what a single row waits for is the number of operations, not their size.
+    edges, copied = visit.edges.repeated(tried.shape[1])
+    every = replace(visit, edges=edges, p=visit.p[copied])
+    U, V = q.place(tried.flatten(0, 1)), q.place(places, columns=True)
+    pulled = edges.row_sums(every.p * q.log_kernel(pairs(q.geometry, U, V, edges)))
+    divergence = log_normalizer(q, engine, U, V, every) - pulled
+    best = divergence.view(tried.shape[:2]).argmin(1)
+    return tried[torch.arange(len(tried)), best]
 
 
 def _ranked(edges, most):
-    """The column of each row's largest entry, of its second largest and so on; -1 where a row has no more."""
+    """Columns of each row's largest entries in falling order, (n, most or fewer); -1 where it has no more."""
     sizes = np.diff(edges.indptr)
     rows = np.repeat(np.arange(len(sizes)), sizes)
     order = np.lexsort((edges.indices, -edges.data, rows))
-    for rank in range(min(most, sizes.max(initial=0))):
-        has = sizes > rank
-        column = np.full(len(sizes), -1)
-        column[has] = edges.indices[order[edges.indptr[:-1][has] + rank]]
-        yield column
+    ranks = np.arange(min(most, sizes.max(initial=0)))
+    at = np.minimum(edges.indptr[:-1, None] + ranks, max(len(order) - 1, 0))
+    return np.where(ranks < sizes[:, None], edges.indices[order[at]] if len(order) else -1, -1)
 
 
 def _weighted_mean(p, places):

@@ -9,18 +9,41 @@ from contextlib import contextmanager, suppress
 with suppress(ImportError):  # not on every system
     import resource
 
-__all__ = ["Progress", "timed"]
+__all__ = ["Progress", "expected_search", "timed"]
+
+# Seconds for each pair of rows and column that an exact search meets, on two cores of about 3 GHz; and rows
+# of a larger search, which meets fewer and is as slow as with so many.
+SECONDS_PER_TERM, MOST_MET = 5.5e-11, 15_000
+# Iterations after which the rest of an optimisation is told for the first time.
+FIRST = 5
 
 
 @contextmanager
-def timed(estimator, stage):
-    """Note in ``timings_`` how long a stage of a fit takes, and say so with ``verbose``."""
+def timed(estimator, stage, expected=None):
+    """Note in ``timings_`` how long a stage of a fit takes, and say so with ``verbose``.
+
+    Parameters
+    ----------
+    estimator : estimator
+    stage : str
+    expected : float or None, default=None
+        Seconds that it is expected to take, which are told before it begins; None where nobody knows.
+    """
+    if estimator.verbose and expected is not None:
+        about = "less than a second" if expected < 1 else f"about {expected:.0f} s"
+        print(f"[{type(estimator).__name__}] {stage}: {about} expected", flush=True)
     begun = time.perf_counter()
     yield
     seconds = time.perf_counter() - begun
     estimator.timings_[stage] = estimator.timings_.get(stage, 0.0) + seconds
     if estimator.verbose:
         print(f"[{type(estimator).__name__}] {stage}: {seconds:.1f} s{_peak()}", flush=True)
+
+
+def expected_search(shape):
+    """Seconds that a search of each row's neighbours takes, about; from measured rates."""
+    n_rows, n_columns = shape
+    return SECONDS_PER_TERM * n_rows * min(n_rows, MOST_MET) * n_columns
 
 
 def _peak():
@@ -40,7 +63,7 @@ class Progress:
     name : str
         Whose progress it is.
     verbose : int
-        0 is silent; 1 prints stages and ten lines per optimisation; 2 prints every iteration.
+        0 is silent; 1 prints stages and eleven lines per optimisation; 2 prints every iteration.
     n_iter : int
         Most iterations that are expected.
     """
@@ -55,7 +78,7 @@ class Progress:
 
     def __call__(self, record):
         every = 1 if self.verbose > 1 else max(1, self.n_iter // 10)
-        if self.verbose and record.iteration % every == 0:
+        if self.verbose and (record.iteration % every == 0 or record.iteration == FIRST):
             left = record.seconds / record.iteration * max(self.n_iter - record.iteration, 0)
             self.stage(
                 f"{record.phase} {record.iteration}/{self.n_iter}: loss {record.loss:.6g}, "

@@ -1,0 +1,39 @@
+"""What a fit tells of itself: times that are expected, and when the rest is told for the first time."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from iconlearn.estimators._coarse import expected_start
+from iconlearn.estimators._progress import FIRST, Progress, expected_search, timed
+from iconlearn.optim import Record
+
+
+@pytest.mark.parametrize("expected, words", [(None, ""), (0.2, "less than a second"), (7.3, "about 7 s")])
+def test_a_stage_is_told_before_it_begins_and_after_it_ends(expected, words, capsys):
+    estimator = SimpleNamespace(verbose=1, timings_={})
+    with timed(estimator, "start", expected):
+        before = capsys.readouterr().out
+    assert words in before and ("expected" in before) == bool(words)
+    assert "start: 0.0 s" in capsys.readouterr().out and estimator.timings_["start"] > 0
+    estimator.verbose = 0
+    with timed(estimator, "start", expected):
+        pass
+    assert capsys.readouterr().out == ""
+
+
+def test_times_grow_with_what_there_is_to_do():
+    """In proportion to the pairs of few rows, and to the rows of many."""
+    assert expected_search((2000, 50)) == pytest.approx(4 * expected_search((1000, 50)))
+    assert expected_search((10**6, 50)) == pytest.approx(10 * expected_search((10**5, 50)))
+    assert expected_search((1000, 100)) == pytest.approx(2 * expected_search((1000, 50)))
+    assert expected_start((40_000, 5), 2) < expected_start((80_000, 5), 2) < expected_start((80_000, 5), 3)
+
+
+def test_what_is_left_is_told_soon(capsys):
+    progress = Progress("Me", 1, 1000)
+    for k in range(1, 201):
+        progress(Record(k, "main", 1.0, 1.0, 0.1 * k))
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split("/")[0].split()[-1] for line in told] == [str(FIRST), "100", "200"]
+    assert "at most 99.5 s left" in told[0]
