@@ -364,6 +364,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         vars(self).pop("vocabulary_", None)
         prepare = getattr(self._resolved("p"), "prepare", None)
         if prepare is None or not is_tokens(X):
+            if isinstance(X, list | tuple) and any(isinstance(text, str) for text in X):
+                raise ValueError(
+                    f"X holds whole texts ({X[0]!r:.40}, ...), and p={self.p!r} counts words: split them, for example "
+                    f"[text.split() for text in X]"
+                )
             return X, y
         X, y, self.vocabulary_ = prepare(X)
         return X, y
