@@ -84,7 +84,7 @@ class Solution:
     Attributes
     ----------
     loss : float
-        Loss at the parameters that were kept.
+        Loss at the parameters that were kept; where losses are estimates, the lowest of the epochs.
     history : list of float
         True loss of every iteration.
     n_iter : int

@@ -73,7 +73,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.
     tol : float, default=1e-6
         Stop when the largest absolute gradient is below it (L-BFGS), or when the loss improves by less than
-        this share of it.
+        this share of it; for batches and views see :class:`ICONEmbedding`.
     learning_rate : float or "auto", default="auto"
         Step size; "auto" is 0.003 for Adam and 0.1 for momentum.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"

@@ -75,7 +75,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse
         start), or 100 epochs.
     tol : float, default=1e-4
-        Stop when 50 iterations (5 epochs) improve the loss by less than this share of it.
+        Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
+        (batches, views) ends the fit once its mean falls by less than its noise could hide.
     learning_rate : float or "auto", default="auto"
         Step size; "auto" is n_samples / exaggeration for a table, 0.01 for Adam.
     early_exaggeration : float or "auto", default="auto"
@@ -367,6 +368,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         vars(self).pop("vocabulary_", None)
         prepare = getattr(self._resolved("p"), "prepare", None)
         if prepare is None or not is_tokens(X):
+            if isinstance(X, list | tuple) and any(isinstance(text, str) for text in X):
+                raise ValueError(
+                    f"X holds whole texts ({X[0]!r:.40}, ...), and p={self.p!r} counts words: split them, for example "
+                    f"[text.split() for text in X]"
+                )
             return X, y
         X, y, self.vocabulary_ = prepare(X)
         return X, y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ..neighbors import searching_on
 from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
 
-__all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "features_of", "same_shapes"]
+__all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "check_views", "features_of", "same_shapes"]
 
 
 @dataclass(eq=False)
@@ -131,7 +131,9 @@ class Ends:
                 f"mapper='table' gives every row one place, and p={p!r} needs a place for every view of a row; "
                 f"use mapper='linear', 'mlp' or a module"
             )
-        return Points(mapper, size, self.rows.inputs, self.rows.width, p.view)
+        points = Points(mapper, size, self.rows.inputs, self.rows.width, p.view)
+        check_views(points, p)
+        return points
 
     def _group(self, features):
         if self.inputs is None:
@@ -176,6 +178,38 @@ def check_module(module, spec, X, n_outputs):
         raise ValueError(
             "the mapper returned NaN or infinity for the first two rows; check its weights and X"
         )
+
+
+def check_views(points, p):
+    """Try the mapper on views of two rows, so that views that it cannot read are told before the work starts."""
+    seen, mapper, rows = [], points.mapper, torch.arange(min(2, points.size))
+    device = next((t.device for t in mapper.parameters()), torch.device("cpu"))
+
+    def view(features, rows):
+        seen.append(p.view(features, rows))
+        return seen[-1]
+
+    was_training = mapper.training
+    mapper.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            out = replace(points, view=view).at(rows)
+    except RuntimeError as error:
+        if not seen:
+            raise
+        raise ValueError(
+            f"the mapper cannot read the views of p={p!r}, of shape {tuple(seen[-1].shape)} and type "
+            f"{seen[-1].dtype} for rows of shape {tuple(points.inputs[:2].shape)}: {error}"
+        ) from error
+    finally:
+        mapper.train(was_training)
+    if out.shape != (len(rows), points.width):
+        raise ValueError(
+            f"the mapper returned {tuple(out.shape)} for views of {len(rows)} rows by p={p!r}; it must return "
+            f"{(len(rows), points.width)}"
+        )
+    if not torch.isfinite(seen[-1]).all():
+        raise ValueError(f"a view by p={p!r} holds NaN or infinity; check what its augment does")
 
 
 def same_shapes(old, new) -> bool:

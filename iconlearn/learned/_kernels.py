@@ -271,6 +271,9 @@ class Cosine(_Tempered):
         self.normalize = normalize
         self.debias = debias
 
+    # Only directions count: the nearer to zero, the more any step turns them.
+    start_scale = 1.0
+
     def place(self, Z, columns=False, mass=None):
         return self._scaled(torch.nn.functional.normalize(Z, dim=1))
 

@@ -109,7 +109,8 @@ class Views(Supervisory):
                     f"augment={self.augment!r} returned {got} for rows of shape {tuple(X.shape)}; it must return "
                     f"a tensor with one view for every row"
                 )
-            return out
+            # A view in another precision (of numpy's making, say) is read in that of the rows.
+            return out.to(X) if out.is_floating_point() else out
         mean, spread = (torch.as_tensor(a).to(X) for a in (self._mean, self._spread))
         if self.augment == "noise":
             return X + self.strength * spread * torch.randn_like(X)

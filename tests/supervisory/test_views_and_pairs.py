@@ -212,7 +212,7 @@ def test_clusters_of_views():
         ({"p": Views(n_views=1)}, ValueError, "n_views"),
         ({"p": Views(n_views=3, cross=True)}, ValueError, "n_views"),
         ({"p": Views(lambda x: x[:1])}, ValueError, "one view for every row"),
-        ({"p": Views(lambda x: x * torch.nan)}, ValueError, "loss is nan"),
+        ({"p": Views(lambda x: x * torch.nan)}, ValueError, "holds NaN"),
         ({"mapper": "ema"}, ValueError, "column_mapper only"),
         ({"p": Views(cross=True), "column_mapper": EMA(1.5)}, ValueError, "momentum"),
     ],
@@ -532,6 +532,7 @@ def test_empty_rows_carry_no_mass():
         (Cooccurrence(min_count=9), SENTENCES, "min_count"),
         (Cooccurrence(subsample=-1.0), SENTENCES, "subsample"),
         (Cooccurrence(), [["a"], ["b"]], "window"),
+        (Cooccurrence(), ["a b c", "b c"], "whole texts.*split"),
         (Cooccurrence(), -np.ones((3, 3)), "negative"),
         (Cooccurrence(), np.zeros((3, 3)), "any count"),
         (Cooccurrence(mode="cbow"), np.ones((3, 3)), "tokens|requires y"),
@@ -542,7 +543,45 @@ def test_wrong_counts_are_named(p, X, words):
         ICONEmbedding(2, p=p, q="dot", mapper="linear").fit(X)
 
 
-# --- the further rules -------------------------------------------------------------------
+# --- further rules -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("augment", "words"),
+    [
+        (lambda rows: rows[:, :2], r"cannot read the views of p=.*of shape \(2, 2\)"),
+        (lambda rows: rows.sum(1), r"cannot read the views of p=.*of shape \(2,\)"),
+        (lambda rows: (9 * rows).long(), "type torch.int64"),
+        (lambda rows: rows * np.nan, "holds NaN"),
+    ],
+)
+@pytest.mark.parametrize("cross", [False, True])
+def test_views_that_the_mapper_cannot_read_are_named(augment, words, cross):
+    state = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match=words):
+        ICONEmbedding(2, p=Views(augment, cross=cross), mapper="linear", random_state=0).fit(X)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_trying_a_view_leaves_running_means_alone():
+    seen = []
+
+    class Watched(torch.nn.BatchNorm1d):
+        def forward(self, rows):
+            seen.append((self.training, len(rows)))
+            return super().forward(rows)
+
+    module = torch.nn.Sequential(Watched(X.shape[1]), torch.nn.Linear(X.shape[1], 2))
+    ICONEmbedding(2, p=Views(), mapper=module, max_iter=2, random_state=0).fit(X.astype(np.float32))
+    assert all(n > 2 for training, n in seen if training) and any(training for training, _ in seen)
+
+
+def test_a_view_in_another_precision_is_read_in_that_of_the_rows():
+    def rounded(rows):
+        return rows.float()
+
+    model = ICONEmbedding(2, p=Views(rounded), mapper="linear", max_iter=3, random_state=0).fit(X)
+    assert X.dtype == np.float64 and np.isfinite(model.embedding_).all()
 
 
 def test_a_batch_without_positives_is_passed_over():
