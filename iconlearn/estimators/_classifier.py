@@ -13,6 +13,7 @@ from ..mappers import TableModule
 from ..optim import Phase
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, validated, validated_new
+from ._observed import observed, with_callbacks
 from ._planning import same_shapes
 
 __all__ = ["ICONClassifier"]
@@ -135,6 +136,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.verbose = verbose
         self.callback = callback
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Learn the mapper and the prototypes.
 
@@ -150,7 +152,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         -------
         self
         """
-        with all_or_nothing(self):
+        with observed(self, X, y), all_or_nothing(self):
             solution = self._fit(X, y, sample_weight)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt

@@ -34,6 +34,7 @@ from ._io import (
 )
 from ._joining import joined, within
 from ._keeping import Forgetful
+from ._observed import observed, with_callbacks
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
 from ._running import present_loss
@@ -168,6 +169,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.verbose = verbose
         self.callback = callback
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Find the clusters of X.
 
@@ -182,7 +184,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         -------
         self
         """
-        with all_or_nothing(self):
+        with observed(self, X, y), all_or_nothing(self):
             solution = self._fit(X, y)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
