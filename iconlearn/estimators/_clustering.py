@@ -97,10 +97,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
-        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps.
+        Cluster of each training row, numbered 0, ..., ``n_clusters_ - 1`` without gaps.
     n_clusters_ : int
         Clusters that have rows; a warning tells when they are fewer than asked for.
-    probabilities_ : ndarray of shape (n_samples, n_clusters_)
+    probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
@@ -204,7 +204,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self._probabilities(X)[0].argmax(axis=1), X)
 
     def predict_proba(self, X):
-        """Soft assignments of new rows, shape (n_new, n_clusters_).
+        """Soft assignments of new rows, shape ``(n_new, n_clusters_)``.
 
         A head maps them.  With a table each row takes the assignments that best explain its own p over the
         training rows; a row equal to a training row has that row's.  No row depends on the others.
