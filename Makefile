@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
+DOC_VENV ?= .venv-doc
 # Passed on to pytest: make test ARGS="-k mesh --run-slow"
 ARGS ?=
 # Test processes. Each gets one thread: several torch pools on the same cores slow each other down.
@@ -10,8 +11,10 @@ JOBS ?= 2
 
 STAMP := $(VENV)/.installed
 OLDEST_STAMP := $(OLDEST_VENV)/.installed
+DOC_STAMP := $(DOC_VENV)/.installed
 PACKAGES := -c constraints.txt -e ".[test,plot]" ruff
 OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
+DOC_PACKAGES := -c constraints.txt -e ".[doc]"
 EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -20,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint coverage doctest doc examples test-oldest clean
+.PHONY: help demo test lint coverage doctest examples test-oldest doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +42,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 $(OLDEST_STAMP): setup.cfg pyproject.toml .ci/oldest.txt
 	$(call make_venv,$(OLDEST_VENV),$(OLDEST_PACKAGES))
 
+$(DOC_STAMP): setup.cfg pyproject.toml constraints.txt
+	$(call make_venv,$(DOC_VENV),$(DOC_PACKAGES))
+
 demo: $(STAMP) ## fit the estimators on small data and save a picture
 	$(VENV)/bin/python examples/demo.py
 
@@ -56,10 +62,6 @@ coverage: $(STAMP) ## run the tests and say which lines they leave out
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
 
-doc: $(STAMP) ## write the page of the periodic table and draw its pictures (some minutes)
-	$(VENV)/bin/python doc/make_periodic_table.py
-	$(VENV)/bin/python doc/make_pictures.py
-
 examples: $(STAMP) ## run every example; shows the output of the first that fails
 	@for script in $(EXAMPLES); do \
 		output=$$($(VENV)/bin/python $$script 2>&1 </dev/null) || \
@@ -69,7 +71,12 @@ examples: $(STAMP) ## run every example; shows the output of the first that fail
 test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
 	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)
 
+doc: $(DOC_STAMP) ## draw the pictures of the periodic table and build the documentation (some minutes)
+	$(DOC_VENV)/bin/python doc/make_periodic_table.py
+	$(DOC_VENV)/bin/python doc/make_pictures.py
+	$(DOC_VENV)/bin/python -m sphinx -W --keep-going -b html doc doc/_build/html
+
 clean: ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST_VENV) build dist *.egg-info examples/output doc/_build
+	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

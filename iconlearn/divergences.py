@@ -137,7 +137,7 @@ class Hellinger(Divergence):
 
 
 class TotalVariation(Divergence):
-    """Total variation distance, sum |p - q| / 2; in [0, 1].
+    """Total variation distance, ``sum |p - q| / 2``; in [0, 1].
 
     Its gradient vanishes where the supports are far apart; start it from a good place.
     """

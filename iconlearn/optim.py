@@ -187,7 +187,6 @@ def minimise(
     callback: Callable | None = None,
     report: Callable | None = None,
     keep: Callable | None = None,
-    state: dict | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -217,10 +216,8 @@ def minimise(
     report : callable or None
         Like `callback`, for progress messages; its answer is ignored.
     keep : callable or None
-        ``keep(iteration, state)`` is called after every iteration that is not the last; ``state()`` gives what
-        `state` takes.
-    state : dict or None
-        Where an earlier run was after one of its iterations; the parameters must be as they were then.
+        ``keep(iteration, state)`` is called after every iteration that is not the last.  What ``state()`` gives is
+        where a later run goes on that finds it as ``keep.state`` (else None), its parameters being as they were.
 
     Returns
     -------
@@ -237,6 +234,7 @@ def minimise(
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
         return OPTIMIZERS[optimizer](parameters, phase, **options)
 
+    state = getattr(keep, "state", None)
     if state is not None:
         run.go_on(state, make, phases)
     try:

@@ -25,6 +25,7 @@ from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device, in_a_file
 from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
+from ._observed import CallbackSupportMixin, optimisation_observed
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, expected_search, timed
 from ._running import run
@@ -41,7 +42,7 @@ MAX_DENSE_INPUTS = 5 * 10**7
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
 
 
-class ICONBase(BaseEstimator):
+class ICONBase(CallbackSupportMixin, BaseEstimator):
     """Shared machinery; see the three estimators."""
 
     def set_params(self, **params):
@@ -278,10 +279,11 @@ class ICONBase(BaseEstimator):
         how = "itself" if plan.engine.solves else optimizer
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         try:
-            with timed(self, "optimisation"):
+            with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
+                every = callbacks(self.callback) + ([steps] if steps else [])
                 solution, self.loss_parts_ = run(
-                    plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol,
-                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=told(self.callback),
+                    plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
+                    patience=patience, after_step=after_step, callback=told(every),
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(

@@ -14,6 +14,7 @@ from ..optim import Phase
 from ..registry import resolve
 from ._base import ICONBase
 from ._io import all_or_nothing, like_input, plain, validated, validated_new
+from ._observed import observed, with_callbacks
 from ._planning import same_shapes
 from ._ridge import Ridge
 from ._semisupervised import fit_partly, reads_pairs, suits_table
@@ -171,6 +172,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.verbose = verbose
         self.callback = callback
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Learn the mapper and the prototypes.
 
@@ -187,7 +189,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         -------
         self
         """
-        with all_or_nothing(self):
+        with observed(self, X, y), all_or_nothing(self):
             solution = self._fit(X, y, sample_weight)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt

@@ -37,6 +37,7 @@ from ._io import (
 from ._joining import joined, within
 from ._keeping import Forgetful
 from ._merge_path import merge_path
+from ._observed import observed, with_callbacks
 from ._placement import blocks_of_rows
 from ._planning import same_shapes
 from ._progress import timed
@@ -120,7 +121,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Attributes
     ----------
     labels_ : ndarray of int of shape (n_samples,)
-        Cluster of each training row, numbered 0, ..., n_clusters_ - 1 without gaps, or -1 for rows that
+        Cluster of each training row, numbered 0, ..., ``n_clusters_ - 1`` without gaps, or -1 for rows that
         `min_confidence` finds doubtful.
     n_clusters_ : int
         Clusters that have rows; a warning tells when they are fewer than asked for.
@@ -129,7 +130,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         micro-clusters of p until one is left: a named tuple of arrays, which
         :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for; absent where p is
         no sparse distribution over the rows.
-    probabilities_ : ndarray of shape (n_samples, n_clusters_)
+    probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
@@ -200,6 +201,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.verbose = verbose
         self.callback = callback
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Find the clusters of X.
 
@@ -214,7 +216,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         -------
         self
         """
-        with all_or_nothing(self):
+        with observed(self, X, y), all_or_nothing(self):
             solution = self._fit(X, y)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
@@ -268,7 +270,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(labels_of(parts, self._used, self.min_confidence), X)
 
     def predict_proba(self, X):
-        """Soft assignments of new rows, shape (n_new, n_clusters_).
+        """Soft assignments of new rows, shape ``(n_new, n_clusters_)``.
 
         A head maps them.  With a table each row takes the assignments that best explain its own p over the
         training rows; a row equal to a training row has that row's.  No row depends on the others.

@@ -58,6 +58,7 @@ def coarse_places(estimator, X, y, edges, rng):
         max_iter=n_iter,
         random_state=int(rng.randint(2**31 - 1)),
     )
+    vars(coarse).pop("_skl_callbacks", None)  # they hear of the fit itself
     coarse.fit(X[rows], None if y is None else y[rows])
     places = spread_over(edges, rows, coarse.mapper_.places.detach().double().numpy())
     places += JITTER * rng.standard_normal(places.shape)

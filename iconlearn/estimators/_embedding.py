@@ -24,6 +24,7 @@ from ._io import (
     validated,
     validated_new,
 )
+from ._observed import observed, with_callbacks
 from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
 from ._scoring import reference_score
@@ -202,6 +203,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self.verbose = verbose
         self.callback = callback
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Find the embedding of X.
 
@@ -217,7 +219,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         -------
         self
         """
-        with all_or_nothing(self):
+        with observed(self, X, y), all_or_nothing(self):
             solution = self._fit(X, y)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt

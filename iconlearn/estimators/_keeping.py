@@ -37,9 +37,8 @@ def callbacks(callback):
     return list(callback) if isinstance(callback, list | tuple) else [callback]
 
 
-def told(callback):
-    """One function that tells them all of a record, whatever one of them answers; None where there are none."""
-    every = callbacks(callback)
+def told(every):
+    """One function that tells all of a list of a record, whatever one of them answers; None for an empty list."""
     if len(every) < 2:
         return every[0] if every else None
     return lambda record: any([each(record) for each in every])

@@ -66,7 +66,7 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
-        state = _go_on(plan, parts)
+        keep = _Keeping(plan, parts)
         solution = minimise(
             _epochs(plan, parts),
             parameters,
@@ -74,8 +74,7 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
             callback=callback,
             report=parts.and_then(progress),
             after_step=after_step,
-            keep=_keeping(plan, parts),
-            state=state,
+            keep=keep,
             **options,
         )
     return solution, parts.history()
@@ -98,30 +97,32 @@ def _rule(plan):
     return EstimatedPlateau if estimated else Plateau
 
 
-def _keeping(plan, parts):
-    """Keeps the loop, the plan and torch's draws whenever that is due."""
+class _Keeping:
+    """Keeps the loop, the plan and torch's draws whenever that is due, and puts back what was kept before.
 
-    def everything(loop):
-        draws = torch.get_rng_state() if _draws(plan) else None
-        return {"loop": loop, "plan": state_of(plan), "parts": parts.rows, "draws": draws}
+    Attributes
+    ----------
+    state : dict or None
+        Where the loop was.
+    """
 
-    def keep(iteration, state):
-        if plan.keeper.due(iteration):
-            plan.keeper.keep("optimisation", lambda: everything(state()))
+    def __init__(self, plan, parts):
+        self.plan, self.parts = plan, parts
+        kept = plan.keeper.recall("optimisation")
+        self.state = None if kept is None else kept["loop"]
+        if kept is not None:
+            restore(plan, kept["plan"])
+            parts.rows = list(kept["parts"])
+            if kept["draws"] is not None:
+                torch.set_rng_state(kept["draws"])
 
-    return keep
+    def __call__(self, iteration, state):
+        if self.plan.keeper.due(iteration):
+            self.plan.keeper.keep("optimisation", lambda: self._everything(state()))
 
-
-def _go_on(plan, parts):
-    """The state of the loop that was kept, if any, with all else put back where it was."""
-    kept = plan.keeper.recall("optimisation")
-    if kept is None:
-        return None
-    restore(plan, kept["plan"])
-    if kept["draws"] is not None:
-        torch.set_rng_state(kept["draws"])
-    parts.rows = list(kept["parts"])
-    return kept["loop"]
+    def _everything(self, loop):
+        draws = torch.get_rng_state() if _draws(self.plan) else None
+        return {"loop": loop, "plan": state_of(self.plan), "parts": self.parts.rows, "draws": draws}
 
 
 def _and_follow(objective, after_step):

@@ -17,8 +17,6 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from .. import supervisory
-from .._validation import check_number
 from ..divergences import KL
 from ..engines import Partition, assign
 from ..learned import Cluster

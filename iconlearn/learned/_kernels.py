@@ -17,12 +17,12 @@ __all__ = ["Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Student"]
 
 
 class Gaussian(Learned):
-    """k(u, v) = exp(-|u - v|^2 / (2 sigma^2)), as in SNE.
+    """``k(u, v) = exp(-|u - v|^2 / (2 sigma^2))``, as in SNE.
 
     Parameters
     ----------
     sigma : float, default=1.0
-        Width of the kernel in units of the embedding.  SNE's exp(-|u - v|^2) is ``sigma=0.5**0.5``.
+        Width of the kernel in units of the embedding.  SNE's ``exp(-|u - v|^2)`` is ``sigma=0.5**0.5``.
     normalize : {"row", "joint"}, default="row"
         Divide by the row's sum or by the sum over all pairs.
     debias : float, default=0.0
@@ -54,7 +54,7 @@ class Gaussian(Learned):
 
 
 class Student(Learned):
-    """k(u, v) = (1 + |u - v|^2 / dof)^(-(dof + 1) / 2); ``dof=1`` is t-SNE's kernel.
+    """``k(u, v) = (1 + |u - v|^2 / dof)^(-(dof + 1) / 2)``; ``dof=1`` is t-SNE's kernel.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Student(Learned):
 
 
 class InversePower(Learned):
-    """k(u, v) = |u - v|^(-power), the kernel of the harmonic loss.
+    """``k(u, v) = |u - v|^(-power)``, the kernel of the harmonic loss.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class Dot(_Tempered):
 class Cosine(_Tempered):
     """k(u, v) = exp(cos(u, v) / temperature): a Gaussian on the unit sphere, as in InfoNCE and CLIP.
 
-    With |u| = |v| = 1 this is :class:`Gaussian` with sigma^2 = temperature.
+    With ``|u| = |v| = 1`` this is :class:`Gaussian` with sigma^2 = temperature.
 
     Parameters
     ----------

@@ -14,12 +14,15 @@ from ._file import read, write
 
 __all__ = ["load", "save"]
 
+# Where an estimator has its own and scikit-learn's callbacks.
+CALLBACKS = ("callback", "_skl_callbacks")
+
 
 def save(estimator, path):
     """Write an estimator, fitted or not, to one file that holds no code.
 
     The file is a zip of .npy arrays and JSON with checksums.  Weights of modules of the user's own are in it and
-    their code is not (see :func:`load`).  A `callback` is not stored.  On any error, an existing file stays.
+    their code is not (see :func:`load`).  Callbacks are not stored.  On any error, an existing file stays.
 
     Parameters
     ----------
@@ -51,7 +54,8 @@ def save(estimator, path):
     if type(estimator) is not getattr(estimators, kind, None) or kind == "Term":
         raise TypeError(f"only iconlearn's own estimators can be saved, not a {kind}; pickle it instead")
     encoder = Encoder()
-    state = encoder.mapping({**vars(estimator), "callback": None}, "")
+    kept = {name: value for name, value in vars(estimator).items() if name not in CALLBACKS}
+    state = encoder.mapping({**kept, "callback": None}, "")
     versions = {m.__name__: m.__version__ for m in (np, scipy, sklearn, torch)}
     document = {"estimator": kind, "state": state, "nodes": encoder.nodes, "versions": versions}
     write(path, document, encoder.arrays)

@@ -81,7 +81,7 @@ def quiet(work):
         return work()
 
 
-def holds(name, X):
+def assert_holds(name, X):
     n, y, before = X.shape[0], classes(X.shape[0]), dense(X).copy()
     estimator = clone(ESTIMATORS[name])
     if name.endswith("clusters"):
@@ -115,7 +115,7 @@ def holds(name, X):
 @settings(max_examples=10, derandomize=True)
 @given(X=rows())
 def test_any_rows(name, X):
-    holds(name, X)
+    assert_holds(name, X)
 
 
 @pytest.mark.slow
@@ -123,13 +123,13 @@ def test_any_rows(name, X):
 @settings(max_examples=600)
 @given(X=rows())
 def test_many_more_rows(name, X):
-    holds(name, X)
+    assert_holds(name, X)
 
 
 @each
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
 def test_very_few_rows(name, n):
-    holds(name, np.random.default_rng(n).normal(size=(n, 3)))
+    assert_holds(name, np.random.default_rng(n).normal(size=(n, 3)))
 
 
 @each

@@ -1,0 +1,45 @@
+"""Sphinx: theory and guides in Markdown, the API from docstrings, the gallery from examples/."""
+
+import iconlearn
+
+project = "iconlearn"
+copyright = "iconlearn developers"
+version = release = iconlearn.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb"]
+# The links of the periodic table go to plain HTML anchors, so that they work wherever Markdown is shown.
+suppress_warnings = ["myst.xref_missing"]
+myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+
+autosummary_generate = True
+templates_path = ["_templates"]
+# What scikit-learn adds to a class for its metadata routing is described there.
+autodoc_default_options = {
+    "exclude-members": "set_fit_request, set_score_request, set_transform_request, set_inverse_transform_request"
+}
+# Methods have their place on the page of their class.
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+default_role = "literal"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "iconlearn"
+html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"demo\.py",
+    "show_memory": False,
+    "abort_on_example_error": True,
+}
