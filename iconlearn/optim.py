@@ -160,7 +160,7 @@ def minimise(
     epochs: Callable[[float], Iterable[Callable]],
     parameters: Sequence[torch.nn.Parameter],
     *,
-    optimizer: str,
+    optimizer: str | Callable,
     phases: Sequence[Phase],
     tol: float,
     grad_tol: float = 0.0,
@@ -180,8 +180,8 @@ def minimise(
         on the parameters and returns the true loss as a tensor.
     parameters : list of Parameter
         What is learned.
-    optimizer : {"momentum", "adam", "lbfgs"}
-        The method.
+    optimizer : {"momentum", "adam", "lbfgs"} or callable
+        The method, or what makes one as the functions of ``OPTIMIZERS`` do.
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     tol : float
@@ -214,7 +214,8 @@ def minimise(
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
-        return OPTIMIZERS[optimizer](parameters, phase, **options)
+        method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
+        return method(parameters, phase, **options)
 
     try:
         for phase in phases:

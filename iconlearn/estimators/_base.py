@@ -228,7 +228,9 @@ class ICONBase(BaseEstimator):
 
     # -- from a plan to a solution -----------------------------------------------------------------
 
-    def _optimise(self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0) -> Solution:
+    def _optimise(
+        self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0, callback=None
+    ) -> Solution:
         """Solve the plan's objective, by its engine or by the one loop; its parameters end at the best state."""
         n_iter = sum(phase.n_iter for phase in phases)
         progress = Progress(type(self).__name__, self.verbose, n_iter)
@@ -238,7 +240,8 @@ class ICONBase(BaseEstimator):
             with timed(self, "optimisation"):
                 solution, self.loss_parts_ = run(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol,
-                    grad_tol=grad_tol, patience=patience, after_step=after_step, callback=self.callback,
+                    grad_tol=grad_tol, patience=patience, after_step=after_step,
+                    callback=self.callback if callback is None else callback,
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(

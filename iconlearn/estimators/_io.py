@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.utils.data
+from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from ..neighbors import searching_on
@@ -14,8 +15,10 @@ from ..neighbors import searching_on
 __all__ = [
     "all_or_nothing",
     "choose_device",
+    "dense_tensor",
     "like_input",
     "mean_of_equal_rows",
+    "plain_labels",
     "searching_as_told",
     "validated",
     "validated_new",
@@ -39,13 +42,13 @@ def _read(dataset):
     return np.stack([np.asarray(_plain(item)).ravel() for item in items])
 
 
-def validated(estimator, X, y=None, *, pairwise=False, **options):
-    """Check training data: finite, two-dimensional, at least two rows; float32 stays float32.  Returns X, y."""
+def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **options):
+    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y."""
     if y is not None:
         options["y"] = _plain(y)
     out = validate_data(
-        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", ensure_min_samples=2,
-        copy=False, reset=True, **options,
+        estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+        ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
     if pairwise and X.shape[0] != X.shape[1]:
@@ -61,6 +64,39 @@ def validated_new(estimator, X):
     return validate_data(
         estimator, _plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
+
+
+def plain_labels(y):
+    """Labels as an array that sorts: categories as their values, and no two kinds at once.
+
+    Raises
+    ------
+    ValueError
+        For missing labels, and for numbers beside strings.
+    """
+    y = _plain(y)
+    if not hasattr(y, "dtype") and isinstance(y, list | tuple):
+        y = np.array(y, dtype=object) if len({str if isinstance(v, str) else None for v in y}) > 1 else y
+    y = np.asarray(y)
+    if y.dtype.kind != "O" or y.ndim != 1:
+        return y
+    missing = np.array([v is None or v != v for v in y], dtype=bool)
+    if missing.any():
+        raise ValueError(
+            f"y holds {missing.sum()} missing labels (the first in row {int(missing.argmax())}); give every row a class"
+        )
+    text = np.array([isinstance(v, str) for v in y], dtype=bool)
+    if text.any() and not text.all():
+        raise ValueError(
+            f"y holds labels of mixed type, such as {y[text][0]!r} and {y[~text][0]!r}; use strings or numbers "
+            f"throughout"
+        )
+    return np.array(y.tolist()) if len(y) else y
+
+
+def dense_tensor(X):
+    """Rows as a tensor of their own."""
+    return torch.tensor(X.toarray() if sparse.issparse(X) else X)
 
 
 def like_input(result, X):

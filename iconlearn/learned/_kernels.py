@@ -162,7 +162,23 @@ def _begin_scale(q, dtype, device):
 
 def _log_scale(q):
     # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
-    return q.log_scale_.clamp(max=max(math.log(_MAX_SCALE), -math.log(q.temperature)))
+    return _AtMost.apply(q.log_scale_, max(math.log(_MAX_SCALE), -math.log(q.temperature)))
+
+
+class _AtMost(torch.autograd.Function):
+    """The smaller of x and a bound; beyond it the gradient leads back, and never further out.
+
+    A plain clamp has no gradient there, and what a step has once carried over the bound stays outside.
+    """
+
+    @staticmethod
+    def forward(ctx, x, bound):
+        ctx.outside = x > bound
+        return x.clamp(max=bound)
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.where(ctx.outside & (g < 0), 0.0, g), None
 
 
 def _scaled(q, Z):
