@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["row_weights"]
+__all__ = ["log_odds", "row_weights"]
 
 
 def row_weights(class_weight, sample_weight, X, classes, codes):
@@ -30,13 +30,25 @@ def row_weights(class_weight, sample_weight, X, classes, codes):
     """
     weight = None
     if sample_weight is not None:
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not weight.any():
+        if not np.any(sample_weight):
             raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if class_weight is None:
         return weight
     by_class = _by_class(class_weight, classes, codes, weight)
     return by_class[codes] if weight is None else weight * by_class[codes]
+
+
+def log_odds(class_weight, classes):
+    """What weights of classes add to log similarities to class means, which know of no frequencies.
+
+    A class that weighs twice as much is met twice as often.  None where all classes are alike, as they are for
+    means of "balanced" classes.
+    """
+    if not isinstance(class_weight, dict):
+        return None
+    with np.errstate(divide="ignore"):
+        return np.log(_by_class(class_weight, classes, None, None))
 
 
 def _by_class(class_weight, classes, codes, weight):

@@ -17,7 +17,7 @@ from ..engines import MiniBatch
 from ..mappers import UnitVectors
 from ..optim import Phase
 from ._base import ICONBase
-from ._class_weight import row_weights
+from ._class_weight import log_odds, row_weights
 from ._discriminant import Moments
 from ._explaining import Explained, keep_places
 from ._few_shot import FewShot
@@ -76,7 +76,8 @@ class ICONClassifier(
         "auto" is L-BFGS for a full-batch linear mapper, else Adam.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by which those of the rows are multiplied; "balanced" gives every class the
-        same in all.
+        same in all.  Means of classes (p over pairs) know of no frequencies: a dict shifts their log
+        similarities by the logarithms of the weights as well.
     early_stopping : bool, default=False
         Hold rows out, score every iteration by the mean log probability of their classes, stop when that has
         not grown by more than `tol` for `n_iter_no_change` iterations, and keep the best state.
@@ -363,7 +364,9 @@ class ICONClassifier(
         Z, n_classes = self._mapped(X), len(self.classes_)
         if plan.problem.tied:
             self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
+            self._log_odds = log_odds(self.class_weight, self.classes_)
         else:
+            self._log_odds = None
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
@@ -373,7 +376,12 @@ class ICONClassifier(
         if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
             self._keep_coefficients()
             small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
-            if small and self._over_classes_by_dot() and isinstance(self.mapper_, torch.nn.Linear):
+            if (
+                small
+                and self._class_mass.all()
+                and self._over_classes_by_dot()
+                and isinstance(self.mapper_, torch.nn.Linear)
+            ):
                 self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
 
     def _keep_coefficients(self):
@@ -391,7 +399,8 @@ class ICONClassifier(
         rows = validated_new(self, X)
         with torch.no_grad():
             log_k = log_similarities(self.q_, self._mapped(rows), self._columns)
-        return log_k / self.temperature_, rows
+        log_k = log_k / self.temperature_
+        return log_k if self._log_odds is None else log_k + torch.as_tensor(self._log_odds).to(log_k), rows
 
 
 def _silence(module):

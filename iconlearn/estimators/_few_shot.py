@@ -104,8 +104,8 @@ class FewShot:
             missing = np.setdiff1d(classes, np.unique(column_or_1d(y)))
             if len(missing):
                 raise ValueError(
-                    f"the first rows of partial_fit hold no row of class {missing[0]!r}, and with p={self.p!r} a "
-                    f"class is the mean of its rows; give rows of every class, or leave it to add_classes"
+                    f"the first rows of partial_fit hold no row of class {missing.tolist()[0]!r}, and with "
+                    f"p={self.p!r} a class is the mean of its rows; give rows of every class, or leave it to add_classes"
                 )
             self.fit(X, y, sample_weight)
             return
@@ -149,8 +149,8 @@ class FewShot:
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ValueError(
-                f"y holds the class {y[~known][0]!r}, which is none of the known ones; a fitted classifier takes new "
-                f"classes by add_classes(X, y)"
+                f"y holds the class {y[~known].tolist()[0]!r}, which is none of the known ones; a fitted "
+                f"classifier takes new classes by add_classes(X, y)"
             )
         return np.searchsorted(self.classes_, y)
 
@@ -200,7 +200,10 @@ class FewShot:
                 parameter.copy_(value)
         self._adam = last[0].state_dict()
         self._keep(plan, solution)
+        moments = getattr(self, "_moments", None)
         self._finish(plan, X, codes, weight, check_random_state(self.random_state))
+        # The first rows with all classes say how these lie; a few later ones would say it worse.
+        self._moments = self._moments if moments is None else moments
 
     def _warm_scale(self, plan):
         """A learned temperature goes on from where it was."""
@@ -215,12 +218,12 @@ class FewShot:
         known = np.isin(fresh, self.classes_)
         if known.any():
             raise ValueError(
-                f"y holds the class {fresh[known][0]!r}, which is known already; its rows go to partial_fit(X, y), and "
-                f"add_classes takes new classes only"
+                f"y holds the class {fresh[known].tolist()[0]!r}, which is known already; its rows go to "
+                f"partial_fit(X, y), and add_classes takes new classes only"
             )
         if fresh.dtype.kind in "OUS" and self.classes_.dtype.kind not in "OUS":
             raise ValueError(
-                f"y holds {fresh[0]!r}, and the known classes are numbers; give the new ones numbers too"
+                f"y holds {fresh.tolist()[0]!r}, and the known classes are numbers; give the new ones numbers too"
             )
         n_old = len(self.classes_)
         classes = np.concatenate([self.classes_, fresh])
@@ -232,6 +235,8 @@ class FewShot:
             self._columns = torch.cat([self._columns, new.to(self._columns.dtype)])[torch.as_tensor(order)]
         mass = np.bincount(codes, minlength=len(fresh)).astype(float)
         self._class_mass = np.concatenate([self._class_mass, mass])[order]
+        if self._log_odds is not None:
+            self._log_odds = np.concatenate([self._log_odds, np.zeros(len(fresh))])[order]
         self.prototypes_ = self._columns.numpy().astype(self.prototypes_.dtype)
         self.classes_, rank = classes[order], np.argsort(order)
         self._kept_codes, self._adam = rank[self._kept_codes], None
