@@ -287,7 +287,8 @@ class ICONClassifier(
     def _learn(self, plan, old, judge):
         """Optimise, with an eye on the rows held out where there is a judge of them."""
         method = self._method(plan)
-        if method == "lbfgs" and old is None and self._over_classes_by_dot():
+        cold = old is None or not same_shapes(old, plan.mapper)
+        if method == "lbfgs" and cold and self._over_classes_by_dot():
             _silence(plan.mapper)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
         rate = 0.1 if method == "momentum" else 0.003

@@ -105,7 +105,8 @@ class FewShot:
             if len(missing):
                 raise ValueError(
                     f"the first rows of partial_fit hold no row of class {missing.tolist()[0]!r}, and with "
-                    f"p={self.p!r} a class is the mean of its rows; give rows of every class, or leave it to add_classes"
+                    f"p={self.p!r} a class is the mean of its rows; give rows of every class, or leave it to "
+                    f"add_classes"
                 )
             self.fit(X, y, sample_weight)
             return
