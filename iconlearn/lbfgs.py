@@ -84,13 +84,13 @@ class LBFGS:
             self.pairs.clear()
             found = self._search(closure, loss, gradient, self._direction(gradient))
         if found is None:
-            self.stationary = True
-            return loss
-        self.known = found
+            self.known, self.stationary = None, True
+            return self._evaluate(closure)[0]  # so that what others noted last belongs to where this ends
         if math.isfinite(found[0]):
             eps = torch.finfo(gradient.dtype).eps
             self.idle = 0 if loss - found[0] > eps * abs(loss) else self.idle + 1
             self.stationary = self._flat_enough(found[1]) or self.idle == IDLE
+            self.known = None if self.stationary else found
         return found[0]
 
     def _flat_enough(self, gradient):

@@ -1,4 +1,4 @@
-"""Figures of merit: clustering accuracy, neighbours kept, the t-SNE divergence of any map, information.
+"""Figures of merit: clustering accuracy, calibration, neighbours kept, the t-SNE divergence of any map, information.
 
 accuracy = max over matchings of clusters to classes of the share of rows that agree
 recall   = mean_i |N_k(x_i) and N_k(z_i)| / k
@@ -23,6 +23,7 @@ __all__ = [
     "InformationBound",
     "clustering_accuracy",
     "downstream_bound",
+    "expected_calibration_error",
     "joint_kl",
     "mutual_information",
     "neighbor_recall",
@@ -61,6 +62,57 @@ def clustering_accuracy(y_true, labels) -> float:
     np.add.at(counts, (j, i), 1)
     rows, cols = linear_sum_assignment(counts, maximize=True)
     return float(counts[rows, cols].sum() / len(i))
+
+
+def expected_calibration_error(y_true, probabilities, *, classes=None, n_bins=15) -> float:
+    """How far confidence is from accuracy: sum_b (n_b / n) |accuracy_b - confidence_b|.
+
+    Rows are put into bins of equal width by the probability of their predicted class.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+    probabilities : array-like of shape (n, n_classes)
+        Rows sum to one.
+    classes : array-like of shape (n_classes,) or None, default=None
+        The class of each column, as in ``classes_``; None: the sorted classes of `y_true`.
+    n_bins : int, default=15
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If the columns are not as many as the classes, or rows do not sum to one.
+
+    References
+    ----------
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI
+    2015; Guo et al., "On calibration of modern neural networks", ICML 2017.
+
+    Examples
+    --------
+    >>> from iconlearn.metrics import expected_calibration_error
+    >>> sure_and_wrong_once_in_two = [[0.9, 0.1], [0.9, 0.1]]
+    >>> round(expected_calibration_error([0, 1], sure_and_wrong_once_in_two), 3)
+    0.4
+    """
+    y_true, P = column_or_1d(y_true), check_array(probabilities, input_name="probabilities")
+    check_consistent_length(y_true, P)
+    check_number("n_bins", n_bins, low=1, integer=True)
+    classes = np.unique(y_true) if classes is None else np.asarray(classes)
+    if P.shape[1] != len(classes):
+        raise ValueError(
+            f"probabilities have {P.shape[1]} columns, and there are {len(classes)} classes; give classes="
+        )
+    if not np.allclose(P.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("the rows of probabilities do not sum to one; give those of predict_proba")
+    confidence = P.max(axis=1)
+    right = classes[P.argmax(axis=1)] == y_true
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return float(np.abs(np.bincount(bins, weights=right - confidence)).sum() / len(y_true))
 
 
 def neighbor_recall(X, Z, n_neighbors=15, *, metric="euclidean") -> float:

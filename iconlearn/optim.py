@@ -177,7 +177,7 @@ def minimise(
     epochs: Callable[[Phase], Iterable[Callable]],
     parameters: Sequence[torch.nn.Parameter],
     *,
-    optimizer: str,
+    optimizer: str | Callable,
     phases: Sequence[Phase],
     rule: Callable,
     grad_tol: float = 0.0,
@@ -197,8 +197,8 @@ def minimise(
         parameters and returns the true loss as a tensor.
     parameters : list of Parameter
         What is learned.
-    optimizer : {"momentum", "adam", "lbfgs"}
-        The method.
+    optimizer : {"momentum", "adam", "lbfgs"} or callable
+        The method, or what makes one as the functions of ``OPTIMIZERS`` do.
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
@@ -232,7 +232,8 @@ def minimise(
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
-        return OPTIMIZERS[optimizer](parameters, phase, **options)
+        method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
+        return method(parameters, phase, **options)
 
     state = getattr(keep, "state", None)
     if state is not None:

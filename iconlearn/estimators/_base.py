@@ -272,7 +272,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     # -- from a plan to a solution -----------------------------------------------------------------
 
-    def _optimise(self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0) -> Solution:
+    def _optimise(
+        self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0, watch=None
+    ) -> Solution:
         """Solve the plan's objective, by its engine or by the one loop; its parameters end at the best state."""
         n_iter = sum(phase.n_iter for phase in phases)
         progress = Progress(type(self).__name__, self.verbose, n_iter)
@@ -280,7 +282,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
-                every = callbacks(self.callback) + ([steps] if steps else [])
+                every = [*callbacks(self.callback), *filter(None, (watch, steps))]
                 solution, self.loss_parts_ = run(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
                     patience=patience, after_step=after_step, callback=told(every),

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._validation import check_number
+from ..engines import MiniBatch
 from ..mappers import UnitVectors
 from ..optim import Phase
 from ..registry import resolve
+from ._answering import Answering
 from ._base import ICONBase
-from ._io import all_or_nothing, like_input, plain, validated, validated_new
+from ._class_weight import log_odds, row_weights
+from ._discriminant import Moments
+from ._explaining import Explained, keep_places
+from ._few_shot import FewShot
+from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
+from ._io import all_or_nothing, plain, plain_labels, validated
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes
-from ._ridge import Ridge
+from ._prototypes import class_means, class_weights, log_similarities
+from ._ridge import MAX_FEATURES, Ridge
 from ._semisupervised import fit_partly, reads_pairs, suits_table
 from ._unlabeled import without_marker
 
 __all__ = ["ICONClassifier"]
 
+# Rows of a step of a network.
+NETWORK_BATCH = 200
+
 # Attributes that a later fit may not have.
-OF_SOME_FITS = ("coef_", "intercept_", "graph_", "transduction_", "label_distributions_")
+OF_SOME_FITS = (
+    "coef_", "intercept_", "graph_", "transduction_", "label_distributions_", "validation_scores_",
+    "best_validation_score_",
+)  # fmt: skip
 
 
-class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, ICONBase):
+class ICONClassifier(
+    ClassNamePrefixFeaturesOutMixin,
+    ClassifierMixin,
+    TransformerMixin,
+    Answering,
+    Explained,
+    FewShot,
+    ICONBase,
+):
     """Classify rows by their nearness (q) to class prototypes.
 
     With ``p="classes"`` it minimises ``mean_i D(p(.|i) || q(.|i))`` over the classes c, q(c|i) being the
@@ -69,7 +94,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     debias : float, default=0.0
         Share of p, in [0, 1), that is spread evenly over all classes: label smoothing.
     engine : str or object, default="auto"
-        "dense" (full batch), "minibatch", or the first that fits.
+        "dense" (full batch), "minibatch", or "auto": batches of 200 rows for a network over classes, else the
+        first that fits.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.
     tol : float, default=1e-6
@@ -79,6 +105,21 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Step size; "auto" is 0.003 for Adam and 0.1 for momentum.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is L-BFGS for a full-batch linear mapper, else Adam.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by which those of the rows are multiplied; "balanced" gives every class the
+        same in all.  Means of classes (p over pairs) know of no frequencies: a dict shifts their log
+        similarities by the logarithms of the weights as well.
+    early_stopping : bool, default=False
+        Hold rows out, score every iteration by the mean log probability of their classes, stop when that has
+        not grown by more than `tol` for `n_iter_no_change` iterations, and keep the best state.
+    n_iter_no_change : int, default=10
+        See `early_stopping`.
+    calibrate : bool, default=False
+        Divide the log similarities by the temperature under which held-out rows are likeliest, so that
+        probabilities are as sure as they are right; predictions stay the same.
+    validation_fraction : float, default=0.1
+        Share of the rows, in (0, 1), drawn evenly from all classes, that `early_stopping` and `calibrate` hold
+        out; the same rows serve both.
     warm_start : bool, default=False
         Start from the last fit's weights where the shapes allow.
     terms, device, random_state, n_jobs, verbose, callback
@@ -93,6 +134,12 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     coef_, intercept_ : ndarray of shape (n_components, n_features) and (n_components,)
         Of a linear mapper; absent otherwise.  With two classes and the dot q one row, the difference of the
         two logits, as in ``LogisticRegression``.
+    temperature_ : float
+        What log similarities are divided by in probabilities; 1 without `calibrate`.
+    validation_scores_ : list of float
+        Score of every iteration, with `early_stopping`.
+    best_validation_score_ : float
+        The best of them.
     transduction_ : ndarray of shape (n_samples,)
         Class of every training row, where some had none or the mapper is a table.
     label_distributions_ : ndarray of shape (n_samples, n_classes)
@@ -140,6 +187,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         tol=1e-6,
         learning_rate="auto",
         optimizer="auto",
+        class_weight=None,
+        early_stopping=False,
+        n_iter_no_change=10,
+        calibrate=False,
+        validation_fraction=0.1,
         warm_start=False,
         terms=None,
         device="auto",
@@ -164,6 +216,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.tol = tol
         self.learning_rate = learning_rate
         self.optimizer = optimizer
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.calibrate = calibrate
+        self.validation_fraction = validation_fraction
         self.warm_start = warm_start
         self.terms = terms
         self.device = device
@@ -195,39 +252,6 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             raise KeyboardInterrupt
         return self
 
-    def predict_proba(self, X):
-        """Probability of every class, shape (n_new, n_classes): q over the prototypes."""
-        log_q, rows = self._log_q(X)
-        return like_input(torch.softmax(log_q, 1).numpy().astype(rows.dtype, copy=False), X)
-
-    def predict_log_proba(self, X):
-        """Logarithms of :meth:`predict_proba`, finite also where a probability is too small to be stored."""
-        log_q, rows = self._log_q(X)
-        # Where a probability is stored as one its logarithm is zero, so that the two methods agree.
-        certain = torch.softmax(log_q, 1).numpy().astype(rows.dtype) == 1
-        log_p = np.where(certain, 0.0, torch.log_softmax(log_q, 1).numpy())
-        return like_input(log_p.astype(rows.dtype, copy=False), X)
-
-    def decision_function(self, X):
-        """Log similarity to every prototype, shape (n_new, n_classes), or their difference for two classes."""
-        log_q, rows = self._log_q(X)
-        scores = log_q.numpy().astype(rows.dtype, copy=False)
-        return like_input(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores, X)
-
-    def predict(self, X):
-        """Class of the most similar prototype."""
-        best = self._log_q(X)[0].argmax(1).numpy()
-        labels = self.classes_[best]
-        return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
-
-    def transform(self, X):
-        """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
-        check_is_fitted(self)
-        if not self._parametric:
-            return self.predict_proba(X)
-        rows = validated_new(self, X)
-        return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
-
     @property
     def _n_features_out(self):
         return self.prototypes_.shape[1]
@@ -238,45 +262,91 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if y is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
-        if self.C is not None:
-            check_number("C", self.C, low=0, closed="neither", hint="None switches the penalty off")
-        check_number("graph_weight", self.graph_weight, low=0, closed="neither")
         y, unlabelled = without_marker(plain(y), self.unlabeled)
-        X, y = validated(self, X, y, pairwise=self._pairwise)
+        X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        n_classes = len(self.classes_)
-        if n_classes < 2:
+        if len(self.classes_) < 2:
             raise ValueError(
                 f"y holds one class only, {self.classes_[0]!r}; a classifier needs at least two classes"
             )
-        weight = None if sample_weight is None else _weights(sample_weight, X)
+        labelled = slice(None) if unlabelled is None else ~unlabelled
+        weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
         self._prefers_table = (unlabelled is not None or self._pairwise) and suits_table(self)
         if unlabelled is not None or not self._resolved("mapper").parametric:
+            self._check_nothing_is_held_out()
             codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
             return fit_partly(self, X, codes, weight, last["label_distributions_"])
         return self._fit_rows(X, codes, weight)
 
     def _fit_rows(self, X, codes, weight, keeps=True):
         """Fit the mapper to rows that all have labels; a fit that is a part of another is not kept by itself."""
-        self._weight_sum = float(X.shape[0] if weight is None else weight.sum())
-        n_classes = len(self.classes_)
+        rng = check_random_state(self.random_state)
+        learn, held = slice(None), None
+        if self.early_stopping or self.calibrate:
+            learn, held = hold_out(codes, self.validation_fraction, rng)
+        rows, of_rows, held_weight = X[learn], codes[learn], None
+        if weight is not None:
+            weight, held_weight = weight[learn], weight[held] if held is not None else None
+        self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        plan = self._plan(X, codes, self._width(n_classes), mass=weight, start=old, keeps=keeps)
+        # What early stopping has seen is not kept, so such a fit begins anew.
+        keeps = keeps and not self.early_stopping
+        width = self._width(len(self.classes_))
+        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=keeps)
         self._warm_prototypes(plan, old)
-        method = self._method(plan)
-        n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
-        rate = 0.1 if method == "momentum" else 0.003
-        if method == "lbfgs" and old is None and self._over_classes_by_dot():
-            _silence(plan.mapper)
-        phases = [Phase(n_iter, rate if self.learning_rate == "auto" else self.learning_rate)]
-        patience = 10 if plan.engine.stochastic else 50
-        solution = self._optimise(plan, method, phases, patience=patience, grad_tol=self.tol)
+        judge = None
+        if self.early_stopping:
+            judge = Judge(plan, X[held], codes[held], of_rows, held_weight, weight)
+        solution = self._learn(plan, old, judge)
         self._keep(plan, solution)
-        self._finish(plan, X, codes, weight)
+        self._finish(plan, rows, of_rows, weight, rng)
+        if held is not None:
+            keep_places(self, self._mapped(X), codes, rng)
+        self.temperature_ = 1.0
+        if self.calibrate:
+            log_k = log_similarities(self.q_, self._mapped(X[held]), self._columns)
+            self.temperature_ = best_temperature(log_k, codes[held], held_weight)
         plan.keeper.done(solution)
         return solution
+
+    def _learn(self, plan, old, judge):
+        """Optimise, with an eye on the rows held out where there is a judge of them."""
+        method = self._method(plan)
+        cold = old is None or not same_shapes(old, plan.mapper)
+        if method == "lbfgs" and cold and self._over_classes_by_dot():
+            _silence(plan.mapper)
+        n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
+        rate = 0.1 if method == "momentum" else 0.003
+        phases = [Phase(n_iter, rate if self.learning_rate == "auto" else self.learning_rate)]
+        options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
+        if judge is None:
+            return self._optimise(plan, method, phases, **options)
+        watch = EarlyStopping(judge, plan.objective.parameters, self.n_iter_no_change, self.tol)
+        solution = self._optimise(plan, method, phases, watch=watch, **options)
+        watch.restore()
+        self.validation_scores_, self.best_validation_score_ = watch.scores, watch.best
+        if watch.stopped:
+            solution = replace(solution, reason="plateau", converged=True)
+        return solution
+
+    def _check_numbers(self):
+        super()._check_numbers()
+        if self.C is not None:
+            check_number("C", self.C, low=0, closed="neither", hint="None switches the penalty off")
+        check_number("graph_weight", self.graph_weight, low=0, closed="neither")
+        check_number("validation_fraction", self.validation_fraction, low=0, high=1, closed="neither")
+        check_number("n_iter_no_change", self.n_iter_no_change, low=1, integer=True)
+
+    def _check_nothing_is_held_out(self):
+        for name in ("early_stopping", "calibrate"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} holds labelled rows out, and where some rows have no label (or "
+                    f"the mapper is a table) all labels are held fast; use {name}=False, or leave the rows without "
+                    f"a label out"
+                )
 
     def _resolved(self, slot):
         if slot == "mapper" and isinstance(self.mapper, str) and self.mapper == "auto":
@@ -286,6 +356,14 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     @property
     def _pairwise(self):
         return super()._pairwise or reads_pairs(self.graph)
+
+    def _choose_engine(self, problems):
+        """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
+        network = not problems[0].tied and not hasattr(problems[0].rows.mapper, "weight")
+        alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
+        if network and alone and isinstance(self.engine, str) and self.engine == "auto":
+            return MiniBatch(NETWORK_BATCH)
+        return super()._choose_engine(problems)
 
     def _width(self, n_classes):
         if self.n_components == "auto" or self._over_classes_by_dot():
@@ -326,38 +404,39 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             with torch.no_grad():
                 columns.places.copy_(torch.as_tensor(self.prototypes_))
 
-    def _finish(self, plan, X, codes, weight):
-        """Prototypes, and the coefficients of a linear mapper."""
-        Z = self._mapped(X)
+    def _finish(self, plan, X, codes, weight, rng):
+        """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
+        Z, n_classes = self._mapped(X), len(self.classes_)
         if plan.problem.tied:
-            self._columns = _class_means(self.q_.represent(Z), codes, weight)
+            self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
+            self._log_odds = log_odds(self.class_weight, self.classes_)
         else:
+            self._log_odds = None
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
+        self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
+        keep_places(self, Z, codes, rng)
         matrix = getattr(self.mapper_, "weight", None)
+        self._moments = None
         if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
-            bias = getattr(self.mapper_, "bias", None)
-            bias = torch.zeros(len(matrix)) if bias is None else bias.detach()
-            coef, intercept = matrix.detach().numpy().astype(X.dtype), bias.numpy().astype(X.dtype)
-            if len(self.classes_) == 2 and self._over_classes_by_dot():
-                coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-            self.coef_, self.intercept_ = coef, intercept
+            self._keep_coefficients()
+            small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
+            if (
+                small
+                and self._class_mass.all()
+                and self._over_classes_by_dot()
+                and isinstance(self.mapper_, torch.nn.Linear)
+            ):
+                self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
 
-    def _log_q(self, X):
-        """Log similarities to the prototypes, and the rows as checked."""
-        check_is_fitted(self)
-        rows = validated_new(self, X)
-        if self._known is not None:
-            return torch.from_numpy(self._known.log_q(self, rows)), rows
-        return self._scores(rows), rows
-
-    def _scores(self, rows):
-        """Log similarities to the prototypes by the mapper."""
-        with torch.no_grad():
-            Z = self._mapped(rows)
-            U = self.q_.place(Z)
-            V = self.q_.place(self._columns.to(Z.dtype))
-            return self.q_.log_kernel(_exact_scalars(self.q_.geometry, U, V))
+    def _keep_coefficients(self):
+        matrix, bias = self.mapper_.weight, getattr(self.mapper_, "bias", None)
+        bias = torch.zeros(len(matrix)) if bias is None else bias.detach()
+        dtype = self.prototypes_.dtype
+        coef, intercept = matrix.detach().numpy().astype(dtype), bias.numpy().astype(dtype)
+        if len(matrix) == 2 and self._over_classes_by_dot():
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
 
 
 def _silence(module):
@@ -365,25 +444,3 @@ def _silence(module):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-
-
-def _class_means(Z, codes, weight):
-    """Weighted mean of each class; the plain mean where no row of a class has any weight."""
-    member = torch.nn.functional.one_hot(torch.as_tensor(codes)).to(Z.dtype)
-    share = member if weight is None else member * torch.as_tensor(weight).to(Z.dtype)[:, None]
-    share = torch.where(share.sum(0) > 0, share, member)
-    return (share.T @ Z) / share.sum(0)[:, None]
-
-
-def _weights(sample_weight, X):
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
-    return weight
-
-
-def _exact_scalars(geometry, U, V):
-    """Scalars row by row against few prototypes, without the cancellation of a matrix product."""
-    if geometry == "dot":
-        return U @ V.T
-    return torch.stack([(U - v).square().sum(1) for v in V], 1)

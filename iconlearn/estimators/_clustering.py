@@ -364,7 +364,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         q = self._shared_q()
         if q.mass_momentum == 0:
             q.set_params(mass_momentum=REMEMBERED)
-        plan = self._plan(X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_)
+        plan = self._plan(
+            X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_, keeps=False
+        )
         plan.q.mean_size_ = torch.as_tensor(self._mean_sizes(), dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         method = "adam" if self.optimizer == "auto" else self.optimizer

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.utils.data
+from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from ..neighbors import searching_on
@@ -14,10 +15,12 @@ from ..neighbors import searching_on
 __all__ = [
     "all_or_nothing",
     "choose_device",
+    "dense_tensor",
     "in_a_file",
     "like_input",
     "mean_of_equal_rows",
     "plain",
+    "plain_labels",
     "searching_as_told",
     "validated",
     "validated_new",
@@ -42,13 +45,13 @@ def _read(dataset):
     return np.stack([np.asarray(plain(item)).ravel() for item in items])
 
 
-def validated(estimator, X, y=None, *, pairwise=False, **options):
-    """Check training data: finite, two-dimensional, at least two rows; float32 stays float32.  Returns X, y."""
+def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **options):
+    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y."""
     if y is not None:
         options["y"] = plain(y)
     out = validate_data(
-        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", ensure_min_samples=2,
-        copy=False, reset=True, **options,
+        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+        ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
     if pairwise and X.shape[0] != X.shape[1]:
@@ -64,6 +67,40 @@ def validated_new(estimator, X):
     return validate_data(
         estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
+
+
+def plain_labels(y):
+    """Labels as an array that sorts: categories as their values, and no two kinds at once.
+
+    Raises
+    ------
+    ValueError
+        For missing labels, and for numbers beside strings.
+    """
+    y = plain(y)
+    if not hasattr(y, "dtype") and isinstance(y, list | tuple):
+        y = np.array(y, dtype=object) if len({str if isinstance(v, str) else None for v in y}) > 1 else y
+    y = np.asarray(y)
+    if y.dtype.kind != "O" or y.ndim != 1:
+        return y
+    missing = np.array([v is None or v != v for v in y], dtype=bool)
+    if missing.any():
+        raise ValueError(
+            f"y holds {missing.sum()} missing labels (the first in row {int(missing.argmax())}); give every row a "
+            f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
+        )
+    text = np.array([isinstance(v, str) for v in y], dtype=bool)
+    if text.any() and not text.all():
+        raise ValueError(
+            f"y holds labels of mixed type, such as {y[text][0]!r} and {y[~text][0]!r}; use strings or numbers "
+            f"throughout"
+        )
+    return np.array(y.tolist()) if len(y) else y
+
+
+def dense_tensor(X):
+    """Rows as a tensor of their own."""
+    return torch.tensor(X.toarray() if sparse.issparse(X) else X)
 
 
 def like_input(result, X):

@@ -174,7 +174,7 @@ def _draws(plan):
 class _Parts:
     """Keeps the weighted loss of every term at every iteration: the mean over the visits of an epoch.
 
-    A line search evaluates a visit many times; the first value is the one that the history has.
+    A line search evaluates a visit many times; the last value is the one that the history has.
     """
 
     def __init__(self, n_terms):
@@ -185,8 +185,7 @@ class _Parts:
         self.visits = [None] if first else [*self.visits, None]
 
     def note(self, values):
-        if self.visits[-1] is None:
-            self.visits[-1] = values
+        self.visits[-1] = values
 
     def and_then(self, report):
         def both(record):

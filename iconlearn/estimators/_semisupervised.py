@@ -235,11 +235,15 @@ def _keep_table(estimator, fit, r, solution, dtype):
     n_classes = r.shape[1]
     estimator.p_, estimator.q_ = fit.p, clone(estimator._resolved("q"), safe=False)
     estimator.q_.begin(dtype=torch.float64)
-    estimator.divergence_, estimator.engine_ = clone(estimator._resolved("divergence"), safe=False), fit.engine
+    estimator.divergence_, estimator.engine_ = (
+        clone(estimator._resolved("divergence"), safe=False),
+        fit.engine,
+    )
     estimator.mapper_ = TableModule(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
     estimator._keep_losses(solution)
     estimator.loss_parts_ = estimator.loss_history_[:, None]
     estimator._parametric, estimator._features = False, None
+    estimator.temperature_, estimator._log_odds = 1.0, None
     estimator._columns = torch.eye(n_classes, dtype=torch.float64)
     estimator.prototypes_ = np.eye(n_classes, dtype=dtype)
 
@@ -283,7 +287,10 @@ class Known:
         told = self.table[self.reached]
         parts = (part for _, part in blocks_of_rows(p, p.n_cols))
         return np.concatenate(
-            [assign(replace(part, edges=sparse.csr_array(part.sparse()[:, self.reached])), told) for part in parts]
+            [
+                assign(replace(part, edges=sparse.csr_array(part.sparse()[:, self.reached])), told)
+                for part in parts
+            ]
         )
 
 

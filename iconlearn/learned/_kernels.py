@@ -153,6 +153,22 @@ class InversePower(Learned):
 _MAX_SCALE = 100.0
 
 
+class _AtMost(torch.autograd.Function):
+    """The smaller of x and a bound; beyond it the gradient leads back, and never further out.
+
+    A plain clamp has no gradient there, and what a step has once carried over the bound stays outside.
+    """
+
+    @staticmethod
+    def forward(ctx, x, bound):
+        ctx.outside = x > bound
+        return x.clamp(max=bound)
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.where(ctx.outside & (g < 0), 0.0, g), None
+
+
 class _Tempered(Learned):
     """What kernels of inner products share: a temperature that is given, learned, or lowered during a fit."""
 
@@ -192,7 +208,7 @@ class _Tempered(Learned):
     def _log_scale(self):
         # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.
         most = max(math.log(_MAX_SCALE), -math.log(self.temperature))
-        return self.log_scale_.clamp(max=most) if self.learnable else self.log_scale_
+        return _AtMost.apply(self.log_scale_, most) if self.learnable else self.log_scale_
 
     def _scaled(self, Z):
         if self.temperature == 1 and not self.learnable and not self.cools:

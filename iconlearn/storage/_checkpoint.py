@@ -35,7 +35,8 @@ class Checkpoint:
         A folder, made if need be; its parent must exist.
     every : int, default=50
         Iterations between two states of the optimisation.  Where an engine solves the problem itself ("closed",
-        "partition"), that stage begins anew, and so does a classifier where some rows have no label.
+        "partition"), that stage begins anew, and so does a classifier with `early_stopping` or
+        with rows that have no label.
 
     Notes
     -----

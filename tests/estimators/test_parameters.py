@@ -63,6 +63,9 @@ CHOICES = {
     (ICONClassifier, "divergence"): ("kl", "jensen_shannon"),
     (ICONClassifier, "mapper"): ("linear", "mlp"),
     (ICONClassifier, "C"): (1.0, 0.01),
+    (ICONClassifier, "class_weight"): (None, {0: 5.0}),
+    (ICONClassifier, "calibrate"): (False, True),
+    (ICONClassifier, "early_stopping"): (False, True),
     (ICONClassifier, "debias"): (0.0, 0.3),
     (ICONClassifier, "max_iter"): (2, 100),
     (ICONClassifier, "terms"): (None, [Term("knn", q="gaussian")]),
@@ -188,6 +191,19 @@ def test_no_penalty_is_a_large_C():
     free, large = (fitted(ICONClassifier, C=C, max_iter=1000) for C in (None, 1e8))
     assert_allclose(answer(free), answer(large), atol=1e-3)
     assert np.abs(free.coef_).max() > np.abs(fitted(ICONClassifier).coef_).max()
+
+
+@shows(ICONClassifier, "validation_fraction", "n_iter_no_change")
+def test_rows_that_are_held_out():
+    few, many = (fitted(ICONClassifier, calibrate=True, validation_fraction=f) for f in (0.1, 0.5))
+    assert differ(few, many)
+    soon, late = (
+        fitted(
+            ICONClassifier, early_stopping=True, optimizer="adam", max_iter=300, tol=0.01, n_iter_no_change=n
+        )
+        for n in (2, 20)
+    )
+    assert soon.n_iter_ < late.n_iter_
 
 
 @shows(KINDS, "random_state")
