@@ -31,6 +31,7 @@ that make a map of the digits or clusters of them, are drawn by `make doc`; they
 DATA = {
     "rows": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "labelled": ["X, y = load_digits(return_X_y=True)", "fit(X / 16, y)"],
+    "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
@@ -83,7 +84,7 @@ def section(entry):
 
 def example(entry):
     """Five lines that fit the method."""
-    load, fit = DATA[entry.data]
+    *load, fit = DATA[entry.data]
     own = ["random_state=0"]
     if "n_clusters" in entry.parameters:
         own.insert(0, "n_clusters=10")
@@ -91,8 +92,8 @@ def example(entry):
         own.insert(0, "split=32")
     lines = ["from sklearn.datasets import load_digits"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
-    lines += ["from iconlearn import recipes", "", load]
-    return "\n".join([*lines, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
+    lines += ["from iconlearn import recipes", ""]
+    return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
 
 
 if __name__ == "__main__":

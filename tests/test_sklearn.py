@@ -35,6 +35,7 @@ ESTIMATORS = [
     ICONClassifier(p="labels", q="cosine", max_iter=20),
     ICONClassifier(mapper="mlp", max_iter=30, learning_rate=0.01),
     ICONClassifier(debias=0.1, max_iter=200),
+    ICONClassifier(mapper="table", graph=KNN(5)),
 ]
 
 WEIGHTS = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")
@@ -54,4 +55,4 @@ def test_contract(estimator, check):
 
 def is_convex(estimator):
     """Whether the loss has one minimum, whatever the start."""
-    return estimator.mapper == "linear" and estimator.q == "dot" and estimator.p == "classes"
+    return estimator.mapper == "auto" and estimator.q == "dot" and estimator.p == "classes"

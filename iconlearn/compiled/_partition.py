@@ -77,18 +77,21 @@ def _explain(r, right, pointers, columns, weights, debias, share, start, stop, G
 def _solve(G, price, r, smallest, start, stop, new):
     n_clusters = G.shape[1]
     for i in range(start, stop):
-        most, at = 0.0, -np.inf
+        # Prices count from the lowest of the row, beside which its G may be next to nothing.
+        lowest, at = np.inf, -np.inf
         for c in range(n_clusters):
-            most = max(most, G[i, c])
-            at = max(at, G[i, c] - price[c])
-        if most <= 0.0:
+            if G[i, c] > 0.0:
+                lowest = min(lowest, price[c])
+        if lowest == np.inf:
             new[i] = r[i]
             continue
+        for c in range(n_clusters):
+            at = max(at, G[i, c] - max(price[c] - lowest, 0.0))
         # Newton's method from the left of the root.
         for _ in range(60):
             excess, slope = -1.0, 0.0
             for c in range(n_clusters):
-                over = 1.0 / max(at + price[c], 1e-300)
+                over = 1.0 / max(at + max(price[c] - lowest, 0.0), 1e-300)
                 ratio = G[i, c] * over
                 excess += ratio
                 slope += ratio * over
@@ -97,7 +100,7 @@ def _solve(G, price, r, smallest, start, stop, new):
                 break
         total = 0.0
         for c in range(n_clusters):
-            new[i, c] = max(G[i, c] / max(at + price[c], 1e-300), smallest)
+            new[i, c] = max(G[i, c] / max(at + max(price[c] - lowest, 0.0), 1e-300), smallest)
             total += new[i, c]
         for c in range(n_clusters):
             new[i, c] /= total

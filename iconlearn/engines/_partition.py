@@ -243,9 +243,7 @@ class PairWeights:
         return _project(G, price, r)
 
 
-def refine(
-    graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, callback=None, report=None
-):
+def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, callback=None, report=None):
     """Majorise-minimise from the assignments `r`.
 
     Parameters
@@ -363,15 +361,17 @@ def _project(G, price, r):
     """r_ic = G_ic / (lambda_i + price_c) with rows on the simplex.
 
     sum_c G_ic / (lambda + price_c) is convex and falling in lambda, so Newton's method from the left of
-    the root climbs to it without overshooting.  lambda is counted from minus the least price: a G far below
-    the prices would be lost beside them.
+    the root climbs to it without overshooting.  Prices count from the lowest of a row: beside them its G may be
+    so small that lambda + price_c would be nothing but rounding.
     """
-    price = price - price.min()
+    price = np.maximum(
+        price - np.where(G > 0, price, np.inf).min(axis=1, keepdims=True, initial=price.max()), 0.0
+    )
     low = (G - price).max(axis=1)
     lam = low.copy()
     active = np.flatnonzero(G.max(axis=1) > 0)
     for _ in range(60):
-        over = 1.0 / np.maximum(lam[active, None] + price, 1e-300)
+        over = 1.0 / np.maximum(lam[active, None] + price[active], 1e-300)
         ratio = G[active] * over
         excess = ratio.sum(1) - 1.0
         lam[active] += excess / (ratio * over).sum(1)

@@ -33,9 +33,9 @@ from ._transduction import transduced
 __all__ = ["fit_partly", "reads_pairs", "suits_table"]
 
 # Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
-N_TURNS, OPINION_WEIGHT = 2, 3.0
+N_TURNS, OPINION_WEIGHT = 3, 10.0
 # What given proportions weigh beside the graph.
-PROPORTION_WEIGHT = 1.0
+PROPORTION_WEIGHT = 5.0
 SMALLEST = 1e-12
 
 
@@ -107,6 +107,7 @@ def _in_turns(estimator, fit, X, r, weight):
         solution = estimator._fit_rows(X, r.argmax(axis=1), trust, keeps=False)
         for stage, seconds in estimator.timings_.items():
             fit.timings[stage] = fit.timings.get(stage, 0.0) + seconds
+        estimator.timings_ = fit.timings
         r, reached, _ = fit.table(np.exp(_log_softmax(estimator._scores(X))))
         if solution.reason == "interrupted":
             break
@@ -117,7 +118,7 @@ def _check_every_class_has_a_row(estimator, codes):
     missing = np.setdiff1d(np.arange(len(estimator.classes_)), codes)
     if len(missing):
         raise ValueError(
-            f"class {estimator.classes_[missing[0]]!r} has no row of positive sample_weight; give one of its "
+            f"class {estimator.classes_[missing[0]]} has no row of positive sample_weight; give one of its "
             f"labelled rows some weight, or leave the class out"
         )
 

@@ -112,7 +112,7 @@ def _best_start(graph, codes, targets, proportions, rng, tol):
     held, n_labels = known >= 0, np.bincount(node[codes >= 0], minlength=len(first))
     pins = _pinned(known, targets)
     best, least = None, np.inf
-    for scores in _starts(coarse, known, n_labels, targets, rng, tol):
+    for scores in _starts(coarse, known, n_labels, targets, proportions, rng, tol):
         r = soften(scores.argmax(axis=1), n_classes)
         r[held] = pins
         r, loss = refined(
@@ -123,13 +123,14 @@ def _best_start(graph, codes, targets, proportions, rng, tol):
     return best[node]
 
 
-def _starts(coarse, known, n_labels, targets, rng, tol):
+def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
     """Scores of the nodes by labels that walk, and by clusters that agree with them."""
     held, n_classes = known >= 0, len(targets)
     labels = np.zeros((coarse.n, n_classes))
     labels[held] = targets[known[held]] * n_labels[held, None]
     for keep in KEEP:
-        yield propagated(coarse.edges, labels, keep, coarse.size)
+        scores = propagated(coarse.edges, labels, keep, coarse.size)
+        yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
         return
     clusters = searched(coarse, n_classes, N_SEARCH, rng, tol)

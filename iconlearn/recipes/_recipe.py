@@ -41,9 +41,9 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "graph", "tokens", "halves"}
-        What it is fitted to: features; features and classes; a square matrix of weights; token lists; or
-        features of two kinds side by side.
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves"}
+        What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
+        weights; token lists; or features of two kinds side by side.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable

@@ -6,7 +6,7 @@ from ..divergences import TotalVariation
 from ..estimators import ICONClassifier, ICONEmbedding
 from ..learned import Cosine, Dot, InversePower, NarrowGaussian, Student, WideGaussian
 from ..mappers import MLP, Linear
-from ..supervisory import Classes, Cooccurrence, Labels
+from ..supervisory import KNN, Classes, Cooccurrence, Labels
 from ._recipe import recipe
 
 MATES = {"p": "Classes", "data": "labelled", "estimator": "ICONEmbedding", "mapper": "network"}
@@ -94,6 +94,20 @@ def harmonic(n=2.0, C=None, n_components="auto"):
 def error_rate(temperature=1.0, final_temperature=0.01, C=None):
     q = Dot(temperature, final_temperature=final_temperature)
     return ICONClassifier(p=Classes(), q=q, divergence=TotalVariation(), C=C, optimizer="adam")
+
+
+@recipe(
+    "Label propagation by clusters", q="Uniform on clusters", p="Uniform k-NN", data="few labels",
+    estimator="ICONClassifier", gap=True,
+    formula="p = 1/k on the k nearest, q = Σ_c r_ic r_jc / s_c, r held at the labels where there are any",
+    paper="Zhu, Ghahramani and Lafferty, ICML 2003 (the start); Alshammari et al., ICLR 2025 (the loss)",
+    verified="the loss over all pairs in float64",
+)  # fmt: skip
+def held_labels(n_neighbors=15, graph_weight=10.0):
+    graph = KNN(n_neighbors)
+    return ICONClassifier(
+        p=Classes(), q=Dot(), mapper="table", graph=graph, graph_weight=graph_weight, unlabeled=-1
+    )
 
 
 @recipe(

@@ -12,7 +12,7 @@ from sklearn.datasets import make_blobs
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.engines import Dense, MiniBatch, Partition
-from iconlearn.supervisory import Views
+from iconlearn.supervisory import KNN, Views
 
 # Blobs that overlap, so that no choice is without consequence.
 X, y = make_blobs(80, n_features=5, centers=4, cluster_std=4.0, random_state=0)
@@ -204,6 +204,28 @@ def test_rows_that_are_held_out():
         for n in (2, 20)
     )
     assert soon.n_iter_ < late.n_iter_
+
+
+@shows(ICONClassifier, "graph", "graph_weight", "class_prior", "unlabeled")
+@pytest.mark.parametrize(
+    "one, two",
+    [
+        ({}, {"graph": KNN(5)}),
+        ({}, {"graph": "gaussian"}),
+        ({}, {"graph_weight": 0.1}),
+        ({}, {"class_prior": [0.7, 0.1, 0.1, 0.1]}),
+        ({}, {"mapper": "linear"}),
+        ({"mapper": "table"}, {"mapper": "table", "debias": 0.3}),
+        ({"unlabeled": 0}, {"unlabeled": 1}),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_parameters_of_unlabelled_rows(one, two):
+    some = np.where(np.arange(len(y)) % 4 == 0, y, -1)
+    marker = {"unlabeled": -1}
+    a, b = (ICONClassifier(**{"random_state": 0} | marker | params) for params in (one, two))
+    labels = y if "unlabeled" in one else some
+    assert differ(a.fit(X, labels), b.fit(X, labels))
 
 
 @shows(KINDS, "random_state")

@@ -23,6 +23,7 @@ from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.objective import loss
+from iconlearn.supervisory import KNN
 
 TABLE = iconlearn.periodic_table()
 X, Y = load_digits(return_X_y=True)
@@ -33,6 +34,9 @@ GRAPH = kneighbors_graph(X, 8).toarray()
 GRAPH = np.maximum(GRAPH, GRAPH.T)
 TOKENS = [line.lower().split() for line in (load_iris().DESCR + load_wine().DESCR).splitlines()]
 OWN = np.eye(N, dtype=bool)
+
+# Labels of a part of the rows.
+FEW = np.where(np.arange(len(Y)) % 2 == 0, Y, -1)
 
 CHECKS = {}
 
@@ -46,7 +50,7 @@ def check(*keys):
 
 
 def data_of(entry):
-    given = {"graph": (GRAPH, None), "tokens": (TOKENS, None), "labelled": (X, Y)}
+    given = {"graph": (GRAPH, None), "tokens": (TOKENS, None), "labelled": (X, Y), "few labels": (X, FEW)}
     return given.get(entry.data, (X, None))
 
 
@@ -497,6 +501,16 @@ def margins_by_hand(key):
     else:
         expected = np.mean([d[i, MATES[i]].mean() for i in range(N)]) - 2 * U.var(axis=0, ddof=1).sum()
     assert value(problem) == pytest.approx(expected, rel=1e-8)
+
+
+@check("held_labels")
+def clusters_that_keep_their_labels(key):
+    model = build(key, n_neighbors=6, graph_weight=3.0).fit(X, FEW)
+    r, p = model.label_distributions_, KNN(6).fit(X).conditional_.sparse().toarray()
+    q = r @ (r / np.maximum(r.sum(axis=0), 1e-12)).T
+    rows = (p * np.log(np.where(p > 0, p, 1) / np.maximum(q, 1e-300))).sum(axis=1)
+    assert model.loss_ == pytest.approx(rows[FEW >= 0].mean() + 3.0 * rows.mean(), rel=1e-6)
+    np.testing.assert_allclose(r[FEW >= 0], np.eye(r.shape[1])[FEW[FEW >= 0]], atol=1e-10)
 
 
 @check("cross_entropy")

@@ -44,6 +44,7 @@ def test_an_entry_is_complete(key):
     assert entry.direction in ("p to q", "q to p") and entry.data in (
         "rows",
         "labelled",
+        "few labels",
         "graph",
         "tokens",
         "halves",
@@ -64,7 +65,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "final_temperature": 0.2,
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
-        "walk_length": 3, "metric": "cosine",
+        "walk_length": 3, "metric": "cosine", "graph_weight": 2.0,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name

@@ -1,0 +1,76 @@
+"""
+Ten labels are enough
+=====================
+
+One labelled image of each digit, and 1787 without a label.  A classifier that sees the ten alone has little to go
+by; one that also sees which images are near which puts nearly all of them in the right class.  Nothing but ``y``
+says so: ``-1`` marks a row without a label.
+"""
+
+# %%
+# Ten labels, the others hidden.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from iconlearn import ICONClassifier, ICONEmbedding
+
+X, y = load_digits(return_X_y=True)
+X = X / 16
+rng = np.random.RandomState(0)
+shown = np.array([rng.choice(np.flatnonzero(y == digit)) for digit in range(10)])
+given = np.full(len(y), -1)
+given[shown] = y[shown]
+hidden = given < 0
+
+# %%
+# From the ten alone, and from the ten and the neighbours.
+
+alone = LogisticRegression(max_iter=1000).fit(X[shown], y[shown])
+classifier = ICONClassifier(unlabeled=-1, random_state=0).fit(X, given)
+
+answers = {
+    "from ten labels": alone.predict(X),
+    "from ten labels and the neighbours of all rows": classifier.transduction_,
+}
+right = {name: np.mean(found[hidden] == y[hidden]) for name, found in answers.items()}
+for name, share in right.items():
+    print(f"right {name}: {share:.3f}")
+
+# %%
+# A map of all images, made without labels.  Colours are the classes that were answered, rings the labelled images,
+# crosses the mistakes.
+
+Z = ICONEmbedding(random_state=0).fit(X).embedding_
+COLOURS = np.array(
+    [
+        "#332288",
+        "#88CCEE",
+        "#44AA99",
+        "#117733",
+        "#999933",
+        "#DDCC77",
+        "#CC6677",
+        "#882255",
+        "#AA4499",
+        "#777777",
+    ]
+)
+
+figure, axes = plt.subplots(1, 2, figsize=(14, 7.4))
+figure.subplots_adjust(left=0.01, right=0.99, top=0.87, bottom=0.01, wspace=0.02)
+for ax, (name, found) in zip(axes, answers.items(), strict=True):
+    wrong = found != y
+    ax.scatter(*Z[~wrong].T, c=COLOURS[found[~wrong]], s=14, linewidths=0)
+    ax.scatter(*Z[wrong].T, c=COLOURS[found[wrong]], s=22, marker="x", linewidths=1.1)
+    ax.scatter(*Z[shown].T, s=330, facecolors="white", edgecolors="black", linewidths=1.6, zorder=3)
+    for row in shown:
+        ax.text(*Z[row], y[row], ha="center", va="center", weight="bold", color=COLOURS[y[row]], zorder=4)
+    left = ax.get_position().x0 + 0.01
+    figure.text(left, 0.935, f"{right[name]:.1%} right", fontsize=20, weight="bold")
+    figure.text(left, 0.895, name, fontsize=13, color="#555555")
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.axis("off")
+plt.show()

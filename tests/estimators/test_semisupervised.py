@@ -1,0 +1,334 @@
+"""Few labels: what is held, what the loss is, what the answers are, and what is refused."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import coo_array, csr_array
+from scipy.special import xlogy
+from sklearn.datasets import load_digits, make_blobs, make_moons
+from sklearn.model_selection import cross_val_score
+from sklearn.semi_supervised import LabelSpreading
+
+from iconlearn import ICONClassifier, Term
+from iconlearn.mappers import MLP
+from iconlearn.supervisory import KNN, Debias, Graph
+
+X, y = make_blobs(150, n_features=4, centers=3, cluster_std=2.5, random_state=1)
+SOME = np.where(np.arange(len(y)) % 10 == 0, y, -1)
+
+
+def classifier(**params):
+    return ICONClassifier(**{"unlabeled": -1, "random_state": 0} | params)
+
+
+def moons():
+    rows, labels = make_moons(300, noise=0.05, random_state=0)
+    few = np.full(300, -1)
+    for c in (0, 1):
+        few[np.flatnonzero(labels == c)[:2]] = c
+    return rows, labels, few
+
+
+def directly(model, weight=None, graph_weight=10.0):
+    """The loss of a fitted table, written out over all pairs in double precision."""
+    P, r = model.graph_.conditional_.sparse().toarray(), model.label_distributions_
+    q = (r / np.maximum(r.sum(axis=0), 1e-12)) @ r.T
+    rows = (xlogy(P, P) - P * np.log(np.maximum(q, 1e-300))).sum(axis=1)
+    weight = np.ones(len(rows)) if weight is None else weight
+    labelled = weight * (SOME >= 0)
+    return (labelled @ rows) / labelled.sum() + graph_weight * (weight @ rows) / weight.sum()
+
+
+@pytest.mark.parametrize("graph_weight", [0.5, 10.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_is_a_label_term_and_a_graph_term(graph_weight, weighted):
+    weight = np.random.default_rng(0).random(len(y)) + 0.1 if weighted else None
+    model = classifier(graph_weight=graph_weight).fit(X, SOME, sample_weight=weight)
+    assert model.loss_ == pytest.approx(directly(model, weight, graph_weight), abs=1e-7)
+    assert (np.diff(model.loss_history_) <= 1e-12).all() and len(model.loss_history_) > 3
+
+
+def test_labelled_rows_are_held():
+    wrong = SOME.copy()
+    wrong[0] = (y[0] + 1) % 3  # in the midst of another class, and still what was said
+    model = classifier().fit(X, wrong)
+    held = wrong >= 0
+    assert_array_equal(model.transduction_[held], wrong[held])
+    assert_allclose(model.label_distributions_[held], np.eye(3)[wrong[held]], atol=1e-10)
+    assert_allclose(model.label_distributions_.sum(axis=1), 1, atol=1e-12)
+
+
+def test_debias_holds_labels_less_firmly():
+    model = classifier(debias=0.3).fit(X, SOME)
+    assert_allclose(model.label_distributions_[0, SOME[0]], 0.8, atol=1e-9)
+
+
+def test_two_labels_a_class_follow_the_moons():
+    rows, labels, few = moons()
+    model = classifier().fit(rows, few)
+    assert np.mean(model.transduction_ == labels) == 1.0
+    new, of_new = make_moons(200, noise=0.05, random_state=1)
+    assert model.score(new, of_new) > 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_class", [1, 5])
+def test_digits_beside_label_spreading(per_class):
+    rows, labels = load_digits(return_X_y=True)
+    rows, rng = rows / 16, np.random.RandomState(0)
+    few = np.full(len(labels), -1)
+    for c in range(10):
+        few[rng.choice(np.flatnonzero(labels == c), per_class, replace=False)] = c
+    rest = few < 0
+    model = classifier().fit(rows, few)
+    peer = LabelSpreading(kernel="knn").fit(rows, few)
+    ours, theirs = (np.mean(m.transduction_[rest] == labels[rest]) for m in (model, peer))
+    assert ours > 0.92 and ours > theirs + 0.01
+
+
+def test_rows_that_were_seen_have_the_class_found_in_fit():
+    model = classifier().fit(X, SOME)
+    assert_array_equal(model.predict(X), model.transduction_)
+    assert_allclose(model.predict_proba(X), model.label_distributions_, atol=1e-10)
+    assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X), atol=1e-10)
+    assert_array_equal(model.decision_function(X).argmax(axis=1), model.predict(X).astype(int))
+    assert_allclose(model.transform(X), model.predict_proba(X))
+    assert not hasattr(model, "coef_")
+
+
+def test_new_rows_do_not_depend_on_one_another():
+    model = classifier().fit(X[:100], SOME[:100])
+    together = model.predict_proba(X[100:])
+    assert_allclose(together.sum(axis=1), 1)
+    assert_allclose(model.predict_proba(X[120:121]), together[20:21], atol=1e-9)
+    assert model.score(X[100:], y[100:]) > 0.8
+
+
+def with_an_island(n=6):
+    """A few rows far away, more of them than there are neighbours, and without a label."""
+    rng = np.random.default_rng(0)
+    rows = np.vstack([X, 1e3 + rng.normal(size=(n, 4))])
+    return rows, np.append(SOME, np.full(n, -1))
+
+
+def test_a_part_without_labels_has_the_prior():
+    rows, labels = with_an_island()
+    model = classifier(graph=KNN(4)).fit(rows, labels)
+    prior = model.label_distributions_[:150].mean(axis=0)
+    assert_allclose(model.label_distributions_[150:], np.tile(prior, (6, 1)), atol=1e-9)
+    assert_allclose(model.predict_proba(rows[150:] + 0.01), np.tile(prior, (6, 1)), atol=1e-9)
+    given = classifier(graph=KNN(4), class_prior=[0.5, 0.3, 0.2]).fit(rows, labels)
+    assert_allclose(given.label_distributions_[150:], np.tile([0.5, 0.3, 0.2], (6, 1)), atol=1e-9)
+    # and the rest is as if the part were not there
+    alone = classifier(graph=KNN(4)).fit(X, SOME)
+    assert np.mean(alone.transduction_ == model.transduction_[:150]) > 0.98
+
+
+def test_rows_without_edges_have_the_prior():
+    A = KNN(5).fit(X).conditional_.sparse().tolil()
+    A[:, 3] = 0
+    A[3] = 0
+    with pytest.warns(UserWarning, match="1 of 150 rows have no edge"):
+        model = classifier(graph=Graph(csr_array(A)), mapper="table").fit(X, SOME)
+    others = np.arange(150) != 3
+    assert_allclose(model.label_distributions_[3], model.label_distributions_[others].mean(axis=0), atol=1e-9)
+
+
+def test_given_proportions_are_kept():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 2))  # no clusters at all: proportions are whatever they are told to be
+    labels = np.full(200, -1)
+    labels[:2] = 0, 1
+    shares = [
+        np.mean(classifier(class_prior=prior).fit(rows, labels).label_distributions_[:, 0])
+        for prior in ([0.2, 0.8], "balanced", [0.8, 0.2])
+    ]
+    assert shares[0] < 0.4 < shares[1] < 0.6 < shares[2]
+
+
+def test_a_mapper_learns_from_unlabelled_rows_and_answers_new_ones():
+    rows, _, few = moons()
+    new, of_new = make_moons(200, noise=0.05, random_state=1)
+    deep = {"mapper": MLP((32,)), "max_iter": 150, "learning_rate": 0.02}
+    model = classifier(**deep).fit(rows, few)
+    plain = ICONClassifier(**deep, random_state=0)
+    plain.fit(rows[few >= 0], few[few >= 0])
+    assert model.score(new, of_new) > 0.97 > plain.score(new, of_new)
+    linear = classifier(mapper="linear").fit(X, SOME)
+    assert linear.coef_.shape == (3, 4)
+    assert {"supervision", "optimisation", "transduction"} <= set(linear.timings_)
+    assert linear.score(X, y) > 0.85
+    assert_array_equal(linear.transduction_[SOME >= 0], SOME[SOME >= 0])
+
+
+def two_communities():
+    """A graph of two groups, features that tell a little, and two labelled nodes."""
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1], 60)
+    chance = np.where(group[:, None] == group, 0.1, 0.01)
+    A = np.triu(rng.random((120, 120)) < chance, 1)
+    features = group[:, None] + rng.normal(size=(120, 3))
+    labels = np.full(120, -1)
+    labels[[0, 1, 60, 61]] = 0, 0, 1, 1
+    return coo_array((A | A.T).astype(float)), features, group, labels
+
+
+def test_a_graph_beside_features():
+    A, features, group, labels = two_communities()
+    model = classifier(graph=Graph(A)).fit(features, labels)
+    assert model.coef_.shape == (1, 3)  # features are read too, and so new rows have an answer
+    assert np.mean(model.transduction_ == group) > 0.9
+    assert_array_equal(model.predict(features), model.transduction_)
+    assert model.predict_proba(features[:2] + 0.1).shape == (2, 2)
+    matrix = classifier(graph=A.toarray()).fit(features, labels)
+    assert_array_equal(matrix.transduction_, model.transduction_)
+    # The features have a say: without theirs, nodes are where the graph alone puts them.
+    alone = classifier(graph=Graph(A), mapper="table").fit(features, labels)
+    assert not np.allclose(alone.label_distributions_, model.label_distributions_, atol=1e-3)
+    with pytest.raises(ValueError, match="nothing about new rows"):
+        alone.predict(features + 0.1)
+    with pytest.raises(ValueError, match="one row per row of X"):
+        classifier(graph=Graph(A)).fit(features[:100], labels[:100])
+
+
+def test_a_graph_as_X():
+    A, _, group, labels = two_communities()
+    A = A.toarray()
+    model = classifier(graph="graph").fit(A, labels)
+    assert np.mean(model.transduction_ == group) > 0.9
+    assert model.predict(A[:3]).shape == (3,)
+    assert model.__sklearn_tags__().input_tags.pairwise
+    assert not classifier().__sklearn_tags__().input_tags.pairwise
+
+
+def test_nothing_unlabelled_is_the_plain_classifier():
+    plain = ICONClassifier(unlabeled=None, random_state=0).fit(X, y)
+    for marker in ("auto", -1, "?", np.nan):
+        model = classifier(unlabeled=marker, graph="gaussian", graph_weight=3.0).fit(X, y)
+        assert_array_equal(model.coef_, plain.coef_)
+        assert not hasattr(model, "transduction_")
+
+
+def test_a_fit_with_all_labels_forgets_the_table():
+    model = classifier().fit(X, SOME).fit(X, y)
+    assert hasattr(model, "coef_") and not hasattr(model, "transduction_") and not hasattr(model, "graph_")
+    assert_array_equal(model.predict(X), ICONClassifier(random_state=0).fit(X, y).predict(X))
+    assert not hasattr(model.fit(X, SOME), "coef_")
+
+
+def test_a_table_with_all_labels_answers_by_neighbours():
+    model = ICONClassifier(mapper="table", random_state=0).fit(X[:100], y[:100])
+    assert_array_equal(model.predict(X[:100]), y[:100])
+    assert model.score(X[100:], y[100:]) > 0.85
+
+
+# -- the marker ------------------------------------------------------------------------------------
+
+
+def test_the_default_marker_warns_once_and_counts():
+    with pytest.warns(UserWarning, match="-1 in 135 of 150 rows") as seen:
+        model = ICONClassifier(random_state=0).fit(X, SOME)
+    assert len(seen) == 1 and list(model.classes_) == [0, 1, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(ICONClassifier(unlabeled=None).fit(X, SOME).classes_) == [-1, 0, 1, 2]
+        two = ICONClassifier().fit(X, np.where(y == 0, -1, 1))  # -1 and 1 are two classes
+        assert list(two.classes_) == [-1, 1]
+
+
+NAMES = np.array(["ant", "bee", "cat"])
+MARKED = {
+    "strings": (np.where(SOME < 0, "?", NAMES[SOME]), "?"),
+    "objects": (np.where(SOME < 0, -1, NAMES[SOME].astype(object)), -1),
+    "list": ([NAMES[c] if c >= 0 else -1 for c in SOME], "auto"),
+    "categorical": (pd.Series(pd.Categorical.from_codes(SOME, NAMES)), np.nan),
+    "missing": (pd.Series(np.where(SOME < 0, None, NAMES[SOME].astype(object))), None or np.nan),
+    "floats": (np.where(SOME < 0, np.nan, SOME), np.nan),
+    "integers of pandas": (pd.Series(SOME).where(SOME >= 0).astype("Int64"), np.nan),
+}
+
+
+@pytest.mark.parametrize("kind", MARKED)
+@pytest.mark.filterwarnings("ignore:y is -1")
+def test_labels_and_markers_of_every_kind(kind):
+    labels, marker = MARKED[kind]
+    model = classifier(unlabeled=marker).fit(X, labels)
+    expected = classifier().fit(X, SOME)
+    assert len(model.classes_) == 3
+    names = NAMES if kind not in ("floats", "integers of pandas") else np.arange(3)
+    assert_array_equal(model.transduction_, names[expected.transduction_])
+
+
+def test_booleans():
+    labels = np.array([None if c < 0 else bool(c == 1) for c in SOME], dtype=object)
+    model = classifier(unlabeled=np.nan).fit(X, labels)
+    assert model.classes_.dtype == bool and model.transduction_.dtype == bool
+
+
+# -- weights, starts, searches ---------------------------------------------------------------------
+
+
+def test_a_label_of_weight_zero_is_no_label():
+    wrong, weight = SOME.copy(), np.ones(150)
+    wrong[1], weight[1] = (y[1] + 1) % 3, 0.0
+    model = classifier().fit(X, wrong, sample_weight=weight)
+    assert model.transduction_[1] == y[1]
+    with pytest.raises(ValueError, match="class 2 has no row of positive sample_weight"):
+        classifier().fit(X, SOME, sample_weight=np.where(SOME == 2, 0.0, 1.0))
+
+
+def test_a_warm_start_begins_where_the_last_fit_ended():
+    model = classifier(warm_start=True).fit(X, SOME)
+    first = model.loss_
+    model.fit(X, SOME)
+    assert model.loss_history_[0] == pytest.approx(first, rel=1e-3)
+    assert classifier().fit(X, SOME).loss_history_[0] > first
+
+
+def test_parameters_of_the_graph_are_searched_by_name():
+    model = classifier().set_params(graph__n_neighbors=7)
+    assert model.fit(X, SOME).graph_.n_neighbors == 7
+    scores = cross_val_score(classifier(graph=Debias(KNN(7), 0.1), unlabeled=None), X, y, cv=3)
+    assert scores.min() > 0.7
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+ONLY = np.where(SOME == 0, 0, -1)
+REFUSED = {
+    "no label": (np.full(150, -1), {}, "all 150 rows are unlabelled"),
+    "one class": (ONLY, {}, "one class only, .*0.*, besides the marker"),
+    "length": (SOME[:100], {}, "inconsistent numbers of samples"),
+    "mixed": (np.where(SOME == 0, "a", SOME.astype(object)), {}, "labels of mixed type"),
+    "weight of the graph": (SOME, {"graph_weight": 0.0}, "graph_weight"),
+    "prior": (SOME, {"class_prior": [0.5, 0.5]}, "class_prior=.*3 classes"),
+    "sum of the prior": (SOME, {"class_prior": [0.5, 0.5, 0.5]}, "sum to one"),
+    "name of the prior": (SOME, {"class_prior": "equal"}, "class_prior='equal'"),
+    "graph over classes": (SOME, {"graph": "classes"}, "does not say which rows are near which"),
+    "unknown graph": (SOME, {"graph": "knm"}, "knm"),
+    "table and q": (SOME, {"mapper": "table", "q": "gaussian"}, "mapper='table' cannot be used"),
+    "table and divergence": (SOME, {"mapper": "table", "divergence": "hellinger"}, "is not KL"),
+    "table and terms": (SOME, {"mapper": "table", "terms": [Term("labels")]}, "further terms"),
+    "table and engine": (SOME, {"mapper": "table", "engine": "dense"}, "engine='dense' cannot solve"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_said(case):
+    labels, params, message = REFUSED[case]
+    model = classifier(**params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, labels)
+    assert not hasattr(model, "classes_")
+
+
+def test_one_row_of_a_class_is_enough_and_the_input_is_left_alone():
+    labels = np.where(SOME == 2, -1, SOME)
+    labels[np.flatnonzero(y == 2)[0]] = 2
+    before = labels.copy(), X.copy()
+    assert classifier().fit(X, labels).score(X, y) > 0.85
+    assert_array_equal(labels, before[0])
+    assert_array_equal(X, before[1])
