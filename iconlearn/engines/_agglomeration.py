@@ -77,7 +77,12 @@ class Merge(NamedTuple):
 
 
 def merges(edges, labels, debias, rows=None, balance=1.0):
-    """Yield the greedy merges of :func:`agglomerate`, one :class:`Merge` each, until one cluster is left."""
+    """The greedy merges of :func:`agglomerate`, one after the other, until one cluster is left.
+
+    Yields
+    ------
+    Merge
+    """
     rows = np.ones(len(labels)) if rows is None else rows
     n, m = rows.sum(), int(labels.max()) + 1
     member = members(labels)

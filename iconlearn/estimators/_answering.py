@@ -46,14 +46,6 @@ class Answering:
         labels = self.classes_[best]
         return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
 
-    def transform(self, X):
-        """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
-        check_is_fitted(self)
-        if not self._parametric:
-            return self.predict_proba(X)
-        rows = validated_new(self, X)
-        return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
-
     def _log_q(self, X):
         """Log similarities to the prototypes over the temperature, and the rows as checked."""
         check_is_fitted(self)

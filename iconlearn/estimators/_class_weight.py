@@ -32,7 +32,7 @@ def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(N
     """
     weight = None
     if sample_weight is not None:
-        if not np.any(sample_weight):
+        if not np.asarray(sample_weight).any():
             raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if class_weight is None:

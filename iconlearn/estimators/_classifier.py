@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_number
 from ..engines import MiniBatch
@@ -23,7 +24,7 @@ from ._discriminant import Moments
 from ._explaining import Explained, keep_places
 from ._few_shot import FewShot
 from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
-from ._io import all_or_nothing, plain, plain_labels, validated
+from ._io import all_or_nothing, like_input, plain, plain_labels, validated, validated_new
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes
 from ._prototypes import class_means, class_weights, log_similarities
@@ -251,6 +252,14 @@ class ICONClassifier(
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
         return self
+
+    def transform(self, X):
+        """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
+        check_is_fitted(self)
+        if not self._parametric:
+            return self.predict_proba(X)
+        rows = validated_new(self, X)
+        return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
 
     @property
     def _n_features_out(self):

@@ -79,13 +79,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
         (batches, views) ends the fit once its mean falls by less than its noise could hide.
     learning_rate : float or "auto", default="auto"
-        Step size; "auto" is n_samples / exaggeration for a table, 0.01 for Adam.
+        Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table, 0.01 for a linear
+        mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
         Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
-        "auto" is momentum with gains for a table, L-BFGS for other full-batch fits of a linear mapper, and
-        Adam otherwise.
+        "auto" is momentum with gains for a table (Adam where q is an inverse power), L-BFGS for other full-batch
+        fits of a linear mapper, and Adam otherwise.
     warm_start : bool, default=False
         Start from the last fit's mapper where the shapes allow.  A table goes on with rows added or removed:
         known rows start at their places and new ones where ``transform`` puts them.
@@ -416,7 +417,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if plan.engine.stochastic:
             return "adam"
         if not plan.parametric:
-            return "momentum"
+            # A kernel without a width has slopes of any size, on which a common length of step founders.
+            return "adam" if plan.q.singular else "momentum"
         return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
@@ -429,7 +431,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         def rate(factor):
             if fixed is not None:
                 return fixed
-            return n / factor if method == "momentum" else (0.1 if not plan.parametric else 0.01)
+            return n / factor if method == "momentum" else _adam_rate(plan)
 
         first = min(250, n_iter // 3) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
@@ -491,6 +493,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         # A new row has only its own row to be normalised by.
         changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
         return Placer(begun_copy(self.q_, **changes), self.divergence_, self._anchors)
+
+
+def _adam_rate(plan):
+    if not plan.parametric:
+        return 0.1
+    return 0.01 if hasattr(plan.mapper, "weight") else 0.003
 
 
 def _centred(plan):

@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..mappers import UnitVectors
@@ -31,9 +32,20 @@ BATCH = 64
 RATE = 0.01
 
 
+def _has_mapper(estimator):
+    """Whether the mapper reads features, so that further rows can be learned from."""
+    if not estimator._resolved("mapper").parametric:
+        raise AttributeError(
+            f"mapper={estimator.mapper!r} holds the classes of its own rows in a table and cannot learn from others; "
+            f"use mapper='linear', 'mlp' or a module"
+        )
+    return True
+
+
 class FewShot:
     """Adds :meth:`partial_fit` and :meth:`add_classes` to a classifier."""
 
+    @available_if(_has_mapper)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from further rows, without the earlier ones.
 
@@ -65,10 +77,12 @@ class FewShot:
             if not hasattr(self, "classes_"):
                 self._begin(X, y, classes, sample_weight)
             else:
-                self._reads_features("partial_fit")
+                # Rows whose classes a fit has found by their neighbours are now like all others.
+                self._known = None
                 self._go_on(X, y, classes, sample_weight)
         return self
 
+    @available_if(_has_mapper)
     def add_classes(self, X, y):
         """Take classes that were not there when the classifier was fitted, from a few rows of each.
 
@@ -88,20 +102,11 @@ class FewShot:
         """
         check_is_fitted(self)
         with all_or_nothing(self):
-            self._reads_features("add_classes")
+            self._known = None
             self._add(X, y)
         return self
 
     # -- inside --------------------------------------------------------------------------------------
-
-    def _reads_features(self, name):
-        if not self._parametric:
-            raise ValueError(
-                f"{name} needs a mapper that reads features, and this fit has a table of its own rows; give "
-                f"mapper='linear', 'mlp' or a module"
-            )
-        # Rows whose classes a fit has found by their neighbours are now like all others.
-        self._known = None
 
     def _begin(self, X, y, classes, sample_weight):
         if classes is None:

@@ -95,7 +95,7 @@ def plain_labels(y):
             f"y holds labels of mixed type, such as {y[text][0]!r} and {y[~text][0]!r}; use strings or numbers "
             f"throughout"
         )
-    return np.array(y.tolist()) if len(y) else y
+    return y if text.all() else np.array(y.tolist())
 
 
 def dense_tensor(X):

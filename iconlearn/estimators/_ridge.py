@@ -51,9 +51,10 @@ def preconditioner(plan):
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
     ridge = 0.0 if plan.objective.penalty is None else 2.0 * plan.objective.penalty.scale
-    inverse = _inverse_hessian(inputs, problem.p.row_mass, bias is not None, curvature, ridge).to(
-        weight.dtype
-    )
+    inverse = _inverse_hessian(inputs, problem.p.row_mass, bias is not None, curvature, ridge)
+    if inverse is None:
+        return None
+    inverse = inverse.to(weight.dtype)
     places = {id(t): k for k, t in enumerate(plan.objective.parameters)}
     at, at_bias = places[id(weight)], places.get(id(bias))
 
@@ -82,6 +83,8 @@ def _inverse_hessian(X, mass, with_bias, curvature, ridge):
         hessian[d, :d], hessian[d, d] = hessian[:d, d], mass.sum()
     hessian *= curvature
     hessian.diagonal()[:d] += ridge
+    if not torch.isfinite(hessian).all():
+        return None
     # Features that are constant or copies of others leave no curvature of their own.
     hessian.diagonal().add_(1e-6 * hessian.diagonal().mean())
     return torch.linalg.inv(hessian)

@@ -25,7 +25,7 @@ from ..neighbors import KnownRows, searching_on
 from ..problem import Points, Problem
 from ..registry import resolve
 from ._io import choose_device, mean_of_equal_rows, searching_as_told
-from ._keeping import told
+from ._keeping import callbacks, told
 from ._placement import blocks_of_rows
 from ._progress import Progress, timed
 from ._transduction import transduced
@@ -177,7 +177,7 @@ class _PartlyLabelled:
             r, reached, solution = transduced(
                 self.problems, self.codes, self.targets, beliefs, self.engine or Partition(), self.rng,
                 max_iter=n_iter, tol=estimator.tol, start=self.start,
-                callback=told(estimator.callback), report=progress,
+                callback=told(callbacks(estimator.callback)), report=progress,
             )  # fmt: skip
         progress.done(solution)
         if solution.reason == "interrupted" and self.engine is None:

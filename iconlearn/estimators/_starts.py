@@ -19,6 +19,8 @@ __all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank",
 CELLS_PER_CLUSTER = (10, 30, 50)
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
 MAX_CELLS = 5000
+# Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and cheap.
+SPECTRAL_TRIES = 10
 # The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
 # rows are searched as they are.  A uniform share, which joins all pairs, is seen by so many groups of them.
 N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
@@ -61,7 +63,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
         places = initial_places("spectral", None, lambda: edges, n_clusters, rng, scale=1.0)
     for _ in range(n_init):
         if init == "spectral":
-            yield k_means(places, n_clusters, rng, n_init=1)
+            yield k_means(places, n_clusters, rng, n_init=SPECTRAL_TRIES)
         elif init == "kmeans" and X is not None:
             yield k_means(X, n_clusters, rng, n_init=1)
         elif init == "k-means++" and X is not None:

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.neighbors import KNeighborsClassifier
 
-from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.engines import Dense, Mesh
 from iconlearn.estimators import _coarse, _embedding
 from iconlearn.metrics import neighbor_recall
@@ -226,3 +226,20 @@ def test_a_place_is_not_worse_than_that_of_the_best_neighbour():
 
     tried = np.min([divergence(V[near[:, c]]) for c in range(15)], axis=0)
     assert np.all(divergence(Z.astype(float)) <= tried + 1e-6)
+
+
+def test_a_kernel_without_a_width_is_descended_by_adam():
+    """Momentum's common length of step left such maps about where they began."""
+    X = load_digits().data[:300]
+    steps = {}
+    for optimizer in ("auto", "momentum"):
+        fit = ICONEmbedding(q="inverse_power", optimizer=optimizer, max_iter=150, random_state=0).fit(X)
+        steps[optimizer] = fit.loss_
+    assert steps["auto"] < 0.8 * steps["momentum"]
+
+
+def test_networks_take_shorter_steps_than_linear_maps():
+    X = load_digits().data[:300] / 16
+    halves = recipes.clip(split=32, n_components=8, mapper="mlp", max_iter=60, random_state=0)
+    auto = halves.fit(X).loss_
+    assert auto < 0.9 * halves.set_params(learning_rate=0.01).fit(X).loss_

@@ -91,7 +91,7 @@ def assert_holds(name, X):
     except ValueError as error:
         # Weights that are learned have the precision of the rows, and their squares must be numbers in it.
         assert (
-            estimator.mapper == "linear"
+            estimator.mapper in ("auto", "linear")
             and np.abs(dense(X)).max() > LARGEST
             and "that X is scaled" in str(error)
         )
