@@ -35,7 +35,7 @@ ESTIMATORS = [
     ICONClassifier(p="labels", q="cosine", max_iter=20),
     ICONClassifier(mapper="mlp", max_iter=30, learning_rate=0.01),
     ICONClassifier(debias=0.1, max_iter=200),
-    ICONClassifier(mapper="table", graph=KNN(5)),
+    ICONClassifier(mapper="table", graph=KNN(10)),
 ]
 
 WEIGHTS = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")

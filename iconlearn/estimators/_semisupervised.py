@@ -96,7 +96,7 @@ def fit_partly(estimator, X, codes, weight, last):
     estimator.label_distributions_ = r.astype(X.dtype)
     estimator.transduction_ = estimator.classes_[r.argmax(axis=1)]
     rows = mean_of_equal_rows(known, r, getattr(fit.graph, "pairwise", False))
-    estimator._known = Known(known, rows, reached)
+    estimator._known = Known(known, rows, reached, weight)
     return solution
 
 
@@ -260,11 +260,14 @@ class Known:
         Equal rows have equal assignments.
     reached : ndarray of bool of shape (n,)
         Rows that edges connect to a label.
+    weight : ndarray of shape (n,) or None
+        Weights of the rows: one that weighs twice is a neighbour as two would be.
     """
 
     rows: KnownRows
     table: np.ndarray
     reached: np.ndarray
+    weight: np.ndarray | None
 
     def log_q(self, estimator, X):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes)."""
@@ -285,14 +288,16 @@ class Known:
         """Assignments that explain the new rows' own p over the training rows best."""
         with searching_as_told(estimator):
             p = estimator.graph_.extend(X, n_jobs=estimator.n_jobs)
-        told = self.table[self.reached]
         parts = (part for _, part in blocks_of_rows(p, p.n_cols))
-        return np.concatenate(
-            [
-                assign(replace(part, edges=sparse.csr_array(part.sparse()[:, self.reached])), told)
-                for part in parts
-            ]
-        )
+        return np.concatenate([assign(self._told(part), self.table[self.reached]) for part in parts])
+
+    def _told(self, p):
+        """p over the rows that are worth asking."""
+        edges = sparse.csr_array(p.sparse()[:, self.reached])
+        if self.weight is not None:
+            edges = sparse.csr_array(edges @ sparse.diags_array(self.weight[self.reached]))
+            edges.eliminate_zeros()
+        return replace(p, edges=edges)
 
 
 def _log_softmax(scores):

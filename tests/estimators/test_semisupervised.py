@@ -332,3 +332,12 @@ def test_one_row_of_a_class_is_enough_and_the_input_is_left_alone():
     assert classifier().fit(X, labels).score(X, y) > 0.85
     assert_array_equal(labels, before[0])
     assert_array_equal(X, before[1])
+
+
+def test_weights_count_among_the_neighbours_of_new_rows():
+    X, y = make_blobs(200, centers=2, cluster_std=3.0, random_state=0)
+    shares = []
+    for weight in (0.1, 1.0, 10.0):
+        fit = ICONClassifier(mapper="table", class_weight={0: weight}, random_state=0).fit(X, y)
+        shares.append(fit.predict_proba(X + 0.01)[:, 0].mean())
+    assert shares[0] < shares[1] - 0.02 < shares[2] - 0.04
