@@ -62,7 +62,7 @@ class LBFGS:
     ):
         self.parameters, self.grad_tol, self.steady = list(parameters), grad_tol, steady
         self.precondition = precondition
-        self.pairs = deque(maxlen=MEMORY)
+        self.pairs: deque = deque(maxlen=MEMORY)
         self.known, self.stationary, self.idle = None, False, 0
 
     def state_dict(self):

@@ -57,7 +57,7 @@ class MustLink(Supervisory):
         self.n_mates = n_mates
 
     @property
-    def requires_y(self) -> bool:
+    def requires_y(self) -> bool:  # type: ignore[override]
         return self.pairs is None and self.labels is None
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
