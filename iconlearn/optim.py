@@ -95,6 +95,8 @@ class Solution:
         Why it ended.
     phases : list of str
         Name of the phase that each entry of the history belongs to.
+    constant : callable or None
+        ``constant()`` finds what `loss` and `history` lack, the same number for all; None where that is nothing.
     """
 
     loss: float
@@ -103,6 +105,7 @@ class Solution:
     converged: bool = True
     reason: str = "plateau"
     phases: list[str] = field(default_factory=list)
+    constant: Callable[[], float] | None = None
 
 
 class MomentumGains:

@@ -48,6 +48,10 @@ class Engine(BaseEstimator):
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
             )
+        return self.refuses_form(problem)
+
+    def refuses_form(self, problem) -> str | None:
+        """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
         if getattr(problem.q, "subnormal", False) and not problem.summand.linear_in_log_q:
             return (
                 f"rows of q sum to less than one with balance={problem.q.balance!r}, which only KL makes sense of; "

@@ -16,6 +16,7 @@ whose least value is taken by hard assignments: k-means.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,13 +25,15 @@ from scipy import sparse
 from ..optim import Record, Solution
 from ._base import Engine
 
-__all__ = ["Closed", "lloyd"]
+__all__ = ["Closed", "LogNormaliser", "lloyd"]
 
 # What records call these steps.
 PHASE = "closed"
 
 BLOCK = 2**22
 SMALLEST = 1e-12
+# Below this share of the sum of squares an inertia by products has lost its digits to them.
+LOST = 1e-3
 
 
 class Closed(Engine):
@@ -39,32 +42,41 @@ class Closed(Engine):
     solves = True
 
     def refuses(self, problem):
-        reason = super().refuses(problem)
-        if reason is not None:
-            return reason
         if getattr(problem.q, "shared_clusters", False):
-            return _refuses_clusters(problem)
-        return _refuses_directions(problem)
+            # Where p itself would be rounded to zero, its logarithm is a distance like any other.
+            return self.refuses_form(problem) or _refuses_clusters(problem)
+        return super().refuses(problem) or _refuses_directions(problem)
 
     def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
         """Put the answer into the parameters of `objective`."""
-        tell = _Teller(callback, report)
-        if getattr(objective.problems[0].q, "shared_clusters", False):
-            return _k_means(objective.problems, max_iter, tell)
-        return _directions(objective.problems, tell)
+        problems = objective.problems
+        if getattr(problems[0].q, "shared_clusters", False):
+            constant = LogNormaliser(tuple((problem.weight, problem.p.block) for problem in problems))
+            return _k_means(problems, max_iter, _Teller(callback, report, constant))
+        return _directions(problems, _Teller(callback, report))
 
 
 class _Teller:
-    """Keeps the history and tells of each step; true once it should end."""
+    """Keeps the history and tells of each step; true once it should end.
 
-    def __init__(self, callback, report):
-        self.callback, self.report = callback, report
+    Losses lack a `constant`, which is found as soon as anybody is told of one.
+    """
+
+    def __init__(self, callback, report, constant=None):
+        self.callback, self.report, self.constant = callback, report, constant
         self.history, self.begun = [], time.perf_counter()
 
     def __call__(self, loss):
         self.history.append(float(loss))
+        if self.report is None and self.callback is None:
+            return False
+        whole = 0.0 if self.constant is None else self.constant()
         record = Record(
-            len(self.history), PHASE, self.history[-1], min(self.history), time.perf_counter() - self.begun
+            len(self.history),
+            PHASE,
+            self.history[-1] + whole,
+            min(self.history) + whole,
+            time.perf_counter() - self.begun,
         )
         if self.report is not None:
             self.report(record)
@@ -72,7 +84,9 @@ class _Teller:
 
     def solution(self, reason):
         n = len(self.history)
-        return Solution(self.history[-1], self.history, n, reason == "plateau", reason, [PHASE] * n)
+        return Solution(
+            self.history[-1], self.history, n, reason == "plateau", reason, [PHASE] * n, self.constant
+        )
 
 
 def _refuses_directions(problem):
@@ -150,23 +164,38 @@ def _centred(inputs):
 # --- k-means -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class LogNormaliser:
+    """sum_t weight_t mean_i log Z_i over the terms: the part of k-means' loss that needs all pairs.
+
+    No label has a say in it, so the steps do without, and it is found when somebody asks for the loss.
+
+    Parameters
+    ----------
+    terms : tuple of (float, KernelBlock)
+        Weights, and p of full rows.
+    """
+
+    terms: tuple
+
+    def __call__(self) -> float:
+        return sum(weight * float(block.normalisers[1].mean()) for weight, block in self.terms)
+
+
 def _k_means(problems, max_iter, tell):
     table = problems[0].rows.mapper.places
     # Several terms are one: their features side by side, each scaled by the root of its weight.
-    points, constant = [], 0.0
+    points = []
     for problem in problems:
         features, precision = problem.p.block.quadratic
         features = features.toarray() if sparse.issparse(features) else np.asarray(features, dtype=float)
         points.append((features - features.mean(axis=0)) * np.sqrt(problem.weight * 2.0 * precision))
-        constant += problem.weight * float(np.mean(problem.p.block.log_total))
     labels = table.detach().argmax(1).cpu().numpy()
-    X = np.hstack(points)
-    n_clusters = table.shape[1]
-    labels, reason = lloyd(X, labels, n_clusters, max_iter, lambda inertia: tell(inertia / len(X) + constant))
-    r = np.full((len(X), n_clusters), SMALLEST)
-    r[np.arange(len(X)), labels] = 1.0
+    X = points[0] if len(points) == 1 else np.hstack(points)
+    labels, reason = lloyd(X, labels, table.shape[1], max_iter, lambda inertia: tell(inertia / len(X)))
     with torch.no_grad():
-        table.copy_(torch.as_tensor(np.log(r)))
+        table.fill_(np.log(SMALLEST))
+        table[torch.arange(len(X)), torch.as_tensor(labels)] = 0.0
     return tell.solution(reason)
 
 
@@ -193,23 +222,29 @@ def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
     ----------
     Lloyd, "Least squares quantization in PCM", IEEE Transactions on Information Theory 1982.
     """
-    reason = "max_iter"
+    total = np.einsum("ij,ij->", X, X)
     for _ in range(max_iter):
         labels = _filled(labels, n_clusters, X)
         means = _means(X, labels, n_clusters)
-        if tell(np.square(X - means[labels]).sum()):
+        # |x - mean|^2 less |x|^2, by one product.
+        gap = X @ (-2.0 * means.T)
+        gap += np.einsum("ij,ij->i", means, means)
+        inertia = total + np.take_along_axis(gap, labels[:, None], axis=1).sum()
+        if inertia < LOST * total:
+            inertia = np.square(X - means[labels]).sum()
+        if tell(inertia):
             return labels, "callback"
-        new = (np.einsum("ij,ij->i", means, means) - 2.0 * X @ means.T).argmin(axis=1)
+        new = gap.argmin(axis=1)
         if (new == labels).all():
-            reason = "plateau"
-            break
+            return labels, "plateau"
         labels = new
-    return labels, reason
+    return labels, "max_iter"
 
 
 def _means(X, labels, n_clusters):
     sizes = np.bincount(labels, minlength=n_clusters)
-    member = sparse.csr_array((np.ones(len(X)), (labels, np.arange(len(X)))), shape=(n_clusters, len(X)))
+    n = len(X)
+    member = sparse.csc_array((np.ones(n), labels, np.arange(n + 1)), shape=(n_clusters, n))
     return (member @ X) / np.maximum(sizes, 1)[:, None]
 
 

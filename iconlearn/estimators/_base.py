@@ -25,6 +25,7 @@ from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._io import choose_device, in_a_file
 from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
+from ._late_losses import LateLosses
 from ._observed import CallbackSupportMixin, optimisation_observed
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
 from ._progress import Progress, expected_search, timed
@@ -42,7 +43,7 @@ MAX_DENSE_INPUTS = 5 * 10**7
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
 
 
-class ICONBase(CallbackSupportMixin, BaseEstimator):
+class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
     """Shared machinery; see the three estimators."""
 
     def set_params(self, **params):
@@ -313,6 +314,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     def _keep_losses(self, solution):
         self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
+        self._put_off_losses(solution.constant)
         self.loss_phases_ = np.array(solution.phases, dtype=str)
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
 

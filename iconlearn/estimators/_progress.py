@@ -86,8 +86,10 @@ class Progress:
             )
 
     def done(self, solution):
+        if not self.verbose:
+            return
         seconds = time.perf_counter() - self.begun
+        loss = solution.loss + (solution.constant() if solution.constant is not None else 0.0)
         self.stage(
-            f"ended ({solution.reason}) after {solution.n_iter} iterations "
-            f"and {seconds:.1f} s: loss {solution.loss:.6g}"
+            f"ended ({solution.reason}) after {solution.n_iter} iterations and {seconds:.1f} s: loss {loss:.6g}"
         )

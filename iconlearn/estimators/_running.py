@@ -52,7 +52,12 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
     """
     if plan.engine.solves:
         solution = plan.engine.solve(
-            plan.objective, max_iter=n_iter, tol=tol, rng=plan.rng, callback=callback, report=progress
+            plan.objective,
+            max_iter=n_iter,
+            tol=tol,
+            rng=plan.rng,
+            callback=callback,
+            report=progress if progress.verbose else None,
         )
         return solution, np.array(solution.history, dtype=float)[:, None]
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters

@@ -5,13 +5,15 @@
 over the neighbours l of row i, or over all rows.
 
 The two classes differ in their kernel (``iconlearn.calibration``) and share one recipe: neighbours,
-bandwidth, weights.  Over all columns nothing is stored but a bandwidth and a normaliser per row.
+bandwidth, weights.  Over all columns nothing is stored but a bandwidth and a normaliser per row, and normalisers
+are found when they are first asked for: they need all pairs, and k-means needs none of them.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -274,19 +276,13 @@ class KernelRecipe:
     def _all_columns(self, X, queries):
         points = X if queries is None else queries
         columns = None if _is_precomputed(self.metric) else X
-        n_rows, n_cols = points.shape[0], points.shape[1] if columns is None else columns.shape[0]
-        sigma, nearest, log_total = np.empty(n_rows), np.empty(n_rows), np.empty(n_rows)
         excludes = queries is None and not self.self_pairs
-        block = KernelBlock(points, columns, self.metric, self.kernel, sigma, nearest, log_total, excludes)
-        step = max(1, BLOCK_SIZE // n_cols)
-        for start in range(0, n_rows, step):
-            rows = np.arange(start, min(start + step, n_rows))
-            distances = block.distances(rows, None)
-            sigma[rows] = self._bandwidth(distances)
-            nearest[rows] = distances.min(axis=1)
-            log_w = self.kernel.log_weights(distances, sigma[rows, None], nearest[rows, None])
-            log_total[rows] = np.log(np.exp(log_w).sum(axis=1))
-        return BlockConditional(block, (n_rows, n_cols), self_pairs=not excludes), sigma
+        sigma = np.full(points.shape[0], np.nan if self.sigma is None else self.sigma)
+        block = KernelBlock(points, columns, self.metric, self.kernel, sigma, excludes)
+        if self.perplexity is not None:
+            for rows, distances in block.full_rows():
+                sigma[rows] = self._bandwidth(distances)
+        return BlockConditional(block, block.shape, self_pairs=not excludes), sigma
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,8 +295,8 @@ class KernelBlock:
         Distances of shape (n_rows, n_cols) when `columns` is None.
     columns : ndarray or sparse matrix of shape (n_cols, n_features) or None
     metric, kernel
-    sigma, nearest, log_total : ndarray of shape (n_rows,)
-        Bandwidth, least distance, and logarithm of the sum of the weights relative to it.
+    sigma : ndarray of shape (n_rows,)
+        Bandwidths.
     tied : bool
         Whether column i is row i itself, and no candidate of it.
     """
@@ -310,20 +306,41 @@ class KernelBlock:
     metric: object
     kernel: GaussianKernel | StudentKernel
     sigma: np.ndarray
-    nearest: np.ndarray
-    log_total: np.ndarray
     tied: bool
+
+    @property
+    def shape(self):
+        """Numbers of rows and columns."""
+        return self.points.shape[0], self.points.shape[1] if self.columns is None else self.columns.shape[0]
 
     def __call__(self, rows=None, cols=None) -> np.ndarray:
         return np.exp(self.log(rows, cols))
 
     def log(self, rows=None, cols=None) -> np.ndarray:
         """Logarithms of the rows, which do not underflow."""
-        at = slice(None) if rows is None else rows
-        log_w = self.kernel.log_weights(
-            self.distances(rows, cols), self.sigma[at][:, None], self.nearest[at][:, None]
-        )
-        return log_w - self.log_total[at][:, None]
+        nearest, log_total = self.normalisers if rows is None else self.normalisers[:, rows]
+        sigma = self.sigma if rows is None else self.sigma[rows]
+        log_w = self.kernel.log_weights(self.distances(rows, cols), sigma[:, None], nearest[:, None])
+        log_w -= log_total[:, None]
+        return log_w
+
+    @cached_property
+    def normalisers(self) -> np.ndarray:
+        """Least distance of each row, and logarithm of the sum of the weights relative to it; shape (2, n_rows)."""
+        found = np.empty((2, self.shape[0]))
+        for rows, distances in self.full_rows():
+            nearest = distances.min(axis=1)
+            log_w = self.kernel.log_weights(distances, self.sigma[rows, None], nearest[:, None])
+            found[:, rows] = nearest, np.log(np.exp(log_w).sum(axis=1))
+        return found
+
+    def full_rows(self):
+        """Yield row numbers and their distances to all columns, a block at a time."""
+        n_rows, n_cols = self.shape
+        step = max(1, BLOCK_SIZE // n_cols)
+        for start in range(0, n_rows, step):
+            rows = np.arange(start, min(start + step, n_rows))
+            yield rows, self.distances(rows, None)
 
     @property
     def quadratic(self):
