@@ -485,7 +485,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             starts = [searched(exact, n_clusters, n_init, plan.rng, self.tol)]
         else:
             tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
-            starts = rank(graph, tried, n_clusters)
+            if _only_one(init, n_init):
+                starts = [soften(labels, n_clusters) for labels in tried]
+            else:
+                starts = rank(graph, tried, n_clusters)
+        if len(starts) == 1 and plan.engine.solves:
+            return starts[0]  # the engine takes these very steps itself
         ended = [refined(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7)) for r in starts]
         return min(ended, key=lambda found: found[1])[0]
 
@@ -507,6 +512,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             places = torch.as_tensor(np.log(np.maximum(r, 1e-12)))
             with torch.no_grad():
                 plan.mapper.places.copy_(places)
+            if _only_one(init, n_init):
+                return None
             if plan.engine.solves:
                 loss = plan.engine.solve(plan.objective, max_iter=N_REFINE, tol=self.tol, rng=plan.rng).loss
             else:
@@ -621,6 +628,11 @@ def _without_path(p):
     if p.dense:
         return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
     return None
+
+
+def _only_one(init, n_init):
+    """Whether there is but one start, with which none is to be compared."""
+    return not isinstance(init, str) or n_init == 1
 
 
 def _as_graph(problem):

@@ -30,8 +30,17 @@ def within(p, r):
     """(w_x / V_c^2) sum_ij r_ic r_jc w_j e_ij of every cluster, the normalisers of p taken off."""
     w = weights(p)
     volume = np.maximum(w @ r, 1e-300)
-    costs = mean_costs(p, r * w[:, None] / volume, tied=True)
-    total = sum(np.einsum("ic,ic->c", r[rows], costs(rows)) for rows in blocks(p))
+    shares, form = r * w[:, None] / volume, quadratic(p)
+    if form is not None:
+        columns, precision = form
+        distances = sqdist(columns, shares.T @ columns)
+        total = precision * np.einsum("ic,ic->c", r + shares * r.sum(axis=0), distances)
+    else:
+        total = np.zeros(r.shape[1])
+        for rows in blocks(p):
+            e = -log_rows(p, rows)
+            e -= e[np.arange(len(rows)), rows, None]  # a row is at no distance from itself
+            total += np.einsum("ic,ic->c", r[rows], e @ shares)
     return w.mean() * total / volume
 
 
@@ -39,49 +48,38 @@ def joined(p, r, within, entropy, column_weights):
     """Assignments of new rows, shape (n_new, n_clusters), every row on its own."""
     w = weights(p) if column_weights is None else column_weights
     volume = np.maximum(w @ r, 1e-300)
-    costs = mean_costs(p, r * w[:, None] / volume)
-    out = np.zeros((p.n_rows, r.shape[1]))
-    for rows in blocks(p):
-        cost = 2.0 * costs(rows) - within
-        cost -= cost.min(axis=1, keepdims=True)
-        if entropy == 0:
-            out[rows, cost.argmin(axis=1)] = 1.0
-        else:
-            out[rows] = volume * np.exp(-cost / entropy)
+    cost = 2.0 * costs(p, r * w[:, None] / volume) - within
+    cost -= cost.min(axis=1, keepdims=True)
+    if entropy == 0:
+        out = np.zeros_like(cost)
+        out[np.arange(len(cost)), cost.argmin(axis=1)] = 1.0
+    else:
+        out = volume * np.exp(-cost / entropy)
     return out / out.sum(axis=1, keepdims=True)
 
 
-def mean_costs(p, shares, *, tied=False):
-    """A function that gives sum_j shares_jc e_xj of some rows x, up to a constant of the row.
+def costs(p, shares):
+    """sum_j shares_jc e_xj of every row x, up to a constant of the row, shape (n_rows, n_clusters).
 
-    Parameters
-    ----------
-    p : Conditional or BlockConditional
-    shares : ndarray of shape (n_cols, n_clusters)
-        What each column has in each cluster; the columns of `shares` sum to one.
-    tied : bool, default=False
-        Whether row i is column i, at which its constant is chosen such that e_ii = 0.
+    `shares` is what each column has in each cluster; those of a cluster sum to one.
     """
-    quadratic = getattr(getattr(p, "block", None), "quadratic", None)
-    if quadratic is not None and p.uniform == 0:
-        columns, precision = quadratic
-        means = shares.T @ columns
-        variance = np.einsum("jc,jc->c", shares, _sqdist(columns, means))
-        return lambda rows: precision * (_sqdist(p.block.points[rows], means) + variance)
-
-    def by_pairs(rows):
-        e = -log_rows(p, rows)
-        if tied:
-            e -= e[np.arange(len(rows)), rows, None]
-        return e @ shares
-
-    return by_pairs
+    form = quadratic(p)
+    if form is None:
+        return np.concatenate([-(log_rows(p, rows) @ shares) for rows in blocks(p)])
+    columns, precision = form
+    means = shares.T @ columns
+    variance = np.einsum("jc,jc->c", shares, sqdist(columns, means))
+    return precision * (sqdist(p.block.points, means) + variance)
 
 
-def _sqdist(rows, means):
+def quadratic(p):
+    """Columns and precision where - log p is a precision times a squared distance and a constant of the row."""
+    return getattr(getattr(p, "block", None), "quadratic", None) if p.uniform == 0 else None
+
+
+def sqdist(rows, means):
     """Squared distances of rows, dense or sparse, from a few means."""
-    means = csr_array(means) if issparse(rows) else np.asarray(means)
-    return np.square(distance_block(rows, means))
+    return np.square(distance_block(rows, csr_array(means) if issparse(rows) else means))
 
 
 def weights(p):
