@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from iconlearn import ICONClustering
 from iconlearn.engines import MiniBatch
-from iconlearn.estimators import _base, _clustering, _heads
+from iconlearn.estimators import _base, _heads, _starting
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.problem import Points
@@ -132,6 +132,6 @@ def peak(n_rows, n_clusters):
 def test_memory_is_not_rows_times_clusters(monkeypatch):
     """What grows is the neighbour graph, some hundred bytes a row, and not 8 bytes for each of the clusters."""
     monkeypatch.setattr(_heads, "MAX_TAUGHT", 200 * 400)
-    monkeypatch.setattr(_clustering, "N_REFINE", 5)
+    monkeypatch.setattr(_starting, "N_REFINE", 5)
     few, many = peak(2000, 200), peak(6000, 200)
     assert (many - few) / 4000 < 1000 < 8 * 200

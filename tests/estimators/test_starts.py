@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits, load_iris
 from iconlearn import ICONClustering
 from iconlearn.divergences import ReverseKL
 from iconlearn.engines import Closed, Partition
-from iconlearn.estimators import _clustering as starting
+from iconlearn.estimators import _starting as starting
 from iconlearn.supervisory import Gaussian
 
 IRIS = load_iris().data
