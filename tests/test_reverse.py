@@ -138,6 +138,16 @@ def test_empty_clusters_are_filled():
     np.testing.assert_array_equal(start, 0)
 
 
+def test_the_inertia_keeps_its_digits_in_tight_clusters():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    points = 1e4 * np.eye(3)[labels] + 1e-2 * rng.normal(size=(60, 3))
+    told = []
+    lloyd(points - points.mean(axis=0), labels, 3, 10, told.append)
+    means = np.array([points[labels == c].mean(axis=0) for c in range(3)])
+    assert told == [pytest.approx(np.square(points - means[labels]).sum(), rel=1e-9)]
+
+
 def test_the_entropy_bonus_evens_out_clusters():
     """The bonus is greatest for one soft cluster, so it leaves fewer or softer clusters than k-means."""
     entropies = []
