@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 
+from .._randomness import torch_seeded
 from ..neighbors import searching_on
 from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
@@ -192,7 +193,7 @@ def check_views(points, p):
     was_training = mapper.training
     mapper.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.no_grad(), torch_seeded(0, device):
             out = replace(points, view=view).at(rows)
     except RuntimeError as error:
         if not seen:
