@@ -174,6 +174,9 @@ def million(n):
     )
 
 
+QUESTIONS = ["speed", "calibration", "noise", "losses", "million"]
+
+
 def main(options):
     warnings.simplefilter("ignore")
     rows = million(options.rows) if "million" in options.only else []
@@ -186,7 +189,8 @@ def main(options):
             rows += noise(name, X, y, options.seeds)
     if "losses" in options.only:
         rows += losses(options.seeds)
-    print(f"written to {write(__file__, rows)}")
+    variant = [] if options.only == QUESTIONS else options.only
+    print(f"written to {write(__file__, rows, *variant)}")
 
 
 if __name__ == "__main__":
@@ -195,6 +199,5 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=10**6)
-    questions = ["speed", "calibration", "noise", "losses", "million"]
-    parser.add_argument("--only", nargs="+", choices=questions, default=questions)
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=QUESTIONS)
     main(parser.parse_args())
