@@ -65,7 +65,7 @@ def clustering_accuracy(y_true, labels) -> float:
 
 
 def expected_calibration_error(y_true, probabilities, *, classes=None, n_bins=15) -> float:
-    """How far confidence is from accuracy: sum_b (n_b / n) |accuracy_b - confidence_b|.
+    """How far confidence is from accuracy: ``sum_b (n_b / n) |accuracy_b - confidence_b|``.
 
     Rows are put into bins of equal width by the probability of their predicted class.
 
