@@ -24,7 +24,8 @@ autosummary_generate = True
 templates_path = ["_templates"]
 # What scikit-learn adds to a class for its metadata routing is described there.
 autodoc_default_options = {
-    "exclude-members": "set_fit_request, set_score_request, set_transform_request, set_inverse_transform_request, set_partial_fit_request"
+    "exclude-members": "set_fit_request, set_score_request, set_transform_request, set_inverse_transform_request, "
+    "set_partial_fit_request"
 }
 # Methods have their place on the page of their class.
 numpydoc_show_class_members = False

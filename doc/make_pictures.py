@@ -46,7 +46,7 @@ def fitted(entry, X, y):
 def draw(places, colours, title, path):
     figure, axes = plt.subplots(figsize=(SIDE, SIDE))
     axes.scatter(*places.T, c=colours, s=3, cmap="tab10", vmin=0, vmax=9, linewidths=0)
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=7.5)
     axes.set(xticks=[], yticks=[])
     figure.tight_layout(pad=0.2)
     figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
@@ -67,7 +67,7 @@ def main(keys):
             if common is None:
                 common = recipes.tsne(random_state=0).fit_transform(X)
             places, colours = common, model.labels_
-            title = f"{entry.name}: {100 * clustering_accuracy(y, colours):.0f} % right"
+            title = f"{entry.name}\n{100 * clustering_accuracy(y, colours):.0f} % right"
         else:
             places, colours, title = model.embedding_, y, entry.name
             places = places if places.shape[1] == 2 else PCA(2).fit_transform(places)
