@@ -21,11 +21,9 @@ __all__ = ["transduced"]
 # Chances that a walk from a row to a label goes on: 10 and 100 steps on average.
 KEEP = (0.9, 0.99)
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.
-AGREE = 0.6
+AGREE = 0.8
 # Merges and rounds of the search for clusters, and steps after which starts are compared.
 N_SEARCH, N_RANK = 12, 150
-# Searches for clusters: where labels are few, one that ended badly leaves nothing to fall back upon.
-N_SEARCHES = 3
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
 
@@ -135,10 +133,9 @@ def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
         yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
         return
-    for _ in range(N_SEARCHES):
-        clusters = searched(coarse, n_classes, N_SEARCH, rng, tol)
-        votes = np.zeros((n_classes, n_classes))
-        np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
-        cluster = linear_sum_assignment(-votes)[1]
-        if votes[np.arange(n_classes), cluster].sum() >= AGREE * n_labels.sum():
-            yield clusters[:, cluster]
+    clusters = searched(coarse, n_classes, N_SEARCH, rng, tol)
+    votes = np.zeros((n_classes, n_classes))
+    np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
+    cluster = linear_sum_assignment(-votes)[1]
+    if votes[np.arange(n_classes), cluster].sum() >= AGREE * n_labels.sum():
+        yield clusters[:, cluster]

@@ -1,5 +1,6 @@
 """Files of estimators: what comes back answers bit for bit, and what was harmed is refused with a reason."""
 
+import io
 import json
 import os
 import pickle
@@ -484,12 +485,18 @@ def test_no_other_class_is_made(whole, name, tmp_path):
 
 
 def test_a_pickle_inside_is_not_opened(whole, tmp_path):
-    with zipfile.ZipFile(whole[0]) as old, zipfile.ZipFile(tmp_path / "file", "w") as new:
+    """Not even one whose checksum the manifest holds."""
+    array = io.BytesIO()
+    np.lib.format.write_array(array, np.array([whole], dtype=object), allow_pickle=True)
+    digest = _file.hashlib.sha256(array.getvalue()).hexdigest()
+
+    def named(manifest):
+        return {**manifest, "sha256": {**manifest["sha256"], "array0": digest}}
+
+    rewritten(whole[0], tmp_path / "sealed", named)
+    with zipfile.ZipFile(tmp_path / "sealed") as old, zipfile.ZipFile(tmp_path / "file", "w") as new:
         for name in old.namelist():
-            if name != "array0.npy":
-                new.writestr(name, old.read(name))
-        with new.open("array0.npy", "w") as member:
-            np.lib.format.write_array(member, np.array([whole], dtype=object), allow_pickle=True)
+            new.writestr(name, array.getvalue() if name == "array0.npy" else old.read(name))
     with pytest.raises(ValueError, match="array0 cannot be read"):
         iconlearn.load(tmp_path / "file")
 
