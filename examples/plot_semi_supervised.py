@@ -19,25 +19,41 @@ from iconlearn import ICONClassifier, ICONEmbedding
 
 X, y = load_digits(return_X_y=True)
 X = X / 16
-rng = np.random.RandomState(0)
-shown = np.array([rng.choice(np.flatnonzero(y == digit)) for digit in range(10)])
-given = np.full(len(y), -1)
-given[shown] = y[shown]
-hidden = given < 0
+
+
+def labelled(seed):
+    """One image of each digit, drawn at random, and y with all others hidden."""
+    rng = np.random.RandomState(seed)
+    shown = np.array([rng.choice(np.flatnonzero(y == digit)) for digit in range(10)])
+    given = np.full(len(y), -1)
+    given[shown] = y[shown]
+    return shown, given
+
 
 # %%
-# From the ten alone, and from the ten and the neighbours.
+# From the ten alone, and from the ten and the neighbours.  Which ten matters: where the one labelled 1 is an odd one,
+# no neighbour sets it right.  So five draws are tried, and the one in the middle is shown.
 
-alone = LogisticRegression(max_iter=1000).fit(X[shown], y[shown])
-classifier = ICONClassifier(unlabeled=-1, random_state=0).fit(X, given)
 
-answers = {
-    "from ten labels": alone.predict(X),
-    "from ten labels and the neighbours of all rows": classifier.transduction_,
-}
-right = {name: np.mean(found[hidden] == y[hidden]) for name, found in answers.items()}
-for name, share in right.items():
-    print(f"right {name}: {share:.3f}")
+def answered(seed):
+    shown, given = labelled(seed)
+    alone = LogisticRegression(max_iter=1000).fit(X[shown], y[shown])
+    both = ICONClassifier(unlabeled=-1, random_state=seed).fit(X, given)
+    return {
+        "from ten labels": alone.predict(X),
+        "from ten labels and the neighbours of all rows": both.transduction_,
+    }
+
+
+draws = [(answers, labelled(seed)[1] < 0) for seed in range(5) for answers in [answered(seed)]]
+shares = [
+    {name: np.mean((found == y)[hidden]) for name, found in answers.items()} for answers, hidden in draws
+]
+for share in shares:
+    print("  ".join(f"{name}: {value:.3f}" for name, value in share.items()))
+middle = int(np.argsort([share["from ten labels and the neighbours of all rows"] for share in shares])[2])
+(answers, hidden), right = draws[middle], shares[middle]
+shown = labelled(middle)[0]
 
 # %%
 # A map of all images, made without labels.  Colours are the classes that were answered, rings the labelled images,
