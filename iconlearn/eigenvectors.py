@@ -39,7 +39,7 @@ def walk_eigenvectors(W, degree, k, random_state, *, tol=0.0):
     vectors : ndarray of shape (n, k)
     """
     root = np.where(degree > 0, 1.0 / np.sqrt(np.where(degree > 0, degree, 1.0)), 0.0)
-    walk = sparse.csr_array(sparse.diags_array(root) @ W @ sparse.diags_array(root))
+    walk = sparse.csr_array(sparse.diags(root) @ W @ sparse.diags(root))
     if W.shape[0] <= SMALL or k >= W.shape[0] - 1:
         values, vectors = np.linalg.eigh(walk.toarray())
     else:

@@ -37,7 +37,7 @@ def propagated(edges, targets, keep, size=None):
     scores : ndarray of shape (n, n_classes)
     """
     degree = np.asarray(edges.sum(axis=1)).ravel()
-    walk = sparse.diags_array(1.0 / np.where(degree > 0, degree, 1.0)) @ edges
+    walk = sparse.diags(1.0 / np.where(degree > 0, degree, 1.0)) @ edges
     scores = targets
     # After so many steps all but a hundredth of the walks have stopped.
     for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):

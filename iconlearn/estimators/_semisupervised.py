@@ -295,7 +295,7 @@ class Known:
         """p over the rows that are worth asking."""
         edges = sparse.csr_array(p.sparse()[:, self.reached])
         if self.weight is not None:
-            edges = sparse.csr_array(edges @ sparse.diags_array(self.weight[self.reached]))
+            edges = sparse.csr_array(edges @ sparse.diags(self.weight[self.reached]))
             edges.eliminate_zeros()
         return replace(p, edges=edges)
 

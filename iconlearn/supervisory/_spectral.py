@@ -181,7 +181,7 @@ class CutBlock:
 def symmetric_weights(conditional, name):
     """W = (M + M^T) / 2 with M_ij = mass_i p(j|i) off the diagonal, and its row sums."""
     demand_square(conditional, name)
-    joint = sparse.diags_array(conditional.row_mass) @ conditional.sparse()
+    joint = sparse.diags(conditional.row_mass) @ conditional.sparse()
     W = sparse.csr_array((joint + joint.T) * 0.5)
     W.setdiag(0.0)
     W.eliminate_zeros()
