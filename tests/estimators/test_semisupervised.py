@@ -341,3 +341,17 @@ def test_weights_count_among_the_neighbours_of_new_rows():
         fit = ICONClassifier(mapper="table", class_weight={0: weight}, random_state=0).fit(X, y)
         shares.append(fit.predict_proba(X + 0.01)[:, 0].mean())
     assert shares[0] < shares[1] - 0.02 < shares[2] - 0.04
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "calibrate"])
+def test_nothing_is_held_out_where_labels_are_held_fast(name):
+    some = np.where(np.arange(len(y)) % 4 == 0, y, -1)
+    with pytest.raises(ValueError, match=f"{name}=True holds labelled rows out"):
+        ICONClassifier(unlabeled=-1, **{name: True}).fit(X, some)
+
+
+def test_a_table_of_classes_takes_no_further_rows():
+    table = ICONClassifier(mapper="table", random_state=0).fit(X, y)
+    assert not hasattr(table, "partial_fit") and not hasattr(table, "add_classes")
+    with pytest.raises(ValueError, match="this fit has a table"):
+        table.explain(X[:2])
