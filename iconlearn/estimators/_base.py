@@ -23,6 +23,7 @@ from ..mappers import TableModule, build_mapper
 from ..optim import OPTIMIZERS, Solution
 from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
+from ._datasets import MAX_IN_MEMORY
 from ._io import choose_device, in_a_file
 from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
 from ._late_losses import LateLosses
@@ -36,7 +37,7 @@ __all__ = ["ICONBase"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
-MAX_DENSE_INPUTS = 5 * 10**7
+MAX_DENSE_INPUTS = MAX_IN_MEMORY
 
 
 # Parameters that hold a component of another slot.

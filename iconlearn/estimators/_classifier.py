@@ -236,7 +236,7 @@ class ICONClassifier(
 
         Parameters
         ----------
-        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.
         sample_weight : array-like of shape (n_samples,) or None, default=None

@@ -182,7 +182,7 @@ class ICONClustering(
 
         Parameters
         ----------
-        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
             Square (n_samples, n_samples) where p is precomputed or a graph.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them.

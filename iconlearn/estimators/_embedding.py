@@ -211,8 +211,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Parameters
         ----------
         X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
-            Square (n_samples, n_samples) where p is precomputed or a graph.  The items of a dataset are read
-            once and flattened; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
+            Square (n_samples, n_samples) where p is precomputed or a graph.  The items of a map-style
+            dataset (of a pair, the first part) are read once and flattened, into a temporary file where they hold
+            more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them.
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.utils.data
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from ..neighbors import searching_on
+from ._datasets import is_dataset, rows_of
 
 __all__ = [
     "all_or_nothing",
@@ -29,20 +29,9 @@ __all__ = [
 
 def plain(X):
     """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is."""
-    if isinstance(X, torch.utils.data.Dataset):
-        return _read(X)
+    if is_dataset(X):
+        return rows_of(X)
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
-
-
-def _read(dataset):
-    """The rows of a map-style dataset, each item (or the first of its parts) flattened; read once."""
-    if not hasattr(dataset, "__len__"):
-        raise TypeError(
-            f"X is a {type(dataset).__name__} without a length; give a map-style Dataset, an array or a tensor"
-        )
-    items = [dataset[i] for i in range(len(dataset))]
-    items = [item[0] if isinstance(item, tuple | list) else item for item in items]
-    return np.stack([np.asarray(plain(item)).ravel() for item in items])
 
 
 def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **options):

@@ -18,6 +18,9 @@ __all__ = ["Views"]
 
 KINDS = ("noise", "mask", "mix")
 
+# Numbers of X that are looked at at a time.
+BLOCK = 2**20
+
 
 class Views(Supervisory):
     """p(j|i) = 1 / (k - 1) over the other views of the row that view i shows.
@@ -122,9 +125,13 @@ class Views(Supervisory):
 
 
 def _moments(X):
-    """Mean and standard deviation of every feature."""
+    """Mean and standard deviation of every feature; a block of rows at a time, since X may lie in a file."""
     if issparse(X):
         mean = np.asarray(X.mean(axis=0)).ravel()
         square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
         return mean, np.sqrt(np.maximum(square - mean**2, 0))
-    return X.mean(axis=0), X.std(axis=0)
+    step = max(1, BLOCK // X.shape[1])
+    parts = [X[start : start + step] for start in range(0, len(X), step)]
+    mean = sum(part.sum(axis=0, dtype=float) for part in parts) / len(X)
+    square = sum(np.square(part - mean).sum(axis=0) for part in parts) / len(X)
+    return mean, np.sqrt(square)

@@ -175,13 +175,6 @@ def test_a_dataset_is_its_array():
     np.testing.assert_array_equal(encoder().fit(Pictures()).embedding_, encoder().fit(X).embedding_)
     assert encoder().fit(X).transform(Pictures()).shape == (200, 8)
 
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            yield from X
-
-    with pytest.raises(TypeError, match="without a length"):
-        encoder().fit(Stream())
-
 
 def test_debiased_views_and_a_second_term():
     plain = encoder().fit(X)
