@@ -65,7 +65,8 @@ class ICONClustering(
         "table" gives every row free assignments; "linear", "mlp", a module or a factory is a head on the
         features whose softmax assigns.
     debias : float, default=0.0
-        Uniform share of both p and q, in [0, 1).  A q that has a share of its own keeps it.
+        Uniform share of q, in [0, 1), and of p too if the divergence is KL, either way; the others would be lowest
+        for a single cluster then (see doc/clustering.md).  A q that has a share of its own keeps it.
     engine : str or object, default="auto"
         "partition" (majorise-minimise on a table), "dense" (exact), "minibatch", or the first that fits.
     init : {"agglomerate", "kmeans", "k-means++", "spectral", "random"} or array of shape (n_samples,), \
@@ -266,6 +267,12 @@ class ICONClustering(
         if self._pairwise:
             return self.n_clusters
         return min(self.n_clusters, int(known.groups().max()) + 1)
+
+    def _debiased(self, p):
+        # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all
+        # rows says the same.
+        divergence = self._resolved("divergence")
+        return super()._debiased(p) if divergence.linear_in_log_q or divergence.reverse else p
 
     def _shared_q(self):
         """The cluster kernel, with the share that debias gives it."""

@@ -41,7 +41,7 @@ def _rows(short, title, kind):
 
     @recipe(
         f"Clustering by {title}", key=f"clustering_{short}", p="Uniform k-NN", q="Uniform on clusters",
-        estimator="ICONClustering", formula="p = 1/k on the k nearest, q = Σ_c r_ic r_jc / N_c", **common,
+        estimator="ICONClustering", formula="p = 1/k on the k nearest, q = (1 - α) Σ_c r_ic r_jc / N_c + α/n", **common,
     )  # fmt: skip
     def clustering(n_clusters=8, n_neighbors=10, alpha=0.1):
         return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(), divergence=kind(), debias=alpha)

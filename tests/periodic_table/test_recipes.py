@@ -605,7 +605,7 @@ def written_out(key):
     kind, _, short = key.partition("_")
     if kind == "clustering":
         problem = plan_of(key, n_neighbors=6, alpha=0.2).problem
-        expected = clusters_by_hand(problem, neighbours(6), 0.2, 0.2, NAMES[short])
+        expected = clusters_by_hand(problem, neighbours(6), 0.0, 0.2, NAMES[short])
         assert value(problem) == pytest.approx(expected, rel=1e-9)
         return
     if kind == "sne":
