@@ -44,3 +44,22 @@ def write(script: str, rows: list[dict], *variant: str) -> pathlib.Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def append(path: pathlib.Path, row: dict) -> None:
+    """Add a row of figures to a csv that is begun where it is not there yet, beside what it was measured on."""
+    row, new = {**row, **machine()}, not path.exists()
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def rows_of(path: pathlib.Path, **values) -> list[dict]:
+    """Rows of a csv (as text) that have these values; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if all(row[k] == str(v) for k, v in values.items())]

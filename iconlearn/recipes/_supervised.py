@@ -123,12 +123,13 @@ def masked_token(window=5, n_components=64, min_count=1, hidden=(128,)):
 
 @recipe(
     "Skip-gram", **WORDS,
-    formula="p(c|w) = counts in a window, q ∝ exp(u_w . v_c)",
-    paper="Mikolov et al., NeurIPS 2013",
+    formula="p(c|w) ∝ counts in a window / f_c^discount, q ∝ exp(u_w . v_c)",
+    paper="Mikolov et al., NeurIPS 2013; Levy and Goldberg, NeurIPS 2014",
     verified="the cross-entropy of hand-made counts; word similarity beside gensim where it is installed",
 )  # fmt: skip
-def skip_gram(window=5, n_components=64, min_count=1, subsample=1e-3):
-    p = Cooccurrence(window, min_count=min_count, subsample=subsample)
+def skip_gram(window=5, n_components=64, min_count=1, subsample=1e-3, discount=0.75):
+    # The discount is the power by which word2vec draws negatives, and what its vectors have taken off.
+    p = Cooccurrence(window, min_count=min_count, subsample=subsample, discount=discount)
     return ICONEmbedding(n_components, p=p, q=Dot(), init="random", optimizer="adam")
 
 

@@ -1,10 +1,14 @@
 """Words and the company they keep: p(context | word) from counts within a window.
 
-    skip-gram   p(c|w) = C_wc / sum_c C_wc,      the weight of word w is sum_c C_wc
+    skip-gram   p(c|w) ∝ C_wc / f_c^discount,      f_c = sum_w C_wc,      the weight of word w is sum_c C_wc
     CBOW        p(w|bag) = 1[w is the word in the middle],      a bag is the mean of the words around it
 
 Frequent words are thinned as word2vec does it, in expectation instead of by chance: a word of frequency f
 keeps the share min(1, sqrt(t / f) + t / f).
+
+Without a discount every word's vector has to say how frequent the contexts are, which makes all of them alike.
+Negative sampling takes that off: with negatives drawn in proportion to f_c^a its optimum is
+u_w . v_c = log(p(c|w) / f_c^a) up to a constant, and word2vec has a = 3/4.
 """
 
 from __future__ import annotations
@@ -38,6 +42,9 @@ class Cooccurrence(Supervisory):
         t in the formula above; 1e-3 to 1e-5 are usual.  None keeps everything.
     dynamic : bool, default=True
         Whether a word at distance d counts (window + 1 - d) / window, as if the window were drawn at random.
+    discount : float, default=0.0
+        How much of the contexts' own frequency is taken off p, in [0, 1]; at 1 rows are in proportion to the
+        exponential of pointwise mutual information ("skipgram" only).
 
     Attributes
     ----------
@@ -47,17 +54,19 @@ class Cooccurrence(Supervisory):
     References
     ----------
     Mikolov et al., "Distributed representations of words and phrases and their compositionality", NeurIPS
-    2013; Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014.
+    2013; Levy and Goldberg, "Neural word embedding as implicit matrix factorization", NeurIPS 2014; Levy, Goldberg
+    and Dagan, "Improving distributional similarity with lessons learned from word embeddings", TACL 2015.
     """
 
     columns = "contexts"
 
-    def __init__(self, window=5, *, mode="skipgram", min_count=1, subsample=None, dynamic=True):
+    def __init__(self, window=5, *, mode="skipgram", min_count=1, subsample=None, dynamic=True, discount=0.0):
         self.window = window
         self.mode = mode
         self.min_count = min_count
         self.subsample = subsample
         self.dynamic = dynamic
+        self.discount = discount
 
     @property
     def requires_y(self):
@@ -121,6 +130,10 @@ class Cooccurrence(Supervisory):
         of_context = self._keep(np.asarray(counts.sum(axis=0)).ravel())
         counts.data *= of_word[rows] * of_context[counts.indices]
         mass = np.asarray(counts.sum(axis=1)).ravel()
+        frequency = np.asarray(counts.sum(axis=0)).ravel()
+        frequency[frequency == 0] = np.inf  # a context that never occurred says nothing of a new word
+        self._weights = of_context * frequency**-self.discount
+        counts.data *= frequency[counts.indices] ** -self.discount
         edges = normalize_rows(counts)
         warn_empty(np.diff(edges.indptr) > 0, "any count", "give positive counts, or a wider window")
         self.conditional_ = Conditional(edges, mass=mass)
@@ -129,17 +142,19 @@ class Cooccurrence(Supervisory):
     def _extend(self, X_new, n_jobs):
         if self.mode == "cbow":
             raise ValueError("mode='cbow' has no p for new bags; a linear mapper maps them without one")
-        counts = csr_array(X_new, dtype=float)
+        counts = csr_array(X_new, dtype=float, copy=True)
         if counts.shape[1] != self.conditional_.n_cols:
             raise ValueError(
                 f"X has {counts.shape[1]} contexts, but p was fitted on {self.conditional_.n_cols}"
             )
+        counts.data *= self._weights[counts.indices]
         return Conditional(normalize_rows(counts))
 
     def _check(self):
         check_number("window", self.window, low=1, integer=True)
         check_choice("mode", self.mode, ["skipgram", "cbow"])
         check_number("min_count", self.min_count, low=1, integer=True)
+        check_number("discount", self.discount, low=0, high=1)
         if self.subsample is not None:
             check_number("subsample", self.subsample, low=0, closed="neither", hint="1e-3 to 1e-5 are usual")
 

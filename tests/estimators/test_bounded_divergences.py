@@ -1,4 +1,4 @@
-"""Where the uniform share goes: on q alone where the divergence would take a shared p for noise and spread q over it."""
+"""Where the uniform share goes: on q alone where the divergence would take a share of p for what p says."""
 
 import numpy as np
 import pytest

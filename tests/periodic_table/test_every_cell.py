@@ -85,7 +85,7 @@ def test_maps(p, q):
     assert np.isfinite(model.embedding_).all()
 
 
-@pytest.mark.parametrize("divergence", ["kl", "reverse_kl", "total_variation"])
+@pytest.mark.parametrize("divergence", COMPONENTS["divergence"])
 @pytest.mark.parametrize("p", P)
 def test_clusters(p, divergence):
     mapper = "table" if p in SQUARE or not getattr(P[p], "fresh", False) else "linear"

@@ -568,7 +568,12 @@ def share_of_mistakes(key):
 
 @check("skip_gram")
 def windows_by_hand(key):
-    plan = plan_of(key, window=2, n_components=8, subsample=None)
+    for discount in (0.0, 0.75):
+        windows_with(key, discount)
+
+
+def windows_with(key, discount):
+    plan = plan_of(key, window=2, n_components=8, subsample=None, discount=discount)
     words = sorted(
         {t for line in TOKENS for t in line}, key=lambda w: (-sum(line.count(w) for line in TOKENS), w)
     )
@@ -579,8 +584,12 @@ def windows_by_hand(key):
                 C[index[word], index[line[b]]] += (a != b) * (3 - abs(a - b)) / 2
     U, V = points(plan.problem)
     log_q = log_rows(U @ V.T)
+    P, weight = C / np.maximum(C.sum(axis=0), 1e-9) ** discount, C.sum(axis=1) / C.sum()
+    P /= np.maximum(
+        P.sum(axis=1, keepdims=True), 1e-9
+    )  # a word that stands alone in its lines has no company
     assert value(plan.problem) + plan.problem.entropy() == pytest.approx(
-        -(C * log_q).sum() / C.sum(), rel=1e-8
+        -weight @ (P * log_q).sum(axis=1), rel=1e-8
     )
 
 
@@ -655,6 +664,23 @@ def test_a_recipe_fits_and_lowers_its_loss(key):
         # A start that is already the end has nowhere to fall.
         assert lowered > 0 or (entry.estimator == "ICONClustering" and model.converged_)
     assert type(model).__name__ == entry.estimator
+
+
+@pytest.mark.parametrize("dof", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("n_components", [1, 2, 3, 5])
+def test_tsne_in_any_dimension_with_any_tails(n_components, dof):
+    options = {"perplexity": 10, "n_components": n_components, "dof": dof}
+    problem = spread(plan_of("tsne", **options))
+    P, Z = problem.p.row_mass[:, None] * problem.p.edges.toarray(), points(problem)[0]
+    expected, _ = _kl_divergence(
+        Z.ravel(), squareform(P, checks=False), dof, N, n_components, skip_num_points=0
+    )
+    ours = value(problem, gradient=True)
+    assert Z.shape == (N, n_components) and ours[0] == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(ours[1], joint_slope(P, Z, dof), atol=1e-10)
+    model = build("tsne", max_iter=60, **options).fit(X)
+    assert model.embedding_.shape == (N, n_components)
+    assert model.loss_ < 0.8 * model.loss_history_[0]
 
 
 # --- by other libraries --------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_every_parameter_reaches_the_estimator(key):
     other = {
         "n_components": 3, "n_clusters": 4, "perplexity": 7.0, "n_neighbors": 4, "dof": 3.0, "gamma": 2.5,
         "temperature": 0.9, "target_temperature": 0.3, "n_views": 5, "augment": "mask", "strength": 0.4,
-        "final_temperature": 0.2,
+        "final_temperature": 0.2, "discount": 0.3,
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0,

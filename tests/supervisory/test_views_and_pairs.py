@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from torch.nn import functional as F
 
-from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense, MiniBatch, Partition
 from iconlearn.learned import Cluster, Cosine, Dot, Student
@@ -138,6 +138,37 @@ def test_a_contrastive_fit_is_a_transformer_before_a_classifier():
     pipe = make_pipeline(model, LogisticRegression(max_iter=1000)).fit(X[:500], y[:500])
     assert pipe.score(X[500:], y[500:]) > 0.7
     assert np.array_equal(pipe[0].transform(X[:500]), pipe[0].embedding_)
+
+
+def test_a_contrastive_fit_tells_its_epochs(capsys):
+    model = encoder(engine=MiniBatch(64), verbose=2, max_iter=4).fit(X)
+    told = [line for line in capsys.readouterr().out.splitlines() if "main" in line]
+    assert [line.split()[2] for line in told] == ["1/4:", "2/4:", "3/4:", "4/4:"]
+    for line, value in zip(told, model.loss_history_, strict=True):
+        assert f"loss {value:.6g}," in line and "left" in line
+
+
+def test_stages_go_on_from_each_other_and_frozen_parts_stay():
+    """The stages of t-SimCNE: many outputs, a head of two on the network as it is, then both."""
+    options = {"augment": "noise", "strength": 0.5, "random_state": 0}
+    wide = recipes.t_simclr(n_components=8, max_iter=4, **options).fit(X).mapper_
+    network = torch.nn.Sequential(*wide[:-1].requires_grad_(False), torch.nn.Linear(256, 2).double())
+    before = [parameter.clone() for parameter in network.parameters()]
+    head = recipes.t_simcne(mapper=network, max_iter=8, learning_rate=0.05, **options).fit(X)
+    *frozen, weight, bias = head.mapper_.parameters()
+    for old, new in zip(before, frozen, strict=False):
+        assert torch.equal(old, new) and not new.requires_grad
+    assert not torch.equal(before[-2], weight) and not torch.equal(before[-1], bias)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)), (
+        "a copy is trained"
+    )
+    both = recipes.t_simcne(
+        mapper=head.mapper_.requires_grad_(True), max_iter=8, learning_rate=0.003, **options
+    )
+    both.fit(X)
+    assert not torch.equal(before[0], next(both.mapper_.parameters()))
+    assert both.loss_history_[0] < head.loss_history_[0], "it begins where the head ended"
+    assert both.loss_history_[-1] < head.loss_history_[-1]
 
 
 def test_seeds_decide_the_views_and_torch_s_state_is_left_alone():
@@ -435,6 +466,28 @@ def test_frequent_words_are_thinned_as_word2vec_does():
     assert keep.min() < 1
 
 
+def test_the_contexts_own_frequency_is_taken_off():
+    C = count_by_hand(["the", "cat", "sat", "on", "mat"], 2, False)
+    for discount in (0.0, 0.75, 1.0):
+        p = Cooccurrence(discount=discount).fit(C).conditional_
+        expected = C / C.sum(axis=0) ** discount
+        np.testing.assert_allclose(p.edges.toarray(), expected / expected.sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(p.row_mass, C.sum(axis=1) / C.sum())
+    # At 1 a row is in proportion to exp(PMI), PMI = log p(w, c) / p(w) p(c).
+    joint = C / C.sum()
+    ratio = joint / joint.sum(axis=1, keepdims=True) / joint.sum(axis=0)
+    np.testing.assert_allclose(p.edges.toarray(), ratio / ratio.sum(axis=1, keepdims=True))
+
+
+def test_new_words_are_weighed_as_the_old_ones():
+    C = count_by_hand(["the", "cat", "sat", "on", "mat"], 2, False)
+    p = Cooccurrence(subsample=0.05, discount=0.75).fit(C)
+    np.testing.assert_allclose(p.extend(C).edges.toarray(), p.conditional_.edges.toarray())
+    C = np.hstack([C, np.zeros((len(C), 1))])
+    new = Cooccurrence(discount=0.75).fit(C).extend(np.ones((1, C.shape[1]))).edges.toarray()
+    assert new[0, -1] == 0 and new.sum() == pytest.approx(1)
+
+
 def test_skip_gram_is_its_cross_entropy():
     counts, _, words = Cooccurrence(2).prepare(SENTENCES[:3])
     p, C = Cooccurrence(2).fit(counts).conditional_, counts.toarray()
@@ -524,6 +577,7 @@ def test_empty_rows_carry_no_mass():
         (Cooccurrence(mode="glove"), SENTENCES, "mode"),
         (Cooccurrence(min_count=9), SENTENCES, "min_count"),
         (Cooccurrence(subsample=-1.0), SENTENCES, "subsample"),
+        (Cooccurrence(discount=1.5), SENTENCES, "discount"),
         (Cooccurrence(), [["a"], ["b"]], "window"),
         (Cooccurrence(), ["a b c", "b c"], "whole texts.*split"),
         (Cooccurrence(), -np.ones((3, 3)), "negative"),
