@@ -1,6 +1,6 @@
 """Which divergence clusters sentence features best? InfoNCE clustering of Banking77, by KL, TV, JSD and Hellinger.
 
-    python benchmarks/divergences.py DATA [--seeds 3] [--epochs 30] [--classes 77]
+    python benchmarks/divergences.py DATA [--seeds 0 1 2] [--starts k-means++] [--epochs 30] [--classes 77]
 
 DATA holds banking77_minilm.npz (features of sentences, 384 columns, unit length, and their classes).  A linear
 head is trained in mini-batches on walks over three neighbours with a uniform share, as the recipe does (of p and q for
@@ -61,9 +61,9 @@ def measure(options, path):
     """Fit what the csv at `path` lacks, and write a row for each fit."""
     X, y = data(options.data, options.classes)
     n_clusters = len(np.unique(y))
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         methods = {("KMeans", "k-means++"): KMeans(n_clusters, n_init=10, random_state=seed)}
-        for init in STARTS:
+        for init in options.starts:
             for divergence in DIVERGENCES:
                 methods[divergence, init] = ours(divergence, init, n_clusters, options.epochs, seed)
         for (name, init), method in methods.items():
@@ -99,7 +99,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", help="folder with banking77_minilm.npz")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--starts", nargs="+", default=STARTS, choices=STARTS)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--classes", type=int, default=77, help="the first so many of the classes")
     parser.add_argument("--csv", type=pathlib.Path, help="another place for the figures")

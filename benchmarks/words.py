@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from iconlearn import recipes
 
 WINDOW, WIDTH, MIN_COUNT, SUBSAMPLE = 5, 100, 20, 1e-4
-# More iterations fit the noise of so small a corpus.
+# Full passes over all pairs of words; each counts for more than an epoch of gensim's.
 EPOCHS = 20
 
 
