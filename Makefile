@@ -78,5 +78,6 @@ doc: $(DOC_STAMP) ## draw the pictures of the periodic table and build the docum
 
 clean: ## remove environments, caches and builds
 	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
+	rm -rf doc/pictures doc/benchmarks.md
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

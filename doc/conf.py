@@ -1,6 +1,15 @@
 """Sphinx: theory and guides in Markdown, the API from docstrings, the gallery from examples/."""
 
+import sys
+from pathlib import Path
+
 import iconlearn
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make_benchmarks
+
+# The page of the benchmarks is written anew from their csv files.
+make_benchmarks.write()
 
 project = "iconlearn"
 copyright = "iconlearn developers"
