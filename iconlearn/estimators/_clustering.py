@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
 
+from .._notice import warn
 from .._validation import check_choice, check_number
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
@@ -229,7 +229,7 @@ class ICONClustering(
         if auto:
             check_choice("n_clusters", self.n_clusters, ("auto",))
         else:
-            check_number("n_clusters", self.n_clusters, low=1, integer=True)
+            check_number("n_clusters", self.n_clusters, low=1, integer=True, hint='or "auto"')
         check_number("min_confidence", self.min_confidence, low=0, high=1)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
@@ -295,7 +295,7 @@ class ICONClustering(
             plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
         )
 
-    def _finish(self, plan, known, *, warn=True):
+    def _finish(self, plan, known, *, told=True):
         """Labels without gaps, and what new rows need."""
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._within = self._assignments = None
@@ -314,10 +314,9 @@ class ICONClustering(
                 self._within = within(plan.problem.p, self._assignments)
         self.n_clusters_ = len(self._used)
         asked = plan.rows.width if self.n_clusters == "auto" else self.n_clusters
-        if warn and self.n_clusters_ < asked:
-            warnings.warn(
+        if told and self.n_clusters_ < asked:
+            warn(
                 f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
-                stacklevel=4,
             )

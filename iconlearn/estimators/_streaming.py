@@ -94,7 +94,7 @@ class Streaming:
         solution = self._optimise(plan, method, [Phase(n_iter, self._rate(plan))], patience=n_iter)
         self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
         self._keep(plan, solution)
-        self._finish(plan, KnownRows(plan.X), warn=False)
+        self._finish(plan, KnownRows(plan.X), told=False)
         return solution
 
     def _mean_sizes(self):
