@@ -23,6 +23,7 @@ from ._joining import within
 from ._memberships import Memberships, among
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes
+from ._rates import adam_rate
 from ._running import present_loss
 from ._starting import Starting
 from ._streaming import Streaming
@@ -279,20 +280,16 @@ class ICONClustering(
             q.set_params(debias=self.debias)
         return q
 
-    def _rate(self, plan):
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        if not plan.parametric:
-            return 0.1
-        return 0.01 if hasattr(plan.mapper, "weight") else 0.001
-
     def _search(self, plan) -> Solution:
         """Improve the start by the engine's own solver or by the loop."""
         stochastic = plan.engine.stochastic
         n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
         method = "adam" if self.optimizer == "auto" else self.optimizer
         return self._optimise(
-            plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
+            plan,
+            method,
+            [Phase(n_iter, adam_rate(plan, self.learning_rate))],
+            patience=5 if stochastic else 20,
         )
 
     def _finish(self, plan, known, *, told=True):
