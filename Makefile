@@ -57,7 +57,7 @@ lint: $(STAMP) ## check style, formatting and types
 	$(VENV)/bin/mypy
 
 coverage: $(STAMP) ## run the tests and say which lines they leave out
-	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(ARGS)
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(if $(ARGS),,--cov-fail-under=95) $(ARGS)
 
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
