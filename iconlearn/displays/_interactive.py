@@ -17,6 +17,8 @@ __all__ = ["InteractiveMapDisplay"]
 # Share of the picture that the points cover together, and the least and largest width of one in pixels.
 COVER, SMALLEST, LARGEST = 0.1, 2.0, 8.0
 WIDTH, HEIGHT = 900, 700
+# Of the map's extent, left free on every side.
+MARGIN = 0.05
 # Hover texts are wrapped at this width, and end after this many characters.
 LINE, LONGEST = 60, 400
 # How the page of a map behaves: the wheel zooms, and the bar shows what a map has a use for.
@@ -137,7 +139,7 @@ class InteractiveMapDisplay:
         self._said = _said(self.hover, n)
         groups = are_groups(self.values, self.kind)
         points = self._groups(size) if groups else self._scale(size, cmap)
-        self.figure_ = go.Figure([trace(**one) for one in points], _layout(title, flat))
+        self.figure_ = go.Figure([trace(**one) for one in points], self._layout(title, flat))
         del self._said
         return self
 
@@ -197,6 +199,22 @@ class InteractiveMapDisplay:
             **trace, "customdata": rows.astype(np.int32), "hovertemplate": "<br>".join(said) + "<extra></extra>",
         }  # fmt: skip
 
+    def _layout(self, title, flat):
+        # Only nearness means anything: neither the axes nor their units do.
+        bare = {"visible": False}
+        layout = {
+            "template": "plotly_white", "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
+            "font": {"color": INK}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
+            "legend": {"itemsizing": "constant"}, "width": WIDTH, "height": HEIGHT,
+        }  # fmt: skip
+        if not flat:
+            return {**layout, "scene": {"xaxis": bare, "yaxis": bare, "zaxis": bare, "aspectmode": "data"}}
+        # Told, so that a map stays where it is when a group is hidden.
+        low, high = self.embedding.min(axis=0), self.embedding.max(axis=0)
+        margin = MARGIN * np.where(high > low, high - low, 1.0)
+        x, y = np.column_stack([low - margin, high + margin]).tolist()
+        return {**layout, "xaxis": {**bare, "range": x}, "yaxis": {**bare, "range": y, "scaleanchor": "x"}}
+
 
 def _plotly():
     """The one door to plotly."""
@@ -207,19 +225,6 @@ def _plotly():
             "an interactive map needs plotly; install it with: pip install iconlearn[interactive]"
         ) from error
     return graph_objects
-
-
-def _layout(title, flat):
-    # Only nearness means anything: neither the axes nor their units do.
-    bare = {"visible": False}
-    layout = {
-        "template": "plotly_white", "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
-        "font": {"color": INK}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
-        "legend": {"itemsizing": "constant"}, "width": WIDTH, "height": HEIGHT,
-    }  # fmt: skip
-    if flat:
-        return {**layout, "xaxis": bare, "yaxis": {**bare, "scaleanchor": "x"}}
-    return {**layout, "scene": {"xaxis": bare, "yaxis": bare, "zaxis": bare, "aspectmode": "data"}}
 
 
 def _said(hover, n):

@@ -278,7 +278,7 @@ class ICONClassifier(
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_[0]!r}; a classifier needs at least two classes"
+                f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)

@@ -115,6 +115,11 @@ class ICONClustering(
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
 
+    Notes
+    -----
+    On Ctrl-C KeyboardInterrupt is raised again, and what was improved until then is kept on the estimator.  While a
+    start is still searched there is nothing to keep, and the estimator is as it was.
+
     References
     ----------
     Alshammari et al., "I-Con: a unifying framework for representation learning", ICLR 2025; Yang and Oja,

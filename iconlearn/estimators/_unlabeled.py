@@ -55,7 +55,7 @@ def without_marker(y, marker):
         )
     if n_classes == 1:
         raise ValueError(
-            f"y holds one class only, {others[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
+            f"y holds one class only, {others.tolist()[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
             f"needs labelled rows of at least two classes"
         )
     if not named:

@@ -216,10 +216,11 @@ class TestBrowser:
             label.wait_for(state="detached", timeout=5000)
         legend = page.locator(".legend .traces")
         assert [text.strip() for text in legend.all_text_contents()] == ["a", "b", "c"]
-        before = page.evaluate(INKED)
+        before, at = page.evaluate(INKED), page.evaluate(AT, [0, 0])
         legend.nth(2).locator(".legendtoggle").click()
         page.wait_for_function(f"({SHOWN})() === 4")
         assert 0 < page.evaluate(INKED) < before
+        assert page.evaluate(AT, [0, 0]) == at
         legend.nth(2).locator(".legendtoggle").click()
         page.wait_for_function(f"({SHOWN})() === 6")
         assert page.evaluate(INKED) == pytest.approx(before, rel=0.02)
