@@ -39,6 +39,8 @@ LOW = re.compile(r"(^|[_ ])(seconds|ms|joint_kl|peak|ece|log loss|ratio)")
 # Figures that only say more of another.
 SPREADS = re.compile(r".*_sd$|(relative|min)_")
 
+# Between thousands; no line ends there.
+THIN = "\N{NARROW NO-BREAK SPACE}"
 # So many losses are written out; the tables have all.
 LISTED = 12
 
@@ -196,9 +198,9 @@ def shown(value, *, bold=False):
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"{int(value):,}".replace(",", " ") if value.isdigit() else value.replace("|", "\\|")
+        return f"{int(value):,}".replace(",", THIN) if value.isdigit() else value.replace("|", "\\|")
     if value == round(value) and abs(value) >= 1:
-        text = f"{value:,.0f}".replace(",", " ")
+        text = f"{value:,.0f}".replace(",", THIN)
     else:
         text = f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}" if abs(value) < 100 else f"{value:.0f}"
     return f"**{text}**" if bold else text
