@@ -12,7 +12,7 @@ JOBS ?= 2
 STAMP := $(VENV)/.installed
 OLDEST_STAMP := $(OLDEST_VENV)/.installed
 DOC_STAMP := $(DOC_VENV)/.installed
-PACKAGES := -c constraints.txt -e ".[test,plot]" ruff
+PACKAGES := -c constraints.txt -e ".[test,plot,browser]" ruff
 OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
 DOC_PACKAGES := -c constraints.txt -e ".[doc]"
 EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
@@ -57,7 +57,7 @@ lint: $(STAMP) ## check style, formatting and types
 	$(VENV)/bin/mypy
 
 coverage: $(STAMP) ## run the tests and say which lines they leave out
-	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(ARGS)
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(if $(ARGS),,--cov-fail-under=95) $(ARGS)
 
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
@@ -78,5 +78,6 @@ doc: $(DOC_STAMP) ## draw the pictures of the periodic table and build the docum
 
 clean: ## remove environments, caches and builds
 	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
+	rm -rf doc/pictures doc/benchmarks.md
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

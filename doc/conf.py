@@ -1,6 +1,15 @@
 """Sphinx: theory and guides in Markdown, the API from docstrings, the gallery from examples/."""
 
+import sys
+from pathlib import Path
+
 import iconlearn
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make_benchmarks
+
+# The page of the benchmarks is written anew from their csv files.
+make_benchmarks.write()
 
 project = "iconlearn"
 copyright = "iconlearn developers"
@@ -34,7 +43,13 @@ default_role = "literal"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "iconlearn"
-html_theme_options = {"navigation_with_keys": False, "show_prev_next": False}
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": False,
+    "header_links_before_dropdown": 3,
+}
+# Pages at the top have nothing below them; their tables take the room.
+html_sidebars = {"*": []}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

@@ -2,7 +2,7 @@
 
 python doc/make_pictures.py [KEY ...]
 
-All are fitted to the same 600 digits. A map is drawn as it is, or by its two principal axes where it has more;
+All are fitted to the same 600 digits. A map is drawn as it is, and outputs of more dimensions as t-SNE's map of them;
 clusters are colours on one common map. The pictures (some kilobytes each) are made when the docs are built and
 are not kept in the repository.
 """
@@ -21,7 +21,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from make_periodic_table import has_picture
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
 from sklearn.neighbors import kneighbors_graph
 
 import iconlearn
@@ -70,7 +69,8 @@ def main(keys):
             title = f"{entry.name}\n{100 * clustering_accuracy(y, colours):.0f} % right"
         else:
             places, colours, title = model.embedding_, y, entry.name
-            places = places if places.shape[1] == 2 else PCA(2).fit_transform(places)
+            if places.shape[1] > 2:
+                places = recipes.tsne(random_state=0).fit_transform(places)
         draw(places, colours, title, FOLDER / f"{entry.key}.png")
         print(entry.key, flush=True)
 

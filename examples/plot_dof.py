@@ -17,6 +17,7 @@ many degrees of freedom:
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patheffects import withStroke
 from sklearn.datasets import load_digits
 
 from iconlearn import ICONEmbedding, learned
@@ -53,10 +54,14 @@ COLOURS = np.array(
 
 figure, axes = plt.subplots(1, len(fits), figsize=(15, 3.7))
 figure.subplots_adjust(left=0.01, right=0.99, top=0.82, bottom=0.02, wspace=0.06)
+look = {"ha": "center", "va": "center", "fontsize": 10, "weight": "bold"}
 for ax, (name, fit) in zip(axes, fits.items(), strict=True):
     recall = neighbor_recall(X, fit.embedding_, 15)
     print(f"{name:<16} loss {fit.loss_:.3f}, neighbours kept {recall:.3f}")
     ax.scatter(*fit.embedding_.T, c=COLOURS[y], s=13, linewidths=0)
+    for digit in range(10):
+        text = ax.text(*np.median(fit.embedding_[y == digit], axis=0), str(digit), **look)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     ax.set_title(f"{name}\n{100 * recall:.0f} % of neighbours kept", loc="left", fontsize=12)
     ax.set_aspect("equal", adjustable="datalim")
     ax.axis("off")

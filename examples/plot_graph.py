@@ -20,6 +20,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from iconlearn import ICONClustering, ICONEmbedding
+from iconlearn.displays import EmbeddingDisplay
 from iconlearn.supervisory import Graph, Walk
 
 ROOT = pathlib.Path(sklearn.__file__).parent
@@ -84,38 +85,16 @@ print(f"{inside:.0%} of the imports stay within a community")
 # %%
 # Colour is the community, size the number of imports, and pale modules sit between communities.
 
-COLOURS = np.array(
-    [
-        "#332288",
-        "#88CCEE",
-        "#44AA99",
-        "#117733",
-        "#999933",
-        "#DDCC77",
-        "#CC6677",
-        "#882255",
-        "#AA4499",
-        "#888888",
-    ]
-)
 figure, ax = plt.subplots(figsize=(9.5, 7.5))
 figure.subplots_adjust(left=0.02, right=0.98, top=0.94, bottom=0.02)
 edges = sparse.triu(A).tocoo()
-ax.add_collection(
-    LineCollection(
-        np.stack([places[edges.row], places[edges.col]], 1), colors="#bbbbbb", linewidths=0.6, zorder=0
-    )
-)
-size = 14 + 6 * np.asarray(A.sum(axis=1)).ravel()
-ax.scatter(*places.T, s=size, c=COLOURS[labels], alpha=np.clip(sure, 0.25, 1.0), linewidths=0)
-for c, title in enumerate(titles):
-    ax.annotate(
-        title, np.median(places[labels == c], axis=0), ha="center", va="center", fontsize=9.5,
-        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": COLOURS[c], "alpha": 0.85},
-    )  # fmt: skip
+ends = np.stack([places[edges.row], places[edges.col]], 1)
+ax.add_collection(LineCollection(ends, colors="#bbbbbb", linewidths=0.6, zorder=0))
+EmbeddingDisplay.from_predictions(
+    places, np.array(titles)[labels], ax=ax, labels="medians",
+    size=14 + 6 * np.asarray(A.sum(axis=1)).ravel(), alpha=np.clip(sure, 0.25, 1.0),
+)  # fmt: skip
 ax.set_title(
     "Who imports whom in scikit-learn: ten communities, named after their commonest folders", loc="left"
 )
-ax.set_aspect("equal", adjustable="datalim")
-ax.axis("off")
 plt.show()

@@ -56,9 +56,12 @@ def fitted(p, q):
 # %%
 # The grid.  Colours are the digits, which only the last column was told.
 
-COLOURS = plt.get_cmap("tab10").colors
-figure, axes = plt.subplots(len(qs), len(ps), figsize=(11, 11))
-figure.subplots_adjust(left=0.05, right=0.99, top=0.95, bottom=0.01, wspace=0.05, hspace=0.12)
+COLOURS = (
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
+    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#888888",
+)  # fmt: skip
+figure, axes = plt.subplots(len(qs), len(ps), figsize=(11, 11.4))
+figure.subplots_adjust(left=0.05, right=0.99, top=0.95, bottom=0.05, wspace=0.05, hspace=0.12)
 jitter = np.random.default_rng(0)
 for (i, j), ax in np.ndenumerate(axes):
     (q_name, q), (p_name, p) = list(qs.items())[i], list(ps.items())[j]
@@ -75,4 +78,6 @@ for (i, j), ax in np.ndenumerate(axes):
         ax.set_ylabel(f"q: {q_name}", fontsize=12)
     if i == 0:
         ax.set_title(f"p: {p_name}", fontsize=12)
+digits = [plt.Line2D([], [], marker="o", ls="", color=colour) for colour in COLOURS]
+figure.legend(digits, range(10), loc="lower center", ncols=10, frameon=False, handletextpad=0.1, fontsize=12)
 plt.show()

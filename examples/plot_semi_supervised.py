@@ -81,12 +81,12 @@ for ax, (name, found) in zip(axes, answers.items(), strict=True):
     wrong = found != y
     ax.scatter(*Z[~wrong].T, c=COLOURS[found[~wrong]], s=14, linewidths=0)
     ax.scatter(*Z[wrong].T, c=COLOURS[found[wrong]], s=22, marker="x", linewidths=1.1)
-    ax.scatter(*Z[shown].T, s=330, facecolors="white", edgecolors="black", linewidths=1.6, zorder=3)
+    ax.scatter(*Z[shown].T, s=330, facecolors="white", edgecolors=COLOURS[y[shown]], linewidths=3, zorder=3)
     for row in shown:
-        ax.text(*Z[row], y[row], ha="center", va="center", weight="bold", color=COLOURS[y[row]], zorder=4)
+        ax.text(*Z[row], y[row], ha="center", va="center", weight="bold", zorder=4)
     left = ax.get_position().x0 + 0.01
     figure.text(left, 0.935, f"{right[name]:.1%} right", fontsize=20, weight="bold")
-    figure.text(left, 0.895, name, fontsize=13, color="#555555")
+    figure.text(left, 0.895, f"{name}; crosses are mistakes", fontsize=13, color="#555555")
     ax.set_aspect("equal", adjustable="datalim")
     ax.axis("off")
 plt.show()

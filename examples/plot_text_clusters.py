@@ -15,7 +15,6 @@ import inspect
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patheffects import withStroke
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 from sklearn.metrics import homogeneity_score
@@ -23,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
 from iconlearn import ICONClustering, ICONEmbedding
+from iconlearn.displays import EmbeddingDisplay
 
 ROOMS = [
     "cluster.hierarchy",
@@ -94,17 +94,12 @@ for c, name in enumerate(names):
 # %%
 # The map; a name stands at the middle of its cluster.  Rows that the clustering is unsure of are pale.
 
-COLOURS = plt.get_cmap("tab20")(np.arange(20))
 sure = clustering.probabilities_.max(axis=1)
+titles = np.array(["\n".join(name) for name in names])
 figure, ax = plt.subplots(figsize=(9.5, 8))
 figure.subplots_adjust(left=0.02, right=0.98, top=0.95, bottom=0.02)
-ax.scatter(*Z.T, c=COLOURS[labels], s=14, alpha=np.clip(sure, 0.2, 1.0), linewidths=0)
-for c, name in enumerate(names):
-    text = ax.annotate(
-        "\n".join(name), np.median(Z[labels == c], axis=0), ha="center", va="center", fontsize=10
-    )
-    text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+EmbeddingDisplay.from_predictions(
+    Z, titles[labels], ax=ax, labels="medians", size=14, alpha=np.clip(sure, 0.2, 1.0)
+)
 ax.set_title(f"{len(texts)} documentation strings of scipy, in {clustering.n_clusters_} themes", loc="left")
-ax.set_aspect("equal", adjustable="datalim")
-ax.axis("off")
 plt.show()

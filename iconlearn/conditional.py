@@ -181,10 +181,12 @@ class BlockConditional(_Rows):
         it needs.
     shape : tuple of int
         (n_rows, n_cols).
-    uniform, mass, self_pairs, column_weights
+    uniform, mass, self_pairs
         As for :class:`Conditional`.
     empty : ndarray of bool of shape (n_rows,) or None
         Rows without any support.
+    column_weights
+        As for :class:`Conditional`.
     """
 
     block: Callable

@@ -20,7 +20,8 @@ SPREAD = 1e-4
 # Of the distance of the parts of a graph: rows of one part must not start at one place.
 PART_NOISE = 0.01
 
-# Up to so many columns the axes are eigenvectors of the covariance; beyond, scikit-learn finds them.
+# Up to so many columns the axes are eigenvectors of the covariance, and with so few sparse rows of their products;
+# beyond, scikit-learn finds them.
 MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
 
@@ -64,11 +65,10 @@ def principal_axes(X, n_components, rng):
     """Leading principal axes of X as rows, shape (n_components or fewer, n_features)."""
     most = min(n_components, X.shape[1], X.shape[0])
     seed = int(rng.randint(2**31 - 1))
-    if sparse.issparse(X) and most < min(X.shape):
-        return _sparse_axes(X, most, seed)
-    X = X.toarray() if sparse.issparse(X) else X
     if X.shape[1] <= MAX_COVARIANCE:
         return _leading(_covariance(X), most)
+    if sparse.issparse(X):
+        return _sparse_axes(X, most, seed)
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
@@ -76,33 +76,59 @@ def principal_axes(X, n_components, rng):
 
 
 def _sparse_axes(X, n_components, seed):
+    """Axes of many columns, by products between few rows or by Lanczos' method among many."""
     from sklearn.decomposition import PCA, TruncatedSVD
 
+    X = sparse.csr_array(X, dtype=float)
+    X = X * _to_one(abs(X).max())
+    if X.shape[0] <= MAX_COVARIANCE:
+        # Lanczos' method starts anew, and at random, where rows are equal; products of rows need no luck.
+        products = (X @ X.T).toarray()
+        products -= products.mean(axis=0)
+        products -= products.mean(axis=1, keepdims=True)
+        values, vectors = eigh(0.5 * (products + products.T))
+        kept = np.flatnonzero(values > 1e-12 * abs(values).max())[::-1][:n_components]
+        if not kept.size:  # no axis is better than another
+            return np.eye(n_components, X.shape[1])
+        axes = (X.T @ vectors[:, kept]).T
+        return _upward(axes / np.linalg.norm(axes, axis=1, keepdims=True))
     try:
         return PCA(n_components, svd_solver="arpack", random_state=seed).fit(X).components_
     except ArpackError:  # rows that are all alike
-        return TruncatedSVD(n_components, random_state=seed).fit(X).components_
+        with np.errstate(invalid="ignore"):
+            return TruncatedSVD(n_components, random_state=seed).fit(X).components_
+
+
+def _to_one(peak):
+    """A factor after which squares neither overflow nor vanish; a power of two takes no digits."""
+    return 2.0 ** -np.clip(np.frexp(peak)[1], -120, 120)
 
 
 def _covariance(X):
     """Scatter matrix about the mean but for its scale, summed in double precision over blocks of rows."""
-    centre = X.mean(axis=0, dtype=float).astype(X.dtype)
-    # Squares must neither overflow nor vanish; a power of two takes no digits.
-    peak = np.max([X.max(axis=0) - centre, centre - X.min(axis=0)])
-    scale = X.dtype.type(2.0 ** -np.clip(np.frexp(peak)[1], -120, 120))
+    centre = np.asarray(X.mean(axis=0, dtype=float)).ravel().astype(X.dtype)
+    most, least = X.max(axis=0), X.min(axis=0)
+    if sparse.issparse(X):
+        X, most, least = sparse.csr_array(X), most.toarray().ravel(), least.toarray().ravel()
+    scale = X.dtype.type(_to_one(np.max([most - centre, centre - least])))
     scatter = np.zeros((X.shape[1], X.shape[1]))
     step = max(1, BLOCK_SIZE // X.shape[1])
     for start in range(0, X.shape[0], step):
-        block = (X[start : start + step] - centre) * scale
+        block = X[start : start + step]
+        block = ((block.toarray() if sparse.issparse(block) else block) - centre) * scale
         scatter += block.T @ block
     return scatter
 
 
 def _leading(scatter, n_axes):
-    """Its leading eigenvectors as rows, each with its largest entry positive."""
+    """Its leading eigenvectors as rows."""
     n = len(scatter)
     _, vectors = eigh(scatter, subset_by_index=[n - n_axes, n - 1])
-    axes = vectors.T[::-1]
+    return _upward(vectors.T[::-1])
+
+
+def _upward(axes):
+    """Axes with the largest entry of each positive."""
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     return np.where(largest < 0, -axes, axes)
 
@@ -120,8 +146,6 @@ def _given(init, X, n_components):
 
 
 def _principal(X, n_components, rng):
-    if sparse.issparse(X) and X.shape[1] < 2:
-        X = X.toarray()
     # Extreme scales are brought to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
     peak = abs(X).max()
     if peak > 0 and np.isfinite(peak):

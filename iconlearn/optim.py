@@ -230,6 +230,8 @@ def minimise(
     ------
     FloatingPointError
         If the loss is not finite at the very start.
+    KeyboardInterrupt
+        If it came before the first step; a later one ends the run, and its reason is "interrupted".
     """
     run = _Run(parameters, rule, callback, report, keep)
 
@@ -247,7 +249,11 @@ def minimise(
                 break
             run.place += 1
     except KeyboardInterrupt:
+        if run.running is None:  # no step was taken, so there is nothing to keep
+            raise
         run.reason = "interrupted"
+        if not run.history:  # in the midst of the first epoch
+            run.best = run.running
     run.restore()
     return Solution(
         loss=run.best,
@@ -270,7 +276,7 @@ class _Run:
         self.parameters, self.rule, self.callback, self.report = list(parameters), rule, callback, report
         self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
         self.reason, self.start, self.cooling, self.keep = "max_iter", time.perf_counter(), 0.0, keep
-        self.place, self.done, self.method = 0, 0, None
+        self.place, self.done, self.method, self.running = 0, 0, None, None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
@@ -338,6 +344,7 @@ class _Run:
             if after_step is not None:
                 after_step()
             total, count, single = total + loss, count + 1, keep
+            self.running = total / count
         value = total / count if count else math.nan
         if count == 1 and self.rule.ranks:
             single.commit()

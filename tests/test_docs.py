@@ -1,10 +1,13 @@
-"""Every Python block of README and doc/ runs, page by page, in the order of the page and in one namespace.
+"""Every Python block of README and doc/ runs, page by page, in the order of the page and in one namespace; what the
+pages point at is there.
 
 A block that ends in a comment ``# -> text`` promises that text as the value of its last line.
 """
 
+import importlib
 import re
 import warnings
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,68 @@ def test_a_broken_promise_is_seen():
         run("x = 1\nx + 1  # -> 3\n", {}, "bad")
     with pytest.raises(NameError):
         run("y\n", {}, "bad")
+
+
+# -- what pages point at -----------------------------------------------------------------------------------
+
+TEXTS = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "doc").glob("*.md")), *sorted((ROOT / "examples").glob("*.py")),
+]  # fmt: skip
+# Written when the pages are built.
+MADE = {"benchmarks.md", "benchmarks"}
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+FILE = re.compile(r"`([\w./-]+\.(?:md|py|csv|png|cfg|rst))`")
+ROOMS = (
+    "conditional", "displays", "divergences", "engines", "learned", "mappers", "metrics", "neighbors", "optim",
+    "recipes", "scorers", "storage", "supervisory",
+)  # fmt: skip
+NAME = re.compile(rf"(?<![\w./])(?:iconlearn\.)?((?:{'|'.join(ROOMS)})(?:\.[A-Za-z_]\w*)+)(?![\w/])")
+each_text = pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+
+
+def is_there(path, page):
+    """Whether a file is found from the page, the root, or under one of the folders that pages speak of."""
+    folders = [page.parent, ROOT, *(ROOT / name for name in ("iconlearn", "benchmarks", "examples", "doc"))]
+    return Path(path).name in MADE or any((folder / path).exists() for folder in folders)
+
+
+@each_text
+def test_files_that_it_names_exist(page):
+    text = page.read_text("utf-8")
+    local = [target for target in LINK.findall(text) if "://" not in target and "pictures/" not in target]
+    missing = [path for path in [*local, *FILE.findall(text)] if not is_there(path, page)]
+    assert missing == []
+
+
+@each_text
+def test_names_that_it_gives_exist(page):
+    unknown = []
+    for name in set(NAME.findall(page.read_text("utf-8"))) - {f"{room}.py" for room in ROOMS}:
+        room, *attributes = name.split(".")
+        try:
+            reduce(getattr, attributes, importlib.import_module(f"iconlearn.{room}"))
+        except AttributeError:
+            unknown.append(name)
+    assert unknown == []
+
+
+def test_every_page_is_in_the_table_of_contents():
+    listed = re.search(
+        r"```\{toctree\}(.*?)```", (ROOT / "doc" / "index.md").read_text("utf-8"), re.DOTALL
+    ).group(1)
+    pages = {page.stem for page in (ROOT / "doc").glob("*.md")} - {"index"} | MADE - {"benchmarks.md"}
+    assert pages <= set(listed.split())
+
+
+def test_the_api_page_lists_all_that_rooms_offer():
+    text = (ROOT / "doc" / "api.rst").read_text("utf-8")
+    rooms = ("displays", "divergences", "learned", "mappers", "metrics", "scorers", "supervisory")
+    missing = [
+        f"{room}.{name}"
+        for room in rooms
+        for name in importlib.import_module(f"iconlearn.{room}").__all__
+        if isinstance(getattr(importlib.import_module(f"iconlearn.{room}"), name), type)
+        and not re.search(rf"^   (\w+\.)?{name}$", text, re.MULTILINE)
+    ]
+    assert missing == []

@@ -48,7 +48,7 @@ FLOORS = [
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
-SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas"}
+SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
 SLOW_ROOMS = {"iconlearn.compiled"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.

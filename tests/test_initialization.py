@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from reference import random_rows
-from scipy.sparse import block_diag, csr_array, diags_array
+from scipy.sparse import block_diag, csr_array, diags_array, random_array
 from sklearn.decomposition import PCA
 
 from iconlearn.initialization import SPREAD, initial_places, principal_axes
@@ -135,3 +135,30 @@ def test_principal_axes():
     of_sparse = principal_axes(csr_array(X), 3, np.random.RandomState(0))
     np.testing.assert_allclose(np.abs(of_sparse @ axes.T), np.eye(3), atol=1e-6)
     assert principal_axes(csr_array(X), 9, np.random.RandomState(0)).shape == (6, 6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_principal_axes_of_sparse_rows_are_those_of_the_rows_at_any_scale(scale, dtype):
+    rows = np.round(np.random.default_rng(0).normal(size=(9, 5)))
+    sparse_rows = csr_array((rows * scale).astype(dtype))
+    axes = principal_axes(sparse_rows, 2, np.random.RandomState(0))
+    expected = principal_axes(rows, 2, np.random.RandomState(0))
+    np.testing.assert_allclose(axes, expected, atol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_principal_axes_of_few_wide_sparse_rows(scale):
+    rows = random_array((40, 3000), density=0.02, rng=0).toarray()
+    axes = principal_axes(csr_array(rows * scale), 3, np.random.RandomState(0))
+    expected = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[2][:3]
+    np.testing.assert_allclose(np.abs(axes @ expected.T), np.eye(3), atol=1e-8)
+
+
+def test_principal_axes_of_equal_wide_sparse_rows_are_the_same_every_time():
+    row = random_array((1, 3000), density=0.02, rng=0).toarray()
+    for rows in (np.repeat(row, 6, axis=0), np.vstack([row, 2 * row, row, row])):
+        first, *others = (principal_axes(csr_array(rows), 2, np.random.RandomState(0)) for _ in range(5))
+        assert np.isfinite(first).all()
+        for other in others:
+            np.testing.assert_array_equal(other, first)

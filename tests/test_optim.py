@@ -230,14 +230,27 @@ def test_an_interrupt_in_a_closure_keeps_the_best(optimizer):
     assert solution.loss < solution.history[0]
 
 
-def test_an_interrupt_at_once_leaves_the_start():
+def test_an_interrupt_before_the_first_step_keeps_nothing():
     def loss(z):
         raise KeyboardInterrupt
 
     run = Run(loss)
-    solution = run("adam", 10)
+    with pytest.raises(KeyboardInterrupt):
+        run("adam", 10)
     np.testing.assert_array_equal(run.z.detach(), START)
-    assert solution.reason == "interrupted" and solution.history == []
+
+
+def test_an_interrupt_in_the_first_epoch_keeps_the_steps_that_were_taken():
+    run = Run(bowl)
+
+    def epochs(phase):
+        yield from [run.closure] * 4
+        raise KeyboardInterrupt
+
+    solution = run("adam", 5, epochs=epochs)
+    assert solution.reason == "interrupted" and solution.history == [] and len(run.values) == 4
+    assert float(bowl(run.z.detach())) < run.values[0]
+    assert solution.loss == pytest.approx(np.mean(run.values))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -1,11 +1,13 @@
 """Pictures of fitted estimators, in scikit-learn's manner.
 
 A display holds numbers and nothing else; ``plot(ax=None)`` draws them and keeps the artists, so that one
-computation may be drawn many times.  matplotlib is imported when something is drawn.
+computation may be drawn many times.  matplotlib, and plotly for the interactive map, are imported when something
+is drawn.
 """
 
 from ._clusters import ClusterDisplay
 from ._embedding import EmbeddingDisplay
+from ._interactive import InteractiveMapDisplay
 from ._loss import LossDisplay
 from ._merge_path import MergePathDisplay
 from ._neighbors import NeighborDistributionDisplay
@@ -14,6 +16,7 @@ from ._periodic_table import PeriodicTableDisplay
 __all__ = [
     "ClusterDisplay",
     "EmbeddingDisplay",
+    "InteractiveMapDisplay",
     "LossDisplay",
     "MergePathDisplay",
     "NeighborDistributionDisplay",

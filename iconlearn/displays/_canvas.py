@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "one_of_each"]
+__all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "one_of_each", "push_apart", "rgb"]
 
 # Paul Tol's muted scheme, told apart with any kind of colour vision, and orange for a tenth.
 PALETTE = (
@@ -31,12 +31,15 @@ def axes_of(ax, **figure):
 
 def colors_of(n):
     """n colours as an array of shape (n, 3); after every ten they come back paler, then darker."""
-    from matplotlib.colors import to_rgb
-
-    base = np.array([to_rgb(color) for color in PALETTE])
+    base = np.array([rgb(color) for color in PALETTE])
     tints = [base, 0.55 * base + 0.45, 0.6 * base]
     rows = np.arange(n)
     return np.array(tints)[rows // len(base) % len(tints), rows % len(base)].reshape(n, 3)
+
+
+def rgb(color):
+    """A colour written as "#RRGGBB" as three numbers between 0 and 1."""
+    return tuple(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
 
 
 def name_of(value):
@@ -52,3 +55,24 @@ def one_of_each(values):
     places = np.full(len(values), -1)
     places[~missing] = codes
     return groups, places
+
+
+def push_apart(texts, *, rounds=100):
+    """Move texts that cover each other up and down, each by half of what they share, until none does."""
+    figure = texts[0].figure
+    figure.draw_without_rendering()
+    x0, y0, x1, y1 = np.array([text.get_window_extent().extents for text in texts]).T
+    beside = np.minimum(x1[:, None], x1) > np.maximum(x0[:, None], x0)
+    np.fill_diagonal(beside, False)
+    rank = np.argsort(np.argsort(y0 + y1, kind="stable"))
+    above, moved = np.sign(rank[:, None] - rank), np.zeros(len(texts))
+    for _ in range(rounds):
+        shared = np.minimum((y1 + moved)[:, None], y1 + moved) - np.maximum((y0 + moved)[:, None], y0 + moved)
+        shared = np.where(beside, np.maximum(shared, 0), 0)
+        if not (shared > 0.5).any():
+            break
+        moved += 0.5 * (above * shared).sum(axis=1)
+    for text, step in zip(texts, moved, strict=True):
+        if step:
+            frame = text.axes.transData
+            text.set_position(frame.inverted().transform(frame.transform(text.get_position()) + [0, step]))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from .._validation import check_choice
-from ._canvas import GREY, INK, axes_of, colors_of, name_of, one_of_each
+from ._canvas import GREY, INK, axes_of, colors_of, name_of, one_of_each, push_apart, rgb
+from ._places import are_groups, checked_places
 
 __all__ = ["EmbeddingDisplay"]
 
-# Whole numbers of more different values than this are a scale, not groups.
-MAX_GROUPS = 50
 # Groups that a legend can hold.
 MAX_LEGEND = 12
 # Share of the picture that the points cover together, and the least and largest area of one in points squared.
@@ -101,16 +100,7 @@ class EmbeddingDisplay:
         -------
         EmbeddingDisplay
         """
-        embedding = np.asarray(embedding)
-        if embedding.ndim != 2 or embedding.shape[1] not in (2, 3):
-            raise ValueError(
-                f"the embedding has shape {embedding.shape}: a picture shows two or three dimensions; choose some, "
-                f"for example Z[:, :2]"
-            )
-        if values is not None and len(values) != len(embedding):
-            raise ValueError(f"there are {len(values)} values for {len(embedding)} points: give one for each")
-        if kind is not None:
-            check_choice("kind", kind, ("groups", "scale"))
+        embedding = checked_places(embedding, values, kind)
         return cls(embedding, values, kind=kind).plot(ax, **options)
 
     def plot(self, ax=None, *, labels="auto", size="auto", cmap="cividis", title=None, **options):
@@ -121,15 +111,15 @@ class EmbeddingDisplay:
         ax : matplotlib Axes or None, default=None
             A new figure by default; a map of three dimensions needs axes with ``projection="3d"``.
         labels : {"auto", "medians", "legend", "none"}, default="auto"
-            How the groups are named: at their medians, or in a legend.  "auto" is a legend while that has at
-            most twelve entries.
-        size : float or "auto", default="auto"
+            How the groups are named: at their medians (names that would cover each other are moved up and down),
+            or in a legend.  "auto" is a legend while that has at most twelve entries.
+        size : float, array-like of shape (n_samples,) or "auto", default="auto"
             Area of a point in points squared; "auto" is smaller for more points.
         cmap : str or Colormap, default="cividis"
             For a scale.
         title : str or None, default=None
         **options
-            Passed on to ``Axes.scatter``.
+            Passed on to ``Axes.scatter``; ``alpha`` too may have one value for each point.
 
         Returns
         -------
@@ -145,22 +135,25 @@ class EmbeddingDisplay:
         # Drawn in a random order, so that the last group does not lie on top of all others.
         order = np.random.default_rng(0).permutation(n)
         options = {
-            "s": self._size(n) if size == "auto" else size,
+            "s": self._size(n) if isinstance(size, str) else size,
             "linewidths": 0, "rasterized": n > MAX_VECTORS, **options,
         }  # fmt: skip
-        draw = self._groups if self._of_groups() else self._scale
+        draw = self._groups if are_groups(self.values, self.kind) else self._scale
         draw(order, labels, cmap, options)
         self._frame(flat, title)
+        if flat and self.texts_:
+            push_apart(self.texts_)
         return self
 
-    def _of_groups(self):
-        if self.kind is not None or self.values is None:
-            return self.kind != "scale"
-        values = np.asarray(self.values)
-        if values.dtype.kind == "f":
-            known = values[np.isfinite(values)]
-            return bool((known == np.round(known)).all()) and len(np.unique(known)) <= MAX_GROUPS
-        return values.dtype.kind not in "iu" or len(np.unique(values)) <= MAX_GROUPS
+    def _scatter(self, order, options):
+        """The points in this order, and with each what `options` say of it."""
+        n = len(self.embedding)
+        follows = {
+            name: np.asarray(value)[order]
+            for name, value in options.items()
+            if not isinstance(value, str) and np.ndim(value) and len(value) == n
+        }
+        self.scatter_ = self.ax_.scatter(*self.embedding[order].T, **{**options, **follows})
 
     def _size(self, n):
         box = self.ax_.get_window_extent()
@@ -169,17 +162,15 @@ class EmbeddingDisplay:
 
     def _groups(self, order, labels, cmap, options):
         if self.values is None:
-            options.setdefault("c", [colors_of(1)[0]])
-            self.scatter_ = self.ax_.scatter(*self.embedding[order].T, **options)
+            options.setdefault("color", colors_of(1)[0])
+            self._scatter(order, options)
             return
         groups, codes = one_of_each(self.values)
         # Position -1 is the last row: what has no group.
-        from matplotlib.colors import to_rgb
-
-        colors = np.vstack([colors_of(len(groups)), to_rgb(GREY)])
+        colors = np.vstack([colors_of(len(groups)), rgb(GREY)])
         order = order[np.argsort(codes[order] >= 0, kind="stable")]
-        options.setdefault("c", colors[codes[order]])
-        self.scatter_ = self.ax_.scatter(*self.embedding[order].T, **options)
+        options.setdefault("c", colors[codes])
+        self._scatter(order, options)
         if labels == "auto":
             labels = "legend" if len(groups) <= MAX_LEGEND else "medians"
         if labels == "legend":
@@ -207,8 +198,8 @@ class EmbeddingDisplay:
             self.texts_.append(text)
 
     def _scale(self, order, labels, cmap, options):
-        options.setdefault("c", np.asarray(self.values, dtype=float)[order])
-        self.scatter_ = self.ax_.scatter(*self.embedding[order].T, cmap=cmap, plotnonfinite=False, **options)
+        options.setdefault("c", np.asarray(self.values, dtype=float))
+        self._scatter(order, {"cmap": cmap, "plotnonfinite": False, **options})
         self.colorbar_ = self.figure_.colorbar(self.scatter_, ax=self.ax_, shrink=0.5, aspect=25, pad=0.02)
         self.colorbar_.outline.set_visible(False)
 

@@ -11,11 +11,11 @@ outside of the others, and rows whose sum is lost in the error of the grid, are 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 
 import torch
 
+from .._notice import warn
 from .._validation import check_number
 from ..geometry import matrix
 from ._base import Engine
@@ -139,10 +139,9 @@ class Mesh(Engine):
             return None
         box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
         if min(CROWDS * box.pairs.crowd(), len(U) ** 2) > MAX_PAIRS:
-            warnings.warn(
+            warn(
                 f"the map is too wide for a grid of max_nodes={most}, with too many points near each other to sum "
                 f"their pairs; its row sums are coarse",
-                stacklevel=2,
             )
             box.leave_near_pairs(None, 0.0)
         return _Cloud(U, box, responses)

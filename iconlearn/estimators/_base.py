@@ -7,8 +7,6 @@ This is the only room that speaks both scikit-learn and torch.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -17,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import supervisory
+from .._notice import warn
 from .._validation import check_choice, check_number
 from ..engines import choose
 from ..mappers import TableModule, build_mapper
@@ -186,11 +185,11 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
 
     def _check_numbers(self):
         if self.max_iter != "auto":
-            check_number("max_iter", self.max_iter, low=1, integer=True)
+            check_number("max_iter", self.max_iter, low=1, integer=True, hint='or "auto"')
         check_number("tol", self.tol, low=0)
         check_number("debias", self.debias, low=0, high=1, closed="left", hint="0.1 to 0.8 are usual")
         if self.learning_rate != "auto":
-            check_number("learning_rate", self.learning_rate, low=0, closed="neither")
+            check_number("learning_rate", self.learning_rate, low=0, closed="neither", hint='or "auto"')
         check_choice("optimizer", self.optimizer, ["auto", *OPTIMIZERS])
         if not all(map(callable, callbacks(self.callback))):
             raise TypeError(
@@ -295,11 +294,10 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
                 f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
             ) from error
         if solution.reason == "diverged":
-            warnings.warn(
+            warn(
                 f"the loss was not finite after {solution.n_iter} iterations, and the best state before that "
                 f"was kept; a smaller learning_rate may help, or a mapper that cannot return NaN",
                 ConvergenceWarning,
-                stacklevel=5,
             )
         progress.done(solution)
         return solution

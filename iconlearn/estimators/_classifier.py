@@ -28,6 +28,7 @@ from ._io import all_or_nothing, like_input, plain, plain_labels, validated, val
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes
 from ._prototypes import class_means, class_weights, log_similarities
+from ._rates import adam_rate
 from ._ridge import MAX_FEATURES, Ridge
 from ._semisupervised import fit_partly, reads_pairs, suits_table
 from ._unlabeled import without_marker
@@ -103,7 +104,7 @@ class ICONClassifier(
         Stop when the largest absolute gradient is below it (L-BFGS), or when the loss improves by less than
         this share of it; for batches and views see :class:`ICONEmbedding`.
     learning_rate : float or "auto", default="auto"
-        Step size; "auto" is 0.003 for Adam and 0.1 for momentum.
+        Step size; "auto" is 0.1 for momentum; for Adam 0.01 for a linear mapper and 0.003 for a network.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is L-BFGS for a full-batch linear mapper, else Adam.
     class_weight : dict, "balanced" or None, default=None
@@ -277,7 +278,7 @@ class ICONClassifier(
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {self.classes_[0]!r}; a classifier needs at least two classes"
+                f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
@@ -327,8 +328,12 @@ class ICONClassifier(
         if method == "lbfgs" and cold and self._over_classes_by_dot():
             _silence(plan.mapper)
         n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
-        rate = 0.1 if method == "momentum" else 0.003
-        phases = [Phase(n_iter, rate if self.learning_rate == "auto" else self.learning_rate)]
+        rate = (
+            0.1
+            if method == "momentum" and self.learning_rate == "auto"
+            else adam_rate(plan, self.learning_rate)
+        )
+        phases = [Phase(n_iter, rate)]
         options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
         if judge is None:
             return self._optimise(plan, method, phases, **options)

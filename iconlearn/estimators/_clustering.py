@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
 
+from .._notice import warn
 from .._validation import check_choice, check_number
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
@@ -23,6 +23,7 @@ from ._joining import within
 from ._memberships import Memberships, among
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes
+from ._rates import adam_rate
 from ._running import present_loss
 from ._starting import Starting
 from ._streaming import Streaming
@@ -114,6 +115,11 @@ class ICONClustering(
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
+
+    Notes
+    -----
+    On Ctrl-C KeyboardInterrupt is raised again, and what was improved until then is kept on the estimator.  While a
+    start is still searched there is nothing to keep, and the estimator is as it was.
 
     References
     ----------
@@ -230,7 +236,7 @@ class ICONClustering(
         if auto:
             check_choice("n_clusters", self.n_clusters, ("auto",))
         else:
-            check_number("n_clusters", self.n_clusters, low=1, integer=True)
+            check_number("n_clusters", self.n_clusters, low=1, integer=True, hint='or "auto"')
         check_number("min_confidence", self.min_confidence, low=0, high=1)
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
@@ -286,23 +292,19 @@ class ICONClustering(
             q.set_params(debias=self.debias)
         return q
 
-    def _rate(self, plan):
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        if not plan.parametric:
-            return 0.1
-        return 0.01 if hasattr(plan.mapper, "weight") else 0.001
-
     def _search(self, plan) -> Solution:
         """Improve the start by the engine's own solver or by the loop."""
         stochastic = plan.engine.stochastic
         n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
         method = "adam" if self.optimizer == "auto" else self.optimizer
         return self._optimise(
-            plan, method, [Phase(n_iter, self._rate(plan))], patience=5 if stochastic else 20
+            plan,
+            method,
+            [Phase(n_iter, adam_rate(plan, self.learning_rate))],
+            patience=5 if stochastic else 20,
         )
 
-    def _finish(self, plan, known, *, warn=True):
+    def _finish(self, plan, known, *, told=True):
         """Labels without gaps, and what new rows need."""
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._within = self._assignments = None
@@ -321,10 +323,9 @@ class ICONClustering(
                 self._within = within(plan.problem.p, self._assignments)
         self.n_clusters_ = len(self._used)
         asked = plan.rows.width if self.n_clusters == "auto" else self.n_clusters
-        if warn and self.n_clusters_ < asked:
-            warnings.warn(
+        if told and self.n_clusters_ < asked:
+            warn(
                 f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
-                stacklevel=4,
             )

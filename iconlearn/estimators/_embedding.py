@@ -9,12 +9,13 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_choice, check_number
-from ..initialization import SPREAD, initial_places, principal_axes
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..supervisory import is_tokens
 from ._base import ICONBase
-from ._coarse import LARGE, coarse_places, expected_start
+from ._beginning import Beginning
+from ._coarse import expected_start
+from ._columns import Columns
 from ._inverse import interpolated_rows
 from ._io import (
     all_or_nothing,
@@ -27,6 +28,7 @@ from ._io import (
 from ._observed import observed, with_callbacks
 from ._placement import Placer, placer_of
 from ._planning import begun_copy, same_shapes
+from ._rates import adam_rate
 from ._scoring import reference_score
 
 __all__ = ["ICONEmbedding"]
@@ -35,7 +37,7 @@ __all__ = ["ICONEmbedding"]
 COARSE_EXAGGERATION = 4.0
 
 
-class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
+class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning, Columns, ICONBase):
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
@@ -278,27 +280,6 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows = interpolated_rows(Z, np.asarray(self.embedding_, dtype=float), self._X)
         return rows.astype(self._X.dtype, copy=False)
 
-    def transform_columns(self, X):
-        """Places of rows as columns of p: their other group of features, or their keys.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or tensor of shape (n_new, n_features)
-            All features, as in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray or tensor of shape (n_new, n_components)
-        """
-        check_is_fitted(self)
-        if not hasattr(self, "column_mapper_") or hasattr(self.column_mapper_, "places"):
-            raise ValueError(
-                f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
-                f"where there is one"
-            )
-        rows = validated_new(self, X)
-        return like_input(self._columns_of(rows).astype(rows.dtype, copy=False), X)
-
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 
@@ -358,15 +339,6 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         plan.keeper.done(solution)
         return solution
 
-    def _places_to_go_on_from(self, X):
-        """Where a warm start with other rows begins: old rows at their places, new ones beside them."""
-        last = getattr(self, "_X", None) if self.warm_start else None
-        if last is None or self._parametric or self._pairwise or X.shape[0] == last.shape[0]:
-            return None
-        if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
-            return None
-        return self._places_of(X)
-
     def _counted(self, X, y):
         """Lists of tokens as what their p counts; anything else as it is."""
         vars(self).pop("vocabulary_", None)
@@ -380,28 +352,6 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return X, y
         X, y, self.vocabulary_ = prepare(X)
         return X, y
-
-    def _keep_columns(self, plan, X):
-        """Columns that are not the rows: their mapper and their places."""
-        for name in ("column_embedding_", "column_mapper_"):
-            vars(self).pop(name, None)
-        columns = plan.problem.columns
-        if plan.problem.tied:
-            self._anchors = None if plan.parametric else self._places
-            return
-        self.column_mapper_ = columns.mapper.to("cpu").eval()
-        self._column_features = None
-        if columns.inputs is None:
-            self._anchors = columns.mapper.places.detach().cpu().double().numpy()
-            shown = self.q_.represent(torch.from_numpy(self._anchors)).numpy()
-        else:
-            if plan.p.columns == "features":
-                self._column_features = plan.p.features(X.shape[1])[1]
-            shown = self._columns_of(X)
-        self.column_embedding_ = shown.astype(X.dtype, copy=False)
-
-    def _columns_of(self, X):
-        return self.q_.represent(self._mapped(X, self.column_mapper_, self._column_features)).numpy()
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
@@ -427,50 +377,15 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if n_iter == "auto":
             n_iter = 100 if plan.engine.stochastic else 150 if coarse else 300
         n = plan.problem.p.n_rows
-        fixed = None if self.learning_rate == "auto" else self.learning_rate
 
         def rate(factor):
-            if fixed is not None:
-                return fixed
-            return n / factor if method == "momentum" else _adam_rate(plan)
+            if method == "momentum" and self.learning_rate == "auto":
+                return n / factor
+            return adam_rate(plan, self.learning_rate)
 
         first = min(250, n_iter // 3) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         return [*phases, Phase(n_iter - first, rate(1.0))]
-
-    def _starts_coarsely(self, plan, method):
-        """Whether the map of a few rows is the start for all."""
-        if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
-            return False
-        able = getattr(plan.p, "from_features", False) and not (
-            plan.parametric or self._pairwise or self.terms
-        )
-        if self.init == "coarse" and not able:
-            raise ValueError(
-                "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
-                "mapper='table' and no further terms; use init='pca'"
-            )
-        return able and (self.init == "coarse" or plan.X.shape[0] >= LARGE)
-
-    def _start(self, plan, y, method, coarse):
-        """Put the start into a table, or the principal axes into a linear map."""
-        features = None if self._pairwise else plan.X
-        init = "pca" if isinstance(self.init, str) and self.init == "auto" else self.init
-        if coarse:
-            init = coarse_places(self, plan.X, y, plan.problem.p.sparse(), plan.rng)
-        if plan.features is not None:
-            features = features[:, plan.features]
-        with torch.no_grad():
-            if not plan.parametric:
-                # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
-                scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale
-                edges = plan.problem.p.sparse
-                if getattr(plan.p, "columns", "rows") != "rows" and features is None:
-                    raise ValueError("a p over classes needs a feature matrix X")
-                places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)
-                plan.mapper.places.copy_(torch.as_tensor(places))
-            elif isinstance(init, str) and init == "pca":
-                _axes_into(plan.mapper, features, self.n_components, plan.rng)
 
     def _places_of(self, X):
         return self._mapped_places(X) if self._parametric else self._placed(X)
@@ -496,12 +411,6 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return Placer(begun_copy(self.q_, **changes), self.divergence_, self._anchors)
 
 
-def _adam_rate(plan):
-    if not plan.parametric:
-        return 0.1
-    return 0.01 if hasattr(plan.mapper, "weight") else 0.003
-
-
 def _centred(plan):
     places = getattr(plan.mapper, "places", None)
     if places is None:
@@ -512,17 +421,3 @@ def _centred(plan):
             places.sub_(places.mean(0))
 
     return recentre
-
-
-def _axes_into(mapper, X, n_components, rng):
-    """Start a linear map at the principal axes, scaled so that its first output has unit variance."""
-    target = getattr(mapper, "free", getattr(mapper, "weight", None))
-    if target is None or target.ndim != 2 or target.shape[0] != n_components:
-        return
-    axes = principal_axes(X, n_components, rng)
-    centre = np.asarray(X.mean(axis=0)).ravel()
-    spread = np.asarray(X @ axes[0]).ravel().std()
-    scale = 1.0 if hasattr(mapper, "free") or spread == 0 else 1.0 / spread
-    target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
-    if getattr(mapper, "bias", None) is not None:
-        mapper.bias.copy_(-(target @ torch.as_tensor(centre).to(target)))

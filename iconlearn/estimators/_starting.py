@@ -17,6 +17,7 @@ from ..mappers import TableModule
 from ..optim import Phase
 from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
+from ._rates import adam_rate
 from ._running import present_loss
 from ._starts import k_means, partitions, rank, searched
 
@@ -122,7 +123,10 @@ class Starting:
             visits = max(1, plan.X.shape[0] // getattr(engine, "batch_size", 1))
             n_iter = int(np.clip(N_LESSONS // visits, *N_LESSONS_EPOCHS))
         return self._optimise(
-            lesson, "adam", [Phase(n_iter, self._rate(plan), name="start")], patience=n_iter
+            lesson,
+            "adam",
+            [Phase(n_iter, adam_rate(plan, self.learning_rate), name="start")],
+            patience=n_iter,
         )
 
 

@@ -10,6 +10,7 @@ from ..neighbors import KnownRows
 from ..optim import Phase
 from ._heads import labels_of
 from ._io import all_or_nothing, validated_new
+from ._rates import adam_rate
 
 __all__ = ["Streaming"]
 
@@ -91,10 +92,12 @@ class Streaming:
         plan.q.mean_size_ = torch.as_tensor(self._mean_sizes(), dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         method = "adam" if self.optimizer == "auto" else self.optimizer
-        solution = self._optimise(plan, method, [Phase(n_iter, self._rate(plan))], patience=n_iter)
+        solution = self._optimise(
+            plan, method, [Phase(n_iter, adam_rate(plan, self.learning_rate))], patience=n_iter
+        )
         self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
         self._keep(plan, solution)
-        self._finish(plan, KnownRows(plan.X), warn=False)
+        self._finish(plan, KnownRows(plan.X), told=False)
         return solution
 
     def _mean_sizes(self):

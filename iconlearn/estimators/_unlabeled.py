@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 
 import numpy as np
 from sklearn.utils.validation import column_or_1d
+
+from .._notice import warn
 
 __all__ = ["without_marker"]
 
@@ -54,15 +55,13 @@ def without_marker(y, marker):
         )
     if n_classes == 1:
         raise ValueError(
-            f"y holds one class only, {others[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
+            f"y holds one class only, {others.tolist()[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
             f"needs labelled rows of at least two classes"
         )
     if not named:
-        warnings.warn(
+        warn(
             f"y is -1 in {np.count_nonzero(unlabelled)} of {len(labels)} rows, which are taken as unlabelled; "
             f"unlabeled=-1 says so without this warning, and unlabeled=None makes -1 a class",
-            UserWarning,
-            stacklevel=4,
         )
     filled = np.array(labels)
     filled[unlabelled] = others[0]

@@ -16,7 +16,7 @@ from iconlearn.neighbors._libraries import sklearn_search
 from iconlearn.neighbors._metrics import evaluable, from_products, is_euclidean
 from iconlearn.neighbors._pairs import PairDistances, distance_block
 from iconlearn.neighbors._products import nearest, product_error
-from iconlearn.neighbors._rows import BLOCK_SIZE, columns_of, recentred, rescaled, sqnorms, unit_rows
+from iconlearn.neighbors._rows import BLOCK_SIZE, columns_of, rescaled, sqnorms, unit_rows
 
 __all__ = ["by_distance", "exact_search", "without_self"]
 
@@ -121,7 +121,7 @@ def _search_by_library(X, queries, k, metric, n_jobs):
     if metric == "cosine" and sqnorms(X).all() and sqnorms(queries).all():
         space, targets, name = unit_rows(X), unit_rows(queries), "euclidean"
     elif is_euclidean(metric):
-        space, targets = rescaled(*recentred(X, queries))
+        space, targets = rescaled(X, queries)
     distances, indices = sklearn_search(space, targets, k, name, n_jobs)
     if from_products(metric):
         rows = np.arange(indices.shape[0])
@@ -137,8 +137,7 @@ def _resolution(X, queries, metric, distances):
         return np.full(len(far), relative)
     if not is_euclidean(metric):
         return relative * far
-    space, targets = recentred(X, queries)
-    error = relative * (sqnorms(targets) + sqnorms(space).max())
+    error = relative * (sqnorms(queries) + sqnorms(X).max())
     return error / np.maximum(far, np.sqrt(error) + np.finfo(float).tiny)
 
 

@@ -15,7 +15,6 @@ __all__ = [
     "as_rows",
     "both_rows",
     "columns_of",
-    "recentred",
     "rescaled",
     "sqnorms",
     "unit_rows",
@@ -123,16 +122,6 @@ def both_rows(A, B):
     if issparse(A) != issparse(B):
         A, B = csr_array(A), csr_array(B)
     return as_rows(A), as_rows(B)
-
-
-def recentred(X, queries):
-    """Both moved by X's mean where it is far off: distances stay, matrix products gain digits."""
-    if not issparse(X):
-        centre = X.mean(axis=0, dtype=float)
-        spread = sqnorms(X).mean() - centre @ centre
-        if centre @ centre > 100 * spread:
-            return X - centre, queries - centre
-    return X, queries
 
 
 def rescaled(X, queries):

@@ -138,11 +138,13 @@ def neighbor_graph(
 
     Parameters
     ----------
-    k : int or None
-        None keeps all the neighbours that a precomputed matrix holds.
-    X, metric, queries, backend, n_jobs, random_state
+    X : array-like or sparse matrix of shape (n, n_features), or (n, n) if precomputed
         As for :func:`knn`; a precomputed `X` (or `queries`) may be sparse, in which case its stored
         entries are the neighbours, as in the output of ``KNeighborsTransformer(mode="distance")``.
+    k : int or None
+        None keeps all the neighbours that a precomputed matrix holds.
+    metric, queries, backend, n_jobs, random_state
+        As for :func:`knn`.
 
     Returns
     -------

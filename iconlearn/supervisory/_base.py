@@ -6,7 +6,6 @@ extend(X_new)  ->  p(.|new row) over the training columns, each new row on its o
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from iconlearn._notice import warn
 from iconlearn._validation import check_number
 from iconlearn.conditional import BlockConditional, Conditional
 
@@ -156,10 +156,8 @@ def clamp_neighbors(n_neighbors, available: int) -> int:
     """A whole number of neighbours, lowered to `available` with a warning where it is larger."""
     k = check_number("n_neighbors", n_neighbors, low=1, integer=True, hint="typical values are 5 to 50")
     if k > available:
-        warnings.warn(
+        warn(
             f"n_neighbors={k} is more than the {available} other rows; {available} are used",
-            UserWarning,
-            stacklevel=3,
         )
     return min(k, available)
 
@@ -170,10 +168,8 @@ def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False) -
     if n_empty == len(supported) and not new_rows:
         raise ValueError(f"no row has {what}; {mend}")
     if n_empty:
-        warnings.warn(
+        warn(
             f"{n_empty} of {len(supported)} {'new ' * new_rows}rows have no "
             f"{what.removeprefix('any ')}: nothing "
             f"pulls them, and they carry no weight",
-            UserWarning,
-            stacklevel=3,
         )

@@ -11,7 +11,6 @@ are found when they are first asked for: they need all pairs, and k-means needs 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -19,6 +18,7 @@ from math import ceil
 import numpy as np
 from scipy.sparse import issparse
 
+from iconlearn._notice import warn
 from iconlearn._validation import check_number
 from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
@@ -391,10 +391,8 @@ def _clamp_perplexity(perplexity, n_neighbors):
     if perplexity < n_neighbors or perplexity == 1:
         return perplexity
     lowered = max(1.0, n_neighbors / 3)
-    warnings.warn(
+    warn(
         f"perplexity={perplexity:g} is not below the number of neighbours, {n_neighbors}; it is "
         f"lowered to {lowered:g}",
-        UserWarning,
-        stacklevel=4,
     )
     return lowered

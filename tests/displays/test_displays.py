@@ -142,6 +142,32 @@ def test_labels_stand_at_the_medians():
     assert_allclose(display.texts_[0].get_position(), np.median(Z[10:20], axis=0))
 
 
+def test_names_that_would_cover_each_other_move_apart_and_no_further():
+    Z = np.array([[0, 0], [0, 0.1], [0, 0.2], [0.1, 0.1], [10, 0], [0, 10]])
+    names = ["a name", "another", "a third", "a fourth", "alone", "alone too"]
+    display = drawn(EmbeddingDisplay.from_predictions(Z, names, labels="medians"))
+    boxes = [text.get_window_extent() for text in display.texts_]
+    shared = [
+        min(a.y1, b.y1) - max(a.y0, b.y0)
+        for k, a in enumerate(boxes)
+        for b in boxes[:k]
+        if min(a.x1, b.x1) > max(a.x0, b.x0)
+    ]
+    assert max(shared) < 1 and sum(s > -1 for s in shared) >= 2
+    at = {text.get_text(): text.get_position() for text in display.texts_}
+    assert at["alone"] == (10, 0) and at["alone too"] == (0, 10)
+    assert at["a name"][1] < at["another"][1] < at["a third"][1]
+    assert [at[name][0] for name in names[:4]] == pytest.approx([0, 0, 0, 0.1])
+
+
+@pytest.mark.parametrize("values", [None, np.arange(60) % 3, np.linspace(0, 1, 60)])
+def test_a_size_of_every_point_goes_with_its_point(values):
+    Z = np.column_stack([np.arange(60.0), np.zeros(60)])
+    display = drawn(EmbeddingDisplay.from_predictions(Z, values, size=np.arange(60) + 1.0))
+    at = np.asarray(display.scatter_.get_offsets())[:, 0]
+    assert_array_equal(display.scatter_.get_sizes(), at + 1)
+
+
 @pytest.mark.parametrize(
     ("values", "scale"),
     [

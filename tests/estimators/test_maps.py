@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.engines import Dense, Mesh
-from iconlearn.estimators import _coarse, _embedding
+from iconlearn.estimators import _beginning, _coarse
 from iconlearn.metrics import neighbor_recall
 from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Mix, Symmetrize, Walk
 
@@ -98,7 +98,7 @@ def test_large_maps_start_from_a_coarse_one(monkeypatch):
     chosen = ICONEmbedding(max_iter=60, init="coarse", random_state=0).fit(X)
     assert chosen.loss_ < plain.loss_
     assert neighbor_recall(X, chosen.embedding_, 15) > neighbor_recall(X, plain.embedding_, 15)
-    monkeypatch.setattr(_embedding, "LARGE", 1000)
+    monkeypatch.setattr(_beginning, "LARGE", 1000)
     auto = ICONEmbedding(max_iter=60, random_state=0).fit(X)
     np.testing.assert_array_equal(auto.embedding_, chosen.embedding_)
     pca = ICONEmbedding(max_iter=60, init="pca", random_state=0).fit(X)
@@ -114,7 +114,7 @@ def test_a_coarse_start_that_cannot_be_says_why(blobs):
 
 def test_a_p_that_knows_its_rows_has_no_coarse_start(blobs, monkeypatch):
     X, _ = blobs
-    monkeypatch.setattr(_embedding, "LARGE", 100)
+    monkeypatch.setattr(_beginning, "LARGE", 100)
     given = KNN().fit(X).conditional_.sparse()
     for p in (Graph(given), Debias(Graph(given), 0.1), Mix([KNN(), Graph(given)])):
         found = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)

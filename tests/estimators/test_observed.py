@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, load, recipes, save
-from iconlearn.estimators import _coarse, _embedding, _observed
+from iconlearn.estimators import _beginning, _coarse, _observed
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9 or newer")
 
@@ -96,7 +96,7 @@ def test_a_saved_fit_leaves_them_out(tmp_path):
 
 
 def test_a_coarse_start_is_no_fit_of_its_own(monkeypatch):
-    monkeypatch.setattr(_embedding, "LARGE", 50)
+    monkeypatch.setattr(_beginning, "LARGE", 50)
     monkeypatch.setattr(_coarse, "SHARE", 2)
     heard = Heard()
     with warnings.catch_warnings():

@@ -22,14 +22,17 @@ from iconlearn.supervisory import Views
 
 X, y = make_blobs(90, n_features=4, centers=3, random_state=0)
 
+# Each process imports this file, and all must begin with the same weights.
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    DROPPING = nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3))
+
 FITS = {
     "map": ICONEmbedding(max_iter=20, random_state=0),
     "network": ICONEmbedding(mapper="mlp", engine=MiniBatch(32), max_iter=4, random_state=0),
     "clusters": ICONClustering(3, n_init=2, max_iter=20, random_state=0),
     "classes": ICONClassifier(max_iter=30, random_state=0),
-    "dropout": ICONClassifier(
-        mapper=nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 3)), max_iter=20, random_state=0
-    ),
+    "dropout": ICONClassifier(mapper=DROPPING, max_iter=20, random_state=0),
     "views": ICONEmbedding(p=Views(), mapper="linear", engine=MiniBatch(32), max_iter=3, random_state=0),
 }
 each = pytest.mark.parametrize("name", FITS)

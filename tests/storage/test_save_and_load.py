@@ -440,6 +440,12 @@ def renamed(manifest):
     return json.loads(text)
 
 
+def of_another_kind(manifest):
+    text = json.dumps(manifest)
+    kind = next(node["kind"] for node in manifest["document"]["nodes"] if node["kind"] != "array")
+    return json.loads(text.replace(f'"kind": "{kind}"', '"kind": "spell"'))
+
+
 def without_an_array(manifest):
     manifest["sha256"].popitem()
     return manifest
@@ -457,6 +463,7 @@ def without_an_array(manifest):
         (lambda m: {**m, "document": {**m["document"], "estimator": "os"}}, "'os', which is no estimator"),
         (lambda m: [m], "no manifest"),
         (renamed, "class 'learned.Dotty', which this iconlearn does not know"),
+        (of_another_kind, "it holds a value of unknown kind 'spell'"),
         (without_an_array, "does not hold the arrays that its manifest names"),
     ],
 )

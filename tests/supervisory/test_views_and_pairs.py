@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from reference import FLOAT64, assert_slopes, evaluate, places, unit
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -101,6 +102,18 @@ def test_augmentations_do_what_they_say(augment):
         low, high = data.min(0).values, data.max(0).values
         assert ((one >= low - 1e-12) & (one <= high + 1e-12)).all()
         assert float((one - data).abs().mean()) < 0.5 * float((data - data[torch.randperm(200)]).abs().mean())
+
+
+@pytest.mark.parametrize("augment", ["noise", "mask"])
+def test_views_of_sparse_rows_know_the_same_moments(augment):
+    rows = np.round(np.random.default_rng(0).normal(size=(30, 4)))
+    made = []
+    for X in (rows, csr_array(rows)):
+        p = Views(augment, strength=0.5).fit(X)
+        torch.manual_seed(0)
+        made.append(p.view(torch.as_tensor(rows)).numpy())
+    np.testing.assert_allclose(*made, atol=1e-12)
+    assert not np.allclose(made[0], rows)
 
 
 def test_a_function_makes_the_views_and_the_mapper_may_read_pictures():

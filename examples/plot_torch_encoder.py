@@ -1,0 +1,146 @@
+"""
+An encoder of your own, and what should not matter
+==================================================
+
+A mapper may be any torch module.  Here it is a small convolutional network, and ``p`` is
+:class:`~iconlearn.supervisory.Views`: two views of one image belong together, and views are made by a function
+that turns, moves and stretches.  No label is used.  The encoder learns that those changes do not matter; to the
+pixels they are everything.
+"""
+
+# %%
+# The digits.  Half of them is never seen in the fit.
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+from iconlearn import ICONEmbedding
+from iconlearn.learned import Cosine
+from iconlearn.supervisory import Views
+
+X, y = load_digits(return_X_y=True)
+X = (X / 16).astype(np.float32)
+X_train, X_new, y_train, y_new = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
+
+# %%
+# Views.  Whatever is drawn comes from torch's generator, which a fit seeds and gives back.
+
+
+def seen(rows, degrees, stretch=0.0, move=0.0):
+    """Every image turned by its own angle, stretched and moved."""
+    n = len(rows)
+    angle = torch.deg2rad(degrees)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
+    turn = turn * (1 + stretch * (2 * torch.rand(n, 1, 1) - 1))
+    frame = torch.cat([turn, move * (2 * torch.rand(n, 2, 1) - 1)], 2)
+    images = rows.view(n, 1, 8, 8)
+    grid = nn.functional.affine_grid(frame, images.shape, align_corners=False)
+    return nn.functional.grid_sample(images, grid, align_corners=False).flatten(1)
+
+
+def view(rows):
+    return seen(rows, 40 * (2 * torch.rand(len(rows)) - 1), stretch=0.15, move=0.2)
+
+
+def encoder(n_inputs, n_outputs):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 4 * 4, 128), nn.ReLU(),
+        nn.Linear(128, n_outputs),
+    )  # fmt: skip
+
+
+model = ICONEmbedding(
+    16, p=Views(view), q=Cosine(0.5), mapper=encoder, max_iter=60, random_state=0
+).fit(X_train)  # fmt: skip
+print(f"{model.n_iter_} epochs in {model.timings_['optimisation']:.0f} s, loss {model.loss_:.3f}")
+
+# %%
+# The test: images that were not seen, turned by more and more.  Ten upright neighbours name each.
+
+ANGLES = np.arange(0, 61, 5)
+
+
+def all_turned(degrees):
+    return seen(torch.from_numpy(X_new), torch.full((len(X_new),), float(degrees))).numpy()
+
+
+def named_right(represent):
+    votes = KNeighborsClassifier(10).fit(represent(X_train), y_train)
+    return [votes.score(represent(all_turned(degrees)), y_new) for degrees in ANGLES]
+
+
+curves = {"pixels": named_right(lambda rows: rows), "encoder": named_right(model.transform)}
+for name, curve in curves.items():
+    print(f"{name}: upright {curve[0]:.1%}, turned by 30 degrees {curve[6]:.1%}, by 45 {curve[9]:.1%}")
+
+# %%
+# And the eye's test: a map of new images, each turned by an angle of its own, once from the pixels and once from
+# what the encoder makes of them.
+
+torch.manual_seed(0)
+turned = seen(torch.from_numpy(X_new), 45 * (2 * torch.rand(len(X_new)) - 1)).numpy()
+maps = {
+    "turned digits, by their pixels": turned,
+    "the same, by the encoder": model.transform(turned),
+}
+maps = {title: ICONEmbedding(random_state=0).fit_transform(rows) for title, rows in maps.items()}
+
+COLOURS = np.array(
+    [
+        "#332288", "#4499CC", "#44AA99", "#117733", "#999933",
+        "#CC9933", "#CC6677", "#882255", "#AA4499", "#666666",
+    ]
+)  # fmt: skip
+
+
+def draw_images(ax, Z, rows, digits, width=0.032):
+    """Every second image at its place, in the ink of its digit."""
+    Z = (Z - Z.min(0)) / np.ptp(Z, axis=0).max()
+    for z, row, digit in zip(Z[::2], rows[::2], digits[::2], strict=True):
+        ink = np.empty((8, 8, 4))
+        ink[:] = plt.matplotlib.colors.to_rgba(COLOURS[digit])
+        ink[..., 3] = row.reshape(8, 8).clip(0, 1)
+        left, bottom = z - width / 2
+        ax.imshow(ink, extent=(left, left + width, bottom, bottom + width), interpolation="bilinear")
+    ax.set(xlim=(-width, Z[:, 0].max() + width), ylim=(-width, Z[:, 1].max() + width), aspect="equal")
+    ax.axis("off")
+
+
+figure = plt.figure(figsize=(16, 5.4))
+left, middle, right = (figure.add_axes((x, 0.02, 0.33, 0.86)) for x in (0.005, 0.345, 0.69))
+for ax, (title, Z) in zip((left, middle), maps.items(), strict=True):
+    draw_images(ax, Z, turned, y_new)
+    figure.text(ax.get_position().x0 + 0.02, 0.925, title, fontsize=14, weight="bold")
+
+right.set_position((0.735, 0.13, 0.25, 0.46))
+for (name, curve), colour, lift in zip(curves.items(), ("#888888", "#332288"), (6, -18), strict=True):
+    right.plot(ANGLES, curve, color=colour, lw=3)
+    right.annotate(
+        name, (ANGLES[6], curve[6]), (8, lift), textcoords="offset points", color=colour, fontsize=13
+    )
+right.axvspan(0, 40, color="#332288", alpha=0.06, lw=0)
+right.text(39, 0.03, "turns seen in training", ha="right", fontsize=10, color="#555555")
+right.set(xlabel="degrees turned", xlim=(0, 60), ylim=(0, 1.02), xticks=range(0, 61, 15))
+right.set_title("new digits named right by ten neighbours", loc="left", fontsize=12)
+right.spines[["top", "right"]].set_visible(False)
+
+# Above the curve: an image, and views of it.
+own = X_train[[3, 8]]
+views = view(torch.from_numpy(np.repeat(own, 6, axis=0))).numpy()
+strip = np.concatenate([own[:, None], views.reshape(2, 6, 64)], axis=1).reshape(2, 7, 8, 8)
+strip = np.block([[np.pad(image, 1) for image in row] for row in strip])
+top = figure.add_axes((0.735, 0.7, 0.25, 0.19))
+top.imshow(strip, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+top.axvline(9.5, color="#332288", lw=2)
+top.set_title("a digit, and what should not matter", loc="left", fontsize=12)
+top.axis("off")
+plt.show()

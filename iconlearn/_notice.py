@@ -1,0 +1,25 @@
+"""Warnings that point at the user's own line, not at one of ours."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+__all__ = ["warn"]
+
+# Packages through which a call comes to us: what scikit-learn wraps a fit in, and who carries out its searches.
+THROUGH = ("iconlearn", "sklearn", "joblib", "contextlib")
+
+
+def warn(message, category=UserWarning):
+    """Warn as of the innermost line that is neither ours nor scikit-learn's.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning, default=UserWarning
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in THROUGH:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,261 @@
+"""A map that one can move about in: points say what they are, groups can be switched off."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+
+from .._validation import check_choice
+from ._canvas import GREY, INK, colors_of, name_of, one_of_each, rgb
+from ._places import are_groups, checked_places
+
+__all__ = ["InteractiveMapDisplay"]
+
+# Share of the picture that the points cover together, and the least and largest width of one in pixels.
+COVER, SMALLEST, LARGEST = 0.1, 2.0, 8.0
+WIDTH, HEIGHT = 900, 700
+# Of the map's extent, left free on every side.
+MARGIN = 0.05
+# Hover texts are wrapped at this width, and end after this many characters.
+LINE, LONGEST = 60, 400
+# How the page of a map behaves: the wheel zooms, and the bar shows what a map has a use for.
+CONFIG = {"scrollZoom": True, "displaylogo": False, "responsive": True}
+
+
+class InteractiveMapDisplay:
+    """A map as a page for the browser: zoom, hover over a point, click on a group to hide it.
+
+    Points are drawn by WebGL, which is fluent to some hundred thousand of them.  Needs plotly
+    (``pip install iconlearn[interactive]``).  Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_samples, 2) or (n_samples, 3)
+        Places of the points.
+    values : array-like of shape (n_samples,) or None, default=None
+        What the points are coloured by.
+    hover : array-like of shape (n_samples,), mapping or None, default=None
+        What a point says under the mouse.
+    kind : {"groups", "scale"} or None, default=None
+        Whether `values` names groups or measures something; None looks at them, as
+        :class:`EmbeddingDisplay` does.
+
+    Attributes
+    ----------
+    figure_ : plotly Figure
+        It shows itself in a notebook; ``figure_.show()`` opens a browser.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn import ICONEmbedding
+    >>> from iconlearn.displays import InteractiveMapDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> embedding = ICONEmbedding(max_iter=50, random_state=0).fit(X)
+    >>> display = InteractiveMapDisplay.from_estimator(embedding, X, y)  # doctest: +SKIP
+    >>> display.write_html("iris.html")  # doctest: +SKIP
+    """
+
+    def __init__(self, embedding, values=None, *, hover=None, kind=None):
+        self.embedding = embedding
+        self.values = values
+        self.hover = hover
+        self.kind = kind
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y=None, *, hover=None, kind=None, **options):
+        """Draw where an estimator puts the rows of X.
+
+        Parameters
+        ----------
+        estimator : fitted estimator with ``transform``
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training rows get the places that the fit gave them.
+        y : array-like of shape (n_samples,) or None, default=None
+            What the points are coloured by.
+        hover : array-like of shape (n_samples,), mapping or None, default=None
+            What a point says under the mouse: a text for each, or (a dict, or a data frame) columns by name.
+            None is the number of the row and its value.
+        kind : {"groups", "scale"} or None, default=None
+            See :class:`InteractiveMapDisplay`.
+        **options
+            Passed on to :meth:`plot`.
+
+        Returns
+        -------
+        InteractiveMapDisplay
+        """
+        return cls.from_predictions(estimator.transform(X), y, hover=hover, kind=kind, **options)
+
+    @classmethod
+    def from_predictions(cls, embedding, values=None, *, hover=None, kind=None, **options):
+        """Draw places that are known.
+
+        Parameters
+        ----------
+        embedding : array-like of shape (n_samples, 2) or (n_samples, 3)
+        values : array-like of shape (n_samples,) or None, default=None
+            What the points are coloured by.
+        hover : array-like of shape (n_samples,), mapping or None, default=None
+            See :meth:`from_estimator`.
+        kind : {"groups", "scale"} or None, default=None
+            See :class:`InteractiveMapDisplay`.
+        **options
+            Passed on to :meth:`plot`.
+
+        Returns
+        -------
+        InteractiveMapDisplay
+        """
+        embedding = checked_places(embedding, values, kind)
+        return cls(embedding, values, hover=hover, kind=kind).plot(**options)
+
+    def plot(self, *, size="auto", cmap="Cividis", title=None):
+        """Make the figure.
+
+        Parameters
+        ----------
+        size : float or "auto", default="auto"
+            Width of a point in pixels; "auto" is smaller for more points.
+        cmap : str, default="Cividis"
+            A colour scale of plotly, for values that measure something.
+        title : str or None, default=None
+
+        Returns
+        -------
+        self
+        """
+        if isinstance(size, str):
+            check_choice("size", size, ("auto",))
+        go = _plotly()
+        n, flat = self.embedding.shape[0], self.embedding.shape[1] == 2
+        if isinstance(size, str):
+            size = float(np.clip(np.sqrt(COVER * WIDTH * HEIGHT / max(n, 1)), SMALLEST, LARGEST))
+            size = size if flat else 0.5 * size
+        trace = go.Scattergl if flat else go.Scatter3d
+        self._said = _said(self.hover, n)
+        groups = are_groups(self.values, self.kind)
+        points = self._groups(size) if groups else self._scale(size, cmap)
+        self.figure_ = go.Figure([trace(**one) for one in points], self._layout(title, flat))
+        del self._said
+        return self
+
+    def write_html(self, path):
+        """Write a page that needs nothing else, neither a network nor a server.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Of the file; some 5 MB are the code that draws.
+        """
+        self.figure_.write_html(path, include_plotlyjs=True, config=CONFIG)
+
+    def _groups(self, size):
+        """A trace for every group, those without one first and so beneath."""
+        n = len(self.embedding)
+        if self.values is None:
+            return [self._points(np.arange(n), "", {"size": size, "color": _hex(colors_of(1)[0])})]
+        groups, codes = one_of_each(self.values)
+        names = [name_of(group) for group in groups] + ["none"]
+        colors = [*colors_of(len(groups)), rgb(GREY)]
+        found = [k for k in (-1, *range(len(groups))) if (codes == k).any()]
+        return [
+            self._points(np.flatnonzero(codes == k), names[k], {"size": size, "color": _hex(colors[k])})
+            for k in found
+        ]
+
+    def _scale(self, size, cmap):
+        values = np.asarray(self.values, dtype=float)
+        known = np.isfinite(values)
+        bar = {"thickness": 12, "len": 0.5, "outlinewidth": 0}
+        look = {"size": size, "color": values[known], "colorscale": cmap, "showscale": True, "colorbar": bar}
+        points = [self._points(np.flatnonzero(known), "", look)]
+        if known.all():
+            return points
+        return [self._points(np.flatnonzero(~known), "none", {"size": size, "color": GREY}), *points]
+
+    def _points(self, rows, name, look):
+        """What a trace is made of: places, in the precision that WebGL has, a look and a saying."""
+        places = self.embedding[rows].astype(np.float32)
+        look = {"opacity": 0.85, "line": {"width": 0}, **look}
+        trace = {
+            **dict(zip("xyz", places.T)),
+            "mode": "markers",
+            "name": html.escape(name),
+            "marker": look,
+            "showlegend": bool(name),
+        }
+        if self._said is not None:
+            return {**trace, "hovertext": self._said[rows], "hovertemplate": "%{hovertext}<extra></extra>"}
+        said = ["row %{customdata}"]
+        if name:
+            said.append(html.escape(name))
+        elif isinstance(look["color"], np.ndarray):
+            said.append("%{marker.color:.4g}")
+        return {
+            **trace, "customdata": rows.astype(np.int32), "hovertemplate": "<br>".join(said) + "<extra></extra>",
+        }  # fmt: skip
+
+    def _layout(self, title, flat):
+        # Only nearness means anything: neither the axes nor their units do.
+        bare = {"visible": False}
+        layout = {
+            "template": "plotly_white", "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
+            "font": {"color": INK}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
+            "legend": {"itemsizing": "constant"}, "width": WIDTH, "height": HEIGHT,
+        }  # fmt: skip
+        if not flat:
+            return {**layout, "scene": {"xaxis": bare, "yaxis": bare, "zaxis": bare, "aspectmode": "data"}}
+        # Told, so that a map stays where it is when a group is hidden.
+        low, high = self.embedding.min(axis=0), self.embedding.max(axis=0)
+        margin = MARGIN * np.where(high > low, high - low, 1.0)
+        x, y = np.column_stack([low - margin, high + margin]).tolist()
+        return {**layout, "xaxis": {**bare, "range": x}, "yaxis": {**bare, "range": y, "scaleanchor": "x"}}
+
+
+def _plotly():
+    """The one door to plotly."""
+    try:
+        from plotly import graph_objects
+    except ImportError as error:
+        raise ImportError(
+            "an interactive map needs plotly; install it with: pip install iconlearn[interactive]"
+        ) from error
+    return graph_objects
+
+
+def _said(hover, n):
+    """The text of every point as plotly wants it, or None where nothing is to be said."""
+    if hover is None:
+        return None
+    if isinstance(hover, Mapping) or hasattr(hover, "columns"):
+        columns = {str(name): list(hover[name]) for name in hover}
+        for name, column in columns.items():
+            _check_length(f"hover[{name!r}]", column, n)
+        lines = [
+            [f"<b>{html.escape(name)}</b> {_safe(v)}" for v in values] for name, values in columns.items()
+        ]
+        return np.array(["<br>".join(row) for row in zip(*lines, strict=True)], dtype=object)
+    hover = list(hover)
+    _check_length("hover", hover, n)
+    return np.array([_safe(value) for value in hover], dtype=object)
+
+
+def _check_length(name, values, n):
+    if len(values) != n:
+        raise ValueError(f"{name} has {len(values)} entries for {n} points: give one for each")
+
+
+def _safe(value):
+    """A value as text that cannot be taken for markup, in lines of readable length."""
+    text = name_of(value)
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    lines = [part for line in text.splitlines() for part in textwrap.wrap(line, LINE) or [""]]
+    return "<br>".join(html.escape(line) for line in lines)
+
+
+def _hex(color):
+    return "#" + "".join(f"{round(255 * part):02x}" for part in color)
