@@ -285,9 +285,9 @@ class Known:
         return log_q
 
     def _by_neighbours(self, estimator, X):
-        """Assignments that explain the new rows' own p over the training rows best."""
+        """Assignments that explain best how near new rows and training rows are, seen from both sides."""
         with searching_as_told(estimator):
-            p = estimator.graph_.extend(X, n_jobs=estimator.n_jobs)
+            p = estimator.graph_.reciprocal(X, n_jobs=estimator.n_jobs)
         parts = (part for _, part in blocks_of_rows(p, p.n_cols))
         return np.concatenate([assign(self._told(part), self.table[self.reached]) for part in parts])
 

@@ -107,6 +107,22 @@ def test_new_rows_do_not_depend_on_one_another():
     assert model.score(X[100:], y[100:]) > 0.8
 
 
+def test_new_rows_count_as_neighbours_of_the_rows_that_they_are_near():
+    model = classifier().fit(X[:100], SOME[:100])
+    r, new = model.label_distributions_, X[100:130]
+    W = model.graph_.reciprocal(new).sparse().toarray()
+    assert not np.array_equal(W > 0, model.graph_.extend(new).sparse().toarray() > 0)
+    best = model.predict_proba(new)
+    right = r / r.sum(axis=0)
+
+    def loss(t):
+        return -(W * np.log(np.maximum(t @ right.T, 1e-300))).sum(axis=1)
+
+    # No other assignment of a row explains what it is tied to any better.
+    for other in np.vstack([np.eye(3), np.full(3, 1 / 3)]):
+        assert (loss(best) <= loss(0.9 * best + 0.1 * other) + 1e-9).all()
+
+
 def with_an_island(n=6):
     """A few rows far away, more of them than there are neighbours, and without a label."""
     rng = np.random.default_rng(0)
