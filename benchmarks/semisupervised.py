@@ -173,12 +173,12 @@ def measure(name, model, X, y, given, counted, new=None):
     }
 
 
-def features(X, y, labels, draws):
+def features(X, y, labels, seeds):
     """Draws of labels: what they are called, and what of the rows is given, counted and new."""
     order = np.random.RandomState(0).permutation(len(y))
     new, old = order[: len(y) // 7], order[len(y) // 7 :]
     fresh, X, y = (X[new], y[new]), X[old], y[old]
-    for seed in range(draws):
+    for seed in seeds:
         for per_class in labels:
             given = np.full(len(y), -1)
             chosen = draw(y, per_class, seed)
@@ -195,9 +195,9 @@ def cora(folder):
     return X, y, sparse.csr_array(graph + graph.T), train, test
 
 
-def citations(X, y, train, test, draws):
+def citations(X, y, train, test, seeds):
     yield (20, "standard"), (X, y, np.where(train, y, -1), test)
-    for seed in range(draws):
+    for seed in seeds:
         given, chosen = np.full(len(y), -1), draw(y, 20, seed)
         given[chosen] = y[chosen]
         yield (20, seed), (X, y, given, given < 0)
@@ -205,16 +205,17 @@ def citations(X, y, train, test, draws):
 
 def asked_for(name, asked):
     """The methods and the draws of one set of data."""
+    seeds = range(asked.first, asked.draws)
     if name == "cora":
         X, y, graph, train, test = cora(asked.data)
-        return methods(graph), citations(X, y, train, test, asked.draws)
+        return methods(graph), citations(X, y, train, test, seeds)
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         X = X / 16
     else:
         X, y = mnist(asked.data)
         X = PCA(50, random_state=0).fit_transform(X).astype(np.float32)
-    return methods(), features(X, y.astype(int), asked.labels, asked.draws)
+    return methods(), features(X, y.astype(int), asked.labels, seeds)
 
 
 def begun(path, forgotten, sets):
@@ -237,6 +238,7 @@ def main():
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--sets", nargs="+", default=["digits", "mnist", "cora"])
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="where to begin among them")
     parser.add_argument("--labels", type=int, nargs="+", default=[1, 5, 10, 100])
     parser.add_argument("--methods", nargs="+", help="only these; all by default")
     parser.add_argument("--again", nargs="+", default=[], help="methods to measure anew")

@@ -61,9 +61,10 @@ class ICONClassifier(
         "linear", "mlp", a ``torch.nn.Module`` or a factory; or "table", the classes of the rows themselves, which
         new rows get from their neighbours.  "auto" is "linear" where all rows have labels, and "table" where
         some have none, unless p, q, terms or a graph that does not read the features ask for a mapper.
-    graph : str, object or matrix, default="knn"
-        With unlabelled rows, or a table: which rows are near which.  A p of :mod:`iconlearn.supervisory`, as
-        for :class:`ICONClustering`, or the adjacency matrix of the rows of X.
+    graph : str, object or matrix, default="auto"
+        With unlabelled rows, or a table: which rows are near which.  "auto" is a Gaussian of the distance to the
+        30 nearest rows, of perplexity 10; else "knn", another p of :mod:`iconlearn.supervisory`, or the
+        adjacency matrix of the rows of X.
     graph_weight : float, default=10.0
         Weight of the graph over all rows beside that of the graph around labelled rows.
     class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
@@ -162,7 +163,7 @@ class ICONClassifier(
         q="dot",
         divergence="kl",
         mapper="auto",
-        graph="knn",
+        graph="auto",
         graph_weight=10.0,
         class_prior=None,
         unlabeled="auto",

@@ -21,11 +21,9 @@ from iconlearn.supervisory._base import (
     warn_empty,
 )
 from iconlearn.supervisory._kernel import KernelRecipe
+from iconlearn.supervisory._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
-
-# A new row looks for those that it is a neighbour of among so many times as many rows as it has neighbours.
-WIDER = 4
 
 
 class KNN(Supervisory):
@@ -72,7 +70,7 @@ class KNN(Supervisory):
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
         self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
-        self.neighbors_backend_, self._reach = backend, _reach(graph, self._k)
+        self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         return self
 
     def _extend(self, X_new, n_jobs):
@@ -82,14 +80,11 @@ class KNN(Supervisory):
         """Both sides among the 4 k nearest rows: whoever counts a new row in from further away is left out."""
         graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs)
         degree = np.diff(graph.indptr)
-        rank = np.arange(graph.nnz) - np.repeat(graph.indptr[:-1], degree)
-        ours = (rank < self._k) / np.repeat(np.clip(degree, 1, self._k), degree)
+        ours = first(graph, self._k) / np.repeat(np.clip(degree, 1, self._k), degree)
         # A row that has found fewer neighbours than k has room for one more.
         room = np.minimum(np.diff(self.conditional_.sparse().indptr) + 1, self._k)
         theirs = (graph.data < self._reach[graph.indices]) / room[graph.indices]
-        edges = csr_array((ours + theirs, graph.indices, graph.indptr), shape=graph.shape)
-        edges.eliminate_zeros()
-        return Conditional(normalize_rows(edges))
+        return both_sides(graph, ours, theirs)
 
     def _nearest(self, X_new, k, n_jobs):
         """The k nearest training rows of new ones, by ascending distance."""
@@ -204,7 +199,7 @@ class Precomputed(Supervisory):
         self._recipe = KernelRecipe.resolve(
             X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed", "auto"
         )
-        self.conditional_, self.sigma_ = self._recipe.rows(X)
+        self.conditional_, self.sigma_, _ = self._recipe.rows(X)
         return self
 
     def _extend(self, X_new, n_jobs):
@@ -213,14 +208,6 @@ class Precomputed(Supervisory):
             return Conditional(_probabilities(check_matrix(X_new, n_cols, what="the probability matrix")))
         X_new = check_matrix(X_new, n_cols, what="the distance matrix")
         return self._recipe.rows(None, X_new)[0]
-
-
-def _reach(graph, k):
-    """Within which distance a row that comes new would be among the k nearest of each row."""
-    full = np.diff(graph.indptr) >= k
-    reach = np.full(graph.shape[0], np.inf)
-    reach[full] = graph.data[graph.indptr[1:][full] - 1]
-    return reach
 
 
 def _uniform(graph):
