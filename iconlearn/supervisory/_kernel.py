@@ -320,13 +320,12 @@ class KernelRecipe:
 
 def _spans(graph, edges, k):
     """Of every row the least distance, within which others are near, and the sum of its weights; shape (3, n)."""
-    filled = np.diff(graph.indptr) > 0
-    starts, spans = graph.indptr[:-1][filled], np.zeros((3, graph.shape[0]))
+    filled, spans = np.diff(graph.indptr) > 0, np.zeros((3, graph.shape[0]))
     spans[1] = reach(graph, k)
     if filled.any():
-        spans[0, filled] = graph.data[starts]
-        # Weights are relative to that of the nearest.
-        spans[2, filled] = 1.0 / np.maximum.reduceat(edges.data, starts)
+        spans[0, filled] = graph.data[graph.indptr[:-1][filled]]
+        # Weights are relative to that of the nearest; those that vanish are not stored.
+        spans[2, filled] = 1.0 / np.maximum.reduceat(edges.data, edges.indptr[:-1][filled])
     return spans
 
 
