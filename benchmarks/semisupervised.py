@@ -6,17 +6,22 @@ DATA holds mnist.npz, cora.npz and cora_X.npz; the digits come with scikit-learn
 every class at random.  A seventh of the rows is set aside as new: no method sees them in fit.  Of Cora the graph is
 fixed, so there are no new rows; draw "standard" has the labels and the test rows of the usual split, the others 20
 labels a class and all other rows.
+
+What is in the csv is not run again: delete rows, or name their method after --again, to measure them anew.  Poisson
+learning is that of graphlearning where it is installed (pip install graphlearning annoy), and in any case ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import importlib.util
 import pathlib
 import time
 import warnings
 
 import numpy as np
-from _common import mnist, write
+from _common import RESULTS, machine, mnist
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import cg
@@ -29,6 +34,8 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from iconlearn import ICONClassifier
 from iconlearn.supervisory import KNN, Graph
+
+COLUMNS = ("set", "labels", "draw", "method", "unlabelled rows", "new rows", "cpu seconds", *machine())
 
 
 class OnLabels:
@@ -78,25 +85,49 @@ class Poisson:
         return self
 
 
+class TheirPoisson:
+    """Poisson learning as graphlearning has it, on its own graph of ten neighbours, all by default."""
+
+    graph = (None, None)  # rows, and what was found of them
+
+    def fit(self, X, y):
+        import graphlearning
+
+        if TheirPoisson.graph[0] is not X:
+            TheirPoisson.graph = X, graphlearning.weightmatrix.knn(X, 10)
+        labelled = np.flatnonzero(y >= 0)
+        self.transduction_ = graphlearning.ssl.poisson(TheirPoisson.graph[1]).fit_predict(
+            labelled, y[labelled]
+        )
+        return self
+
+
 def methods(graph=None):
-    """Fresh models; those that read a graph get it where there is one."""
+    """A maker of each model, by name; those that read a graph get it where there is one."""
     logistic = LogisticRegression(max_iter=1000)
     if graph is not None:
-        yield "iconlearn", ICONClassifier(graph=Graph(graph), unlabeled=-1, random_state=0)
-        yield (
-            "iconlearn, graph alone",
-            ICONClassifier(graph=Graph(graph), mapper="table", unlabeled=-1, random_state=0),
-        )
-        yield "label spreading on the graph", Spreading(graph)
-        yield "Poisson", Poisson(graph)
+        known = Graph(graph)
+        found = {
+            "iconlearn": lambda: ICONClassifier(graph=known, unlabeled=-1, random_state=0),
+            "iconlearn, graph alone": lambda: ICONClassifier(
+                graph=known, mapper="table", unlabeled=-1, random_state=0
+            ),
+            "label spreading on the graph": lambda: Spreading(graph),
+            "Poisson": lambda: Poisson(graph),
+        }
     else:
-        yield "iconlearn", ICONClassifier(unlabeled=-1, random_state=0)
-        yield "iconlearn, linear", ICONClassifier(mapper="linear", unlabeled=-1, random_state=0)
-        yield "LabelSpreading", LabelSpreading(kernel="knn", n_neighbors=15, max_iter=200)
-        yield "Poisson", Poisson()
-        yield "KNeighborsClassifier", OnLabels(KNeighborsClassifier(1))
-    yield "LogisticRegression", OnLabels(logistic)
-    yield "SelfTrainingClassifier", SelfTrainingClassifier(logistic)
+        found = {
+            "iconlearn": lambda: ICONClassifier(unlabeled=-1, random_state=0),
+            "iconlearn, linear": lambda: ICONClassifier(mapper="linear", unlabeled=-1, random_state=0),
+            "LabelSpreading": lambda: LabelSpreading(kernel="knn", n_neighbors=15, max_iter=200),
+            "Poisson": Poisson,
+            "KNeighborsClassifier": lambda: OnLabels(KNeighborsClassifier(1)),
+        }
+        if importlib.util.find_spec("graphlearning"):
+            found["Poisson (graphlearning)"] = TheirPoisson
+    found["LogisticRegression"] = lambda: OnLabels(logistic)
+    found["SelfTrainingClassifier"] = lambda: SelfTrainingClassifier(logistic)
+    return found
 
 
 class Spreading:
@@ -125,94 +156,127 @@ def draw(y, per_class, seed):
 
 
 def measure(name, model, X, y, given, counted, new=None):
-    begun = time.perf_counter()
+    begun = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(X, given)
-        seconds = time.perf_counter() - begun
+        seconds = time.process_time() - begun
         # SelfTrainingClassifier's transduction_ leaves rows unlabelled of which it was never sure.
         found = None if name == "SelfTrainingClassifier" else getattr(model, "transduction_", None)
         found = model.predict(X) if found is None else found
-        fresh = (
-            np.mean(model.predict(new[0]) == new[1]) if new is not None and hasattr(model, "predict") else ""
-        )
+        predicts = new is not None and hasattr(model, "predict")
+        fresh = np.mean(model.predict(new[0]) == new[1]) if predicts else ""
     return {
-        "method": name,
         "unlabelled rows": np.mean(found[counted] == y[counted]),
         "new rows": fresh,
-        "seconds": seconds,
+        "cpu seconds": seconds,
     }
 
 
-def features(name, X, y, labels, draws):
+def features(X, y, labels, seeds):
+    """Draws of labels: what they are called, and what of the rows is given, counted and new."""
     order = np.random.RandomState(0).permutation(len(y))
     new, old = order[: len(y) // 7], order[len(y) // 7 :]
-    X_new, y_new, X, y = X[new], y[new], X[old], y[old]
-    for per_class in labels:
-        for seed in range(draws):
+    fresh, X, y = (X[new], y[new]), X[old], y[old]
+    for seed in seeds:
+        for per_class in labels:
             given = np.full(len(y), -1)
             chosen = draw(y, per_class, seed)
             given[chosen] = y[chosen]
-            for method, model in methods():
-                row = measure(method, model, X, y, given, given < 0, (X_new, y_new))
-                yield {"set": name, "labels": per_class, "draw": seed, **row}
+            yield (per_class, seed), (X, y, given, given < 0, fresh)
 
 
-def cora(folder, draws):
+def cora(folder):
+    """Words of every paper, its topic, the citations, and who is which in the usual split."""
     with np.load(folder / "cora.npz") as file:
         y, ends, train, test = file["y"], file["edges"], file["is_train"] == 1, file["is_test"] == 1
     X = normalize(sparse.load_npz(folder / "cora_X.npz").astype(np.float32))
     graph = sparse.coo_array((np.ones(ends.shape[1]), ends), shape=(len(y), len(y)))
-    graph = sparse.csr_array(graph + graph.T)
-    splits = [("standard", np.where(train, y, -1), test)]
-    for seed in range(draws):
+    return X, y, sparse.csr_array(graph + graph.T), train, test
+
+
+def citations(X, y, train, test, seeds):
+    yield (20, "standard"), (X, y, np.where(train, y, -1), test)
+    for seed in seeds:
         given, chosen = np.full(len(y), -1), draw(y, 20, seed)
         given[chosen] = y[chosen]
-        splits.append((seed, given, given < 0))
-    for seed, given, counted in splits:
-        for method, model in methods(graph):
-            yield {"set": "cora", "labels": 20, "draw": seed, **measure(method, model, X, y, given, counted)}
+        yield (20, seed), (X, y, given, given < 0)
+
+
+def asked_for(name, asked):
+    """The methods and the draws of one set of data."""
+    seeds = range(asked.first, asked.draws)
+    if name == "cora":
+        X, y, graph, train, test = cora(asked.data)
+        return methods(graph), citations(X, y, train, test, seeds)
+    if name == "digits":
+        X, y = load_digits(return_X_y=True)
+        X = X / 16
+    else:
+        X, y = mnist(asked.data)
+        X = PCA(50, random_state=0).fit_transform(X).astype(np.float32)
+    return methods(), features(X, y.astype(int), asked.labels, seeds)
+
+
+def begun(path, forgotten, sets):
+    """Rows that the csv at `path` has, but for those to be measured anew."""
+    rows = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if not (r["method"] in forgotten and r["set"] in sets)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--sets", nargs="+", default=["digits", "mnist", "cora"])
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="where to begin among them")
     parser.add_argument("--labels", type=int, nargs="+", default=[1, 5, 10, 100])
+    parser.add_argument("--methods", nargs="+", help="only these; all by default")
+    parser.add_argument("--again", nargs="+", default=[], help="methods to measure anew")
+    parser.add_argument("--csv", type=pathlib.Path, default=RESULTS / "semisupervised.csv")
     asked = parser.parse_args()
-    rows = []
+    rows = begun(asked.csv, asked.again, asked.sets)
+    done = {(row["set"], row["labels"], row["draw"], row["method"]) for row in rows}
     for name in asked.sets:
-        if name == "cora":
-            stream = cora(asked.data, asked.draws)
-        elif name == "digits":
-            X, y = load_digits(return_X_y=True)
-            stream = features(name, X / 16, y, asked.labels, asked.draws)
-        else:
-            X, y = mnist(asked.data)
-            X = PCA(50, random_state=0).fit_transform(X).astype(np.float32)
-            stream = features(name, X, y.astype(int), asked.labels, asked.draws)
-        for row in stream:
-            rows.append(row)
-            print(*(f"{v:.4f}" if isinstance(v, float) else v for v in row.values()), sep="  ", flush=True)
+        makers, draws = asked_for(name, asked)
+        for (labels, seed), sample in draws:
+            for method, make in makers.items():
+                key = (name, str(labels), str(seed), method)
+                if key in done or (asked.methods and method not in asked.methods):
+                    continue
+                row = dict(zip(COLUMNS, key, strict=False)) | measure(method, make(), *sample) | machine()
+                with asked.csv.open("a", newline="") as file:
+                    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+                rows.append(row)
+                print(
+                    *(f"{v:.4f}" if isinstance(v, float) else v for v in list(row.values())[:7]), flush=True
+                )
     summary(rows)
-    print("written to", write(__file__, rows))
 
 
 def summary(rows):
     """Means over the draws; of Cora the standard split stands by itself."""
     groups = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row["set"], int(row["labels"]))):
         part = "standard" if row["draw"] == "standard" else "mean"
         groups.setdefault((row["set"], row["labels"], part, row["method"]), []).append(row)
     for (name, labels, part, method), found in groups.items():
-        accuracy = np.array([row["unlabelled rows"] for row in found])
-        fresh = [row["new rows"] for row in found if row["new rows"] != ""]
+        accuracy = np.array([float(row["unlabelled rows"]) for row in found])
+        fresh = [float(row["new rows"]) for row in found if row["new rows"] != ""]
         fresh = f"{np.mean(fresh):.4f}" if fresh else "-"
-        seconds = np.median([row["seconds"] for row in found])
+        seconds = np.median([float(row["cpu seconds"]) for row in found])
         print(
-            f"{name:<7} {labels:>4} {part:<9} {method:<28} {accuracy.mean():.4f} +- {accuracy.std():.4f}  new {fresh}"
-            f"  {seconds:.1f} s"
+            f"{name:<7} {labels:>4} {part:<9} {method:<28} {accuracy.mean():.4f} +- {accuracy.std():.4f}"
+            f"  new {fresh}  {seconds:.1f} s  {len(found)} draws"
         )
 
 

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
-from scipy import sparse
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_number
-from ..engines import MiniBatch
-from ..mappers import UnitVectors
-from ..optim import Phase
 from ..registry import resolve
 from ._answering import Answering
 from ._base import ICONBase
-from ._class_weight import log_odds, row_weights
-from ._discriminant import Moments
-from ._explaining import Explained, keep_places
+from ._class_weight import row_weights
+from ._explaining import Explained
 from ._few_shot import FewShot
-from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
 from ._io import all_or_nothing, like_input, plain, plain_labels, validated, validated_new
+from ._learning import Learning
 from ._observed import observed, with_callbacks
-from ._planning import same_shapes
-from ._prototypes import class_means, class_weights, log_similarities
-from ._rates import adam_rate
-from ._ridge import MAX_FEATURES, Ridge
 from ._semisupervised import fit_partly, reads_pairs, suits_table
 from ._unlabeled import without_marker
 
 __all__ = ["ICONClassifier"]
-
-# Rows of a step of a network.
-NETWORK_BATCH = 200
 
 # Attributes that a later fit may not have.
 OF_SOME_FITS = (
@@ -52,6 +36,7 @@ class ICONClassifier(
     Answering,
     Explained,
     FewShot,
+    Learning,
     ICONBase,
 ):
     """Classify rows by their nearness (q) to class prototypes.
@@ -76,9 +61,10 @@ class ICONClassifier(
         "linear", "mlp", a ``torch.nn.Module`` or a factory; or "table", the classes of the rows themselves, which
         new rows get from their neighbours.  "auto" is "linear" where all rows have labels, and "table" where
         some have none, unless p, q, terms or a graph that does not read the features ask for a mapper.
-    graph : str, object or matrix, default="knn"
-        With unlabelled rows, or a table: which rows are near which.  A p of :mod:`iconlearn.supervisory`, as
-        for :class:`ICONClustering`, or the adjacency matrix of the rows of X.
+    graph : str, object or matrix, default="auto"
+        With unlabelled rows, or a table: which rows are near which.  "auto" is a Gaussian of the distance to the
+        30 nearest rows, of perplexity 10; else "knn", another p of :mod:`iconlearn.supervisory`, or the
+        adjacency matrix of the rows of X.
     graph_weight : float, default=10.0
         Weight of the graph over all rows beside that of the graph around labelled rows.
     class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
@@ -177,7 +163,7 @@ class ICONClassifier(
         q="dot",
         divergence="kl",
         mapper="auto",
-        graph="knn",
+        graph="auto",
         graph_weight=10.0,
         class_prior=None,
         unlabeled="auto",
@@ -237,7 +223,7 @@ class ICONClassifier(
 
         Parameters
         ----------
-        X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -290,61 +276,6 @@ class ICONClassifier(
             return fit_partly(self, X, codes, weight, last["label_distributions_"])
         return self._fit_rows(X, codes, weight)
 
-    def _fit_rows(self, X, codes, weight, keeps=True):
-        """Fit the mapper to rows that all have labels; a fit that is a part of another is not kept by itself."""
-        rng = check_random_state(self.random_state)
-        learn, held = slice(None), None
-        if self.early_stopping or self.calibrate:
-            learn, held = hold_out(codes, self.validation_fraction, rng)
-        rows, of_rows, held_weight = X[learn], codes[learn], None
-        if weight is not None:
-            weight, held_weight = weight[learn], weight[held] if held is not None else None
-        self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
-        old = getattr(self, "mapper_", None) if self.warm_start else None
-        # What early stopping has seen is not kept, so such a fit begins anew.
-        keeps = keeps and not self.early_stopping
-        width = self._width(len(self.classes_))
-        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=keeps)
-        self._warm_prototypes(plan, old)
-        judge = None
-        if self.early_stopping:
-            judge = Judge(plan, X[held], codes[held], of_rows, held_weight, weight)
-        solution = self._learn(plan, old, judge)
-        self._keep(plan, solution)
-        self._finish(plan, rows, of_rows, weight, rng)
-        if held is not None:
-            keep_places(self, self._mapped(X), codes, rng)
-        self.temperature_ = 1.0
-        if self.calibrate:
-            log_k = log_similarities(self.q_, self._mapped(X[held]), self._columns)
-            self.temperature_ = best_temperature(log_k, codes[held], held_weight)
-        plan.keeper.done(solution)
-        return solution
-
-    def _learn(self, plan, old, judge):
-        """Optimise, with an eye on the rows held out where there is a judge of them."""
-        method = self._method(plan)
-        cold = old is None or not same_shapes(old, plan.mapper)
-        if method == "lbfgs" and cold and self._over_classes_by_dot():
-            _silence(plan.mapper)
-        n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
-        rate = (
-            0.1
-            if method == "momentum" and self.learning_rate == "auto"
-            else adam_rate(plan, self.learning_rate)
-        )
-        phases = [Phase(n_iter, rate)]
-        options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
-        if judge is None:
-            return self._optimise(plan, method, phases, **options)
-        watch = EarlyStopping(judge, plan.objective.parameters, self.n_iter_no_change, self.tol)
-        solution = self._optimise(plan, method, phases, watch=watch, **options)
-        watch.restore()
-        self.validation_scores_, self.best_validation_score_ = watch.scores, watch.best
-        if watch.stopped:
-            solution = replace(solution, reason="plateau", converged=True)
-        return solution
-
     def _check_numbers(self):
         super()._check_numbers()
         if self.C is not None:
@@ -370,91 +301,3 @@ class ICONClassifier(
     @property
     def _pairwise(self):
         return super()._pairwise or reads_pairs(self.graph)
-
-    def _choose_engine(self, problems):
-        """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
-        network = not problems[0].tied and not hasattr(problems[0].rows.mapper, "weight")
-        alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
-        if network and alone and isinstance(self.engine, str) and self.engine == "auto":
-            return MiniBatch(NETWORK_BATCH)
-        return super()._choose_engine(problems)
-
-    def _width(self, n_classes):
-        if self.n_components == "auto" or self._over_classes_by_dot():
-            return n_classes
-        return check_number("n_components", self.n_components, low=1, integer=True)
-
-    def _over_classes_by_dot(self):
-        p, q = self._resolved("p"), self._resolved("q")
-        return getattr(p, "columns", "rows") == "classes" and getattr(q, "free_dot", False)
-
-    def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
-        """Class columns: the standard basis where outputs are logits, else learned places."""
-        if q.free_dot:
-            return UnitVectors(n_classes).to(device=device, dtype=dtype)
-        return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
-
-    def _penalty(self, problems):
-        modules = {id(m): m for problem in problems for m in (problem.rows.mapper, problem.columns.mapper)}
-        matrices = [w for m in modules.values() for w in m.parameters() if w.ndim >= 2 and w.requires_grad]
-        if self.C is None or not matrices:
-            return None
-        # Two rows w and -w of a softmax are one row 2 w of a sigmoid, on which LogisticRegression puts C.
-        two = len(self.classes_) == 2 and self._over_classes_by_dot()
-        scale = (1.0 if two else 0.5) / (self.C * self._weight_sum)
-        return Ridge(matrices, scale)
-
-    def _method(self, plan):
-        if self.optimizer != "auto":
-            return self.optimizer
-        linear = hasattr(plan.mapper, "weight") and not plan.engine.stochastic
-        return "lbfgs" if linear else "adam"
-
-    def _warm_prototypes(self, plan, old):
-        columns = plan.problem.columns.mapper
-        if old is None or columns is plan.mapper or not same_shapes(old, plan.mapper):
-            return
-        if columns.places.requires_grad and columns.places.shape == self.prototypes_.shape:
-            with torch.no_grad():
-                columns.places.copy_(torch.as_tensor(self.prototypes_))
-
-    def _finish(self, plan, X, codes, weight, rng):
-        """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
-        Z, n_classes = self._mapped(X), len(self.classes_)
-        if plan.problem.tied:
-            self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
-            self._log_odds = log_odds(self.class_weight, self.classes_)
-        else:
-            self._log_odds = None
-            self._columns = plan.problem.columns.mapper.places.detach().cpu()
-        self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
-        self.prototypes_ = self._columns.numpy().astype(X.dtype)
-        keep_places(self, Z, codes, rng)
-        matrix = getattr(self.mapper_, "weight", None)
-        self._moments = None
-        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
-            self._keep_coefficients()
-            small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
-            if (
-                small
-                and self._class_mass.all()
-                and self._over_classes_by_dot()
-                and isinstance(self.mapper_, torch.nn.Linear)
-            ):
-                self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
-
-    def _keep_coefficients(self):
-        matrix, bias = self.mapper_.weight, getattr(self.mapper_, "bias", None)
-        bias = torch.zeros(len(matrix)) if bias is None else bias.detach()
-        dtype = self.prototypes_.dtype
-        coef, intercept = matrix.detach().numpy().astype(dtype), bias.numpy().astype(dtype)
-        if len(matrix) == 2 and self._over_classes_by_dot():
-            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        self.coef_, self.intercept_ = coef, intercept
-
-
-def _silence(module):
-    """Start a convex problem from nought, where all classes are alike."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.zero_()

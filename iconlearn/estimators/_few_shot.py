@@ -13,7 +13,6 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..mappers import UnitVectors
@@ -22,6 +21,7 @@ from ..registry import resolve
 from ._class_weight import row_weights
 from ._explaining import add_places
 from ._io import all_or_nothing, validated, validated_new
+from ._parametric import for_mappers_of_features
 from ._planning import begun_copy
 from ._prototypes import class_means
 
@@ -32,20 +32,10 @@ BATCH = 64
 RATE = 0.01
 
 
-def _has_mapper(estimator):
-    """Whether the mapper reads features, so that further rows can be learned from."""
-    if not estimator._resolved("mapper").parametric:
-        raise AttributeError(
-            f"mapper={estimator.mapper!r} holds the classes of its own rows in a table and cannot learn from others; "
-            f"use mapper='linear', 'mlp' or a module"
-        )
-    return True
-
-
 class FewShot:
     """Adds :meth:`partial_fit` and :meth:`add_classes` to a classifier."""
 
-    @available_if(_has_mapper)
+    @for_mappers_of_features
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from further rows, without the earlier ones.
 
@@ -82,7 +72,7 @@ class FewShot:
                 self._go_on(X, y, classes, sample_weight)
         return self
 
-    @available_if(_has_mapper)
+    @for_mappers_of_features
     def add_classes(self, X, y):
         """Take classes that were not there when the classifier was fitted, from a few rows of each.
 

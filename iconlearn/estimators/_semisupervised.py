@@ -24,6 +24,7 @@ from ..mappers import TableModule
 from ..neighbors import KnownRows, searching_on
 from ..problem import Points, Problem
 from ..registry import resolve
+from ..supervisory import Gaussian
 from ._io import choose_device, mean_of_equal_rows, searching_as_told
 from ._keeping import callbacks, told
 from ._placement import blocks_of_rows
@@ -33,23 +34,30 @@ from ._transduction import transduced
 __all__ = ["fit_partly", "reads_pairs", "suits_table"]
 
 # Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
-N_TURNS, OPINION_WEIGHT = 3, 10.0
+N_TURNS, OPINION_WEIGHT = 5, 10.0
 # What given proportions weigh beside the graph.
 PROPORTION_WEIGHT = 5.0
 SMALLEST = 1e-12
+# Of the graph by default: nearer neighbours count for more, and so classes that touch stay apart.
+PERPLEXITY = 10.0
 
 
 def suits_table(estimator) -> bool:
     """Whether a free table can hold all that the fit is asked for: classes, KL, and a graph of the features."""
-    graph = resolve("p", estimator.graph)
+    graph = graph_of(estimator.graph)
     reads_all = getattr(graph, "from_features", False) or getattr(graph, "pairwise", False)
     return reads_all and _unsuited(estimator) is None
+
+
+def graph_of(graph):
+    """The p that says which rows are near which."""
+    return Gaussian(PERPLEXITY) if isinstance(graph, str) and graph == "auto" else resolve("p", graph)
 
 
 def reads_pairs(graph) -> bool:
     """Whether X itself is the graph; False for what cannot be resolved, of which fit complains."""
     try:
-        return bool(getattr(resolve("p", graph), "pairwise", False))
+        return bool(getattr(graph_of(graph), "pairwise", False))
     except (TypeError, ValueError):
         return False
 
@@ -131,7 +139,7 @@ class _PartlyLabelled:
         self.engine = _engine(estimator)
         self.timings = estimator.timings_ = {}
         self.rng = check_random_state(estimator.random_state)
-        self.graph = clone(resolve("p", estimator.graph), safe=False)
+        self.graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, self.graph)
         with timed(estimator, "supervision"), searching_on(choose_device(estimator.device)):
             self.graph.fit(X, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=estimator.n_jobs)
@@ -209,7 +217,7 @@ def _check_graph(name, graph):
     over_rows = getattr(graph, "columns", "rows") == "rows" and not getattr(graph, "fresh", False)
     if not over_rows or getattr(graph, "requires_y", False):
         raise ValueError(
-            f"graph={name!r} does not say which rows are near which; use 'knn', another p of "
+            f"graph={name!r} does not say which rows are near which; use 'auto', another p of "
             f"iconlearn.supervisory that reads the features, or Graph(adjacency)"
         )
 
@@ -285,9 +293,11 @@ class Known:
         return log_q
 
     def _by_neighbours(self, estimator, X):
-        """Assignments that explain the new rows' own p over the training rows best."""
+        """Assignments that explain best how near new rows and training rows are, seen from both sides."""
         with searching_as_told(estimator):
-            p = estimator.graph_.extend(X, n_jobs=estimator.n_jobs)
+            graph = estimator.graph_
+            # One that is no Supervisory may know its own side only.
+            p = getattr(graph, "reciprocal", graph.extend)(X, n_jobs=estimator.n_jobs)
         parts = (part for _, part in blocks_of_rows(p, p.n_cols))
         return np.concatenate([assign(self._told(part), self.table[self.reached]) for part in parts])
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils.metaestimators import available_if
 
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ._heads import labels_of
 from ._io import all_or_nothing, validated_new
+from ._parametric import for_mappers_of_features
 from ._rates import adam_rate
 
 __all__ = ["Streaming"]
@@ -18,20 +18,10 @@ __all__ = ["Streaming"]
 N_PASSES, REMEMBERED = 10, 0.9
 
 
-def _may_stream(estimator):
-    """Whether the mapper reads features, so that batches of rows can follow one another."""
-    if not estimator._resolved("mapper").parametric:
-        raise AttributeError(
-            f"mapper={estimator.mapper!r} gives every row assignments of its own and cannot learn from batches; use "
-            f"mapper='linear', 'mlp' or a module for partial_fit"
-        )
-    return True
-
-
 class Streaming:
     """Adds partial_fit to a clusterer."""
 
-    @available_if(_may_stream)
+    @for_mappers_of_features
     def partial_fit(self, X, y=None):
         """Learn from one batch of rows of a stream; for heads.
 

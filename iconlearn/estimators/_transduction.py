@@ -4,7 +4,9 @@
 
 The loss has many local optima and labels alone do not lead past them, so several starts are tried on a coarse
 graph: labels that walk for a short and for a long time, and the clusters that a search without labels finds,
-matched to classes, provided that the labels agree with them.  The loss decides.
+matched to classes, provided that the labels agree with them.  Clusters are matched by the labels in them and by
+where walks from the labels end: of two classes whose only labels lie in one cluster, walks tell which it belongs to.
+The loss decides.
 """
 
 from __future__ import annotations
@@ -128,14 +130,21 @@ def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
     held, n_classes = known >= 0, len(targets)
     labels = np.zeros((coarse.n, n_classes))
     labels[held] = targets[known[held]] * n_labels[held, None]
-    for keep in KEEP:
-        scores = propagated(coarse.edges, labels, keep, coarse.size)
+    walked = [propagated(coarse.edges, labels, keep, coarse.size) for keep in KEEP]
+    for scores in walked:
         yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
         return
     clusters = searched(coarse, n_classes, N_SEARCH, rng, tol)
     votes = np.zeros((n_classes, n_classes))
     np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
-    cluster = linear_sum_assignment(-votes)[1]
-    if votes[np.arange(n_classes), cluster].sum() >= AGREE * n_labels.sum():
-        yield clusters[:, cluster]
+    by_votes = linear_sum_assignment(-votes)[1]
+    if votes[np.arange(n_classes), by_votes].sum() < AGREE * n_labels.sum():
+        return
+    yield clusters[:, by_votes]
+    tried = {tuple(by_votes)}
+    for scores in walked:
+        by_walk = linear_sum_assignment(-(coarse.size[:, None] * scores).T @ clusters)[1]
+        if tuple(by_walk) not in tried:
+            tried.add(tuple(by_walk))
+            yield clusters[:, by_walk]

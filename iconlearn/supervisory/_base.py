@@ -103,6 +103,25 @@ class Supervisory(BaseEstimator, ABC):
         check_is_fitted(self, "conditional_")
         return self._extend(X_new, n_jobs)
 
+    def reciprocal(self, X_new, *, n_jobs=None) -> Conditional | BlockConditional:
+        """How near new rows and training rows are, seen from both sides.
+
+        Proportional to p(j|new row) + p(new row|j), the latter as if the new row had been there when p was
+        fitted: what a pair of training rows weighs where q is symmetric.  A p that knows one side only answers
+        with :meth:`extend`.
+
+        Parameters and errors are those of :meth:`extend`.
+
+        Returns
+        -------
+        Conditional or BlockConditional of shape (n_new, n_cols)
+        """
+        check_is_fitted(self, "conditional_")
+        return self._reciprocal(X_new, n_jobs)
+
+    def _reciprocal(self, X_new, n_jobs):
+        return self._extend(X_new, n_jobs)
+
     def _extend(self, X_new, n_jobs):
         raise ValueError(
             f"{type(self).__name__} says nothing about new rows: it is defined on the training "

@@ -21,6 +21,7 @@ from iconlearn.supervisory._base import (
     warn_empty,
 )
 from iconlearn.supervisory._kernel import KernelRecipe
+from iconlearn.supervisory._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
 
@@ -69,15 +70,29 @@ class KNN(Supervisory):
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
         self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
-        self.neighbors_backend_ = backend
+        self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         return self
 
     def _extend(self, X_new, n_jobs):
+        return Conditional(_uniform(self._nearest(X_new, self._k, n_jobs)))
+
+    def _reciprocal(self, X_new, n_jobs):
+        """Both sides among the 4 k nearest rows: whoever counts a new row in from further away is left out."""
+        graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs)
+        degree = np.diff(graph.indptr)
+        ours = first(graph, self._k) / np.repeat(np.clip(degree, 1, self._k), degree)
+        # A row that has found fewer neighbours than k has room for one more.
+        room = np.minimum(np.diff(self.conditional_.sparse().indptr) + 1, self._k)
+        theirs = (graph.data < self._reach[graph.indices]) / room[graph.indices]
+        return both_sides(graph, ours, theirs)
+
+    def _nearest(self, X_new, k, n_jobs):
+        """The k nearest training rows of new ones, by ascending distance."""
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        graph = neighbor_graph(self._X, self._k, metric=self.metric, queries=X_new, n_jobs=n_jobs)
+        graph = neighbor_graph(self._X, k, metric=self.metric, queries=X_new, n_jobs=n_jobs)
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "", new_rows=True)
-        return Conditional(_uniform(graph))
+        return graph
 
 
 class Graph(Supervisory):
@@ -184,7 +199,7 @@ class Precomputed(Supervisory):
         self._recipe = KernelRecipe.resolve(
             X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed", "auto"
         )
-        self.conditional_, self.sigma_ = self._recipe.rows(X)
+        self.conditional_, self.sigma_, _ = self._recipe.rows(X)
         return self
 
     def _extend(self, X_new, n_jobs):

@@ -16,7 +16,7 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 from iconlearn._notice import warn
 from iconlearn._validation import check_number
@@ -30,6 +30,7 @@ from iconlearn.neighbors import (
     neighbor_graph,
 )
 from iconlearn.supervisory._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
+from iconlearn.supervisory._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
 
@@ -107,12 +108,17 @@ class Gaussian(Supervisory):
         )
         self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
-        self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        self.conditional_, self.sigma_, self._spans = found
         return self
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
         return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+
+    def _reciprocal(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, n_jobs=n_jobs)
 
 
 class Student(Supervisory):
@@ -181,12 +187,17 @@ class Student(Supervisory):
         )
         self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
         self._X, self._n_features = self._recipe.memory(X), X.shape[1]
-        self.conditional_, self.sigma_ = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        self.conditional_, self.sigma_, self._spans = found
         return self
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
         return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+
+    def _reciprocal(self, X_new, n_jobs):
+        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, n_jobs=n_jobs)
 
 
 @dataclass(frozen=True)
@@ -244,13 +255,37 @@ class KernelRecipe:
         return "none" if self.k is None and chosen != "precomputed" else chosen
 
     def rows(self, X, queries=None, *, random_state=None, n_jobs=None):
-        """p of the training rows, or of the queries, and the bandwidths."""
+        """p of the training rows, or of the queries, the bandwidths, and what :meth:`reciprocal` needs of them."""
         source = X if queries is None else queries
         if self.k is None and not (_is_precomputed(self.metric) and issparse(source)):
-            return self._all_columns(X, queries)
+            return *self._all_columns(X, queries), None
+        graph = self._nearest(X, queries, self.k, n_jobs, random_state)
+        sigma = self._bandwidth(graph)
+        edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
+        spans = _spans(graph, edges, self.k) if queries is None and self.k is not None else None
+        return Conditional(edges, self_pairs=queries is not None), sigma, spans
+
+    def reciprocal(self, X, queries, sigma, spans, *, n_jobs=None):
+        """How near queries and training rows are, seen from both sides, the latter's bandwidths as they are.
+
+        Over all columns, and where all stored neighbours count, it is the queries' own p.
+        """
+        if spans is None:
+            return self.rows(X, queries, n_jobs=n_jobs)[0]
+        graph = self._nearest(X, queries, min(WIDER * self.k, len(sigma)), n_jobs)
+        chosen, ours = first(graph, self.k), np.zeros(graph.nnz)
+        indptr = np.concatenate([[0], np.cumsum(chosen)])[graph.indptr]
+        own = csr_array((graph.data[chosen], graph.indices[chosen], indptr), shape=graph.shape)
+        ours[chosen] = kernel_rows(own, self._bandwidth(own), self.kernel).data
+        nearest, reach, total = spans[:, graph.indices]
+        weight = np.exp(self.kernel.log_weights(graph.data, sigma[graph.indices], nearest))
+        return both_sides(graph, ours, np.where(graph.data < reach, weight / (total + weight), 0.0))
+
+    def _nearest(self, X, queries, k, n_jobs, random_state=None):
+        """Distances to the k nearest columns, ascending; None: to all that are stored."""
         graph = neighbor_graph(
             X,
-            self.k,
+            k,
             metric=self.metric,
             queries=queries,
             backend=self.search,
@@ -264,9 +299,7 @@ class KernelRecipe:
                 "store more distances per row",
                 new_rows=queries is not None,
             )
-        sigma = self._bandwidth(graph)
-        edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
-        return Conditional(edges, self_pairs=queries is not None), sigma
+        return graph
 
     def _bandwidth(self, distances):
         if self.perplexity is None:
@@ -283,6 +316,17 @@ class KernelRecipe:
             for rows, distances in block.full_rows():
                 sigma[rows] = self._bandwidth(distances)
         return BlockConditional(block, block.shape, self_pairs=not excludes), sigma
+
+
+def _spans(graph, edges, k):
+    """Of every row the least distance, within which others are near, and the sum of its weights; shape (3, n)."""
+    filled, spans = np.diff(graph.indptr) > 0, np.zeros((3, graph.shape[0]))
+    spans[1] = reach(graph, k)
+    if filled.any():
+        spans[0, filled] = graph.data[graph.indptr[:-1][filled]]
+        # Weights are relative to that of the nearest; those that vanish are not stored.
+        spans[2, filled] = 1.0 / np.maximum.reduceat(edges.data, edges.indptr[:-1][filled])
+    return spans
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,10 @@ from sklearn.model_selection import cross_val_score
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, Term
+from iconlearn.engines._partition import PairWeights
+from iconlearn.estimators import _transduction
 from iconlearn.mappers import MLP
-from iconlearn.supervisory import KNN, Debias, Graph
+from iconlearn.supervisory import KNN, Debias, Gaussian, Graph
 
 X, y = make_blobs(150, n_features=4, centers=3, cluster_std=2.5, random_state=1)
 SOME = np.where(np.arange(len(y)) % 10 == 0, y, -1)
@@ -105,6 +107,22 @@ def test_new_rows_do_not_depend_on_one_another():
     assert_allclose(together.sum(axis=1), 1)
     assert_allclose(model.predict_proba(X[120:121]), together[20:21], atol=1e-9)
     assert model.score(X[100:], y[100:]) > 0.8
+
+
+def test_new_rows_count_as_neighbours_of_the_rows_that_they_are_near():
+    model = classifier().fit(X[:100], SOME[:100])
+    r, new = model.label_distributions_, X[100:130]
+    W = model.graph_.reciprocal(new).sparse().toarray()
+    assert not np.array_equal(W > 0, model.graph_.extend(new).sparse().toarray() > 0)
+    best = model.predict_proba(new)
+    right = r / r.sum(axis=0)
+
+    def loss(t):
+        return -(W * np.log(np.maximum(t @ right.T, 1e-300))).sum(axis=1)
+
+    # No other assignment of a row explains what it is tied to any better.
+    for other in np.vstack([np.eye(3), np.full(3, 1 / 3)]):
+        assert (loss(best) <= loss(0.9 * best + 0.1 * other) + 1e-9).all()
 
 
 def with_an_island(n=6):
@@ -288,8 +306,33 @@ def test_a_warm_start_begins_where_the_last_fit_ended():
     assert classifier().fit(X, SOME).loss_history_[0] > first
 
 
+def test_the_graph_by_default_is_a_gaussian_of_perplexity_ten():
+    P = classifier().fit(X, SOME).graph_.conditional_.sparse()
+    assert_allclose(P.toarray(), Gaussian(10.0).fit(X).conditional_.sparse().toarray())
+    assert np.diff(P.indptr).max() == 30
+    with pytest.raises(ValueError, match="graph='auto'; name it first"):
+        classifier().set_params(graph__perplexity=5)
+
+
+@pytest.mark.parametrize("stray", [0, 2])
+def test_walks_tell_which_cluster_is_which_class_where_labels_cannot(stray, monkeypatch):
+    # Eight cliques of ten; classes 0 and 2 have their only labels in the first, but one of them has ties to the third.
+    block = np.repeat(np.arange(8), 10)
+    A = (block[:, None] == block).astype(float)
+    A[1, 20:24] = A[20:24, 1] = 1.0
+    known = np.full(80, -1)
+    known[::10] = np.arange(8)
+    known[[0, 1, 20]] = [2 - stray, stray, -1]
+    clusters = np.eye(8)[block]
+    monkeypatch.setattr(_transduction, "searched", lambda *told: clusters)
+    graph = PairWeights(csr_array(A), np.zeros(80), 0.0)
+    n_labels = (known >= 0).astype(int)
+    starts = list(_transduction._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
+    assert any(start[25].argmax() == stray and start[5].argmax() == 2 - stray for start in starts)
+
+
 def test_parameters_of_the_graph_are_searched_by_name():
-    model = classifier().set_params(graph__n_neighbors=7)
+    model = classifier(graph="knn").set_params(graph__n_neighbors=7)
     assert model.fit(X, SOME).graph_.n_neighbors == 7
     scores = cross_val_score(classifier(graph=Debias(KNN(7), 0.1), unlabeled=None), X, y, cv=3)
     assert scores.min() > 0.7

@@ -48,6 +48,33 @@ def test_knn(X, metric, form):
         np.testing.assert_array_equal(rows_of(p.extend(form(new[[i]])))[0], rows_of(batch)[i])
 
 
+def test_knn_is_reciprocal_as_if_the_new_row_had_been_there(X):
+    new = X[:6] + 0.05
+    p = KNN(4).fit(X)
+    for i, row in enumerate(rows_of(p.reciprocal(new))):
+        together = rows_of(KNN(4).fit(np.vstack([X, new[i : i + 1]])).conditional_)
+        expected = together[-1, :-1] + together[:-1, -1]
+        np.testing.assert_allclose(row, expected / expected.sum(), atol=1e-12)
+
+
+def test_a_row_with_few_stored_neighbours_has_room_for_a_new_one():
+    # Rows 0 and 1 know of each other only; row 2 has as many neighbours as it may, both nearer than the new row.
+    D = csr_array(([1.0, 1.0, 1.0, 1.5, 1.0, 1.5], ([0, 1, 2, 2, 3, 4], [1, 0, 3, 4, 2, 2])), shape=(5, 5))
+    p = KNN(2, metric="precomputed").fit(D)
+    row = rows_of(p.reciprocal(csr_array([[0.5, 0.0, 2.0, 0.0, 0.0]])))[0]
+    np.testing.assert_allclose(row, np.array([0.5 + 0.5, 0, 0.5, 0, 0]) / 1.5)
+
+
+def test_a_p_that_knows_one_side_only_answers_with_it(A):
+    p = Graph(mass="degree").fit(A)
+    np.testing.assert_array_equal(rows_of(p.reciprocal(A[:3])), rows_of(p.extend(A[:3])))
+
+
+def test_both_sides_need_a_fit(X):
+    with pytest.raises(NotFittedError):
+        KNN().reciprocal(X)
+
+
 def test_knn_extends_a_training_row_to_itself(X):
     P = rows_of(KNN(4).fit(X).extend(X[[9]]))
     assert P[0, 9] == 0.25

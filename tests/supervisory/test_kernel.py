@@ -143,6 +143,35 @@ def test_sparse_equals_dense_and_inputs_stay(X, p):
     np.testing.assert_allclose(rows_of(q), rows_of(dense), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("p", "kernel"),
+    [
+        (Gaussian(3, n_neighbors=7), lambda d, s: np.exp(-(d**2) / (2 * s**2))),
+        (Student(dof=2.0, sigma=0.5, n_neighbors=7), lambda d, s: (1 + d**2 / (2 * s**2)) ** -1.5),
+    ],
+)
+def test_reciprocal_rows_follow_the_formula(X, p, kernel):
+    new, p = X[:5] + 0.1, p.fit(X)
+    d, own = cdist(new, X), cdist(X, X)
+    np.fill_diagonal(own, np.inf)
+    near = np.sort(own, axis=1)[:, :7]
+    total = kernel(near, p.sigma_[:, None]).sum(axis=1)
+    # A new row nearer than a row's nearest counts as that one.
+    weight = kernel(np.maximum(d, near[:, 0]), p.sigma_)
+    # A training row counts a new one in if it is nearer than its seventh, and is itself not too far to be asked.
+    asked = d <= np.sort(d, axis=1)[:, 27:28]
+    theirs = np.where((d < near[:, -1]) & asked, weight / (total + weight), 0.0)
+    expected = rows_of(p.extend(new)) + theirs
+    assert ((theirs > 0) & (rows_of(p.extend(new)) == 0)).any()
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(rows_of(p.reciprocal(new)), expected, atol=1e-9)
+
+
+def test_over_all_columns_both_sides_are_the_rows_own(X):
+    p = Gaussian(sigma=0.8).fit(X)
+    np.testing.assert_array_equal(rows_of(p.reciprocal(X[:3] + 0.1)), rows_of(p.extend(X[:3] + 0.1)))
+
+
 def test_extended_rows_follow_the_formula(X):
     new = X[:3] + 0.2
     D = cdist(new, X)
