@@ -8,8 +8,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONClustering
+from iconlearn.learned import Cluster
+from iconlearn.supervisory import KNN
 
-__all__ = ["CLUSTERERS"]
+__all__ = ["CLUSTERERS", "FOR_SHAPES"]
 
 # HDBSCAN knows no number of clusters: of these smallest sizes the one that comes nearest to it is taken.
 MIN_CLUSTER_SIZES = (5, 10, 25, 50, 100)
@@ -19,6 +21,12 @@ N_BISECTIONS = 40
 
 def icon(X, n_clusters, seed):
     return ICONClustering(n_clusters, random_state=seed).fit_predict(X)
+
+
+def icon_for_shapes(X, n_clusters, seed):
+    """Few neighbours, and almost no pull of sizes towards each other (doc/clustering.md, Shapes)."""
+    model = ICONClustering(n_clusters, p=KNN(10), q=Cluster(balance=0.1), random_state=seed)
+    return model.fit_predict(X)
 
 
 def k_means(X, n_clusters, seed):
@@ -95,3 +103,5 @@ CLUSTERERS = {
     "UMAP + GaussianMixture": umap_mixture,
     "UMAP + KMeans": umap_k_means,
 }
+# What is not a default is for the shapes alone.
+FOR_SHAPES = {"ICONClustering, balance 0.1": icon_for_shapes}

@@ -1,7 +1,8 @@
 """Is ICONClustering worth switching to? Labels of real sets and of shapes beside eight usual ways to clusters.
 
-Defaults everywhere, the true number of clusters told to all; HDBSCAN and Leiden, which do not take it, get the
-smallest cluster size and the resolution that come nearest.  All see the same features (see _labelled.py).
+Defaults everywhere (and one setting of ours besides, for the shapes), the true number of clusters told to all;
+HDBSCAN and Leiden, which do not take it, get the smallest cluster size and the resolution that come nearest.  All
+see the same features (see _labelled.py).
 Each fit runs in a process of its own, after a small one that loads and compiles what it needs; one that takes
 more than fifteen minutes or 16 GiB did not finish and is ranked last.  What is in the csv is not run again.
 """
@@ -20,13 +21,14 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from _clusterers import CLUSTERERS
+from _clusterers import CLUSTERERS, FOR_SHAPES
 from _common import RESULTS, machine
 from _labelled import SETS, features, noise, shapes
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from iconlearn.metrics import clustering_accuracy
 
+EVERY = CLUSTERERS | FOR_SHAPES
 SECONDS, BYTES = 900, 16 * 2**30
 FIGURES = ("accuracy", "nmi", "ari")
 
@@ -37,7 +39,7 @@ def one(folder, data, method, seed):
     warnings.simplefilter("ignore")
     X, y = features(data, folder)
     scored = ~noise(data, folder) if data not in SETS else np.ones(len(y), dtype=bool)
-    n_clusters, fit = len(np.unique(y[scored])), CLUSTERERS[method]
+    n_clusters, fit = len(np.unique(y[scored])), EVERY[method]
     fit(X[: max(200, 2 * n_clusters)], min(n_clusters, 5), seed)
     begun, used = time.perf_counter(), time.process_time()
     labels = fit(X, n_clusters, seed)
@@ -108,7 +110,7 @@ def report(path):
     table.loc[table.status != "done", list(FIGURES)] = np.nan
     for figure in FIGURES:
         means = table.pivot_table(index="data", columns="method", values=figure, dropna=False, sort=False)
-        means = means[[name for name in CLUSTERERS if name in means]]
+        means = means[[name for name in EVERY if name in means]]
         ranks = means.fillna(-1.0).rank(axis=1, ascending=False)
         spread = table.groupby(["data", "method"])[figure].std().unstack()[means.columns]
         rows = pd.DataFrame(
@@ -127,10 +129,11 @@ def report(path):
 
 def main(options):
     chosen = options.sets or (shapes(options.data) if options.shapes else list(SETS))
+    methods = options.methods or list(EVERY if options.shapes else CLUSTERERS)
     name = "clustering_shapes" if options.shapes else "clustering"
     path = options.csv or RESULTS / f"{name}.csv"
     if not options.report:
-        run(options.data, chosen, options.methods, options.seeds, path)
+        run(options.data, chosen, methods, options.seeds, path)
     report(path)
 
 
@@ -139,7 +142,7 @@ if __name__ == "__main__":
     parser.add_argument("data", type=pathlib.Path, help="folder with the sets")
     parser.add_argument("--shapes", action="store_true", help="the shapes of the benchmark suite instead")
     parser.add_argument("--sets", nargs="+", help="only these sets")
-    parser.add_argument("--methods", nargs="+", default=list(CLUSTERERS), help="only these methods")
+    parser.add_argument("--methods", nargs="+", choices=EVERY, help="only these methods")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--csv", type=pathlib.Path, help="another place for the figures")
     parser.add_argument("--report", action="store_true", help="print the tables of what is in the csv")

@@ -73,11 +73,11 @@ class ICONClustering(
     init : {"agglomerate", "kmeans", "k-means++", "spectral", "random"} or array of shape (n_samples,), \
             default="agglomerate"
         Starts: micro-clusters merged by the loss; k-means; the nearest of far-apart rows; k-means among the
-        eigenvectors of p; random labels; or given labels 0, ..., n_clusters - 1.
+        eigenvectors of p alone; random labels; or given labels 0, ..., n_clusters - 1.
     n_init : int or "auto", default="auto"
         Number of starts, ranked by the loss; "auto" is 12.  With "agglomerate" the first eight are merges at
-        different resolutions, which are crossed with each other, and each further one splits and merges clusters
-        of the best so far.
+        different resolutions, which are crossed with each other and (up to 100 clusters) with k-means among the
+        eigenvectors of p, and each further one splits and merges clusters of the best so far.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.
     tol : float, default=1e-6

@@ -1,17 +1,19 @@
 """Where a clustering starts: several cheap partitions, ranked by the loss, without labels.
 
 From random assignments the loss has poor local optima, so micro-clusters are merged by the closed form of
-the hard loss at several resolutions.  :func:`searched` does all of its work on a graph of some thousand
-micro-clusters, which are groups of neighbours in p: cells of k-means cut across the borders of classes, and
-the loss of such a coarse graph has its optimum elsewhere.
+the hard loss at several resolutions, and the eigenvectors of the walk add what merges miss.  :func:`searched` does
+all of its work on a graph of some thousand micro-clusters, which are groups of neighbours in p: cells of k-means
+cut across the borders of classes, and the loss of such a coarse graph has its optimum elsewhere.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import ArpackError
 
+from ..eigenvectors import walk_eigenvectors
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
-from ..initialization import initial_places
 
 __all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank", "searched"]
 
@@ -21,6 +23,8 @@ RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
 MAX_CELLS = 5000
 # Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and cheap.
 SPECTRAL_TRIES = 10
+# The search looks at eigenvectors too where it needs no more than these.
+MAX_EIGENVECTORS = 100
 # The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
 # rows are searched as they are.  A uniform share, which joins all pairs, is seen by so many groups of them.
 N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
@@ -59,16 +63,15 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
                 groups[turn] = cells(X, edges, min(per * n_clusters, MAX_CELLS), n_clusters, rng)
             yield agglomerate(edges, groups[turn], n_clusters, a)
         return
-    if init == "spectral":
-        places = initial_places("spectral", None, lambda: edges, n_clusters, rng, scale=1.0)
+    places = walk_places(edges, n_clusters, rng) if init == "spectral" else None
     for _ in range(n_init):
-        if init == "spectral":
+        if places is not None:
             yield k_means(places, n_clusters, rng, n_init=SPECTRAL_TRIES)
         elif init == "kmeans" and X is not None:
             yield k_means(X, n_clusters, rng, n_init=1)
         elif init == "k-means++" and X is not None:
             yield _seeded(X, n_clusters, rng)
-        elif init in ("kmeans", "k-means++"):
+        elif init != "random":
             yield coarsen(edges, n_clusters, rng)
         else:
             yield rng.randint(n_clusters, size=edges.shape[0])
@@ -76,6 +79,9 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
 
 def searched(graph, n_clusters, n_init, rng, tol):
     """Assignments of low loss: merges at several resolutions, crossed, then rounds of splits and merges.
+
+    Merges see masses between groups, and not the way around a ring or along a curve.  The leading eigenvectors of the
+    walk do, so clusters among them are one more start where they are few enough to be cheap.
 
     Parameters
     ----------
@@ -98,12 +104,16 @@ def searched(graph, n_clusters, n_init, rng, tol):
     if coarse.floor.any() and coarse.n > N_SHARING:
         coarse.grouped(folded(coarsen(edges, N_SHARING, rng, coarse.size), coarse.size, N_SHARING))
     n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
-    found, n_merges = [], min(n_init, N_MERGES)
+    starts, n_merges = [], min(n_init, N_MERGES)
     for k in range(n_merges):
         groups = folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
         resolution = RESOLUTIONS[k % len(RESOLUTIONS)]
-        labels = agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance)
-        found.append(refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1])
+        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance))
+    if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS:
+        places = walk_places(edges, n_clusters, rng)
+        if places is not None:
+            starts.append(k_means(places, n_clusters, rng, n_init=SPECTRAL_TRIES))
+    found = [refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts]
     best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=CROSSINGS_PER_MERGE * n_merges, n_steps=N_SHORT)
     return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=tol)[node]
 
@@ -139,6 +149,21 @@ def cells(X, edges, n_cells, n_clusters, rng):
     if labels.max() + 1 < n_clusters:
         return coarsen(edges, n_clusters, rng)
     return labels
+
+
+def walk_places(edges, n_clusters, rng):
+    """Leading eigenvectors of the walk on the symmetrised graph, the constant one among them.
+
+    None where they do not tell as many rows apart as there are clusters.
+    """
+    W = sparse.csr_array(edges + edges.T)
+    if W.shape[0] <= n_clusters:
+        return None
+    try:
+        places = walk_eigenvectors(W, np.asarray(W.sum(axis=1)).ravel(), n_clusters, rng, tol=1e-3)[1]
+    except ArpackError:
+        return None
+    return places if len(np.unique(places, axis=0)) >= n_clusters else None
 
 
 def k_means(X, n_clusters, rng, **options):
