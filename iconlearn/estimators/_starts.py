@@ -113,7 +113,9 @@ def searched(graph, n_clusters, n_init, rng, tol):
         places = walk_places(edges, n_clusters, rng)
         if places is not None:
             starts.append(k_means(places, n_clusters, rng, n_init=SPECTRAL_TRIES))
-    found = [refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts]
+    found = [
+        refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
+    ]
     best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=CROSSINGS_PER_MERGE * n_merges, n_steps=N_SHORT)
     return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=tol)[node]
 
