@@ -83,9 +83,13 @@ class Memberships:
 
     def _assigned(self, rows):
         """Assignments of rows that are not among the training rows."""
+        reverse = self.divergence_.reverse
+        # q is symmetric, so those who would have chosen a row say as much about it as those whom it chooses.  A p
+        # that is no Supervisory may know one side only; from q to p there is no other side.
+        near = self.p_.extend if reverse else getattr(self.p_, "reciprocal", self.p_.extend)
         with searching_as_told(self):
-            p = self.p_.extend(rows, n_jobs=self.n_jobs)
-        if self.divergence_.reverse:
+            p = near(rows, n_jobs=self.n_jobs)
+        if reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)
         how = {"debias": self.q_.debias, "balance": self.q_.balance}
