@@ -1,6 +1,7 @@
 """Does a uniform share help representations learnt from views? SimCLR, t-SimCLR and t-SimCNE with a small encoder.
 
     python benchmarks/views.py [DATA] [--seeds 3] [--epochs 200] [--rows 2000] [--only digits] [--methods SimCLR]
+        [--shares 0 0.4]
 
 The digits of scikit-learn, and with DATA (a folder that holds ``mnist.npz``) some rows of MNIST as well.  Two
 views of an image are turned, moved, stretched and noisy copies of it.  Half of the rows are never seen in the
@@ -131,7 +132,7 @@ def measured(name, X, y, options, path):
             linear, near = judged(*half)
             row = {"linear_probe": linear, "ten_neighbours": near, "ten_neighbours_of_outputs": near}
             record(path, name, "pixels", 0.0, seed, {**row, "epochs": 0, "cpu_seconds": 0.0})
-        for share in SHARES:
+        for share in options.shares:
             missing = [method for method in options.methods if (method, str(share)) not in done]
             begun = time.process_time()
             for method, model in fits(train, share, seed, options.epochs, missing):
@@ -188,6 +189,7 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=2000, help="rows of MNIST, half of them held out")
     parser.add_argument("--only", default="", choices=["", "digits", "mnist"])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="uniform shares of p (0 to 1)")
     parser.add_argument("--csv", type=pathlib.Path, help="another place for the figures")
     parser.add_argument("--report", action="store_true", help="print the means of what is in the csv")
     main(parser.parse_args())
