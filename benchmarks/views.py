@@ -189,7 +189,9 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=2000, help="rows of MNIST, half of them held out")
     parser.add_argument("--only", default="", choices=["", "digits", "mnist"])
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="uniform shares of p (0 to 1)")
+    parser.add_argument(
+        "--shares", nargs="+", type=float, default=SHARES, help="uniform shares of p (0 to 1)"
+    )
     parser.add_argument("--csv", type=pathlib.Path, help="another place for the figures")
     parser.add_argument("--report", action="store_true", help="print the means of what is in the csv")
     main(parser.parse_args())

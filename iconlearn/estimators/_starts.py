@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
+from scipy.cluster.vq import ClusterError, kmeans2
+from scipy.linalg import qr
 from scipy.sparse.linalg import ArpackError
+from scipy.spatial.distance import cdist
 
 from ..eigenvectors import walk_eigenvectors
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
@@ -24,7 +27,7 @@ MAX_CELLS = 5000
 # Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and cheap.
 SPECTRAL_TRIES = 10
 # The search looks at eigenvectors too where it needs no more than these.
-MAX_EIGENVECTORS = 100
+MAX_EIGENVECTORS, MAX_LLOYD = 100, 100
 # The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
 # rows are searched as they are.  A uniform share, which joins all pairs, is seen by so many groups of them.
 N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
@@ -112,7 +115,7 @@ def searched(graph, n_clusters, n_init, rng, tol):
     if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS:
         places = walk_places(edges, n_clusters, rng)
         if places is not None:
-            starts.append(k_means(places, n_clusters, rng, n_init=SPECTRAL_TRIES))
+            starts.append(_from_spread(places, n_clusters))
     found = [
         refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
     ]
@@ -166,6 +169,15 @@ def walk_places(edges, n_clusters, rng):
     except ArpackError:
         return None
     return places if len(np.unique(places, axis=0)) >= n_clusters else None
+
+
+def _from_spread(places, n_clusters):
+    """Labels by k-means from rows of places that point in different directions; nothing is left to chance."""
+    spread = places[qr(places.T, mode="r", pivoting=True)[1][:n_clusters]]
+    try:
+        return kmeans2(places, spread, iter=MAX_LLOYD, minit="matrix", missing="raise")[1]
+    except ClusterError:  # a cluster has lost its rows
+        return cdist(places, spread).argmin(axis=1)
 
 
 def k_means(X, n_clusters, rng, **options):

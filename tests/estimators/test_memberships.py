@@ -44,7 +44,9 @@ def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
         def of_logits(z, weight=weight):
             return objective(weight, model, np.exp(z - np.logaddexp.reduce(z)))
 
-        best = min(minimize(of_logits, np.log(np.maximum(start, 1e-6))).fun for start in (np.full(10, 0.1), t))
+        best = min(
+            minimize(of_logits, np.log(np.maximum(start, 1e-6))).fun for start in (np.full(10, 0.1), t)
+        )
         assert objective(weight, model, t) < best + 1e-6
         one_sided += np.array_equal(weight > 0, np.isin(np.arange(320), np.argsort(weight)[-K:]))
     assert one_sided < 60  # else nothing is said about the other side
