@@ -72,6 +72,9 @@ PAGES = {
     "clustering_shapes": Benchmark(
         "Clusters of shapes", "DATA --shapes", ours="ICONClustering", pivot=("ari", "accuracy", "nmi")
     ),
+    "unbalanced": Benchmark(
+        "Classes of different sizes", "DATA", who="candidate", pivot=("accuracy", "nmi", "ari")
+    ),
     "clustering_growth": Benchmark("Clusters of up to a million rows"),
     "k_means": Benchmark("k-means as a recipe beside scikit-learn's"),
     "n_clusters_auto": Benchmark("How many clusters", "DATA"),
