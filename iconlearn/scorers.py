@@ -1,7 +1,7 @@
 """Scores of a clustering that need no labels, for ``scoring=`` in a grid search.
 
     held_out_loss          minus the divergence of new rows' assignments from their neighbourhoods
-    Stability              adjusted Rand index between fits on parts of the rows
+    Stability              agreement between fits on parts of the rows
     LinearPredictability   kappa of a linear classifier that learns the clusters
 
 Each is a callable (estimator, X, y=None) in which larger is better.  None of them is the truth: a loss rewards
@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_random_state
 
-from ._validation import check_number
+from ._validation import check_choice, check_number
 
 __all__ = ["LinearPredictability", "Stability", "held_out_loss"]
 
@@ -43,10 +43,10 @@ def held_out_loss(estimator, X, y=None) -> float:
 
 
 class Stability(BaseEstimator):
-    """Mean adjusted Rand index between the clusters that several fits give to the same rows.
+    """How far the clusters agree that several fits give to the same rows.
 
     Copies of the estimator are fitted to random parts of X, with seeds of their own; they and the estimator itself
-    predict all of X.
+    predict all of X.  The score is the mean over pairs of fits.
 
     Parameters
     ----------
@@ -54,6 +54,10 @@ class Stability(BaseEstimator):
         Copies that are fitted.
     share : float, default=0.7
         Part of the rows, in (0, 1], that each copy sees.
+    agreement : {"rand", "information"}, default="rand"
+        "rand" is the adjusted Rand index: 1 for equal clusters, 0 by chance.  "information" is the mutual
+        information, in nats: at most the entropy of the sizes, so a fit does not win by putting most rows into one
+        cluster.  It compares candidates of one number of clusters, such as values of balance.
     random_state : int, RandomState or None, default=0
 
     References
@@ -71,14 +75,17 @@ class Stability(BaseEstimator):
     True
     """
 
-    def __init__(self, n_fits=3, *, share=0.7, random_state=0):
+    def __init__(self, n_fits=3, *, share=0.7, agreement="rand", random_state=0):
         self.n_fits = n_fits
         self.share = share
+        self.agreement = agreement
         self.random_state = random_state
 
     def __call__(self, estimator, X, y=None) -> float:
-        from sklearn.metrics import adjusted_rand_score
+        from sklearn.metrics import adjusted_rand_score, mutual_info_score
 
+        check_choice("agreement", self.agreement, ("rand", "information"))
+        agreement = adjusted_rand_score if self.agreement == "rand" else mutual_info_score
         check_number("n_fits", self.n_fits, low=1, integer=True)
         check_number("share", self.share, low=0, high=1, closed="right")
         rng = check_random_state(self.random_state)
@@ -90,7 +97,7 @@ class Stability(BaseEstimator):
                 copy.set_params(random_state=seed)
             part = rng.permutation(n_rows)[: max(round(self.share * n_rows), 2)]
             labels.append(copy.fit(X[part]).predict(X))
-        return float(np.mean([adjusted_rand_score(a, b) for a, b in itertools.combinations(labels, 2)]))
+        return float(np.mean([agreement(a, b) for a, b in itertools.combinations(labels, 2)]))
 
 
 class LinearPredictability(BaseEstimator):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import cohen_kappa_score, mutual_info_score
 from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClustering
@@ -36,6 +36,42 @@ def test_stability_is_one_where_clusters_are_plain_and_falls_with_too_many():
     assert Stability(random_state=1)(many, X) != Stability()(many, X) == Stability()(many, X)
     assert Stability(share=1.0)(many, X) != Stability(share=0.5)(many, X)
     assert Stability(n_fits=2)(many, X) != Stability(n_fits=5)(many, X)
+
+
+def test_information_is_mutual_information_and_bounded_by_the_entropy_of_the_sizes():
+    model = KMeans(3, n_init=1, random_state=0).fit(X)
+    entropy = mutual_info_score(model.labels_, model.labels_)
+    assert Stability(agreement="information")(model, X) == pytest.approx(entropy)
+    with pytest.raises(ValueError, match="agreement='variation'"):
+        Stability(agreement="variation")(model, X)
+
+
+def test_information_does_not_like_one_large_cluster():
+    """Two clouds and a distant pair: setting the pair apart is as stable as telling the clouds apart, and says less."""
+    rng = np.random.default_rng(0)
+    clouds = np.concatenate(
+        [rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + [5, 0], [[0, 60], [0, 61]] * 6]
+    )
+
+    class Told:
+        """Clusters by a rule of its own."""
+
+        def __init__(self, column, threshold):
+            self.column, self.threshold = column, threshold
+
+        def get_params(self, deep=True):
+            return {"column": self.column, "threshold": self.threshold}
+
+        def fit(self, X):
+            return self
+
+        def predict(self, X):
+            return (X[:, self.column] > self.threshold).astype(int)
+
+    pair, halves = Told(1, 30), Told(0, 2.5)
+    assert Stability()(pair, clouds) == Stability()(halves, clouds) == 1
+    told = Stability(agreement="information")
+    assert told(pair, clouds) < 0.3 < told(halves, clouds)
 
 
 def test_stability_leaves_the_estimator_alone():
