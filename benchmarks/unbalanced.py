@@ -50,7 +50,11 @@ def main(folder, seeds):
                 scores = (clustering_accuracy, normalized_mutual_info_score, adjusted_rand_score)
                 figures.append([score(y, labels) for score in scores])
             accuracy, nmi, ari = np.round(np.mean(figures, axis=0), 4)
-            unseen = {kind: round(Stability(agreement=kind)(model, X), 4) for kind in ("rand", "information")}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                unseen = {
+                    kind: round(Stability(agreement=kind)(model, X), 4) for kind in ("rand", "information")
+                }
             candidate = candidate if candidate == "KMeans" else f"balance {candidate}"
             rows.append(
                 {"data": name, "candidate": candidate, "accuracy": accuracy, "nmi": nmi, "ari": ari, **unseen}
