@@ -42,6 +42,9 @@ class Points:
     view : callable or None
         ``view(features, rows)`` makes a fresh view of every visited row; point r then shows row r modulo the
         number of inputs.
+    whole : bool, default=False
+        Whether every step sees all of these columns, however few its rows: classes, of which each row is to be
+        far from all but its own.
     """
 
     mapper: torch.nn.Module
@@ -49,6 +52,7 @@ class Points:
     inputs: object = None
     width: int | None = None
     view: Callable | None = None
+    whole: bool = False
 
     @property
     def bounded(self) -> bool:

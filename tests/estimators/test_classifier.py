@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from iconlearn import ICONClassifier, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cosine, Dot
+from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
@@ -130,6 +131,31 @@ def test_expected_calibration_error_by_hand():
         expected_calibration_error(["a", "b", "c", "c"], P)
     with pytest.raises(ValueError, match="sum to one"):
         expected_calibration_error(y, 2 * P)
+
+
+# -- more classes than rows of a batch ---------------------------------------------------------------------
+
+
+def many_classes(k):
+    draw = np.random.RandomState(0)
+    y = np.repeat(np.arange(k), 6)
+    return draw.randn(k, 20)[y] * 3 + draw.randn(6 * k, 20) * 0.5, y
+
+
+@pytest.mark.parametrize("q", ["dot", "gaussian"])
+def test_a_network_of_more_classes_than_rows_of_a_batch(q):
+    Z, y = many_classes(70)
+    model = ICONClassifier(mapper=MLP(64), q=q, engine=MiniBatch(50), max_iter=40, C=None, random_state=0)
+    assert model.fit(Z, y).score(Z, y) > 0.95
+    assert model.prototypes_.shape[0] == 70
+
+
+def test_partial_fit_of_more_classes_than_rows_of_a_step():
+    Z, y = many_classes(70)
+    model = ICONClassifier(random_state=0)
+    for _ in range(30):
+        model.partial_fit(Z, y, classes=np.arange(70))
+    assert model.score(Z, y) > 0.95
 
 
 # -- further rows and classes ------------------------------------------------------------------------------
