@@ -31,7 +31,7 @@ from ._placement import blocks_of_rows
 from ._progress import Progress, timed
 from ._transduction import transduced
 
-__all__ = ["fit_partly", "reads_pairs", "suits_table"]
+__all__ = ["Known", "fit_partly", "reads_pairs", "suits_table"]
 
 # Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
 N_TURNS, OPINION_WEIGHT = 5, 10.0
