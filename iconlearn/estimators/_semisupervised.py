@@ -96,7 +96,7 @@ def fit_partly(estimator, X, codes, weight, last):
     fit = _PartlyLabelled(estimator, X, codes, weight, last)
     r, reached, solution = fit.table(None)
     if fit.engine is None:
-        r, reached, solution = _in_turns(estimator, fit, X, r, weight)
+        r, solution = _in_turns(estimator, fit, X, r, reached, weight)
     else:
         _keep_table(estimator, fit, r, solution, X.dtype)
     estimator.graph_, estimator.timings_ = fit.graph, fit.timings
@@ -108,18 +108,20 @@ def fit_partly(estimator, X, codes, weight, last):
     return solution
 
 
-def _in_turns(estimator, fit, X, r, weight):
+def _in_turns(estimator, fit, X, r, reached, weight):
     """The mapper learns the table, and the table hears the mapper."""
     for _ in range(N_TURNS):
-        trust = r.max(axis=1) if weight is None else weight * r.max(axis=1)
+        # Rows that no label reaches have the prior, whose largest class would be taught as if it were theirs.
+        trust = np.where(reached, r.max(axis=1), 0.0)
+        trust = trust if weight is None else weight * trust
         solution = estimator._fit_rows(X, r.argmax(axis=1), trust, keeps=False)
         for stage, seconds in estimator.timings_.items():
             fit.timings[stage] = fit.timings.get(stage, 0.0) + seconds
         estimator.timings_ = fit.timings
-        r, reached, _ = fit.table(np.exp(_log_softmax(estimator._scores(X))))
+        r = fit.table(np.exp(_log_softmax(estimator._scores(X))))[0]
         if solution.reason == "interrupted":
             break
-    return r, reached, solution
+    return r, solution
 
 
 def _check_every_class_has_a_row(estimator, codes):

@@ -10,6 +10,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.special import xlogy
 from sklearn.datasets import load_digits, make_blobs, make_moons
 from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import kneighbors_graph
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, Term
@@ -153,6 +154,22 @@ def test_rows_without_edges_have_the_prior():
         model = classifier(graph=Graph(csr_array(A)), mapper="table").fit(X, SOME)
     others = np.arange(150) != 3
     assert_allclose(model.label_distributions_[3], model.label_distributions_[others].mean(axis=0), atol=1e-9)
+
+
+def test_rows_that_no_label_reaches_teach_a_mapper_nothing():
+    """Most rows have no edge; they have the prior, whose largest class is not theirs."""
+    rng = np.random.default_rng(0)
+    on = rng.random(150) < 0.4
+    edges = kneighbors_graph(X[on], 5)
+    A = np.zeros((150, 150))
+    A[np.ix_(on, on)] = edges.maximum(edges.T).toarray()
+    labels = np.where(on & (np.arange(150) % 3 == 0), y, -1)
+    with pytest.warns(UserWarning, match="rows have no edge"):
+        model = classifier(graph=Graph(A), mapper="linear").fit(X, labels)
+    alone = classifier(graph=Graph(A[np.ix_(on, on)]), mapper="linear").fit(X[on], labels[on])
+    # The table of the others is the same, and so is what the mapper learns.
+    assert_allclose(model.label_distributions_[on], alone.label_distributions_, atol=1e-4)
+    assert_allclose(model.coef_, alone.coef_, atol=1e-3)
 
 
 def test_given_proportions_are_kept():
