@@ -103,8 +103,11 @@ def fit_partly(estimator, X, codes, weight, last):
     estimator.neighbors_backend_ = getattr(fit.graph, "neighbors_backend_", None)
     estimator.label_distributions_ = r.astype(X.dtype)
     estimator.transduction_ = estimator.classes_[r.argmax(axis=1)]
-    rows = mean_of_equal_rows(known, r, getattr(fit.graph, "pairwise", False))
-    estimator._known = Known(known, rows, reached, weight)
+    # Equal rows of a given graph are told apart as little as equal features.
+    rows = mean_of_equal_rows(known, r, pairwise=False)
+    prior = r[reached].mean(axis=0) if fit.proportions is None else fit.proportions
+    pairwise = bool(getattr(fit.graph, "pairwise", False))
+    estimator._known = Known(known, rows, reached, weight, prior, pairwise)
     return solution
 
 
@@ -272,18 +275,24 @@ class Known:
         Rows that edges connect to a label.
     weight : ndarray of shape (n,) or None
         Weights of the rows: one that weighs twice is a neighbour as two would be.
+    prior : ndarray of shape (n_classes,)
+        What a row has that nothing connects to a label.
+    pairwise : bool
+        Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
     """
 
     rows: KnownRows
     table: np.ndarray
     reached: np.ndarray
     weight: np.ndarray | None
+    prior: np.ndarray
+    pairwise: bool
 
     def log_q(self, estimator, X):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes)."""
-        match = self.rows.find(X)
-        seen, r = match >= 0, np.empty((X.shape[0], self.table.shape[1]))
-        r[seen] = self.table[match[seen]]
+        match, lone = self.rows.find(X), self._lone(X)
+        seen, r = (match >= 0) | lone, np.empty((X.shape[0], self.table.shape[1]))
+        r[seen] = np.where(lone[seen, None], self.prior, self.table[match[seen]])
         log_q = np.log(np.maximum(r, SMALLEST), where=seen[:, None], out=np.zeros_like(r))
         if not seen.all():
             new = X[~seen]
@@ -294,14 +303,26 @@ class Known:
             )
         return log_q
 
+    def _lone(self, X):
+        """Rows of a graph without any entry."""
+        if not self.pairwise:
+            return np.zeros(X.shape[0], dtype=bool)
+        return np.asarray((X != 0).sum(axis=1)).ravel() == 0
+
     def _by_neighbours(self, estimator, X):
         """Assignments that explain best how near new rows and training rows are, seen from both sides."""
         with searching_as_told(estimator):
             graph = estimator.graph_
             # One that is no Supervisory may know its own side only.
             p = getattr(graph, "reciprocal", graph.extend)(X, n_jobs=estimator.n_jobs)
-        parts = (part for _, part in blocks_of_rows(p, p.n_cols))
-        return np.concatenate([assign(self._told(part), self.table[self.reached]) for part in parts])
+        told = (self._told(part) for _, part in blocks_of_rows(p, p.n_cols))
+        return np.concatenate([self._assigned(part) for part in told])
+
+    def _assigned(self, p):
+        """Assignments by p over the rows that are worth asking; where there is none, the prior."""
+        r = assign(p, self.table[self.reached])
+        r[~p.supported()] = self.prior
+        return r
 
     def _told(self, p):
         """p over the rows that are worth asking."""

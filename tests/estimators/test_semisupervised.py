@@ -239,6 +239,48 @@ def test_a_graph_as_X():
     assert not classifier().__sklearn_tags__().input_tags.pairwise
 
 
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+@pytest.mark.parametrize("prior", [None, [0.2, 0.3, 0.5]])
+def test_a_row_of_a_graph_without_edges_says_nothing(kind, prior):
+    """A labelled row without edges is equal to unlabelled ones, and they do not have its class."""
+    lone = np.r_[0:20, 60:75]
+    A = kneighbors_graph(X, 5).toarray()
+    A = np.maximum(A, A.T)
+    A[lone], A[:, lone] = 0, 0
+    labels = np.where(np.arange(150) % 3 == 0, y, -1)
+    labels[lone] = -1
+    labels[0] = y[0]
+    with pytest.warns(UserWarning, match="35 of 150 rows have no edge"):
+        model = classifier(graph="graph", class_prior=prior).fit(kind(A), labels)
+    assert_allclose(
+        model.predict_proba(kind(A[lone])), model.label_distributions_[np.full(35, 60)], atol=1e-12
+    )
+    if prior is not None:
+        assert_allclose(model.predict_proba(kind(A[[60]])), [prior], atol=1e-12)
+    assert_array_equal((model.predict(kind(A)) != model.transduction_)[1:], False)
+    assert model.transduction_[0] == y[0]
+
+
+def test_equal_rows_of_a_graph_have_their_mean():
+    """Two nodes with the same neighbours, one of which is labelled wrongly."""
+    A, _, _, labels = two_communities()
+    A = A.toarray()
+    A[:, 5] = A[:, 0]
+    A[5] = A[0]
+    A[[0, 5, 5, 0], [5, 0, 5, 0]] = 0
+    labels[0] = 1
+    model = classifier(graph="graph").fit(A, labels)
+    r = model.label_distributions_
+    assert np.abs(r[0] - r[5]).max() > 0.5
+    assert_allclose(model.predict_proba(A[[0, 5]]), np.tile((r[0] + r[5]) / 2, (2, 1)), atol=1e-12)
+
+
+def test_new_rows_near_nothing_that_is_known_have_the_given_prior():
+    rows, labels = with_an_island()
+    model = classifier(graph=KNN(4), class_prior=[0.5, 0.3, 0.2]).fit(rows, labels)
+    assert_allclose(model.predict_proba(rows[150:] + 0.01), np.tile([0.5, 0.3, 0.2], (6, 1)), atol=1e-9)
+
+
 def test_nothing_unlabelled_is_the_plain_classifier():
     plain = ICONClassifier(unlabeled=None, random_state=0).fit(X, y)
     for marker in ("auto", -1, "?", np.nan):
