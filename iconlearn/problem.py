@@ -180,3 +180,14 @@ class Objective:
             learned = problem.q.__dict__.values()
             found.update((id(t), t) for t in learned if isinstance(t, torch.nn.Parameter) and t.requires_grad)
         return list(found.values())
+
+    @property
+    def buffers(self) -> list[torch.Tensor]:
+        """What the mappers keep besides, such as running means, each once."""
+        ends = (points for problem in self.problems for points in (problem.rows, problem.columns))
+        return list({id(t): t for points in ends for t in points.mapper.buffers()}.values())
+
+    @property
+    def state(self) -> list[torch.Tensor]:
+        """All that steps change: what a fit that keeps its best state has to keep."""
+        return [*self.parameters, *self.buffers]

@@ -16,7 +16,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils.validation import check_is_fitted
 
 from ..mappers import UnitVectors
-from ..optim import OPTIMIZERS, Phase
+from ..optim import OPTIMIZERS, Phase, copies, put_back
 from ..registry import resolve
 from ._class_weight import row_weights
 from ._explaining import add_places
@@ -204,12 +204,10 @@ class FewShot:
         states = []
 
         def note():
-            states[:] = [p.detach().clone() for p in plan.objective.parameters]
+            states[:] = copies(plan.objective.state)
 
         solution = self._optimise(plan, adam, [Phase(1, rate)], after_step=note)
-        with torch.no_grad():
-            for parameter, value in zip(plan.objective.parameters, states, strict=True):
-                parameter.copy_(value)
+        put_back(plan.objective.state, states)
         self._adam = last[0].state_dict()
         self._keep(plan, solution)
         moments = getattr(self, "_moments", None)

@@ -78,7 +78,7 @@ class Learning:
         options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
         if judge is None:
             return self._optimise(plan, method, phases, **options)
-        watch = EarlyStopping(judge, plan.objective.parameters, self.n_iter_no_change, self.tol)
+        watch = EarlyStopping(judge, lambda: plan.objective.state, self.n_iter_no_change, self.tol)
         solution = self._optimise(plan, method, phases, watch=watch, **options)
         watch.restore()
         self.validation_scores_, self.best_validation_score_ = watch.scores, watch.best

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from iconlearn import ICONClassifier, recipes
 from iconlearn.engines import MiniBatch
+from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
 from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
@@ -72,11 +73,39 @@ def test_early_stopping_keeps_the_best_state():
     patient = clone(model).set_params(n_iter_no_change=8).fit(X, Y)
     assert patient.n_iter_ > model.n_iter_
     # The score is the mean log probability of the rows that were held out; the rest were learned from.
-    from iconlearn.estimators._held_out import hold_out
-
     learn, held = hold_out(Y, 0.1, np.random.RandomState(0))
     assert -log_loss(Y[held], model.predict_proba(X[held])) == pytest.approx(model.best_validation_score_)
     assert model._class_mass.sum() == len(learn)
+
+
+def with_running_means():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+
+
+def test_early_stopping_keeps_running_means_of_the_best_state():
+    options = {"mapper": with_running_means(), "n_iter_no_change": 30, "learning_rate": 0.05, "max_iter": 60}
+    model = ICONClassifier(early_stopping=True, random_state=0, **options).fit(X, Y)
+    held = hold_out(Y, 0.1, np.random.RandomState(0))[1]
+    assert np.argmax(model.validation_scores_) < model.n_iter_ - 5
+    score = np.log(model.predict_proba(X[held])[np.arange(len(held)), Y[held]]).mean()
+    assert score == pytest.approx(model.best_validation_score_, abs=1e-5)
+
+
+def test_running_means_are_those_of_the_state_that_is_kept():
+    """The loss soon rises again, by steps that are far too long."""
+    seen = []
+
+    def callback(record):
+        seen.append(record.loss)
+
+    model = ICONClassifier(
+        mapper=with_running_means(), C=None, optimizer="momentum", learning_rate=30.0, engine="dense",
+        max_iter=12, random_state=0, callback=callback,
+    ).fit(X, Y)  # fmt: skip
+    steps = int(np.argmin(seen)) + 1
+    assert steps < 12 and model.loss_ == min(seen)
+    assert int(model.mapper_[1].num_batches_tracked) == steps
 
 
 def test_a_callback_still_ends_an_early_stopping_fit():
