@@ -8,6 +8,8 @@ linear map, which has no prototypes, takes the weights that a discriminant analy
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -196,7 +198,8 @@ class FewShot:
         def adam(parameters, phase, **options):
             method = OPTIMIZERS["adam"](parameters, phase, **options)
             if kept is not None:
-                method.load_state_dict(kept)
+                # torch would step the tensors that are given, and this call may yet fail.
+                method.load_state_dict(copy.deepcopy(kept))
             last.append(method)
             return method
 

@@ -1,5 +1,6 @@
 """What a classifier can do besides: weights of classes, held-out rows, further rows and classes, explanations."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -215,6 +216,21 @@ def test_one_batch_moves_as_adam_does():
         ).backward()
         adam.step()
     np.testing.assert_allclose(model.coef_, linear.weight.detach(), atol=1e-10)
+
+
+@pytest.mark.parametrize("params", [{}, {"mapper": MLP(8)}, {"q": "cosine"}], ids=str)
+def test_a_partial_fit_that_fails_changes_nothing(params):
+    def fail(record):
+        raise RuntimeError("in a callback")
+
+    model = ICONClassifier(random_state=0, **params).partial_fit(X[:40], Y[:40], classes=[0, 1, 2])
+    untouched, twin = copy.deepcopy(model), copy.copy(model)
+    with pytest.raises(RuntimeError, match="in a callback"):
+        model.set_params(callback=fail).partial_fit(X[40:80], Y[40:80])
+    twin.partial_fit(X[40:80], Y[40:80])
+    model.set_params(callback=None).partial_fit(X[80:], Y[80:])
+    expected = untouched.partial_fit(X[80:], Y[80:]).predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
 def test_classes_may_come_one_after_the_other():
