@@ -251,6 +251,47 @@ def test_means_of_pairs_are_those_of_all_rows():
     assert model.explain(X[100:101], 1).indices == [[100]]
 
 
+@pytest.mark.parametrize("params", [{}, {"p": "labels", "q": "cosine", "max_iter": 10}], ids=str)
+def test_partial_fit_weighs_classes(params):
+    """A class of weight three is one whose rows weigh three each."""
+    weighed = ICONClassifier(class_weight={0: 3.0, 2: 0.5}, random_state=0, **params)
+    plain = ICONClassifier(random_state=0, **params)
+    weight = np.array([3.0, 1.0, 0.5])[Y]
+    for part in (slice(0, 60), slice(60, 90), slice(90, None)):
+        weighed.partial_fit(X[part], Y[part], classes=[0, 1, 2])
+        plain.partial_fit(X[part], Y[part], classes=[0, 1, 2], sample_weight=weight[part])
+    np.testing.assert_allclose(weighed.prototypes_, plain.prototypes_, atol=1e-12)
+    np.testing.assert_allclose(weighed.transform(X), plain.transform(X), atol=1e-12)
+    np.testing.assert_allclose(weighed._class_mass, plain._class_mass)
+
+
+def test_rows_of_a_class_without_weight_teach_nothing():
+    model = ICONClassifier(class_weight={2: 0.0}, random_state=0).partial_fit(X, Y, classes=[0, 1, 2])
+    before = model.predict_proba(X)
+    np.testing.assert_array_equal(model.partial_fit(X[Y == 2], Y[Y == 2]).predict_proba(X), before)
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "calibrate"])
+def test_partial_fit_holds_nothing_out(name):
+    model = ICONClassifier(random_state=0, max_iter=20, **{name: True})
+    with pytest.raises(ValueError, match=f"{name}=True holds rows out, .*set_params.{name}=False"):
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+    assert not hasattr(model, "classes_")
+    temperature = model.fit(X, Y).temperature_
+    with pytest.raises(ValueError, match=f"{name}=True"):
+        model.partial_fit(X, Y)
+    model.set_params(**{name: False}).partial_fit(X, Y)
+    assert model.temperature_ == temperature
+    # Class means are those of the rows, whichever of these a first fit held out.
+    pairs = ICONClassifier(p="labels", q="cosine", random_state=0, max_iter=5, **{name: True})
+    pairs.partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y)
+
+
+def test_partial_fit_refuses_balanced_weights():
+    with pytest.raises(ValueError, match=r"class_weight='balanced' needs the rows of all calls.*a dict"):
+        ICONClassifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
+
+
 def test_partial_fit_says_what_is_wrong():
     with pytest.raises(ValueError, match="classes must be given in the first call"):
         ICONClassifier().partial_fit(X, Y)
