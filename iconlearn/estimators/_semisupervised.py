@@ -38,6 +38,8 @@ N_TURNS, OPINION_WEIGHT = 5, 10.0
 # What given proportions weigh beside the graph.
 PROPORTION_WEIGHT = 5.0
 SMALLEST = 1e-12
+# Reasons after which no further stage begins.
+STOPPED = ("callback", "interrupted")
 # Of the graph by default: nearer neighbours count for more, and so classes that touch stay apart.
 PERPLEXITY = 10.0
 
@@ -96,7 +98,7 @@ def fit_partly(estimator, X, codes, weight, last):
     fit = _PartlyLabelled(estimator, X, codes, weight, last)
     r, reached, solution = fit.table(None)
     if fit.engine is None:
-        r, solution = _in_turns(estimator, fit, X, r, reached, weight)
+        r, solution = _in_turns(estimator, fit, X, r, reached, weight, solution.reason)
     else:
         _keep_table(estimator, fit, r, solution, X.dtype)
     estimator.graph_, estimator.timings_ = fit.graph, fit.timings
@@ -111,8 +113,12 @@ def fit_partly(estimator, X, codes, weight, last):
     return solution
 
 
-def _in_turns(estimator, fit, X, r, reached, weight):
-    """The mapper learns the table, and the table hears the mapper."""
+def _in_turns(estimator, fit, X, r, reached, weight, reason):
+    """The mapper learns the table, and the table hears the mapper, until somebody stops either.
+
+    `reason` is why the first table ended.  Where that was stopped, the mapper is still taught once: without it new
+    rows would have no answer.
+    """
     for _ in range(N_TURNS):
         # Rows that no label reaches have the prior, whose largest class would be taught as if it were theirs.
         trust = np.where(reached, r.max(axis=1), 0.0)
@@ -121,9 +127,14 @@ def _in_turns(estimator, fit, X, r, reached, weight):
         for stage, seconds in estimator.timings_.items():
             fit.timings[stage] = fit.timings.get(stage, 0.0) + seconds
         estimator.timings_ = fit.timings
-        r = fit.table(np.exp(_log_softmax(estimator._scores(X))))[0]
-        if solution.reason == "interrupted":
+        if solution.reason in STOPPED or reason in STOPPED:
             break
+        r, _, heard = fit.table(np.exp(_log_softmax(estimator._scores(X))))
+        reason = heard.reason
+        if reason in STOPPED:
+            break
+    if reason in STOPPED and solution.reason not in STOPPED:
+        solution, estimator.converged_ = replace(solution, reason=reason, converged=False), False
     return r, solution
 
 

@@ -199,6 +199,24 @@ def test_a_mapper_learns_from_unlabelled_rows_and_answers_new_ones():
     assert_array_equal(linear.transduction_[SOME >= 0], SOME[SOME >= 0])
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3, 6])
+def test_a_callback_that_stops_ends_all_turns(stage):
+    """Table and mapper take turns; of the stages only the first is not the last, since new rows need a mapper."""
+    begun = []
+
+    def stop(record):
+        if record.iteration == 1:
+            begun.append(record.phase)
+        return len(begun) >= stage and record.iteration >= 2
+
+    model = classifier(mapper="linear", callback=stop).fit(X, SOME)
+    assert len(begun) == max(stage, 2) and not model.converged_
+    assert model.label_distributions_.shape == (150, 3)
+    assert model.predict(X[:5] + 0.01).shape == (5,)
+    whole = classifier(mapper="linear", callback=begun.append).fit(X, SOME)
+    assert whole.converged_
+
+
 def two_communities():
     """A graph of two groups, features that tell a little, and two labelled nodes."""
     rng = np.random.default_rng(0)
