@@ -14,6 +14,7 @@ from sklearn.neighbors import kneighbors_graph
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, Term
+from iconlearn.engines import Partition
 from iconlearn.engines._partition import PairWeights
 from iconlearn.estimators import _transduction
 from iconlearn.mappers import MLP
@@ -52,6 +53,11 @@ def test_the_loss_is_a_label_term_and_a_graph_term(graph_weight, weighted):
     model = classifier(graph_weight=graph_weight).fit(X, SOME, sample_weight=weight)
     assert model.loss_ == pytest.approx(directly(model, weight, graph_weight), abs=1e-7)
     assert (np.diff(model.loss_history_) <= 1e-12).all() and len(model.loss_history_) > 3
+
+
+def test_a_graph_of_all_pairs_is_solved_too():
+    model = classifier(graph=Gaussian(5, n_neighbors=None), engine=Partition()).fit(X, SOME)
+    assert model.loss_ == pytest.approx(directly(model), abs=1e-7)
 
 
 def test_labelled_rows_are_held():
@@ -432,6 +438,11 @@ REFUSED = {
     "table and q": (SOME, {"mapper": "table", "q": "gaussian"}, "mapper='table' cannot be used"),
     "table and divergence": (SOME, {"mapper": "table", "divergence": "hellinger"}, "is not KL"),
     "table and terms": (SOME, {"mapper": "table", "terms": [Term("labels")]}, "further terms"),
+    "an engine that cannot": (
+        SOME,
+        {"engine": Partition(max_exact=10, n_off=0), "graph": Debias(KNN(5), 0.1)},
+        "n_off=0",
+    ),
     "table and engine": (SOME, {"mapper": "table", "engine": "dense"}, "engine='dense' cannot solve"),
 }
 
