@@ -104,8 +104,8 @@ class Learning:
         return getattr(p, "columns", "rows") == "classes" and getattr(q, "free_dot", False)
 
     def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
-        """Class columns: the standard basis where outputs are logits, else learned places."""
-        if q.free_dot:
+        """Class columns: the standard basis where outputs are their logits, else learned places."""
+        if q.free_dot and n_classes == n_outputs:
             return UnitVectors(n_classes).to(device=device, dtype=dtype)
         return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
 

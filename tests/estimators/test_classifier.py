@@ -14,12 +14,13 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from iconlearn import ICONClassifier, recipes
+from iconlearn import ICONClassifier, Term, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
 from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
+from iconlearn.supervisory import Debias, Paired, Views
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS = DIGITS / 16
@@ -445,6 +446,29 @@ def test_a_class_of_one_row():
         assert ICONClassifier(p="labels", q="cosine", max_iter=5).fit(X, labels).prototypes_.shape[0] == 4
     with pytest.raises(ValueError, match="one row only"):
         ICONClassifier(early_stopping=True).fit(X, labels)
+
+
+@pytest.mark.parametrize(
+    "p", [Paired(split=2), "cooccurrence", Views(cross=True), Debias(Paired(split=2))], ids=str
+)
+@pytest.mark.parametrize(
+    "params", [{"mapper": "linear"}, {"mapper": "linear", "q": "cosine"}, {"unlabeled": 0}]
+)
+def test_columns_that_are_no_classes_are_refused(p, params):
+    with pytest.raises(
+        ValueError, match=r"relates rows to (features|contexts|views), .*p='classes' or 'labels'"
+    ):
+        ICONClassifier(p=p, **params).fit(X, Y)
+
+
+def test_columns_of_a_term_that_are_no_logits_are_learned():
+    """Outputs are logits of as many classes as there are outputs; other columns have places."""
+    params = {"p": "labels", "q": "cosine", "n_components": 2, "max_iter": 30, "random_state": 0}
+    model = ICONClassifier(terms=[Term("cooccurrence", q="dot")], **params).fit(np.abs(X), Y)
+    assert model.loss_parts_[-1, 1] < model.loss_parts_[0, 1]
+    for n_outputs in (2, 3):
+        columns = model._prototypes(Dot(), 3, n_outputs, torch.Generator(), torch.float64, "cpu").places
+        assert columns.shape == (3, n_outputs) and columns.requires_grad == (n_outputs == 2)
 
 
 # -- a learned temperature ---------------------------------------------------------------------------------
