@@ -47,7 +47,9 @@ def loss(problem, engine, visit, pull=1.0):
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
     if engine.exact and suits(problem, visit, pull):
-        return softmax_divergence(log_kernels(q, U, V, problem.columns.basis), divergence, visit)
+        # Outputs are the logits only where no unit vector is missing.
+        basis = problem.columns.basis and len(V) == problem.columns.size
+        return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
     log_norm = log_normalizer(q, engine, U, V, visit)
 
     if visit.edges is None:

@@ -17,7 +17,7 @@ import torch
 from .lbfgs import LBFGS
 from .plateau import Verdict
 
-__all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "minimise"]
+__all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "copies", "minimise", "put_back"]
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,7 @@ def minimise(
     callback: Callable | None = None,
     report: Callable | None = None,
     keep: Callable | None = None,
+    tensors: Callable | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -221,6 +222,8 @@ def minimise(
     keep : callable or None
         ``keep(iteration, state)`` is called after every iteration that is not the last.  What ``state()`` gives is
         where a later run goes on that finds it as ``keep.state`` (else None), its parameters being as they were.
+    tensors : callable or None
+        ``tensors()`` lists all that belongs to a state, the parameters among them; None is the parameters alone.
 
     Returns
     -------
@@ -233,7 +236,7 @@ def minimise(
     KeyboardInterrupt
         If it came before the first step; a later one ends the run, and its reason is "interrupted".
     """
-    run = _Run(parameters, rule, callback, report, keep)
+    run = _Run(tensors or (lambda: parameters), rule, callback, report, keep)
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
@@ -266,14 +269,14 @@ def minimise(
 
 
 class _Run:
-    """The state of one minimisation: history, parameters that are kept, and why it stopped."""
+    """The state of one minimisation: history, tensors that are kept, and why it stopped."""
 
     # What another run needs to go on from here, besides the states of the optimiser and of the rule; "place" counts
     # the phases that are over, "done" is about the present one.
     STATE = ("history", "phases", "best", "kept", "n_iter", "place", "done", "cooling")
 
-    def __init__(self, parameters, rule, callback, report, keep):
-        self.parameters, self.rule, self.callback, self.report = list(parameters), rule, callback, report
+    def __init__(self, tensors, rule, callback, report, keep):
+        self.tensors, self.rule, self.callback, self.report = tensors, rule, callback, report
         self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
         self.reason, self.start, self.cooling, self.keep = "max_iter", time.perf_counter(), 0.0, keep
         self.place, self.done, self.method, self.running = 0, 0, None, None
@@ -349,7 +352,7 @@ class _Run:
         if count == 1 and self.rule.ranks:
             single.commit()
         elif math.isfinite(value):
-            self.best, self.kept = min(value, self.best), _copies(self.parameters)
+            self.best, self.kept = min(value, self.best), copies(self.tensors())
         return value
 
     def _told(self, phase, value):
@@ -362,11 +365,9 @@ class _Run:
         return False
 
     def restore(self):
-        """Put the parameters that are kept back."""
+        """Put the tensors that are kept back."""
         if self.kept is not None:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, self.kept, strict=True):
-                    parameter.copy_(value)
+            put_back(self.tensors(), self.kept)
 
 
 class _Keeper:
@@ -384,7 +385,7 @@ class _Keeper:
         loss = self.closure()
         value = float(loss.detach())
         if value < self.loss:
-            self.loss, self.values = value, _copies(self.run.parameters)
+            self.loss, self.values = value, copies(self.run.tensors())
         return loss
 
     def commit(self):
@@ -392,5 +393,13 @@ class _Keeper:
             self.run.best, self.run.kept = self.loss, self.values
 
 
-def _copies(parameters):
-    return [p.detach().clone() for p in parameters]
+def copies(tensors):
+    """Copies of tensors as they are now."""
+    return [t.detach().clone() for t in tensors]
+
+
+@torch.no_grad()
+def put_back(tensors, values):
+    """Give tensors the values that :func:`copies` took of them."""
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)

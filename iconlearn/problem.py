@@ -42,6 +42,9 @@ class Points:
     view : callable or None
         ``view(features, rows)`` makes a fresh view of every visited row; point r then shows row r modulo the
         number of inputs.
+    whole : bool, default=False
+        Whether every step sees all of these columns, however few its rows: classes, of which each row is to be
+        far from all but its own.
     """
 
     mapper: torch.nn.Module
@@ -49,6 +52,7 @@ class Points:
     inputs: object = None
     width: int | None = None
     view: Callable | None = None
+    whole: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -176,3 +180,14 @@ class Objective:
             learned = problem.q.__dict__.values()
             found.update((id(t), t) for t in learned if isinstance(t, torch.nn.Parameter) and t.requires_grad)
         return list(found.values())
+
+    @property
+    def buffers(self) -> list[torch.Tensor]:
+        """What the mappers keep besides, such as running means, each once."""
+        ends = (points for problem in self.problems for points in (problem.rows, problem.columns))
+        return list({id(t): t for points in ends for t in points.mapper.buffers()}.values())
+
+    @property
+    def state(self) -> list[torch.Tensor]:
+        """All that steps change: what a fit that keeps its best state has to keep."""
+        return [*self.parameters, *self.buffers]

@@ -135,6 +135,22 @@ def test_the_best_state_is_kept_and_not_the_last(optimizer):
     assert solution.loss < 90 < solution.history[-1]
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_belongs_to_a_state_is_kept_with_it(optimizer):
+    """A running mean, say, that the losses themselves do not depend on."""
+    loss, start = TASKS[optimizer]
+    run, mean = Run(lambda z: loss(z) + (math.nan if len(run.values) > 15 else 0), start), torch.zeros(())
+
+    def closure():
+        value = run.closure()
+        mean.copy_(value)
+        return value
+
+    solution = run(optimizer, 30, epochs=lambda phase: [closure], tensors=lambda: [run.z, mean])
+    assert solution.reason == "diverged"
+    assert float(mean) == pytest.approx(solution.loss) == float(loss(run.z.detach()))
+
+
 def test_the_history_is_the_loss_of_every_iteration():
     run = Run(bowl)
     solution = run("adam", 40)

@@ -32,8 +32,9 @@ class MiniBatch(Engine):
         Neighbours drawn from p for every anchor (with replacement), where p is sparse, or made
         of more labels than batches have room for.
     n_negatives : int, default=0
-        Columns that a step sees besides the positives, where columns are points of their own and too many to
-        be seen at once; drawn in proportion to their weight under p to the power of 3/4, as in word2vec.
+        Columns that a step sees besides the positives, where columns are points of their own and more than
+        `batch_size`; drawn in proportion to their weight under p to the power of 3/4, as in word2vec.  Of
+        classes a step sees all, unless this is positive.
     """
 
     stochastic = True
@@ -59,13 +60,17 @@ class MiniBatch(Engine):
         if self.n_negatives and not problem.p.dense and not problem.tied:
             noise = (problem.p.row_mass @ positives.edges) ** 0.75
             noise = self.n_negatives, np.cumsum(noise / noise.sum())
-        draw = _tied_batch if problem.tied else partial(_two_sided_batch, noise=noise)
+        draw = _tied_batch
+        if not problem.tied:
+            # A class that no row of the batch has is still one that all of them should be far from.
+            draw = partial(_two_sided_batch, noise=noise, whole=problem.columns.whole and noise is None)
         while True:
             yield self._epoch(problem, draw, positives, rng, dtype, device)
 
     def _in_one(self, problem):
-        """Whether all rows and columns fit into one batch."""
-        return max(problem.p.n_rows, problem.p.n_cols) <= self.batch_size
+        """Whether all rows and columns fit into one batch, or are seen together all the same."""
+        n_cols = 0 if problem.columns.whole and not self.n_negatives else problem.p.n_cols
+        return max(problem.p.n_rows, n_cols) <= self.batch_size
 
     def _epoch(self, problem, draw, positives, rng, dtype, device):
         n = problem.p.n_rows
@@ -89,9 +94,9 @@ def _tied_batch(p, anchors, positives, brought, batch_size, rng):
     return rows, rows
 
 
-def _two_sided_batch(p, anchors, positives, brought, batch_size, rng, noise=None):
-    """Few columns (classes) are all visited; many (another modality) are the anchors' positives."""
-    if p.n_cols <= batch_size:
+def _two_sided_batch(p, anchors, positives, brought, batch_size, rng, noise=None, whole=False):
+    """Few columns, and classes, are all visited; of many others (another modality) the anchors' positives."""
+    if whole or p.n_cols <= batch_size:
         return anchors, np.arange(p.n_cols)
     if positives is None or p.dense:
         return anchors, rng.choice(p.n_cols, batch_size, replace=False)

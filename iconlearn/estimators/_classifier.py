@@ -269,6 +269,7 @@ class ICONClassifier(
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
+        self._check_columns()
         self._prefers_table = (unlabelled is not None or self._pairwise) and suits_table(self)
         if unlabelled is not None or not self._resolved("mapper").parametric:
             self._check_nothing_is_held_out()
@@ -283,6 +284,15 @@ class ICONClassifier(
         check_number("graph_weight", self.graph_weight, low=0, closed="neither")
         check_number("validation_fraction", self.validation_fraction, low=0, high=1, closed="neither")
         check_number("n_iter_no_change", self.n_iter_no_change, low=1, integer=True)
+
+    def _check_columns(self):
+        """A classifier has a place for columns that are classes, and for those that are the rows."""
+        columns = getattr(self._resolved("p"), "columns", "rows")
+        if columns not in ("classes", "rows"):
+            raise ValueError(
+                f"p={self.p!r} relates rows to {columns}, and a classifier needs rows beside classes or beside one "
+                f"another; use p='classes' or 'labels', or ICONEmbedding for this p"
+            )
 
     def _check_nothing_is_held_out(self):
         for name in ("early_stopping", "calibrate"):

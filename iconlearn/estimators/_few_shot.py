@@ -8,6 +8,8 @@ linear map, which has no prototypes, takes the weights that a discriminant analy
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -16,7 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from sklearn.utils.validation import check_is_fitted
 
 from ..mappers import UnitVectors
-from ..optim import OPTIMIZERS, Phase
+from ..optim import OPTIMIZERS, Phase, copies, put_back
 from ..registry import resolve
 from ._class_weight import row_weights
 from ._explaining import add_places
@@ -31,6 +33,12 @@ __all__ = ["FewShot"]
 BATCH = 64
 RATE = 0.01
 
+# What partial_fit cannot do, and what to do instead.
+INSTEAD = {
+    "early_stopping": "score rows of your own between the calls",
+    "calibrate": "the temperature of a fit before stays as it is",
+}
+
 
 class FewShot:
     """Adds :meth:`partial_fit` and :meth:`add_classes` to a classifier."""
@@ -43,7 +51,7 @@ class FewShot:
         as it is and the means become those of all rows so far; the first call, if there was no fit, is one.
         With ``p="classes"`` one epoch of mini-batch steps (Adam, of the engine's batch size if that is a
         mini-batch engine, else 64 rows) goes on from the present weights; call it for as many epochs as the
-        rows are worth.
+        rows are worth.  A dict of `class_weight` weighs rows as in ``fit``.
 
         Parameters
         ----------
@@ -61,8 +69,10 @@ class FewShot:
         ------
         ValueError
             If the first call has no `classes`, if y holds a class that is unknown (see :meth:`add_classes`), or
-            if `classes` differ from the known ones.
+            if `classes` differ from the known ones; for ``class_weight="balanced"``, which needs all rows, and with
+            ``p="classes"`` for `early_stopping` and `calibrate`, since no rows are held out.
         """
+        self._check_suits_a_stream()
         with all_or_nothing(self):
             if not hasattr(self, "classes_"):
                 self._begin(X, y, classes, sample_weight)
@@ -97,6 +107,22 @@ class FewShot:
         return self
 
     # -- inside --------------------------------------------------------------------------------------
+
+    def _check_suits_a_stream(self):
+        """Refuse what needs more than the rows of one call, rather than leave it out."""
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs the rows of all calls of partial_fit at once; give a dict of weights, "
+                "such as dict(zip(classes, sklearn.utils.compute_class_weight('balanced', classes=classes, y=y)))"
+            )
+        if not self._stepwise():
+            return  # the first call is a fit and holds rows out, and later ones learn means only
+        for name in INSTEAD:
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} holds rows out, and partial_fit learns from all that it is given; "
+                    f"use set_params({name}=False), and {INSTEAD[name]}"
+                )
 
     def _begin(self, X, y, classes, sample_weight):
         if classes is None:
@@ -133,7 +159,7 @@ class FewShot:
         if self._stepwise():
             self._step(X, codes, sample_weight, self.mapper_)
             return
-        weight = row_weights(None, sample_weight, X, self.classes_, codes)
+        weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
         Z = self._mapped(X)
         share = np.ones(len(codes)) if weight is None else weight
         mass = np.bincount(codes, weights=share, minlength=len(self.classes_))
@@ -168,8 +194,10 @@ class FewShot:
     def _step(self, X, codes, sample_weight, old):
         """One epoch over some rows, from the present state."""
         n_classes = len(self.classes_)
-        weight = row_weights(None, sample_weight, X, self.classes_, codes)
+        weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
         weight = np.ones(len(codes)) if weight is None else weight
+        if old is not None and not weight.any():
+            return  # all rows are of classes that weigh nothing
         self._weight_sum += float(weight.sum())
         # A row of no weight for every class, so that p has all columns, whichever classes these rows hold.
         every = np.arange(n_classes)
@@ -196,7 +224,8 @@ class FewShot:
         def adam(parameters, phase, **options):
             method = OPTIMIZERS["adam"](parameters, phase, **options)
             if kept is not None:
-                method.load_state_dict(kept)
+                # torch would step the tensors that are given, and this call may yet fail.
+                method.load_state_dict(copy.deepcopy(kept))
             last.append(method)
             return method
 
@@ -204,12 +233,10 @@ class FewShot:
         states = []
 
         def note():
-            states[:] = [p.detach().clone() for p in plan.objective.parameters]
+            states[:] = copies(plan.objective.state)
 
         solution = self._optimise(plan, adam, [Phase(1, rate)], after_step=note)
-        with torch.no_grad():
-            for parameter, value in zip(plan.objective.parameters, states, strict=True):
-                parameter.copy_(value)
+        put_back(plan.objective.state, states)
         self._adam = last[0].state_dict()
         self._keep(plan, solution)
         moments = getattr(self, "_moments", None)

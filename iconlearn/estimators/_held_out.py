@@ -7,7 +7,6 @@ Guo et al., "On calibration of modern neural networks", ICML 2017.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import train_test_split
 
+from ..optim import copies, put_back
 from ._io import dense_tensor
 from ._prototypes import class_means, log_similarities
 
@@ -94,7 +94,8 @@ class EarlyStopping:
     ----------
     score : callable
         The score of the present state, larger is better.
-    parameters : list of Parameter
+    tensors : callable
+        ``tensors()`` lists all that belongs to a state: parameters, running means.
     patience : int
         Iterations in a row without a better score that end the fit.
     tol : float
@@ -107,8 +108,8 @@ class EarlyStopping:
         Whether it ended the fit.
     """
 
-    def __init__(self, score, parameters, patience, tol):
-        self.score, self.parameters, self.patience, self.tol = score, parameters, patience, tol
+    def __init__(self, score, tensors, patience, tol):
+        self.score, self.tensors, self.patience, self.tol = score, tensors, patience, tol
         self.scores, self.best, self.kept, self.idle, self.stopped = [], -math.inf, None, 0, False
 
     def __call__(self, record):
@@ -116,16 +117,14 @@ class EarlyStopping:
         self.scores.append(score)
         self.idle = 0 if score > self.best + self.tol else self.idle + 1
         if self.kept is None or score > self.best:
-            self.best, self.kept = score, copy.deepcopy([p.detach() for p in self.parameters])
+            self.best, self.kept = score, copies(self.tensors())
         self.stopped = self.idle >= self.patience
         return self.stopped
 
-    @torch.no_grad()
     def restore(self):
         """Put the best state back."""
         if self.kept is not None:
-            for parameter, value in zip(self.parameters, self.kept, strict=True):
-                parameter.copy_(value)
+            put_back(self.tensors(), self.kept)
 
 
 def best_temperature(log_k, codes, weight=None):

@@ -78,7 +78,7 @@ class Learning:
         options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
         if judge is None:
             return self._optimise(plan, method, phases, **options)
-        watch = EarlyStopping(judge, plan.objective.parameters, self.n_iter_no_change, self.tol)
+        watch = EarlyStopping(judge, lambda: plan.objective.state, self.n_iter_no_change, self.tol)
         solution = self._optimise(plan, method, phases, watch=watch, **options)
         watch.restore()
         self.validation_scores_, self.best_validation_score_ = watch.scores, watch.best
@@ -104,8 +104,8 @@ class Learning:
         return getattr(p, "columns", "rows") == "classes" and getattr(q, "free_dot", False)
 
     def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
-        """Class columns: the standard basis where outputs are logits, else learned places."""
-        if q.free_dot:
+        """Class columns: the standard basis where outputs are their logits, else learned places."""
+        if q.free_dot and n_classes == n_outputs:
             return UnitVectors(n_classes).to(device=device, dtype=dtype)
         return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
 

@@ -72,7 +72,7 @@ class Terms:
             table = self.prototypes(
                 q, conditional.n_cols, self.n_outputs, self.generator, self.dtype, self.device
             )
-            columns = Points(table, conditional.n_cols)
+            columns = Points(table, conditional.n_cols, whole=kind == "classes")
         return Problem(conditional, q, divergence, rows, columns, weight)
 
     def _fit(self, p):

@@ -80,6 +80,7 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
             report=parts.and_then(progress),
             after_step=after_step,
             keep=keep,
+            tensors=lambda: plan.objective.state,
             **options,
         )
     return solution, parts.history()

@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from ..conditional import Conditional
 from ..divergences import KL
 from ..engines import Partition, assign
 from ..learned import Cluster
@@ -31,13 +32,15 @@ from ._placement import blocks_of_rows
 from ._progress import Progress, timed
 from ._transduction import transduced
 
-__all__ = ["fit_partly", "reads_pairs", "suits_table"]
+__all__ = ["Known", "fit_partly", "reads_pairs", "suits_table"]
 
 # Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
 N_TURNS, OPINION_WEIGHT = 5, 10.0
 # What given proportions weigh beside the graph.
 PROPORTION_WEIGHT = 5.0
 SMALLEST = 1e-12
+# Reasons after which no further stage begins.
+STOPPED = ("callback", "interrupted")
 # Of the graph by default: nearer neighbours count for more, and so classes that touch stay apart.
 PERPLEXITY = 10.0
 
@@ -96,30 +99,44 @@ def fit_partly(estimator, X, codes, weight, last):
     fit = _PartlyLabelled(estimator, X, codes, weight, last)
     r, reached, solution = fit.table(None)
     if fit.engine is None:
-        r, reached, solution = _in_turns(estimator, fit, X, r, weight)
+        r, solution = _in_turns(estimator, fit, X, r, reached, weight, solution.reason)
     else:
         _keep_table(estimator, fit, r, solution, X.dtype)
     estimator.graph_, estimator.timings_ = fit.graph, fit.timings
     estimator.neighbors_backend_ = getattr(fit.graph, "neighbors_backend_", None)
     estimator.label_distributions_ = r.astype(X.dtype)
     estimator.transduction_ = estimator.classes_[r.argmax(axis=1)]
-    rows = mean_of_equal_rows(known, r, getattr(fit.graph, "pairwise", False))
-    estimator._known = Known(known, rows, reached, weight)
+    # Equal rows of a given graph are told apart as little as equal features.
+    rows = mean_of_equal_rows(known, r, pairwise=False)
+    prior = r[reached].mean(axis=0) if fit.proportions is None else fit.proportions
+    pairwise = bool(getattr(fit.graph, "pairwise", False))
+    estimator._known = Known(known, rows, reached, weight, prior, pairwise)
     return solution
 
 
-def _in_turns(estimator, fit, X, r, weight):
-    """The mapper learns the table, and the table hears the mapper."""
+def _in_turns(estimator, fit, X, r, reached, weight, reason):
+    """The mapper learns the table, and the table hears the mapper, until somebody stops either.
+
+    `reason` is why the first table ended.  Where that was stopped, the mapper is still taught once: without it new
+    rows would have no answer.
+    """
     for _ in range(N_TURNS):
-        trust = r.max(axis=1) if weight is None else weight * r.max(axis=1)
+        # Rows that no label reaches have the prior, whose largest class would be taught as if it were theirs.
+        trust = np.where(reached, r.max(axis=1), 0.0)
+        trust = trust if weight is None else weight * trust
         solution = estimator._fit_rows(X, r.argmax(axis=1), trust, keeps=False)
         for stage, seconds in estimator.timings_.items():
             fit.timings[stage] = fit.timings.get(stage, 0.0) + seconds
         estimator.timings_ = fit.timings
-        r, reached, _ = fit.table(np.exp(_log_softmax(estimator._scores(X))))
-        if solution.reason == "interrupted":
+        if solution.reason in STOPPED or reason in STOPPED:
             break
-    return r, reached, solution
+        r, _, heard = fit.table(np.exp(_log_softmax(estimator._scores(X))))
+        reason = heard.reason
+        if reason in STOPPED:
+            break
+    if reason in STOPPED and solution.reason not in STOPPED:
+        solution, estimator.converged_ = replace(solution, reason=reason, converged=False), False
+    return r, solution
 
 
 def _check_every_class_has_a_row(estimator, codes):
@@ -146,6 +163,7 @@ class _PartlyLabelled:
         self.p = estimator._debiased(clone(resolve("p", estimator.p), safe=False))
         self.targets = self._targets()
         self.problems = self._problems(weight)
+        _check_engine(estimator.engine, self.engine, self.problems)
         prior = estimator.class_prior
         self.proportions = None if prior is None else _proportions(prior, len(estimator.classes_))
         same = last is not None and last.shape == (X.shape[0], len(estimator.classes_))
@@ -162,7 +180,7 @@ class _PartlyLabelled:
         return (1.0 - p.uniform) * p.sparse().toarray() + p.uniform / n
 
     def _problems(self, weight):
-        graph, estimator = self.graph.conditional_, self.estimator
+        graph, estimator = _with_edges(self.graph.conditional_), self.estimator
         if weight is not None:
             graph = graph.with_mass(weight)
         graph = graph.with_self_pairs()
@@ -211,6 +229,18 @@ def _engine(estimator):
             f"mapper such as 'linear'"
         )
     return clone(engine, safe=False)
+
+
+def _check_engine(name, engine, problems):
+    """Let the engine of a table say what it cannot do; None has nothing to say."""
+    reason = next(filter(None, (engine.refuses(problem) for problem in problems)), None) if engine else None
+    if reason is not None:
+        raise ValueError(f"engine={name!r} cannot do this: {reason}")
+
+
+def _with_edges(p):
+    """p with its support as edges, once and for all: it is asked for them several times."""
+    return Conditional(p.sparse(), p.uniform, p.mass, p.self_pairs) if p.dense else p
 
 
 def _check_graph(name, graph):
@@ -270,18 +300,24 @@ class Known:
         Rows that edges connect to a label.
     weight : ndarray of shape (n,) or None
         Weights of the rows: one that weighs twice is a neighbour as two would be.
+    prior : ndarray of shape (n_classes,)
+        What a row has that nothing connects to a label.
+    pairwise : bool
+        Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
     """
 
     rows: KnownRows
     table: np.ndarray
     reached: np.ndarray
     weight: np.ndarray | None
+    prior: np.ndarray
+    pairwise: bool
 
     def log_q(self, estimator, X):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes)."""
-        match = self.rows.find(X)
-        seen, r = match >= 0, np.empty((X.shape[0], self.table.shape[1]))
-        r[seen] = self.table[match[seen]]
+        match, lone = self.rows.find(X), self._lone(X)
+        seen, r = (match >= 0) | lone, np.empty((X.shape[0], self.table.shape[1]))
+        r[seen] = np.where(lone[seen, None], self.prior, self.table[match[seen]])
         log_q = np.log(np.maximum(r, SMALLEST), where=seen[:, None], out=np.zeros_like(r))
         if not seen.all():
             new = X[~seen]
@@ -292,14 +328,26 @@ class Known:
             )
         return log_q
 
+    def _lone(self, X):
+        """Rows of a graph without any entry."""
+        if not self.pairwise:
+            return np.zeros(X.shape[0], dtype=bool)
+        return np.asarray((X != 0).sum(axis=1)).ravel() == 0
+
     def _by_neighbours(self, estimator, X):
         """Assignments that explain best how near new rows and training rows are, seen from both sides."""
         with searching_as_told(estimator):
             graph = estimator.graph_
             # One that is no Supervisory may know its own side only.
             p = getattr(graph, "reciprocal", graph.extend)(X, n_jobs=estimator.n_jobs)
-        parts = (part for _, part in blocks_of_rows(p, p.n_cols))
-        return np.concatenate([assign(self._told(part), self.table[self.reached]) for part in parts])
+        told = (self._told(part) for _, part in blocks_of_rows(p, p.n_cols))
+        return np.concatenate([self._assigned(part) for part in told])
+
+    def _assigned(self, p):
+        """Assignments by p over the rows that are worth asking; where there is none, the prior."""
+        r = assign(p, self.table[self.reached])
+        r[~p.supported()] = self.prior
+        return r
 
     def _told(self, p):
         """p over the rows that are worth asking."""

@@ -1,5 +1,7 @@
 """Mini-batches: one that covers everything is exact; real ones see p and q restricted to the batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference import (
@@ -18,6 +20,7 @@ from iconlearn.divergences import JensenShannon
 from iconlearn.engines import Dense, MiniBatch, _visit
 from iconlearn.engines._minibatch import _Positives
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
+from iconlearn.mappers import UnitVectors
 from iconlearn.objective import loss
 from iconlearn.supervisory import KNN, Classes, Labels
 
@@ -130,6 +133,32 @@ def test_few_columns_are_all_visited():
         rows = visit.rows.numpy()
         expected = full_loss(restricted(problem, rows, np.arange(4)))
         assert float(loss(problem, Dense(), visit).detach()) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_size, n_visits", [(5, 5), (N, 1)])
+def test_of_more_classes_than_rows_of_a_batch_all_are_visited(batch_size, n_visits):
+    """A class that no row of the batch has is one that all of them are to be far from."""
+    p, columns = Classes().fit(X, np.arange(N)).conditional_, places(N, 2, seed=3)
+    problem = make_problem(p, Dot(), places(N, 2), columns=columns)
+    problem = replace(problem, columns=replace(problem.columns, whole=True))
+    engine = MiniBatch(batch_size)
+    visits = epoch(problem, engine)
+    assert len(visits) == n_visits and engine.estimates(problem) == (n_visits > 1)
+    for visit in visits:
+        assert visit.cols.tolist() == list(range(N))
+        expected = full_loss(restricted(problem, visit.rows.numpy(), np.arange(N)))
+        assert float(loss(problem, engine, visit).detach()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_noise_among_classes_is_drawn_where_it_was_asked_for():
+    problem = make_problem(sparse_p(np.eye(N)), Dot(), places(N, N), columns=np.eye(N))
+    basis = UnitVectors(N).double()
+    problem = replace(problem, columns=replace(problem.columns, mapper=basis, whole=True))
+    for visit in epoch(problem, MiniBatch(4, n_negatives=3)):
+        rows, cols = visit.rows.numpy(), visit.cols.numpy()
+        assert set(rows) <= set(cols) and len(cols) <= 7
+        expected = full_loss(restricted(problem, rows, cols))
+        assert float(loss(problem, MiniBatch(), visit).detach()) == pytest.approx(expected, abs=1e-12)
 
 
 def test_of_many_columns_the_positives_are_visited():

@@ -1,5 +1,6 @@
 """What a classifier can do besides: weights of classes, held-out rows, further rows and classes, explanations."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -13,10 +14,13 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from iconlearn import ICONClassifier, recipes
+from iconlearn import ICONClassifier, Term, recipes
 from iconlearn.engines import MiniBatch
+from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
+from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
+from iconlearn.supervisory import Debias, Paired, Views
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS = DIGITS / 16
@@ -71,11 +75,39 @@ def test_early_stopping_keeps_the_best_state():
     patient = clone(model).set_params(n_iter_no_change=8).fit(X, Y)
     assert patient.n_iter_ > model.n_iter_
     # The score is the mean log probability of the rows that were held out; the rest were learned from.
-    from iconlearn.estimators._held_out import hold_out
-
     learn, held = hold_out(Y, 0.1, np.random.RandomState(0))
     assert -log_loss(Y[held], model.predict_proba(X[held])) == pytest.approx(model.best_validation_score_)
     assert model._class_mass.sum() == len(learn)
+
+
+def with_running_means():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+
+
+def test_early_stopping_keeps_running_means_of_the_best_state():
+    options = {"mapper": with_running_means(), "n_iter_no_change": 30, "learning_rate": 0.05, "max_iter": 60}
+    model = ICONClassifier(early_stopping=True, random_state=0, **options).fit(X, Y)
+    held = hold_out(Y, 0.1, np.random.RandomState(0))[1]
+    assert np.argmax(model.validation_scores_) < model.n_iter_ - 5
+    score = np.log(model.predict_proba(X[held])[np.arange(len(held)), Y[held]]).mean()
+    assert score == pytest.approx(model.best_validation_score_, abs=1e-5)
+
+
+def test_running_means_are_those_of_the_state_that_is_kept():
+    """The loss soon rises again, by steps that are far too long."""
+    seen = []
+
+    def callback(record):
+        seen.append(record.loss)
+
+    model = ICONClassifier(
+        mapper=with_running_means(), C=None, optimizer="momentum", learning_rate=30.0, engine="dense",
+        max_iter=12, random_state=0, callback=callback,
+    ).fit(X, Y)  # fmt: skip
+    steps = int(np.argmin(seen)) + 1
+    assert steps < 12 and model.loss_ == min(seen)
+    assert int(model.mapper_[1].num_batches_tracked) == steps
 
 
 def test_a_callback_still_ends_an_early_stopping_fit():
@@ -132,6 +164,31 @@ def test_expected_calibration_error_by_hand():
         expected_calibration_error(y, 2 * P)
 
 
+# -- more classes than rows of a batch ---------------------------------------------------------------------
+
+
+def many_classes(k):
+    draw = np.random.RandomState(0)
+    y = np.repeat(np.arange(k), 6)
+    return draw.randn(k, 20)[y] * 3 + draw.randn(6 * k, 20) * 0.5, y
+
+
+@pytest.mark.parametrize("q", ["dot", "gaussian"])
+def test_a_network_of_more_classes_than_rows_of_a_batch(q):
+    Z, y = many_classes(70)
+    model = ICONClassifier(mapper=MLP(64), q=q, engine=MiniBatch(50), max_iter=40, C=None, random_state=0)
+    assert model.fit(Z, y).score(Z, y) > 0.95
+    assert model.prototypes_.shape[0] == 70
+
+
+def test_partial_fit_of_more_classes_than_rows_of_a_step():
+    Z, y = many_classes(70)
+    model = ICONClassifier(random_state=0)
+    for _ in range(30):
+        model.partial_fit(Z, y, classes=np.arange(70))
+    assert model.score(Z, y) > 0.95
+
+
 # -- further rows and classes ------------------------------------------------------------------------------
 
 
@@ -162,6 +219,21 @@ def test_one_batch_moves_as_adam_does():
     np.testing.assert_allclose(model.coef_, linear.weight.detach(), atol=1e-10)
 
 
+@pytest.mark.parametrize("params", [{}, {"mapper": MLP(8)}, {"q": "cosine"}], ids=str)
+def test_a_partial_fit_that_fails_changes_nothing(params):
+    def fail(record):
+        raise RuntimeError("in a callback")
+
+    model = ICONClassifier(random_state=0, **params).partial_fit(X[:40], Y[:40], classes=[0, 1, 2])
+    untouched, twin = copy.deepcopy(model), copy.copy(model)
+    with pytest.raises(RuntimeError, match="in a callback"):
+        model.set_params(callback=fail).partial_fit(X[40:80], Y[40:80])
+    twin.partial_fit(X[40:80], Y[40:80])
+    model.set_params(callback=None).partial_fit(X[80:], Y[80:])
+    expected = untouched.partial_fit(X[80:], Y[80:]).predict_proba(X)
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_classes_may_come_one_after_the_other():
     model = ICONClassifier(random_state=0)
     for _ in range(40):
@@ -178,6 +250,47 @@ def test_means_of_pairs_are_those_of_all_rows():
     np.testing.assert_allclose(model.prototypes_, [Z[c == Y].mean(0) for c in range(3)], atol=1e-12)
     assert all(torch.equal(weights[n], v) for n, v in model.mapper_.state_dict().items())
     assert model.explain(X[100:101], 1).indices == [[100]]
+
+
+@pytest.mark.parametrize("params", [{}, {"p": "labels", "q": "cosine", "max_iter": 10}], ids=str)
+def test_partial_fit_weighs_classes(params):
+    """A class of weight three is one whose rows weigh three each."""
+    weighed = ICONClassifier(class_weight={0: 3.0, 2: 0.5}, random_state=0, **params)
+    plain = ICONClassifier(random_state=0, **params)
+    weight = np.array([3.0, 1.0, 0.5])[Y]
+    for part in (slice(0, 60), slice(60, 90), slice(90, None)):
+        weighed.partial_fit(X[part], Y[part], classes=[0, 1, 2])
+        plain.partial_fit(X[part], Y[part], classes=[0, 1, 2], sample_weight=weight[part])
+    np.testing.assert_allclose(weighed.prototypes_, plain.prototypes_, atol=1e-12)
+    np.testing.assert_allclose(weighed.transform(X), plain.transform(X), atol=1e-12)
+    np.testing.assert_allclose(weighed._class_mass, plain._class_mass)
+
+
+def test_rows_of_a_class_without_weight_teach_nothing():
+    model = ICONClassifier(class_weight={2: 0.0}, random_state=0).partial_fit(X, Y, classes=[0, 1, 2])
+    before = model.predict_proba(X)
+    np.testing.assert_array_equal(model.partial_fit(X[Y == 2], Y[Y == 2]).predict_proba(X), before)
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "calibrate"])
+def test_partial_fit_holds_nothing_out(name):
+    model = ICONClassifier(random_state=0, max_iter=20, **{name: True})
+    with pytest.raises(ValueError, match=f"{name}=True holds rows out, .*set_params.{name}=False"):
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+    assert not hasattr(model, "classes_")
+    temperature = model.fit(X, Y).temperature_
+    with pytest.raises(ValueError, match=f"{name}=True"):
+        model.partial_fit(X, Y)
+    model.set_params(**{name: False}).partial_fit(X, Y)
+    assert model.temperature_ == temperature
+    # Class means are those of the rows, whichever of these a first fit held out.
+    pairs = ICONClassifier(p="labels", q="cosine", random_state=0, max_iter=5, **{name: True})
+    pairs.partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y)
+
+
+def test_partial_fit_refuses_balanced_weights():
+    with pytest.raises(ValueError, match=r"class_weight='balanced' needs the rows of all calls.*a dict"):
+        ICONClassifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
 
 
 def test_partial_fit_says_what_is_wrong():
@@ -333,6 +446,29 @@ def test_a_class_of_one_row():
         assert ICONClassifier(p="labels", q="cosine", max_iter=5).fit(X, labels).prototypes_.shape[0] == 4
     with pytest.raises(ValueError, match="one row only"):
         ICONClassifier(early_stopping=True).fit(X, labels)
+
+
+@pytest.mark.parametrize(
+    "p", [Paired(split=2), "cooccurrence", Views(cross=True), Debias(Paired(split=2))], ids=str
+)
+@pytest.mark.parametrize(
+    "params", [{"mapper": "linear"}, {"mapper": "linear", "q": "cosine"}, {"unlabeled": 0}]
+)
+def test_columns_that_are_no_classes_are_refused(p, params):
+    with pytest.raises(
+        ValueError, match=r"relates rows to (features|contexts|views), .*p='classes' or 'labels'"
+    ):
+        ICONClassifier(p=p, **params).fit(X, Y)
+
+
+def test_columns_of_a_term_that_are_no_logits_are_learned():
+    """Outputs are logits of as many classes as there are outputs; other columns have places."""
+    params = {"p": "labels", "q": "cosine", "n_components": 2, "max_iter": 30, "random_state": 0}
+    model = ICONClassifier(terms=[Term("cooccurrence", q="dot")], **params).fit(np.abs(X), Y)
+    assert model.loss_parts_[-1, 1] < model.loss_parts_[0, 1]
+    for n_outputs in (2, 3):
+        columns = model._prototypes(Dot(), 3, n_outputs, torch.Generator(), torch.float64, "cpu").places
+        assert columns.shape == (3, n_outputs) and columns.requires_grad == (n_outputs == 2)
 
 
 # -- a learned temperature ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Heads: batches of a stream, and memory that does not grow with rows times clusters."""
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -80,6 +81,20 @@ def test_wrong_batches():
     with pytest.raises(ValueError, match="features"):
         model.partial_fit(X[:50, :1])
     np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_a_batch_that_fails_changes_nothing():
+    def fail(record):
+        raise RuntimeError("in a callback")
+
+    model = ICONClustering(4, mapper="linear", n_init=2, random_state=0).partial_fit(X[:200])
+    model.partial_fit(X[200:300])
+    untouched, twin = copy.deepcopy(model), copy.copy(model)
+    with pytest.raises(RuntimeError, match="in a callback"):
+        model.set_params(callback=fail).partial_fit(X[300:400])
+    twin.partial_fit(X[300:400])
+    model.set_params(callback=None).partial_fit(X[400:])
+    np.testing.assert_array_equal(model.predict_proba(X), untouched.partial_fit(X[400:]).predict_proba(X))
 
 
 def test_a_start_of_a_part_is_as_good(monkeypatch):

@@ -10,9 +10,11 @@ from scipy.sparse import coo_array, csr_array
 from scipy.special import xlogy
 from sklearn.datasets import load_digits, make_blobs, make_moons
 from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import kneighbors_graph
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, Term
+from iconlearn.engines import Partition
 from iconlearn.engines._partition import PairWeights
 from iconlearn.estimators import _transduction
 from iconlearn.mappers import MLP
@@ -51,6 +53,11 @@ def test_the_loss_is_a_label_term_and_a_graph_term(graph_weight, weighted):
     model = classifier(graph_weight=graph_weight).fit(X, SOME, sample_weight=weight)
     assert model.loss_ == pytest.approx(directly(model, weight, graph_weight), abs=1e-7)
     assert (np.diff(model.loss_history_) <= 1e-12).all() and len(model.loss_history_) > 3
+
+
+def test_a_graph_of_all_pairs_is_solved_too():
+    model = classifier(graph=Gaussian(5, n_neighbors=None), engine=Partition()).fit(X, SOME)
+    assert model.loss_ == pytest.approx(directly(model), abs=1e-7)
 
 
 def test_labelled_rows_are_held():
@@ -155,6 +162,22 @@ def test_rows_without_edges_have_the_prior():
     assert_allclose(model.label_distributions_[3], model.label_distributions_[others].mean(axis=0), atol=1e-9)
 
 
+def test_rows_that_no_label_reaches_teach_a_mapper_nothing():
+    """Most rows have no edge; they have the prior, whose largest class is not theirs."""
+    rng = np.random.default_rng(0)
+    on = rng.random(150) < 0.4
+    edges = kneighbors_graph(X[on], 5)
+    A = np.zeros((150, 150))
+    A[np.ix_(on, on)] = edges.maximum(edges.T).toarray()
+    labels = np.where(on & (np.arange(150) % 3 == 0), y, -1)
+    with pytest.warns(UserWarning, match="rows have no edge"):
+        model = classifier(graph=Graph(A), mapper="linear").fit(X, labels)
+    alone = classifier(graph=Graph(A[np.ix_(on, on)]), mapper="linear").fit(X[on], labels[on])
+    # The table of the others is the same, and so is what the mapper learns.
+    assert_allclose(model.label_distributions_[on], alone.label_distributions_, atol=1e-4)
+    assert_allclose(model.coef_, alone.coef_, atol=1e-3)
+
+
 def test_given_proportions_are_kept():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(200, 2))  # no clusters at all: proportions are whatever they are told to be
@@ -180,6 +203,24 @@ def test_a_mapper_learns_from_unlabelled_rows_and_answers_new_ones():
     assert {"supervision", "optimisation", "transduction"} <= set(linear.timings_)
     assert linear.score(X, y) > 0.85
     assert_array_equal(linear.transduction_[SOME >= 0], SOME[SOME >= 0])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3, 6])
+def test_a_callback_that_stops_ends_all_turns(stage):
+    """Table and mapper take turns; of the stages only the first is not the last, since new rows need a mapper."""
+    begun = []
+
+    def stop(record):
+        if record.iteration == 1:
+            begun.append(record.phase)
+        return len(begun) >= stage and record.iteration >= 2
+
+    model = classifier(mapper="linear", callback=stop).fit(X, SOME)
+    assert len(begun) == max(stage, 2) and not model.converged_
+    assert model.label_distributions_.shape == (150, 3)
+    assert model.predict(X[:5] + 0.01).shape == (5,)
+    whole = classifier(mapper="linear", callback=begun.append).fit(X, SOME)
+    assert whole.converged_
 
 
 def two_communities():
@@ -220,6 +261,48 @@ def test_a_graph_as_X():
     assert model.predict(A[:3]).shape == (3,)
     assert model.__sklearn_tags__().input_tags.pairwise
     assert not classifier().__sklearn_tags__().input_tags.pairwise
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+@pytest.mark.parametrize("prior", [None, [0.2, 0.3, 0.5]])
+def test_a_row_of_a_graph_without_edges_says_nothing(kind, prior):
+    """A labelled row without edges is equal to unlabelled ones, and they do not have its class."""
+    lone = np.r_[0:20, 60:75]
+    A = kneighbors_graph(X, 5).toarray()
+    A = np.maximum(A, A.T)
+    A[lone], A[:, lone] = 0, 0
+    labels = np.where(np.arange(150) % 3 == 0, y, -1)
+    labels[lone] = -1
+    labels[0] = y[0]
+    with pytest.warns(UserWarning, match="35 of 150 rows have no edge"):
+        model = classifier(graph="graph", class_prior=prior).fit(kind(A), labels)
+    assert_allclose(
+        model.predict_proba(kind(A[lone])), model.label_distributions_[np.full(35, 60)], atol=1e-12
+    )
+    if prior is not None:
+        assert_allclose(model.predict_proba(kind(A[[60]])), [prior], atol=1e-12)
+    assert_array_equal((model.predict(kind(A)) != model.transduction_)[1:], False)
+    assert model.transduction_[0] == y[0]
+
+
+def test_equal_rows_of_a_graph_have_their_mean():
+    """Two nodes with the same neighbours, one of which is labelled wrongly."""
+    A, _, _, labels = two_communities()
+    A = A.toarray()
+    A[:, 5] = A[:, 0]
+    A[5] = A[0]
+    A[[0, 5, 5, 0], [5, 0, 5, 0]] = 0
+    labels[0] = 1
+    model = classifier(graph="graph").fit(A, labels)
+    r = model.label_distributions_
+    assert np.abs(r[0] - r[5]).max() > 0.5
+    assert_allclose(model.predict_proba(A[[0, 5]]), np.tile((r[0] + r[5]) / 2, (2, 1)), atol=1e-12)
+
+
+def test_new_rows_near_nothing_that_is_known_have_the_given_prior():
+    rows, labels = with_an_island()
+    model = classifier(graph=KNN(4), class_prior=[0.5, 0.3, 0.2]).fit(rows, labels)
+    assert_allclose(model.predict_proba(rows[150:] + 0.01), np.tile([0.5, 0.3, 0.2], (6, 1)), atol=1e-9)
 
 
 def test_nothing_unlabelled_is_the_plain_classifier():
@@ -355,6 +438,11 @@ REFUSED = {
     "table and q": (SOME, {"mapper": "table", "q": "gaussian"}, "mapper='table' cannot be used"),
     "table and divergence": (SOME, {"mapper": "table", "divergence": "hellinger"}, "is not KL"),
     "table and terms": (SOME, {"mapper": "table", "terms": [Term("labels")]}, "further terms"),
+    "an engine that cannot": (
+        SOME,
+        {"engine": Partition(max_exact=10, n_off=0), "graph": Debias(KNN(5), 0.1)},
+        "n_off=0",
+    ),
     "table and engine": (SOME, {"mapper": "table", "engine": "dense"}, "engine='dense' cannot solve"),
 }
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from sklearn.neighbors import kneighbors_graph
 from torch import nn
@@ -173,6 +175,38 @@ def test_a_clustering_comes_back(name, tmp_path):
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_comes_back(name, tmp_path):
     assert_comes_back(fitted(ICONClassifier, CLASSIFIERS[name]), X_new, tmp_path)
+
+
+SOME, CLOSE = np.arange(80) % 4 > 0, csr_array(GRAPH * (np.arange(80) != 7))
+PARTLY = {
+    "defaults": ({"unlabeled": -1}, np.where(SOME, -1, y)),
+    "words": ({"unlabeled": "?"}, np.where(SOME, "?", [f"no. {k}" for k in y])),
+    "missing": ({"unlabeled": float("nan")}, np.where(SOME, np.nan, y)),
+    "linear": ({"unlabeled": -1, "mapper": "linear"}, np.where(SOME, -1, y)),
+    "mlp": ({"unlabeled": -1, "mapper": "mlp"}, np.where(SOME, -1, y)),
+    "a graph beside": ({"unlabeled": -1, "graph": Graph(CLOSE), "mapper": "linear"}, np.where(SOME, -1, y)),
+    "neighbours": ({"unlabeled": -1, "graph": KNN(5)}, np.where(SOME, -1, y)),
+    "prior": ({"unlabeled": -1, "class_prior": np.full(9, 1 / 9)}, np.where(SOME, -1, y)),
+    "all labels": ({"mapper": "table"}, y),
+}
+
+
+@pytest.mark.parametrize("name", PARTLY)
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_a_classifier_of_few_labels_comes_back(name, kind, tmp_path):
+    options, labels = PARTLY[name]
+    rows = np.vstack([X[:5], X_new])
+    estimator = fitted(ICONClassifier, options, kind(X), labels)
+    loaded = assert_comes_back(estimator, kind(rows), tmp_path)
+    assert_array_equal(loaded.predict_proba(kind(X)), estimator.predict_proba(kind(X)))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, csr_array])
+def test_a_classifier_of_a_graph_comes_back(kind, tmp_path):
+    estimator = fitted(
+        ICONClassifier, {"graph": "graph", "unlabeled": -1}, kind(GRAPH), np.where(SOME, -1, y)
+    )
+    assert_comes_back(estimator, kind(GRAPH_NEW), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +381,13 @@ class Mine(KNN):
     """A p that the package does not know."""
 
 
+@dataclass
+class MoreOfMine:
+    """A value that the package does not know, and that shows all it holds."""
+
+    table: list
+
+
 @pytest.mark.parametrize(
     ("params", "name"),
     [
@@ -365,6 +406,14 @@ def test_code_is_not_stored(params, name, tmp_path):
         iconlearn.save(ICONEmbedding(**params), path)
     assert str(error.value).startswith(f"{name} is ")
     assert path.read_bytes() == b"what was here" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_message_shows_no_table(tmp_path):
+    estimator = fitted(ICONEmbedding, {})
+    estimator.p_.further = MoreOfMine(np.arange(1000).reshape(100, 10).tolist())
+    with pytest.raises(TypeError, match="code or of a class that is not the package's") as error:
+        iconlearn.save(estimator, tmp_path / "file")
+    assert len(str(error.value)) < 500 and "[[0, 1, 2" in str(error.value)
 
 
 def test_a_callback_is_left_out(tmp_path):
