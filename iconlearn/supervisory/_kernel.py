@@ -24,6 +24,7 @@ from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kern
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
 from iconlearn.neighbors import (
     BLOCK_SIZE,
+    check_defined,
     check_metric,
     choose_backend,
     distance_block,
@@ -407,6 +408,9 @@ class KernelBlock:
             row_ids = np.arange(n_points) if rows is None else np.asarray(rows)
             col_ids = np.arange(n_points) if cols is None else np.asarray(cols)
             block[row_ids[:, None] == col_ids] = np.inf
+        if self.columns is not None:
+            cols = None if cols is None else np.asarray(cols)
+            check_defined(block, self.metric, rows, cols, new_rows=self.points is not self.columns)
         return block
 
 
