@@ -292,3 +292,15 @@ def test_inputs_are_left_alone(X):
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(S.indices, copy.indices)
     np.testing.assert_array_equal(S.data, copy.data)
+
+
+def test_sparse_rows_that_are_not_tidy_are_left_alone(X):
+    tidy = csr_array(np.where(X > 0, X, 0))
+    halves = csr_array(
+        (np.repeat(tidy.data / 2, 2), np.repeat(tidy.indices, 2), 2 * tidy.indptr), shape=X.shape
+    )
+    for part in (halves.data, halves.indices, halves.indptr):
+        part.flags.writeable = False
+    for metric in ("euclidean", "manhattan"):
+        np.testing.assert_array_equal(knn(halves, 3, metric=metric), knn(tidy, 3, metric=metric))
+    assert halves.nnz == 2 * tidy.nnz

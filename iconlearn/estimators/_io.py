@@ -9,6 +9,7 @@ import torch
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+from .._canonical import canonical
 from ..neighbors import searching_on
 from ._datasets import is_dataset, rows_of
 
@@ -43,6 +44,7 @@ def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **o
         ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
+    X = canonical(X)
     if pairwise and X.shape[0] != X.shape[1]:
         raise ValueError(
             f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
@@ -53,9 +55,10 @@ def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **o
 
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
-    return validate_data(
+    rows = validate_data(
         estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
+    return canonical(rows)
 
 
 def plain_labels(y):

@@ -166,6 +166,29 @@ def test_sparse_rows_are_not_changed(name):
         assert_array_equal(getattr(rows, part), getattr(before, part))
 
 
+def untidy(A):
+    """A dense matrix as a sparse one of read-only arrays: columns in falling order, every entry as two halves."""
+    mirrored = sparse.csr_array(A[:, ::-1])
+    columns = np.repeat(A.shape[1] - 1 - mirrored.indices, 2)
+    rows = sparse.csr_array((np.repeat(mirrored.data / 2, 2), columns, 2 * mirrored.indptr), shape=A.shape)
+    for part in (rows.data, rows.indices, rows.indptr):
+        part.flags.writeable = False
+    return rows
+
+
+@each
+def test_sparse_rows_that_are_not_tidy_are_read_as_scipy_means_them(name):
+    tidy = sparse.csr_array(np.where(np.abs(X) > 2, X, 0))
+    rows = untidy(tidy.toarray())
+    assert not rows.has_sorted_indices and not rows.has_canonical_format
+    before = [part.copy() for part in (rows.data, rows.indices, rows.indptr)]
+    found, expected = outputs(quick(name).fit(rows, y), rows), outputs(quick(name).fit(tidy, y), tidy)
+    for a, b in zip(found, expected, strict=True):
+        assert_array_equal(a, b)
+    for part, was in zip((rows.data, rows.indices, rows.indptr), before, strict=True):
+        assert_array_equal(part, was)
+
+
 # -- names, numbers, slots -------------------------------------------------------------------------------
 
 
