@@ -217,7 +217,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
             dataset (of a pair, the first part) are read once and flattened, into a temporary file where they hold
             more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels, for a p that needs them.
+            Labels, for a p that needs them; without one it is not looked at.
 
         Returns
         -------
@@ -304,7 +304,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
-        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise)
+        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         grown = self._places_to_go_on_from(X)
         plan = self._plan(X, y, self.n_components, start=old)

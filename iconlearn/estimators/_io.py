@@ -35,10 +35,14 @@ def plain(X):
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
 
 
-def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **options):
-    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y."""
+def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_samples=2, **options):
+    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y.
+
+    Where no p reads y it may hold anything: labels that are missing, or of another task.
+    """
+    y = plain(y) if read_y else None
     if y is not None:
-        options["y"] = plain(y)
+        options["y"] = y
     out = validate_data(
         estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
         ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,

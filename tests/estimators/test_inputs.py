@@ -403,6 +403,19 @@ def test_a_p_of_labels_needs_them(name):
         quick(name, p="labels").fit(X)
 
 
+@pytest.mark.parametrize("name", ["embedding", "clustering"])
+def test_labels_are_looked_at_where_a_p_needs_them(name):
+    """A pipeline hands the same y to every step: missing labels, or several columns, are not the business of all."""
+    missing = np.where(y == 0, np.nan, y)
+    expected = outputs(quick(name).fit(X), X)
+    for labels in (missing, np.column_stack([y, y]), np.array(["?", *y[1:]], dtype=object)):
+        for found, out in zip(outputs(quick(name).fit(X, labels), X), expected, strict=True):
+            assert_array_equal(found, out)
+    for params in ({"p": "labels"}, {"terms": [Term("labels", weight=0.1)]}):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            quick(name, **params).fit(X, missing)
+
+
 @pytest.mark.parametrize("divergence", ["reverse_kl"])
 def test_a_divergence_that_is_infinite_names_the_mend(divergence):
     estimator = quick("embedding", p="knn", divergence=divergence)
