@@ -246,7 +246,7 @@ class ICONClustering(
         n_clusters = 1 if auto else self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
-        self._path, self._sizes, self._streaming = None, None, False
+        self._path, self._sizes = None, None
         if auto:
             plan, n_clusters = self._counted(plan, old)
         lesson = None
