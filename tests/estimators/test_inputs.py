@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -221,6 +222,17 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, slot, wrong, near):
 def test_an_object_that_cannot_serve_is_refused(name, slot):
     with pytest.raises(TypeError, match=f"{slot}=.*cannot be used"):
         quick(name, **{slot: 3.5}).fit(X, y)
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, torch.tensor, np.ndarray.tolist])
+def test_a_table_or_a_list_that_is_no_matrix_is_told_in_a_line(form):
+    A = form(np.ones((40, 40)))
+    for estimator in (quick("clustering", p=A), ICONClassifier(graph=A, mapper="table")):
+        with pytest.raises(
+            TypeError, match=r"of (shape \(40, 40\)|length 40) cannot be used as p .* np.asarray"
+        ) as told:
+            estimator.fit(X, y)
+        assert len(str(told.value)) < 250
 
 
 @each
