@@ -105,6 +105,11 @@ def test_augmentations_do_what_they_say(augment):
         assert float((one - data).abs().mean()) < 0.5 * float((data - data[torch.randperm(200)]).abs().mean())
 
 
+def test_the_strength_is_without_effect_on_a_function():
+    p = Views(lambda rows: rows + 1, strength=2).fit(X)
+    assert torch.equal(p.view(torch.zeros(3, 2)), torch.ones(3, 2))
+
+
 @pytest.mark.parametrize("augment", ["noise", "mask"])
 def test_views_of_sparse_rows_know_the_same_moments(augment):
     rows = np.round(np.random.default_rng(0).normal(size=(30, 4)))
