@@ -21,6 +21,7 @@ from ._io import (
     all_or_nothing,
     like_input,
     mean_of_equal_rows,
+    plain,
     searching_as_told,
     validated,
     validated_new,
@@ -271,7 +272,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
             Sparse where the training rows were.
         """
         check_is_fitted(self)
-        Z = check_array(Z.detach().cpu().numpy() if hasattr(Z, "detach") else Z, dtype=float)
+        Z = check_array(plain(Z), dtype=float)
         if self._pairwise:
             raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
         if Z.shape[1] != self.embedding_.shape[1]:

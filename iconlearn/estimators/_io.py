@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from .._canonical import canonical
 from ..neighbors import searching_on
-from ._datasets import is_dataset, rows_of
+from ._datasets import as_array, is_dataset, rows_of
 
 __all__ = [
     "all_or_nothing",
@@ -32,7 +32,7 @@ def plain(X):
     """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is."""
     if is_dataset(X):
         return rows_of(X)
-    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+    return as_array(X) if isinstance(X, torch.Tensor) else X
 
 
 def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_samples=2, **options):
