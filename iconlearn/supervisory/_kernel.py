@@ -243,6 +243,11 @@ class KernelRecipe:
             return cls(kernel, perplexity, None, k, metric, search, self_pairs)
         if isinstance(sigma, str) and sigma == "scale":
             sigma = _scale(X, metric)
+            if sigma == 0:
+                what = (
+                    "the distances are all zero" if _is_precomputed(metric) else "the rows of X are all equal"
+                )
+                raise ValueError(f"sigma='scale' has no width to take, since {what}; give sigma as a number")
         sigma = check_number("sigma", sigma, low=0, closed="neither", hint="a distance, in the units of X")
         return cls(kernel, None, sigma, k, metric, search, self_pairs)
 

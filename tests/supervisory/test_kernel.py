@@ -327,6 +327,17 @@ def test_messages(X, p, error, message):
         p.fit(X)
 
 
+@pytest.mark.parametrize("p", [Gaussian(sigma="scale"), Student(sigma="scale")])
+def test_no_scale_of_constant_data(p):
+    for X in (np.ones((5, 2)), csr_array(np.ones((5, 2)))):
+        with pytest.raises(
+            ValueError, match=r"sigma='scale' .* rows of X are all equal; give sigma as a number"
+        ):
+            p.fit(X)
+    with pytest.raises(ValueError, match=r"sigma='scale' .* distances are all zero"):
+        p.set_params(metric="precomputed").fit(np.zeros((5, 5)))
+
+
 @pytest.mark.parametrize(
     "p", [Gaussian(5), Gaussian(sigma=1.0), Gaussian(5, n_neighbors=None), Student(), WideGaussian()]
 )
