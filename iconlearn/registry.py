@@ -105,8 +105,14 @@ def resolve(slot: str, value):
         return learned.Custom(value)
     if slot == "divergence" and callable(value):
         return divergences.FDivergence(value)
+    if slot == "p" and (isinstance(value, list | tuple) or hasattr(value, "__array__")):
+        size = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else f"length {len(value)}"
+        raise TypeError(
+            f"a {type(value).__name__} of {size} cannot be used as p (or graph): a matrix of weights has to be a numpy "
+            f"array or a sparse matrix, so give np.asarray(...) of it, or iconlearn.supervisory.Graph(...)"
+        )
     raise TypeError(
-        f"{slot}={value!r} cannot be used: give one of {_known(slot)}, or an object with "
+        f"{slot}={value!r:.200} cannot be used: give one of {_known(slot)}, or an object with "
         f"{', '.join(name + '()' for name in PROTOCOLS[slot])}"
     )
 

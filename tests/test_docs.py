@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from iconlearn.engines import Partition
+
 ROOT = Path(__file__).resolve().parents[1]
 # The page of the periodic table has tests of its own.
 OTHERS = {"periodic_table.md"}
@@ -100,6 +102,12 @@ def test_names_that_it_gives_exist(page):
         except AttributeError:
             unknown.append(name)
     assert unknown == []
+
+
+def test_numbers_of_the_partition_engine_are_its_defaults():
+    text = " ".join((ROOT / "doc" / "architecture.md").read_text("utf-8").split())
+    default = Partition()
+    assert f"up to {default.max_exact} rows (`max_exact`); beyond, {default.n_off} random columns" in text
 
 
 def test_every_page_is_in_the_table_of_contents():

@@ -188,6 +188,25 @@ def test_sparse_distances_keep_duplicates_and_drop_self():
     assert graph.nnz == 6
 
 
+@pytest.mark.parametrize("metric", ["correlation", lambda a, b: 1.0 if a.any() and b.any() else np.nan])
+def test_distances_that_are_not_defined_are_refused(X, metric):
+    X = np.vstack([X, np.zeros((2, 6))])
+    with pytest.raises(
+        ValueError, match=r"gives NaN for the distance of row 12[01] and row \d+ .*; leave such rows"
+    ):
+        knn(X, 5, metric=metric)
+    with pytest.raises(ValueError, match="gives NaN for the distance of new row 2 and training row"):
+        neighbor_graph(X[:100], 5, metric="correlation", queries=X[[3, 4, 120]])
+
+
+def test_cosine_and_undefined_pairs_that_no_row_needs(X):
+    """Rows of zeros are at distance 1 for the cosine; for Bray-Curtis two of them are alike by no measure."""
+    X = np.vstack([np.abs(X), np.zeros((2, 6))])
+    distances, _ = knn(X, 5, metric="cosine")
+    np.testing.assert_array_equal(distances[-2:], 1.0)
+    assert np.isfinite(knn(X, 5, metric="braycurtis")[0]).all()
+
+
 def test_unknown_metric_names_the_nearest():
     with pytest.raises(ValueError, match='"euclidean"'):
         check_metric("euclidian")
@@ -273,3 +292,15 @@ def test_inputs_are_left_alone(X):
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(S.indices, copy.indices)
     np.testing.assert_array_equal(S.data, copy.data)
+
+
+def test_sparse_rows_that_are_not_tidy_are_left_alone(X):
+    tidy = csr_array(np.where(X > 0, X, 0))
+    halves = csr_array(
+        (np.repeat(tidy.data / 2, 2), np.repeat(tidy.indices, 2), 2 * tidy.indptr), shape=X.shape
+    )
+    for part in (halves.data, halves.indices, halves.indptr):
+        part.flags.writeable = False
+    for metric in ("euclidean", "manhattan"):
+        np.testing.assert_array_equal(knn(halves, 3, metric=metric), knn(tidy, 3, metric=metric))
+    assert halves.nnz == 2 * tidy.nnz

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
+from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ._io import like_input, validated_new
+from ._io import like_input, plain, validated_new
 from ._prototypes import log_similarities
+from ._unlabeled import is_auto, labelled_rows
 
 __all__ = ["Answering"]
 
@@ -16,10 +18,10 @@ class Answering:
     """Adds predictions to a classifier.
 
     Rows whose classes were found together with those of others (`_known`) have the answers found there; all
-    others are held against the prototypes.
+    others are held against the prototypes.  `_marked` says whether some rows of ``fit`` had no label.
     """
 
-    _known, _prefers_table = None, False
+    _known, _prefers_table, _marked = None, False, False
 
     def predict_proba(self, X):
         """Probability of every class, shape (n_new, n_classes): q over the prototypes."""
@@ -45,6 +47,36 @@ class Answering:
         best = self._log_q(X)[0].argmax(1).numpy()
         labels = self.classes_[best]
         return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of :meth:`predict` on the rows whose class is known.
+
+        Rows that y marks as unlabelled say nothing about the answers, and are left out.  The marker is `unlabeled`,
+        or -1 where "auto" took it for that in ``fit``.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y marks every row.
+        """
+        predicted = plain(self.predict(X))
+        marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
+        y, known = labelled_rows(plain(y), marker)
+        if known is not None:
+            check_consistent_length(predicted, known, sample_weight)
+            predicted = predicted[known]
+            sample_weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
     def _log_q(self, X):
         """Log similarities to the prototypes over the temperature, and the rows as checked."""

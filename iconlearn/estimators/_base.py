@@ -93,6 +93,12 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
     def _pairwise(self) -> bool:
         return self._declares("pairwise")
 
+    @property
+    def _reads_y(self) -> bool:
+        """Whether p or that of a term needs labels."""
+        terms = [resolve("p", term.p) for term in self.terms or []]
+        return self._declares("requires_y") or any(getattr(p, "requires_y", False) for p in terms)
+
     def _declares(self, attribute) -> bool:
         """What p says of itself; False for a p that cannot be resolved, of which fit complains."""
         try:

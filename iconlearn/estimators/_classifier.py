@@ -31,9 +31,9 @@ OF_SOME_FITS = (
 
 class ICONClassifier(
     ClassNamePrefixFeaturesOutMixin,
+    Answering,
     ClassifierMixin,
     TransformerMixin,
-    Answering,
     Explained,
     FewShot,
     Learning,
@@ -266,6 +266,7 @@ class ICONClassifier(
             raise ValueError(
                 f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
+        self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}

@@ -192,7 +192,7 @@ class ICONClustering(
         X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
             Square (n_samples, n_samples) where p is precomputed or a graph.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels, for a p that needs them.
+            Labels, for a p that needs them; without one it is not looked at.
 
         Returns
         -------
@@ -241,12 +241,12 @@ class ICONClustering(
         n_init = N_INIT if self.n_init == "auto" else check_number("n_init", self.n_init, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
-        X, y = validated(self, X, y, pairwise=self._pairwise)
+        X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         known = KnownRows(X)
         n_clusters = 1 if auto else self._possible(X, known)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
-        self._path, self._sizes, self._streaming = None, None, False
+        self._path, self._sizes = None, None
         if auto:
             plan, n_clusters = self._counted(plan, old)
         lesson = None

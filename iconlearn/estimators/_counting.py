@@ -20,7 +20,8 @@ class Counting:
         if "p_" not in vars(self):
             raise AttributeError("merge_path_ is there once the estimator is fitted")
         p = self.p_.conditional_
-        reason = _without_path(p) if getattr(self.p_, "columns", "rows") == "rows" else "p has other columns"
+        over_rows = getattr(self.p_, "columns", "rows") == "rows" and not getattr(self.p_, "fresh", False)
+        reason = _without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
         if self._path is None:
@@ -29,7 +30,7 @@ class Counting:
 
     def _counted(self, plan, old):
         """The plan with as many clusters as stand out in p, and their number."""
-        if not all(problem.tied for problem in plan.objective.problems):
+        if not all(problem.tied and not problem.fresh for problem in plan.objective.problems):
             raise ValueError(
                 "n_clusters='auto' counts the groups among the rows, and this p (or a term's) has other columns or "
                 "draws views; give n_clusters as a number"

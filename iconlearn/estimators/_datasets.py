@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.utils.data
 
-__all__ = ["MAX_IN_MEMORY", "is_dataset", "rows_of"]
+__all__ = ["MAX_IN_MEMORY", "as_array", "is_dataset", "rows_of"]
 
 # Numbers that are held in memory; more of them go to a temporary file, off which batches are read.
 MAX_IN_MEMORY = 5 * 10**7
@@ -16,6 +16,13 @@ MAX_IN_MEMORY = 5 * 10**7
 
 def is_dataset(X) -> bool:
     return isinstance(X, torch.utils.data.Dataset)
+
+
+def as_array(tensor) -> np.ndarray:
+    """A tensor as an array; formats that numpy has not, such as bfloat16, in single precision."""
+    tensor = tensor.detach().cpu()
+    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if known else tensor.float()).numpy()
 
 
 def rows_of(dataset) -> np.ndarray:
@@ -70,7 +77,7 @@ def _room(shape, dtype):
 def _flat(item, i):
     """The numbers of an item, in a row."""
     part = item[0] if isinstance(item, tuple | list) and len(item) else item
-    part = part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else np.asarray(part)
+    part = as_array(part) if isinstance(part, torch.Tensor) else np.asarray(part)
     if part.dtype.kind not in "biuf":
         raise TypeError(
             f"item {i} of X is a {type(item).__name__} that holds no numbers; an item must be a tensor, an array or "

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._validation import check_choice, check_number
 from ..neighbors import KnownRows
 from ..optim import Phase
-from ..supervisory import is_tokens
+from ..supervisory import holds_words, is_tokens, sentences_of
 from ._base import ICONBase
 from ._beginning import Beginning
 from ._coarse import expected_start
@@ -21,6 +21,7 @@ from ._io import (
     all_or_nothing,
     like_input,
     mean_of_equal_rows,
+    plain,
     searching_as_told,
     validated,
     validated_new,
@@ -217,7 +218,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
             dataset (of a pair, the first part) are read once and flattened, into a temporary file where they hold
             more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels, for a p that needs them.
+            Labels, for a p that needs them; without one it is not looked at.
 
         Returns
         -------
@@ -243,14 +244,15 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
-            Of shape (n_new, n_samples) where p is precomputed or a graph.
+            Of shape (n_new, n_samples) where p is precomputed or a graph.  After a fit of tokens counts, with a
+            column for each word of ``vocabulary_``.
 
         Returns
         -------
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        rows = validated_new(self, X)
+        rows = self._new_rows(X)
         places = self._places_of(rows)
         return like_input(places.astype(rows.dtype, copy=False), X)
 
@@ -270,7 +272,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
             Sparse where the training rows were.
         """
         check_is_fitted(self)
-        Z = check_array(Z.detach().cpu().numpy() if hasattr(Z, "detach") else Z, dtype=float)
+        Z = check_array(plain(Z), dtype=float)
         if self._pairwise:
             raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
         if Z.shape[1] != self.embedding_.shape[1]:
@@ -287,7 +289,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         whatever p and debias were fitted, so that candidates of a search can be compared.
         """
         check_is_fitted(self)
-        rows = validated_new(self, X)
+        rows = self._new_rows(X)
         if self._pairwise:
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
         places = np.asarray(self._places_of(rows), dtype=float)
@@ -304,7 +306,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
-        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise)
+        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         grown = self._places_to_go_on_from(X)
         plan = self._plan(X, y, self.n_components, start=old)
@@ -343,15 +345,26 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         """Lists of tokens as what their p counts; anything else as it is."""
         vars(self).pop("vocabulary_", None)
         prepare = getattr(self._resolved("p"), "prepare", None)
-        if prepare is None or not is_tokens(X):
-            if isinstance(X, list | tuple) and any(isinstance(text, str) for text in X):
+        sentences = None if prepare is None else sentences_of(X)
+        if sentences is None:
+            if holds_words(X):
                 raise ValueError(
-                    f"X holds whole texts ({X[0]!r:.40}, ...), and p={self.p!r} counts words: split them, for example "
-                    f"[text.split() for text in X]"
+                    f"X holds whole texts ({next(iter(X))!r:.40}, ...), and p={self.p!r} does not read them: "
+                    f"split them, as in [text.split() for text in X], and count words by p='cooccurrence'"
                 )
             return X, y
-        X, y, self.vocabulary_ = prepare(X)
+        X, y, self.vocabulary_ = prepare(sentences)
         return X, y
+
+    def _new_rows(self, X):
+        """New rows as checked; words are none, since what stands for a word was counted in the fit."""
+        if hasattr(self, "vocabulary_") and (holds_words(X) or is_tokens(X)):
+            raise ValueError(
+                f"X holds words, and new rows are counts over the {len(self.vocabulary_)} words of vocabulary_; places "
+                f"of words that fit has seen are the rows of embedding_ (of column_embedding_ for CBOW), in the order "
+                f"of vocabulary_"
+            )
+        return validated_new(self, X)
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":

@@ -9,8 +9,9 @@ import torch
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+from .._canonical import canonical
 from ..neighbors import searching_on
-from ._datasets import is_dataset, rows_of
+from ._datasets import as_array, is_dataset, rows_of
 
 __all__ = [
     "all_or_nothing",
@@ -31,18 +32,23 @@ def plain(X):
     """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is."""
     if is_dataset(X):
         return rows_of(X)
-    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+    return as_array(X) if isinstance(X, torch.Tensor) else X
 
 
-def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **options):
-    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y."""
+def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_samples=2, **options):
+    """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y.
+
+    Where no p reads y it may hold anything: labels that are missing, or of another task.
+    """
+    y = plain(y) if read_y else None
     if y is not None:
-        options["y"] = plain(y)
+        options["y"] = y
     out = validate_data(
         estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
         ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
+    X = canonical(X)
     if pairwise and X.shape[0] != X.shape[1]:
         raise ValueError(
             f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
@@ -53,9 +59,10 @@ def validated(estimator, X, y=None, *, pairwise=False, ensure_min_samples=2, **o
 
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
-    return validate_data(
+    rows = validate_data(
         estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
     )  # fmt: skip
+    return canonical(rows)
 
 
 def plain_labels(y):

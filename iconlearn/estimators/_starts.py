@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from ..eigenvectors import walk_eigenvectors
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
 
-__all__ = ["cells", "folded", "k_means", "micro_clusters", "partitions", "rank", "searched"]
+__all__ = ["cells", "folded", "k_means", "merged", "micro_clusters", "partitions", "rank", "searched"]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -75,7 +75,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
         elif init == "k-means++" and X is not None:
             yield _seeded(X, n_clusters, rng)
         elif init != "random":
-            yield coarsen(edges, n_clusters, rng)
+            yield merged(edges, n_clusters, rng)
         else:
             yield rng.randint(n_clusters, size=edges.shape[0])
 
@@ -154,6 +154,12 @@ def cells(X, edges, n_cells, n_clusters, rng):
     if labels.max() + 1 < n_clusters:
         return coarsen(edges, n_clusters, rng)
     return labels
+
+
+def merged(edges, n_clusters, rng):
+    """No more clusters than that, from the graph alone, also where it falls into more parts."""
+    groups = folded(coarsen(edges, n_clusters, rng), np.ones(edges.shape[0]), n_clusters)
+    return agglomerate(edges, groups, n_clusters, RESOLUTIONS[0])
 
 
 def walk_places(edges, n_clusters, rng):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ._heads import labels_of
 from ._io import all_or_nothing, validated_new
 from ._parametric import for_mappers_of_features
+from ._planning import same_shapes
 from ._rates import adam_rate
 
 __all__ = ["Streaming"]
@@ -25,10 +27,14 @@ class Streaming:
     def partial_fit(self, X, y=None):
         """Learn from one batch of rows of a stream; for heads.
 
-        The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one moves
-        the head by a few passes (`max_iter`, or 10) over its own rows, whose p is found among themselves, while the
-        sizes of the clusters are means over the batches (`mass_momentum` of q, or 0.9).  `labels_` and the losses
-        are those of the last batch; clusters keep their numbers.
+        The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one, or
+        the first after a :meth:`fit`, moves the head by a few passes (`max_iter`, or 10) over its own rows, whose p
+        is found among themselves, while the sizes of the clusters are means over the batches (`mass_momentum` of q,
+        or 0.9).  `labels_` and the losses are those of the last batch; clusters keep their numbers, and those that
+        had no rows in a fit come after the others.
+
+        There is nothing to go on from after the fit of a table, or where `n_clusters` or `mapper` has been set to
+        something of another shape since: such a batch is a first one again.
 
         Parameters
         ----------
@@ -53,20 +59,33 @@ class Streaming:
 
     def _fit_batch(self, X, y):
         """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
-        if not getattr(self, "_streaming", False):
+        if self._has_head():
+            used = self._used
+            solution = self._go_on(X, y)
+        else:
+            used = np.arange(0)
             solution = self._fit(X, y)
             if self.n_clusters != "auto" and self._outputs < self.n_clusters:
                 raise ValueError(
                     f"the first batch has {self._outputs} distinct rows, fewer than "
                     f"n_clusters={self.n_clusters}; begin with a larger batch"
                 )
-            self._streaming = True
-        else:
-            solution = self._go_on(X, y)
         # A cluster without rows in this batch may have some in the next.
-        self._used, self.n_clusters_ = np.arange(self._outputs), self._outputs
+        self._used = np.concatenate([used, np.setdiff1d(np.arange(self._outputs), used)])
+        self.n_clusters_ = self._outputs
         self.labels_ = labels_of(self._mapped_parts(self._X), self._used, self.min_confidence)
         return solution
+
+    def _has_head(self):
+        """Whether the last fit or batch left a head of the shape that is asked for."""
+        if not getattr(self, "_parametric", False) or self.n_clusters not in ("auto", self._outputs):
+            return False
+        n_inputs = len(range(self.n_features_in_)[self._features or slice(None)])
+        asked = build_mapper(
+            self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0],
+            generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu",
+        )  # fmt: skip
+        return same_shapes(self.mapper_, asked)
 
     def _go_on(self, X, y):
         self._check_numbers()

@@ -9,7 +9,7 @@ from sklearn.utils.validation import column_or_1d
 
 from .._notice import warn
 
-__all__ = ["without_marker"]
+__all__ = ["is_auto", "labelled_rows", "without_marker"]
 
 
 def without_marker(y, marker):
@@ -33,16 +33,9 @@ def without_marker(y, marker):
     ValueError
         If a marker that was named leaves fewer than two classes.
     """
-    if marker is None or getattr(y, "ndim", 1) == 0:
-        return y, None
-    labels = np.asarray(y, dtype=object) if _of_any_type(y) else np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = column_or_1d(labels, warn=True)
-    named = not (isinstance(marker, str) and marker == "auto")
-    if labels.ndim != 1 or not len(labels):
-        return y, None
-    unlabelled = _equal(labels, marker if named else -1)
-    if not unlabelled.any():
+    named = not is_auto(marker)
+    labels, unlabelled = _marked(y, marker if named else -1)
+    if unlabelled is None:
         return y, None
     others = labels[~unlabelled]
     n_classes = _n_classes(others)
@@ -65,8 +58,55 @@ def without_marker(y, marker):
         )
     filled = np.array(labels)
     filled[unlabelled] = others[0]
-    # What was an array of objects because of its marker may be one of numbers or strings without it.
-    return (np.array(filled.tolist()) if _alike(others) else filled), unlabelled
+    return _of_one_type(filled), unlabelled
+
+
+def labelled_rows(y, marker):
+    """The labels of those rows that have one, and which they are; y as it was and None where all have.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+    marker : None or object
+        As for :func:`without_marker`, but named.
+
+    Raises
+    ------
+    ValueError
+        If no row has a label.
+    """
+    labels, unlabelled = _marked(y, marker)
+    if unlabelled is None:
+        return y, None
+    if unlabelled.all():
+        raise ValueError(
+            f"all {len(labels)} rows are unlabelled (y is {marker!r} throughout), and a score needs labels to compare "
+            f"predictions with; give rows whose class is known"
+        )
+    return _of_one_type(labels[~unlabelled]), ~unlabelled
+
+
+def is_auto(marker) -> bool:
+    """Whether the marker is left to y."""
+    return isinstance(marker, str) and marker == "auto"
+
+
+def _marked(y, marker):
+    """The labels as an array, and where they are the marker; None where they nowhere are."""
+    if marker is None or getattr(y, "ndim", 1) == 0:
+        return y, None
+    labels = np.asarray(y, dtype=object) if _of_any_type(y) else np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    if labels.ndim != 1 or not len(labels):
+        return y, None
+    unlabelled = _equal(labels, marker)
+    return labels, unlabelled if unlabelled.any() else None
+
+
+def _of_one_type(labels):
+    """What was an array of objects because of its marker may be one of numbers or strings without it."""
+    return np.array(labels.tolist()) if _alike(labels) else labels
 
 
 def _of_any_type(y):

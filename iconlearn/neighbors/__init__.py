@@ -15,11 +15,13 @@ from iconlearn.neighbors._metrics import check_metric
 from iconlearn.neighbors._pairs import distance_block, pair_distances
 from iconlearn.neighbors._rows import BLOCK_SIZE
 from iconlearn.neighbors._search import BACKENDS, choose_backend, knn, neighbor_graph
+from iconlearn.neighbors._undefined import check_defined
 
 __all__ = [
     "KnownRows",
     "BACKENDS",
     "BLOCK_SIZE",
+    "check_defined",
     "check_metric",
     "choose_backend",
     "distance_block",

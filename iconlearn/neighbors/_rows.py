@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
+from iconlearn._canonical import canonical
+
 __all__ = [
     "BLOCK_SIZE",
     "Space",
@@ -114,7 +116,7 @@ def _forget(dead):
 
 
 def as_rows(X):
-    return csr_array(X) if issparse(X) else np.asarray(X)
+    return canonical(csr_array(X)) if issparse(X) else np.asarray(X)
 
 
 def both_rows(A, B):

@@ -16,6 +16,7 @@ from iconlearn.neighbors._libraries import faiss_search, pynndescent_search
 from iconlearn.neighbors._metrics import check_metric, evaluable, from_products, only_pynndescent
 from iconlearn.neighbors._pairs import PairDistances
 from iconlearn.neighbors._rows import Space, as_rows, both_rows
+from iconlearn.neighbors._undefined import check_defined
 
 __all__ = ["BACKENDS", "choose_backend", "knn", "neighbor_graph"]
 
@@ -102,7 +103,8 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
     Raises
     ------
     ValueError
-        For an unknown metric or backend, or one that does not serve the other.
+        For an unknown metric or backend, or one that does not serve the other, and where the metric is not
+        defined for a pair of rows.
     ImportError
         For ``backend="faiss"`` without the package.
     """
@@ -114,21 +116,9 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
     backend = choose_backend(X, metric=metric, backend=backend)
-    device = search_device() if X.shape[0] > MAX_EXACT else torch.device("cpu")
-    if queries is not None or backend == "exact":
-        return exact_search(X, queries, k, metric, n_jobs, device)
-    if backend == "pynndescent":
-        return _by_pynndescent(X, k, metric, n_jobs, random_state)
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
-    space = Space(X, metric).rows(X)
-    if backend == "ivf":
-        indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
-        distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
-        distances, indices = by_distance(distances, indices)
-        return distances[:, :k].copy(), indices[:, :k].copy()
-    indices = faiss_search(space.astype(np.float32), k + 1, seed)
-    distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
-    return _repaired(X, k, metric, n_jobs, distances, indices)
+    distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state)
+    check_defined(distances, metric, columns=indices, new_rows=queries is not None)
+    return distances, indices
 
 
 def neighbor_graph(
@@ -158,6 +148,24 @@ def neighbor_graph(
     )
     indptr = np.arange(0, indices.size + 1, k)
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
+
+
+def _searched(X, k, metric, queries, backend, n_jobs, random_state):
+    device = search_device() if X.shape[0] > MAX_EXACT else torch.device("cpu")
+    if queries is not None or backend == "exact":
+        return exact_search(X, queries, k, metric, n_jobs, device)
+    if backend == "pynndescent":
+        return _by_pynndescent(X, k, metric, n_jobs, random_state)
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    space = Space(X, metric).rows(X)
+    if backend == "ivf":
+        indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
+        distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
+        distances, indices = by_distance(distances, indices)
+        return distances[:, :k].copy(), indices[:, :k].copy()
+    indices = faiss_search(space.astype(np.float32), k + 1, seed)
+    distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
+    return _repaired(X, k, metric, n_jobs, distances, indices)
 
 
 def _by_pynndescent(X, k, metric, n_jobs, random_state):

@@ -6,13 +6,14 @@ gives new rows their distribution over the training columns.  Wrappers take anot
 
 from iconlearn.supervisory._base import Supervisory
 from iconlearn.supervisory._companion import Companion
-from iconlearn.supervisory._cooccurrence import Cooccurrence, is_tokens
+from iconlearn.supervisory._cooccurrence import Cooccurrence
 from iconlearn.supervisory._graph import KNN, Graph, Precomputed
 from iconlearn.supervisory._kernel import Gaussian, Student
 from iconlearn.supervisory._mustlink import MustLink
 from iconlearn.supervisory._paired import Paired
 from iconlearn.supervisory._pairs import Classes, Identity, Labels
 from iconlearn.supervisory._spectral import Cut, Spectral
+from iconlearn.supervisory._tokens import holds_words, is_tokens, sentences_of
 from iconlearn.supervisory._views import Views
 from iconlearn.supervisory._wide import WideGaussian
 from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
@@ -39,5 +40,7 @@ __all__ = [
     "Views",
     "Walk",
     "WideGaussian",
+    "holds_words",
     "is_tokens",
+    "sentences_of",
 ]

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from iconlearn._canonical import canonical
 from iconlearn._notice import warn
 from iconlearn._validation import check_number
 from iconlearn.conditional import BlockConditional, Conditional
@@ -141,7 +142,7 @@ def check_points(X, n_features=None):
     )
     if n_features is not None and X.shape[1] != n_features:
         raise ValueError(f"X has {X.shape[1]} columns, but p was fitted on {n_features}")
-    return X
+    return canonical(X)
 
 
 def check_matrix(X, n_cols=None, *, what):
@@ -157,6 +158,7 @@ def check_matrix(X, n_cols=None, *, what):
         raise ValueError(f"{what} has shape {X.shape}: it must be square, one row and one column per point")
     if n_cols is not None and X.shape[1] != n_cols:
         raise ValueError(f"{what} has {X.shape[1]} columns: it must have one per training row, {n_cols}")
+    X = canonical(X)
     values = X.data if issparse(X) else X
     lowest = values.min(initial=0.0)
     if lowest < 0:

@@ -14,7 +14,7 @@ u_w . v_c = log(p(c|w) / f_c^a) up to a constant, and word2vec has a = 3/4.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array, issparse
+from scipy.sparse import coo_array, csr_array
 
 from iconlearn._validation import check_choice, check_number
 from iconlearn.conditional import Conditional, normalize_rows
@@ -26,8 +26,8 @@ __all__ = ["Cooccurrence"]
 class Cooccurrence(Supervisory):
     """p(context | word), or p(word | context), from tokens or from counts.
 
-    X is a list of lists of tokens (the estimator then has ``vocabulary_``), or a matrix of counts with a row
-    per word and a column per context.
+    X is a list of lists of tokens (or a Series or an array of such lists; the estimator then has ``vocabulary_``), or
+    a matrix of counts with a row per word and a column per context.
 
     Parameters
     ----------
@@ -196,10 +196,3 @@ class Cooccurrence(Supervisory):
         if not len(i):
             raise ValueError("no two tokens stand in one window; give sentences of at least two words")
         return i, j, weight
-
-
-def is_tokens(X):
-    """Whether X is a list of lists of words."""
-    if issparse(X) or hasattr(X, "shape") or not isinstance(X, list | tuple):
-        return False
-    return any(len(s) > 0 and all(isinstance(t, str) for t in s) for s in X if isinstance(s, list | tuple))

@@ -24,6 +24,7 @@ from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kern
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
 from iconlearn.neighbors import (
     BLOCK_SIZE,
+    check_defined,
     check_metric,
     choose_backend,
     distance_block,
@@ -242,6 +243,11 @@ class KernelRecipe:
             return cls(kernel, perplexity, None, k, metric, search, self_pairs)
         if isinstance(sigma, str) and sigma == "scale":
             sigma = _scale(X, metric)
+            if sigma == 0:
+                what = (
+                    "the distances are all zero" if _is_precomputed(metric) else "the rows of X are all equal"
+                )
+                raise ValueError(f"sigma='scale' has no width to take, since {what}; give sigma as a number")
         sigma = check_number("sigma", sigma, low=0, closed="neither", hint="a distance, in the units of X")
         return cls(kernel, None, sigma, k, metric, search, self_pairs)
 
@@ -407,6 +413,9 @@ class KernelBlock:
             row_ids = np.arange(n_points) if rows is None else np.asarray(rows)
             col_ids = np.arange(n_points) if cols is None else np.asarray(cols)
             block[row_ids[:, None] == col_ids] = np.inf
+        if self.columns is not None:
+            cols = None if cols is None else np.asarray(cols)
+            check_defined(block, self.metric, rows, cols, new_rows=self.points is not self.columns)
         return block
 
 

@@ -72,8 +72,8 @@ class Views(Supervisory):
         """Keep the scale of the features; see :meth:`Supervisory.fit`."""
         if not callable(self.augment):
             check_choice("augment", self.augment, KINDS)
-        highest = np.inf if self.augment == "noise" else 1
-        check_number("strength", self.strength, low=0, high=highest, hint="0.1 to 0.5 are usual")
+            highest = np.inf if self.augment == "noise" else 1
+            check_number("strength", self.strength, low=0, high=highest, hint="0.1 to 0.5 are usual")
         k = check_number("n_views", self.n_views, low=2, integer=True)
         if self.cross and k != 2:
             raise ValueError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from iconlearn.conditional import WideConditional
-from iconlearn.neighbors import check_metric, distance_block
+from iconlearn.neighbors import check_defined, check_metric, distance_block
 from iconlearn.supervisory._base import Supervisory, check_metric_input
 
 __all__ = ["SquaredDistances", "WideGaussian"]
@@ -82,4 +82,5 @@ class SquaredDistances:
         else:
             columns = self.columns if cols is None else self.columns[cols]
             block = distance_block(points, columns, metric=self.metric)
+            check_defined(block, self.metric, rows, cols, new_rows=self.points is not self.columns)
         return np.square(np.asarray(block, dtype=float))

@@ -101,6 +101,16 @@ def test_several_components(n_clusters, balance):
     assert sum(whole) >= 5 - max(n_clusters - 5, 0)
 
 
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "spectral"])
+@pytest.mark.parametrize("debias", [0.0, 0.3])
+def test_starts_of_a_graph_in_more_parts_than_clusters(init, debias):
+    """Without features a start is merged from the graph, parts without an edge between them included."""
+    A = csr_array(block_diag([np.ones((12, 12)) - np.eye(12)] * 5))
+    model = fit(A, 2, p=Graph(), init=init, debias=debias)
+    assert model.n_clusters_ == 2
+    assert all(len(np.unique(part)) == 1 for part in model.labels_.reshape(5, 12))
+
+
 def test_a_graph_without_edges():
     with pytest.raises(ValueError, match="any edge"):
         ICONClustering(2, p=Graph()).fit(np.zeros((20, 20)))

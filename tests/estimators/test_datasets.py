@@ -64,6 +64,11 @@ def test_precisions(given, kept):
     assert rows.dtype == kept and np.array_equal(rows[1], np.arange(3).astype(given).astype(kept))
 
 
+def test_items_in_a_format_that_numpy_has_not():
+    rows = _datasets.rows_of(Items(lambda i: torch.arange(3).bfloat16(), n=2))
+    assert rows.dtype == np.float32 and np.array_equal(rows[1], [0, 1, 2])
+
+
 @pytest.mark.parametrize("model", [ICONEmbedding, ICONClassifier, ICONClustering])
 def test_every_estimator_fits_and_answers(model):
     def made():

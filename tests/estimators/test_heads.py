@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
 from iconlearn import ICONClustering
@@ -64,6 +65,43 @@ def test_a_fit_begins_anew():
     model = ICONClustering(4, mapper="linear", n_init=2, max_iter=20, random_state=0)
     alone = clone(model).fit(X).predict_proba(X)
     np.testing.assert_array_equal(model.partial_fit(X[:100]).fit(X).predict_proba(X), alone)
+
+
+def test_a_batch_goes_on_from_a_fit():
+    """Rows of two clouds teach nothing of the other two, and take nothing away."""
+    model = ICONClustering(4, mapper="linear", n_init=2, random_state=0).fit(X)
+    labels = model.labels_
+    model.partial_fit(X[Y < 2])
+    assert model.n_clusters_ == 4 and (model.predict(X) == labels).mean() > 0.99
+    np.testing.assert_array_equal(model.labels_, model.predict(X[Y < 2]))
+    # A quarter each in the fit, of which ten passes over a batch without them leave so much.
+    share, rest = np.sort(model.q_.mean_size_.detach().numpy()), 0.25 * 0.9**10
+    np.testing.assert_allclose(share, [rest, rest, 0.5 - rest, 0.5 - rest], atol=0.01)
+
+
+def test_clusters_that_a_fit_left_empty_come_after_the_others():
+    """A head of eight clusters, five of which have rows: numbers stay, whichever outputs those are."""
+    module = torch.nn.Linear(2, 8)
+    with torch.no_grad():
+        module.weight.zero_()[[6, 2, 5, 3]] = 9 * torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]])
+        module.bias.zero_()
+    model = ICONClustering(8, mapper=module, n_init=1, max_iter=1, learning_rate=1e-12, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="were asked for"):
+        model.set_params(warm_start=True).fit(X).fit(X)
+    labels, found = model.predict(X), model.n_clusters_
+    model.partial_fit(X[:200])
+    np.testing.assert_array_equal(model.predict(X), labels)
+    assert found < 8 == model.n_clusters_ and model.predict_proba(X).shape == (600, 8)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("table", {"mapper": "linear"}), ("linear", {"mapper": "mlp"}), ("linear", {"n_clusters": 5})],
+)
+def test_a_batch_begins_anew_where_there_is_no_such_head(first, then):
+    model = ICONClustering(4, mapper=first, n_init=2, max_iter=10, random_state=0).fit(X)
+    alone = clone(model).set_params(**then).partial_fit(X[:200]).predict_proba(X)
+    np.testing.assert_array_equal(model.set_params(**then).partial_fit(X[:200]).predict_proba(X), alone)
 
 
 def test_wrong_batches():

@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
@@ -166,6 +167,29 @@ def test_sparse_rows_are_not_changed(name):
         assert_array_equal(getattr(rows, part), getattr(before, part))
 
 
+def untidy(A):
+    """A dense matrix as a sparse one of read-only arrays: columns in falling order, every entry as two halves."""
+    mirrored = sparse.csr_array(A[:, ::-1])
+    columns = np.repeat(A.shape[1] - 1 - mirrored.indices, 2)
+    rows = sparse.csr_array((np.repeat(mirrored.data / 2, 2), columns, 2 * mirrored.indptr), shape=A.shape)
+    for part in (rows.data, rows.indices, rows.indptr):
+        part.flags.writeable = False
+    return rows
+
+
+@each
+def test_sparse_rows_that_are_not_tidy_are_read_as_scipy_means_them(name):
+    tidy = sparse.csr_array(np.where(np.abs(X) > 2, X, 0))
+    rows = untidy(tidy.toarray())
+    assert not rows.has_sorted_indices and not rows.has_canonical_format
+    before = [part.copy() for part in (rows.data, rows.indices, rows.indptr)]
+    found, expected = outputs(quick(name).fit(rows, y), rows), outputs(quick(name).fit(tidy, y), tidy)
+    for a, b in zip(found, expected, strict=True):
+        assert_array_equal(a, b)
+    for part, was in zip((rows.data, rows.indices, rows.indptr), before, strict=True):
+        assert_array_equal(part, was)
+
+
 # -- names, numbers, slots -------------------------------------------------------------------------------
 
 
@@ -198,6 +222,17 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, slot, wrong, near):
 def test_an_object_that_cannot_serve_is_refused(name, slot):
     with pytest.raises(TypeError, match=f"{slot}=.*cannot be used"):
         quick(name, **{slot: 3.5}).fit(X, y)
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, torch.tensor, np.ndarray.tolist])
+def test_a_table_or_a_list_that_is_no_matrix_is_told_in_a_line(form):
+    A = form(np.ones((40, 40)))
+    for estimator in (quick("clustering", p=A), ICONClassifier(graph=A, mapper="table")):
+        with pytest.raises(
+            TypeError, match=r"of (shape \(40, 40\)|length 40) cannot be used as p .* np.asarray"
+        ) as told:
+            estimator.fit(X, y)
+        assert len(str(told.value)) < 250
 
 
 @each
@@ -378,6 +413,19 @@ def test_a_graph_without_edges_is_refused(name):
 def test_a_p_of_labels_needs_them(name):
     with pytest.raises(ValueError, match="needs y"):
         quick(name, p="labels").fit(X)
+
+
+@pytest.mark.parametrize("name", ["embedding", "clustering"])
+def test_labels_are_looked_at_where_a_p_needs_them(name):
+    """A pipeline hands the same y to every step: missing labels, or several columns, are not the business of all."""
+    missing = np.where(y == 0, np.nan, y)
+    expected = outputs(quick(name).fit(X), X)
+    for labels in (missing, np.column_stack([y, y]), np.array(["?", *y[1:]], dtype=object)):
+        for found, out in zip(outputs(quick(name).fit(X, labels), X), expected, strict=True):
+            assert_array_equal(found, out)
+    for params in ({"p": "labels"}, {"terms": [Term("labels", weight=0.1)]}):
+        with pytest.raises(ValueError, match="Input y contains NaN"):
+            quick(name, **params).fit(X, missing)
 
 
 @pytest.mark.parametrize("divergence", ["reverse_kl"])

@@ -1,15 +1,18 @@
 """How many clusters: the path of merges against its definitions, and n_clusters="auto"."""
 
+import warnings
+
 import numpy as np
 import pytest
 from reference import random_rows, sparse_p
 from scipy.sparse import block_diag, csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 
-from iconlearn import ICONClustering
+from iconlearn import ICONClustering, Term
 from iconlearn.estimators import _merge_path
 from iconlearn.estimators._merge_path import MergePath, merge_path
 from iconlearn.supervisory import Gaussian, Graph
@@ -138,6 +141,23 @@ def test_where_there_is_no_path():
     assert not hasattr(model, "merge_path_")
     with pytest.raises(ValueError, match="n_clusters='autp' is not known"):
         ICONClustering("autp").fit(X)
+
+
+@pytest.mark.parametrize("options", [{"p": "views"}, {"terms": [Term("views", weight=0.5)]}])
+def test_views_are_not_counted(options):
+    with pytest.raises(ValueError, match="n_clusters='auto' counts the groups among the rows"):
+        ICONClustering("auto", mapper="linear", max_iter=2, **options).fit(X)
+
+
+def test_views_have_no_path():
+    """They are several to a row, and know of no pair of rows; a further term leaves that of p as it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # clusters may end without rows
+        views = ICONClustering(4, p="views", mapper="linear", max_iter=2, random_state=0).fit(X)
+    assert not hasattr(views, "merge_path_")
+    terms = [Term("views", weight=0.5)]
+    model = ICONClustering(4, terms=terms, mapper="linear", max_iter=2, n_init=2, random_state=0).fit(X)
+    assert model.merge_path_.suggested == 4
 
 
 def test_few_rows():

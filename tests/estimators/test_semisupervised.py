@@ -9,11 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import coo_array, csr_array
 from scipy.special import xlogy
 from sklearn.datasets import load_digits, make_blobs, make_moons
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.neighbors import kneighbors_graph
+from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import LabelSpreading
 
-from iconlearn import ICONClassifier, Term
+from iconlearn import ICONClassifier, ICONEmbedding, Term
 from iconlearn.engines import Partition
 from iconlearn.engines._partition import PairWeights
 from iconlearn.estimators import _transduction
@@ -367,6 +368,47 @@ def test_booleans():
     labels = np.array([None if c < 0 else bool(c == 1) for c in SOME], dtype=object)
     model = classifier(unlabeled=np.nan).fit(X, labels)
     assert model.classes_.dtype == bool and model.transduction_.dtype == bool
+
+
+@pytest.mark.parametrize("kind", MARKED)
+@pytest.mark.filterwarnings("ignore:y is -1")
+def test_the_score_is_that_of_the_rows_with_a_label(kind):
+    labels, marker = MARKED[kind]
+    model = classifier(unlabeled=marker, mapper="linear", C=1e-3).fit(X, labels)
+    told = SOME >= 0
+    names = NAMES if kind not in ("floats", "integers of pandas") else np.arange(3)
+    right = model.predict(X) == names[y]
+    weight = np.arange(150.0)
+    assert model.score(X, labels) == pytest.approx(right[told].mean())
+    assert model.score(X, labels, weight) == pytest.approx(np.average(right[told], weights=weight[told]))
+    assert model.score(X, names[y], weight) == pytest.approx(np.average(right, weights=weight))
+
+
+def test_the_score_needs_a_label_and_knows_the_marker_of_the_fit():
+    with pytest.warns(UserWarning, match="taken as unlabelled"):
+        found = ICONClassifier(random_state=0).fit(X, SOME)
+    assert found.score(X, SOME) == 1.0  # labelled rows are held
+    with pytest.raises(ValueError, match="all 150 rows are unlabelled"):
+        found.score(X, np.full(150, -1))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        found.score(X, SOME[:100])
+    a_class = ICONClassifier(unlabeled=None, max_iter=20).fit(X, SOME)
+    assert a_class.score(X, SOME) == np.mean(a_class.predict(X) == SOME)
+    two = ICONClassifier().fit(X, np.where(y == 0, -1, 1))
+    assert two.score(X, np.full(150, -1)) == np.mean(two.predict(X) == -1)
+
+
+@pytest.mark.parametrize(("marker", "cv"), [(-1, 3), (np.nan, KFold(3, shuffle=True, random_state=0))])
+def test_a_search_and_a_pipeline_take_the_marker(marker, cv):
+    labels = np.where(np.arange(150) % 3 == 0, y, marker)
+    steps = make_pipeline(ICONEmbedding(max_iter=5, random_state=0), classifier(unlabeled=marker))
+    search = GridSearchCV(steps, {"iconclassifier__graph_weight": [1, 10]}, cv=cv, error_score="raise").fit(
+        X, labels
+    )
+    assert search.score(X, labels) > 0.9
+    assert (
+        search.cv_results_["mean_test_score"].min() > 0.6
+    )  # where counted among all rows it is at most a third
 
 
 # -- weights, starts, searches ---------------------------------------------------------------------

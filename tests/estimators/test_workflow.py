@@ -259,6 +259,18 @@ def test_tensors_in_tensors_out(name, dtype):
     assert isinstance(array.transform(rows.numpy()), np.ndarray)
 
 
+@each
+def test_a_format_that_numpy_has_not_is_read_in_single_precision(name):
+    rows = torch.tensor(X, dtype=torch.bfloat16)
+    estimator, single = quick(name).fit(rows, y), quick(name).fit(rows.float(), y)
+    out = estimator.transform(rows)
+    assert out.dtype == torch.float32
+    assert_array_equal(out, single.transform(rows.float()))
+    if name == "embedding":
+        places = out[:3].bfloat16()
+        assert_array_equal(estimator.inverse_transform(places), estimator.inverse_transform(places.float()))
+
+
 def test_a_tensor_with_gradients_is_read_only():
     rows = torch.tensor(X, requires_grad=True)
     assert isinstance(quick("clustering").fit_predict(rows), torch.Tensor)

@@ -136,6 +136,19 @@ def test_graph(A, form):
     np.testing.assert_allclose(rows_of(clone(beside).fit(np.zeros((30, 2))).conditional_), expected)
 
 
+@pytest.mark.parametrize("p", [Graph(), KNN(3, metric="precomputed"), Precomputed("distance", perplexity=3)])
+def test_entries_of_one_place_are_summed_and_left_alone(A, p):
+    """What is given beside X is read as scipy means it, and may be read-only."""
+    A = csr_array(A)
+    halves = csr_array((np.repeat(A.data / 2, 2), np.repeat(A.indices, 2), 2 * A.indptr), shape=A.shape)
+    for part in (halves.data, halves.indices, halves.indptr):
+        part.flags.writeable = False
+    expected = rows_of(p.fit(A).conditional_)
+    np.testing.assert_array_equal(rows_of(p.fit(halves).conditional_), expected)
+    np.testing.assert_array_equal(rows_of(p.extend(halves)), rows_of(p.extend(A)))
+    assert halves.nnz == 2 * A.nnz
+
+
 def test_graph_mass_by_degree(A):
     off = A - np.diag(A.diagonal())
     p = Graph(mass="degree").fit(A).conditional_

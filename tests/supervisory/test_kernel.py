@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.manifold._t_sne import _joint_probabilities_nn
 from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 
-from iconlearn.supervisory import Gaussian, Student, Symmetrize
+from iconlearn.supervisory import Gaussian, Student, Symmetrize, WideGaussian
 
 
 @pytest.fixture
@@ -22,6 +22,10 @@ def X():
 def rows_of(p):
     """p as a dense matrix."""
     return p.sparse().toarray()
+
+
+def probabilities_of(p):
+    return p.entries(np.arange(p.n_rows)).p
 
 
 def dense_gaussian(D, sigma):
@@ -321,6 +325,30 @@ def test_rows_without_stored_neighbours_are_counted(X):
 def test_messages(X, p, error, message):
     with pytest.raises(error, match=message):
         p.fit(X)
+
+
+@pytest.mark.parametrize("p", [Gaussian(sigma="scale"), Student(sigma="scale")])
+def test_no_scale_of_constant_data(p):
+    for X in (np.ones((5, 2)), csr_array(np.ones((5, 2)))):
+        with pytest.raises(
+            ValueError, match=r"sigma='scale' .* rows of X are all equal; give sigma as a number"
+        ):
+            p.fit(X)
+    with pytest.raises(ValueError, match=r"sigma='scale' .* distances are all zero"):
+        p.set_params(metric="precomputed").fit(np.zeros((5, 5)))
+
+
+@pytest.mark.parametrize(
+    "p", [Gaussian(5), Gaussian(sigma=1.0), Gaussian(5, n_neighbors=None), Student(), WideGaussian()]
+)
+def test_distances_that_are_not_defined_are_refused(X, p):
+    """Among neighbours and over all columns, in training and for new rows."""
+    p.set_params(metric="correlation")
+    with pytest.raises(ValueError, match="gives NaN for the distance of row 80 and row"):
+        probabilities_of(p.fit(np.vstack([X, np.ones((1, 4))])).conditional_)
+    p.fit(X)
+    with pytest.raises(ValueError, match="gives NaN for the distance of new row 1 and training row"):
+        probabilities_of(p.extend(np.vstack([X[:1], np.ones((1, 4))])))
 
 
 def test_bad_input(X):

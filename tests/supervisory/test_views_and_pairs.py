@@ -4,6 +4,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from reference import FLOAT64, assert_slopes, evaluate, places, unit
@@ -102,6 +103,11 @@ def test_augmentations_do_what_they_say(augment):
         low, high = data.min(0).values, data.max(0).values
         assert ((one >= low - 1e-12) & (one <= high + 1e-12)).all()
         assert float((one - data).abs().mean()) < 0.5 * float((data - data[torch.randperm(200)]).abs().mean())
+
+
+def test_the_strength_is_without_effect_on_a_function():
+    p = Views(lambda rows: rows + 1, strength=2).fit(X)
+    assert torch.equal(p.view(torch.zeros(3, 2)), torch.ones(3, 2))
 
 
 @pytest.mark.parametrize("augment", ["noise", "mask"])
@@ -550,6 +556,57 @@ def test_skip_gram_from_tokens_and_from_counts():
     # A word of the same company is placed where its company puts it.
     gaps = np.linalg.norm(placed[:, None] - model.embedding_, axis=2)
     assert (gaps.argmin(axis=1) == [0, 1]).all()
+
+
+def object_array(rows):
+    out = np.empty(len(rows), dtype=object)
+    for i, row in enumerate(rows):
+        out[i] = row
+    return out
+
+
+SAME_WORDS = {
+    "Series": lambda rows: pd.Series(rows, index=range(7, 7 + len(rows))),
+    "array of objects": object_array,
+    "list of arrays": lambda rows: [np.array(row) for row in rows],
+    "Series of arrays": lambda rows: pd.Series([np.array(row, dtype=object) for row in rows]),
+    "tuple of Series": lambda rows: tuple(pd.Series(row, dtype=object) for row in rows),
+}
+
+
+@pytest.mark.filterwarnings("ignore:1 of 10 rows have no count")
+@pytest.mark.parametrize("form", SAME_WORDS)
+def test_sentences_may_be_columns_of_tables_and_arrays(form):
+    model = ICONEmbedding(2, p=Cooccurrence(2), max_iter=3, random_state=0).fit(SENTENCES)
+    again = clone(model).fit(SAME_WORDS[form](SENTENCES))
+    np.testing.assert_array_equal(again.vocabulary_, model.vocabulary_)
+    np.testing.assert_array_equal(again.embedding_, model.embedding_)
+
+
+@pytest.mark.parametrize("dtype", [str, object])
+def test_sentences_of_one_length_may_be_one_array(dtype):
+    model = ICONEmbedding(2, p=Cooccurrence(1), max_iter=3, random_state=0)
+    rows = [["a", "b", "c"], ["b", "c", "d"], ["d", "a", "b"]]
+    expected = clone(model).fit(rows).embedding_
+    np.testing.assert_array_equal(model.fit(np.array(rows, dtype=dtype)).embedding_, expected)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 10 rows have no count")
+def test_words_that_are_not_read_are_told():
+    model = ICONEmbedding(2, p=Cooccurrence(2), max_iter=3, random_state=0).fit(SENTENCES)
+    for words in (SENTENCES, pd.Series(SENTENCES), ["the", "cat"]):
+        for ask in (model.transform, model.score):
+            with pytest.raises(ValueError, match=r"counts over the \d+ words of vocabulary_; places of"):
+                ask(words)
+    with pytest.raises(ValueError, match="row 2 of X is None and no list of words"):
+        model.fit([*SENTENCES[:2], None])
+    for texts in (
+        ["the cat", "the mat"],
+        pd.Series(["the cat", "the mat"]),
+        np.array(["the cat", "the mat"]),
+    ):
+        with pytest.raises(ValueError, match="X holds whole texts"):
+            model.fit(texts)
 
 
 def test_negatives_are_drawn_by_their_frequency():
