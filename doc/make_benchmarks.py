@@ -72,6 +72,9 @@ PAGES = {
     "clustering_shapes": Benchmark(
         "Clusters of shapes", "DATA --shapes", ours="ICONClustering", pivot=("ari", "accuracy", "nmi")
     ),
+    "clustering_defaults": Benchmark(
+        "Defaults of the clustering", "DATA", who="candidate", pivot=("accuracy", "nmi")
+    ),
     "unbalanced": Benchmark(
         "Classes of different sizes", "DATA", who="candidate", pivot=("accuracy", "nmi", "ari")
     ),
