@@ -96,7 +96,7 @@ class Stability(BaseEstimator):
             if "random_state" in copy.get_params(deep=False):
                 copy.set_params(random_state=seed)
             part = rng.permutation(n_rows)[: max(round(self.share * n_rows), 2)]
-            labels.append(copy.fit(X[part]).predict(X))
+            labels.append(copy.fit(_rows(X, part)).predict(X))
         return float(np.mean([agreement(a, b) for a, b in itertools.combinations(labels, 2)]))
 
 
@@ -144,8 +144,15 @@ class LinearPredictability(BaseEstimator):
         with warnings.catch_warnings():
             # A classifier that has not quite converged predicts nearly as well.
             warnings.simplefilter("ignore")
-            guessed = cross_val_predict(model, X[sure], labels, cv=_with_two_labels(splits, labels))
+            guessed = cross_val_predict(model, _rows(X, sure), labels, cv=_with_two_labels(splits, labels))
         return _kappa(labels, guessed)
+
+
+def _rows(X, which):
+    """Some rows of an array, a sparse matrix, a data frame or a list."""
+    if hasattr(X, "iloc"):
+        return X.iloc[which]
+    return X[which] if hasattr(X, "shape") else [X[i] for i in which]
 
 
 def _with_two_labels(splits, labels):

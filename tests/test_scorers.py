@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import cohen_kappa_score, mutual_info_score
@@ -80,6 +82,19 @@ def test_stability_leaves_the_estimator_alone():
     Stability()(model, X[:60])
     np.testing.assert_array_equal(model.cluster_centers_, centers)
     assert model.random_state == 0
+
+
+@pytest.mark.parametrize("scorer", [held_out_loss, Stability(2), LinearPredictability()])
+@pytest.mark.parametrize("kind", ["data frame", "list", "sparse", "tensor"])
+def test_rows_may_come_in_any_container(scorer, kind):
+    rows = X[:90]
+    if kind == "data frame":
+        frame = pytest.importorskip("pandas").DataFrame(rows, columns=["a", "b"])
+        other = frame.set_index(np.arange(90)[::-1])  # an index is no position
+    else:
+        other = {"list": rows.tolist(), "sparse": csr_array(rows), "tensor": torch.from_numpy(rows)}[kind]
+    model = ICONClustering(3, n_init=1, random_state=0)
+    assert scorer(model.fit(other), other) == pytest.approx(scorer(model.fit(rows), rows), abs=1e-6)
 
 
 def test_kappa_is_that_of_scikit_learn():
