@@ -86,6 +86,7 @@ PAGES = {
         "Few labels", "DATA", ours="iconlearn", pivot=("unlabelled rows", "new rows", "seconds")
     ),
     "classifier": Benchmark("Classifiers", "DATA", pivot=("value",)),
+    "classifier_speed": Benchmark("A classifier's time", "DATA --only speed", pivot=("value",)),
     "classifier_million": Benchmark("A classifier of a million rows", "--only million", pivot=("value",)),
     "views": Benchmark("Representations from views", "DATA", pivot=("linear_probe", "ten_neighbours")),
     "words": Benchmark("Vectors of words", "DATA", who="library", ours="iconlearn"),
