@@ -99,6 +99,10 @@ class _Rows:
         """The same rows with other weights."""
         return replace(self, mass=mass)
 
+    def with_edges(self):
+        """The same rows with their support as edges; itself where it is sparse."""
+        return Conditional(self.sparse(), self.uniform, self.mass, self.self_pairs) if self.dense else self
+
     def with_self_pairs(self):
         """The same support over one candidate more: the row itself."""
         return replace(self, self_pairs=True)

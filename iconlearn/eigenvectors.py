@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from sklearn.utils import check_random_state
 
-__all__ = ["walk_eigenvectors"]
+__all__ = ["vectors_of_graph", "walk_eigenvectors"]
 
 # Below this many rows all eigenvectors are found at once.
 SMALL = 500
@@ -46,6 +46,22 @@ def walk_eigenvectors(W, degree, k, random_state, *, tol=0.0):
         values, vectors = _leading(walk, root, k, random_state, tol)
     order = np.argsort(values)[::-1][:k]
     return values[order], vectors[:, order] * root[:, None]
+
+
+def vectors_of_graph(edges, k, random_state, *, tol):
+    """Leading eigenvectors of the walk on the symmetrised graph, None where Lanczos' method does not end.
+
+    Parameters are those of :func:`walk_eigenvectors`; `edges` may be directed.
+
+    Returns
+    -------
+    ndarray of shape (n, k) or None
+    """
+    graph = sparse.csr_array(edges + edges.T)
+    try:
+        return walk_eigenvectors(graph, np.asarray(graph.sum(axis=1)).ravel(), k, random_state, tol=tol)[1]
+    except ArpackError:
+        return None
 
 
 def _leading(walk, root, k, random_state, tol):

@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
-from .eigenvectors import walk_eigenvectors
+from .eigenvectors import vectors_of_graph
 
 __all__ = ["initial_places", "principal_axes"]
 
@@ -157,14 +157,12 @@ def _principal(X, n_components, rng):
 
 def _spectral(edges, n_components, rng):
     """Eigenvectors of the random walk on the symmetrised graph, the first one left out."""
-    graph = sparse.csr_array(edges + edges.T)
-    degree, n = np.asarray(graph.sum(axis=1)).ravel(), graph.shape[0]
-    try:
-        _, vectors = walk_eigenvectors(graph, degree, min(n_components + 1, n), rng, tol=1e-4)
-    except ArpackError:
+    n = edges.shape[0]
+    vectors = vectors_of_graph(edges, min(n_components + 1, n), rng, tol=1e-4)
+    if vectors is None:
         return rng.standard_normal((n, n_components))
     places = vectors[:, 1:]
-    if connected_components(graph, directed=False)[0] > 1:
+    if connected_components(edges, directed=False)[0] > 1:
         # The first vectors tell the parts of the graph from each other, and not the rows of a part.
         places = places + PART_NOISE * places.std() * rng.standard_normal(places.shape)
     return places

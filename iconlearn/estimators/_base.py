@@ -271,11 +271,15 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         if isinstance(self.engine, str) and self.engine == "auto":
             return choose(problems)
         engine = clone(resolve("engine", self.engine), safe=False)
+        self._check_engine(engine, problems)
+        return engine
+
+    def _check_engine(self, engine, problems):
+        """Let an engine say what it cannot do."""
         for problem in problems:
             reason = engine.refuses(problem)
             if reason is not None:
                 raise ValueError(f"engine={self.engine!r} cannot do this: {reason}")
-        return engine
 
     # -- from a plan to a solution -----------------------------------------------------------------
 

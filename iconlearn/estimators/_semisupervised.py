@@ -17,7 +17,6 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from ..conditional import Conditional
 from ..divergences import KL
 from ..engines import Partition, assign
 from ..learned import Cluster
@@ -163,7 +162,8 @@ class _PartlyLabelled:
         self.p = estimator._debiased(clone(resolve("p", estimator.p), safe=False))
         self.targets = self._targets()
         self.problems = self._problems(weight)
-        _check_engine(estimator.engine, self.engine, self.problems)
+        if self.engine is not None:
+            estimator._check_engine(self.engine, self.problems)
         prior = estimator.class_prior
         self.proportions = None if prior is None else _proportions(prior, len(estimator.classes_))
         same = last is not None and last.shape == (X.shape[0], len(estimator.classes_))
@@ -180,7 +180,8 @@ class _PartlyLabelled:
         return (1.0 - p.uniform) * p.sparse().toarray() + p.uniform / n
 
     def _problems(self, weight):
-        graph, estimator = _with_edges(self.graph.conditional_), self.estimator
+        # As edges once and for all: they are asked for several times.
+        graph, estimator = self.graph.conditional_.with_edges(), self.estimator
         if weight is not None:
             graph = graph.with_mass(weight)
         graph = graph.with_self_pairs()
@@ -229,18 +230,6 @@ def _engine(estimator):
             f"mapper such as 'linear'"
         )
     return clone(engine, safe=False)
-
-
-def _check_engine(name, engine, problems):
-    """Let the engine of a table say what it cannot do; None has nothing to say."""
-    reason = next(filter(None, (engine.refuses(problem) for problem in problems)), None) if engine else None
-    if reason is not None:
-        raise ValueError(f"engine={name!r} cannot do this: {reason}")
-
-
-def _with_edges(p):
-    """p with its support as edges, once and for all: it is asked for them several times."""
-    return Conditional(p.sparse(), p.uniform, p.mass, p.self_pairs) if p.dense else p
 
 
 def _check_graph(name, graph):

@@ -137,10 +137,7 @@ def _only_one(init, n_init):
 
 def _as_graph(problem):
     """The same term with p as a sparse matrix and KL, for the search of a start."""
-    p = problem.p
-    if p.dense:
-        p = Conditional(p.sparse(), p.uniform, p.mass, p.self_pairs)
-    return replace(problem, p=p, divergence=KL())
+    return replace(problem, p=problem.p.with_edges(), divergence=KL())
 
 
 def _checked_labels(init, n_rows, n_clusters):

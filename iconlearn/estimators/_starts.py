@@ -9,13 +9,11 @@ cut across the borders of classes, and the loss of such a coarse graph has its o
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.linalg import qr
-from scipy.sparse.linalg import ArpackError
 from scipy.spatial.distance import cdist
 
-from ..eigenvectors import walk_eigenvectors
+from ..eigenvectors import vectors_of_graph
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
 
 __all__ = ["cells", "folded", "k_means", "merged", "micro_clusters", "partitions", "rank", "searched"]
@@ -167,14 +165,10 @@ def walk_places(edges, n_clusters, rng):
 
     None where they do not tell as many rows apart as there are clusters.
     """
-    W = sparse.csr_array(edges + edges.T)
-    if W.shape[0] <= n_clusters:
+    if edges.shape[0] <= n_clusters:
         return None
-    try:
-        places = walk_eigenvectors(W, np.asarray(W.sum(axis=1)).ravel(), n_clusters, rng, tol=1e-3)[1]
-    except ArpackError:
-        return None
-    return places if len(np.unique(places, axis=0)) >= n_clusters else None
+    places = vectors_of_graph(edges, n_clusters, rng, tol=1e-3)
+    return places if places is not None and len(np.unique(places, axis=0)) >= n_clusters else None
 
 
 def _from_spread(places, n_clusters):

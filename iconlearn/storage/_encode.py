@@ -22,9 +22,6 @@ __all__ = ["Encoder"]
 # Attributes in which an estimator holds modules, and functions that make them.
 SLOTS = ("column_mapper", "mapper")
 
-# Characters of a value that a message shows.
-LONGEST = 200
-
 
 class Encoder:
     """Takes values apart.
@@ -90,7 +87,7 @@ class Encoder:
         if path in SLOTS and callable(value):
             return {"kind": "asked", "slot": path}
         raise TypeError(
-            f"{path or 'the value'} is {_shown(value)}, which is code or of a class that is not the package's, and "
+            f"{path or 'the value'} is {value!r:.200}, which is code or of a class that is not the package's, and "
             f"a file without code cannot hold it; pickle the estimator instead, or register the class in "
             f"iconlearn.registry.COMPONENTS"
         )
@@ -160,12 +157,6 @@ class Encoder:
     @_node.register
     def _(self, value: np.random.RandomState, path):
         return {"kind": "random state", "state": self.encode(value.get_state(legacy=False), path)}
-
-
-def _shown(value):
-    """A value as messages show it: of what holds whole tables, the beginning."""
-    text = repr(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _state_of(value):
