@@ -14,6 +14,7 @@ B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 
@@ -94,7 +95,7 @@ class Partition(Engine):
         """The weights w of all terms together."""
         n = problems[0].p.n_rows
         debias = _shared("debias", problems)
-        balance = _shared("balance", problems)
+        balance = _shared("balance_", problems)
         total, floor = sparse.csr_array((n, n)), np.zeros(n)
         for problem in problems:
             mass = problem.weight * problem.p.row_mass
@@ -113,7 +114,7 @@ def _shared(name, problems):
     values = {getattr(problem.q, name) for problem in problems}
     if len(values) > 1:
         raise ValueError(
-            f"all terms must share one {name} of q in the partition engine, got {sorted(values)}"
+            f"all terms must share one {name.rstrip('_')} of q in the partition engine, got {sorted(values)}"
         )
     return values.pop()
 
@@ -162,6 +163,17 @@ class PairWeights:
         size = np.bincount(labels, self.size, m)
         edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
         return PairWeights(edges, floor, self.debias, size, self.balance)
+
+    def balanced(self, balance):
+        """The same weights under another balance."""
+        other = copy.copy(self)
+        other.balance = balance
+        return other
+
+    def cut(self, labels):
+        """Share of the mass of the edges that runs between groups of rows."""
+        apart = labels[self.row] != labels[self.edges.indices]
+        return self.edges.data[apart].sum() / (self.edges.sum() or 1.0)
 
     def grouped(self, labels):
         """The same, but the constant part sees groups (numbered without gaps) by their mean assignments.

@@ -7,6 +7,8 @@ This is the only room that speaks both scikit-learn and torch.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -64,6 +66,9 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
     def _object_for(self, name, slot):
         """Put the object that a component's name or class stands for in its place."""
         value = getattr(self, name)
+        if isinstance(value, str) and value == "auto" and slot in self._by_default:
+            value = self._by_default[slot]()
+            setattr(self, name, value)
         if isinstance(value, str) and value == "auto":
             raise ValueError(
                 f"parameters of {name} cannot be set while {name}='auto'; name it first, for example "
@@ -86,8 +91,14 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         tags.target_tags.required |= self._declares("requires_y")
         return tags
 
+    # What "auto" stands for, where it is the same component for all data: a function that makes it, by slot.
+    _by_default: ClassVar[dict] = {}
+
     def _resolved(self, slot):
-        return resolve(slot, getattr(self, slot))
+        value = getattr(self, slot)
+        if isinstance(value, str) and value == "auto" and slot in self._by_default:
+            return self._by_default[slot]()
+        return resolve(slot, value)
 
     @property
     def _pairwise(self) -> bool:
@@ -121,7 +132,7 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
                 f"use mapper='table', or give the graph as p=Graph(A) beside a feature matrix X"
             )
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
-        p = self._debiased(clone(resolve("p", self.p), safe=False))
+        p = self._debiased(clone(self._resolved("p"), safe=False))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, generator, dtype, device, start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from .._validation import check_choice, check_number
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
 from ..registry import resolve
+from ..supervisory import KNN
 from ._base import ICONBase
 from ._counting import Counting
 from ._heads import labels_of, part_of
@@ -56,10 +59,11 @@ class ICONClustering(
         Number of clusters.  "auto" counts the groups that stand out in p, by the eigengap and the stability
         of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
         suggestion, and not the truth.
-    p : str, object or matrix, default="knn"
-        Supervisory distribution, as for :class:`ICONEmbedding`.
+    p : str, object or matrix, default="auto"
+        Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows.
     q : str or object, default="cluster"
-        A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`.
+        A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` says how strongly
+        clusters are pulled towards equal sizes.
     divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
     mapper : str, object, torch module or callable, default="table"
@@ -136,11 +140,14 @@ class ICONClustering(
     (150,)
     """
 
+    # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
+    _by_default: ClassVar[dict] = {"p": partial(KNN, 20)}
+
     def __init__(
         self,
         n_clusters=8,
         *,
-        p="knn",
+        p="auto",
         q="cluster",
         divergence="kl",
         mapper="table",
@@ -250,7 +257,9 @@ class ICONClustering(
         if auto:
             plan, n_clusters = self._counted(plan, old)
         lesson = None
-        if old is None or not same_shapes(old, plan.mapper):
+        if old is not None and same_shapes(old, plan.mapper):
+            vars(plan.q).update(self.q_.chosen)
+        else:
             part = part_of(plan, n_clusters) if isinstance(self.init, str) else plan
             expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
             lesson = self._started(plan, lambda: self._start(part, n_clusters, n_init), expected)

@@ -25,7 +25,7 @@ class Counting:
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
         if self._path is None:
-            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance)
+            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
         return self._path
 
     def _counted(self, plan, old):
@@ -39,7 +39,7 @@ class Counting:
         if reason is not None:
             raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
         with timed(self, "counting"):
-            self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance)
+            self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance_)
         n_clusters = self._path.suggested
         spec, dtype = self._resolved("mapper"), plan.dtype
         module = self._module(

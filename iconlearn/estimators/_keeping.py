@@ -57,6 +57,7 @@ def state_of(plan):
     return {
         "weights": [module.state_dict() for module in _modules(plan)],
         "learned": [parameter.detach() for parameter in plan.objective.parameters],
+        "chosen": [problem.q.chosen for problem in plan.objective.problems],
         "rng": plan.rng,
         "generator": plan.generator.get_state(),
     }
@@ -69,6 +70,8 @@ def restore(plan, state):
         module.load_state_dict(weights)
     for parameter, value in zip(plan.objective.parameters, state["learned"], strict=True):
         parameter.copy_(value)
+    for problem, chosen in zip(plan.objective.problems, state["chosen"], strict=True):
+        vars(problem.q).update(chosen)
     plan.rng.set_state(state["rng"].get_state(legacy=False))
     plan.generator.set_state(state["generator"])
 

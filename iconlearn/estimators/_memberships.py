@@ -92,7 +92,7 @@ class Memberships:
         if reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)
-        how = {"debias": self.q_.debias, "balance": self.q_.balance}
+        how = {"debias": self.q_.debias, "balance": self.q_.balance_}
         parts = [assign(part, self._assignments, **how) for _, part in blocks_of_rows(p, p.n_cols)]
         return np.concatenate(parts)
 

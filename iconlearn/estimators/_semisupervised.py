@@ -187,7 +187,8 @@ class _PartlyLabelled:
         graph = graph.with_self_pairs()
         labelled = np.where(self.codes >= 0, 1.0 if weight is None else weight, 0.0)
         points = Points(TableModule(torch.zeros(0)), graph.n_rows)
-        q, kl, share = Cluster(), KL(), float(estimator.graph_weight)
+        q, kl, share = Cluster(balance=1.0), KL(), float(estimator.graph_weight)
+        q.begin(dtype=torch.float64)
         everywhere = Problem(graph, q, kl, points, points, share)
         on_labels = replace(everywhere, p=graph.with_mass(labelled), weight=1.0)
         return [everywhere, on_labels] if on_labels.p.row_mass.any() else [everywhere]

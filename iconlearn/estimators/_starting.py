@@ -19,12 +19,14 @@ from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
 from ._rates import adam_rate
 from ._running import present_loss
-from ._starts import k_means, partitions, rank, searched
+from ._starts import freed, k_means, partitions, rank, searched
 
 __all__ = ["Starting"]
 
 # Steps that refine the best starts, and lessons of a head (steps; fewest and most epochs of batches).
 N_REFINE = 150
+# The balance that is tried where none is given.
+LOOSE = 0.1
 N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40
 
@@ -64,7 +66,7 @@ class Starting:
         graph = Partition(max_exact=0).graph(terms, plan.rng)
         if isinstance(init, str) and init == "agglomerate":
             exact = Partition(max_exact=graph.n).graph(terms, plan.rng)
-            starts = [searched(exact, n_clusters, n_init, plan.rng, self.tol)]
+            starts = [self._searched(plan, exact, terms, n_clusters, n_init)]
         else:
             tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, plan.rng)
             if _only_one(init, n_init):
@@ -75,6 +77,16 @@ class Starting:
             return starts[0]  # the engine takes these very steps itself
         ended = [refined(graph, r, max_iter=N_REFINE, tol=max(self.tol, 1e-7)) for r in starts]
         return min(ended, key=lambda found: found[1])[0]
+
+    def _searched(self, plan, graph, terms, n_clusters, n_init):
+        """The best start of all, and with it the balance where none is given; a head may lose what few rows hold."""
+        told = n_clusters, n_init, plan.rng, self.tol
+        if not plan.engine.solves or any(problem.q.balance != "auto" for problem in terms):
+            return searched(graph, *told)
+        r, balance = freed(graph, *told, loose=LOOSE)
+        for problem in terms:
+            problem.q.balance_ = balance
+        return r
 
     def _tried(self, plan, init, n_init, X, n_clusters):
         """The start of the lowest loss itself: forward KL says nothing about the reverse one.

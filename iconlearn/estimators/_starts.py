@@ -8,6 +8,8 @@ cut across the borders of classes, and the loss of such a coarse graph has its o
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.linalg import qr
@@ -16,7 +18,17 @@ from scipy.spatial.distance import cdist
 from ..eigenvectors import vectors_of_graph
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
 
-__all__ = ["cells", "folded", "k_means", "merged", "micro_clusters", "partitions", "rank", "searched"]
+__all__ = [
+    "cells",
+    "folded",
+    "freed",
+    "k_means",
+    "merged",
+    "micro_clusters",
+    "partitions",
+    "rank",
+    "searched",
+]
 
 # Micro-clusters per cluster, and debias weights (resolutions) of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
@@ -34,6 +46,9 @@ N_SHARING = 300
 GROUPS_PER_CLUSTER = 10
 # Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
 N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
+# A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
+# share of the mean one: a clump of outliers.
+MUCH_LESS, TINY = 1 / 3, 0.1
 
 
 def partitions(init, n_init, X, edges, n_clusters, rng):
@@ -99,26 +114,81 @@ def searched(graph, n_clusters, n_init, rng, tol):
     -------
     r : ndarray of shape (n, n_clusters)
     """
-    node = micro_clusters(graph, n_clusters, rng)
-    coarse = graph.coarsened(node)
-    edges = coarse.edges / coarse.unit
-    if coarse.floor.any() and coarse.n > N_SHARING:
-        coarse.grouped(folded(coarsen(edges, N_SHARING, rng, coarse.size), coarse.size, N_SHARING))
-    n_groups = max(min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n))
-    starts, n_merges = [], min(n_init, N_MERGES)
-    for k in range(n_merges):
-        groups = folded(coarsen(edges, n_groups, rng, coarse.size), coarse.size, n_groups)
-        resolution = RESOLUTIONS[k % len(RESOLUTIONS)]
-        starts.append(agglomerate(edges, groups, n_clusters, resolution, coarse.size, graph.balance))
-    if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS:
-        places = walk_places(edges, n_clusters, rng)
-        if places is not None:
-            starts.append(_from_spread(places, n_clusters))
-    found = [
-        refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
-    ]
-    best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=CROSSINGS_PER_MERGE * n_merges, n_steps=N_SHORT)
-    return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=tol)[node]
+    search = _Search(graph, n_clusters, rng, tol)
+    return search.found(graph.balance, n_init)[search.node]
+
+
+def freed(graph, n_clusters, n_init, rng, tol, *, loose):
+    """As :func:`searched`, under a weaker balance where that leaves as many clusters and cuts much less.
+
+    Parameters
+    ----------
+    graph, n_clusters, n_init, rng, tol
+        As for :func:`searched`.
+    loose : float
+        The weaker balance.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    balance : float
+        What it was found under.
+    """
+    search = _Search(graph, n_clusters, rng, tol)
+    balance, r = graph.balance, search.found(graph.balance, n_init)
+    tried = search.found(loose, min(n_init, N_MERGES), crossed=False)
+    if search.spares(tried, r):
+        balance = loose
+        r = min(tried, search.found(loose, n_init), key=lambda found: search.loss(found, loose))
+    return r[search.node], balance
+
+
+class _Search:
+    """The search on a graph of micro-clusters."""
+
+    def __init__(self, graph, n_clusters, rng, tol):
+        self.n_clusters, self.rng, self.tol = n_clusters, rng, tol
+        self.node = micro_clusters(graph, n_clusters, rng)
+        self.coarse = graph.coarsened(self.node)
+        self.edges = self.coarse.edges / self.coarse.unit
+        if self.coarse.floor.any() and self.coarse.n > N_SHARING:
+            self.coarse.grouped(self._groups(N_SHARING))
+
+    def found(self, balance, n_init, *, crossed=True):
+        """The best assignments of the micro-clusters."""
+        coarse, rng, n_clusters = self.coarse.balanced(balance), self.rng, self.n_clusters
+        n_groups = max(
+            min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n)
+        )
+        starts, n_merges = [], min(n_init, N_MERGES)
+        for k in range(n_merges):
+            groups, resolution = self._groups(n_groups), RESOLUTIONS[k % len(RESOLUTIONS)]
+            starts.append(agglomerate(self.edges, groups, n_clusters, resolution, coarse.size, balance))
+        if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS and self._places is not None:
+            starts.append(_from_spread(self._places, n_clusters))
+        found = [
+            refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
+        ]
+        n_crossings = CROSSINGS_PER_MERGE * n_merges if crossed else 0
+        best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=n_crossings, n_steps=N_SHORT)
+        return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=self.tol)
+
+    def loss(self, r, balance):
+        return self.coarse.balanced(balance).explained(r)[1]
+
+    def spares(self, r, other):
+        """Whether r has all clusters, none of them tiny, and cuts much less than other assignments."""
+        labels = r.argmax(axis=1)
+        size = np.bincount(labels, self.coarse.size, self.n_clusters)
+        whole = size.min() >= TINY * size.mean()
+        return whole and self.coarse.cut(labels) < MUCH_LESS * self.coarse.cut(other.argmax(axis=1))
+
+    def _groups(self, n_groups):
+        return folded(coarsen(self.edges, n_groups, self.rng, self.coarse.size), self.coarse.size, n_groups)
+
+    @cached_property
+    def _places(self):
+        return walk_places(self.edges, self.n_clusters, self.rng)
 
 
 def micro_clusters(graph, n_clusters, rng):
@@ -167,7 +237,7 @@ def walk_places(edges, n_clusters, rng):
     """
     if edges.shape[0] <= n_clusters:
         return None
-    places = vectors_of_graph(edges, n_clusters, rng, tol=1e-3)
+    places = vectors_of_graph(edges, n_clusters, rng, tol=1e-5)
     return places if places is not None and len(np.unique(places, axis=0)) >= n_clusters else None
 
 

@@ -51,6 +51,8 @@ class Learned(BaseEstimator):
         infinity or to zero, the mean or the largest of its log kernels.
     margin : float
         How much nearer than it is a pair without support counts, where `reduce` is "min".
+    chosen : dict
+        Fitted attributes, by name, that a fit chooses before its first step: what goes on from it needs them.
     needs_bound : bool
         Whether the loss has no useful minimum unless the mapper's outputs are bounded.
     """
@@ -68,6 +70,10 @@ class Learned(BaseEstimator):
     reduce = "logsumexp"
     margin = 0.0
     needs_bound = False
+
+    @property
+    def chosen(self) -> dict:
+        return {}
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.

@@ -12,6 +12,9 @@ sizes are pulled towards each other.  With a balance b < 1 cluster c counts (s_c
 and a row pays b log N_c + (1 - b) log n: the loss gains (1 - b) times the entropy of the sizes, the logarithm of
 a prior on them, which takes a share 1 - b of the pull away.  Dividing each row by its sum would undo it: for hard
 clusters q(j|i) = 1 / N_c whatever the power of s_c.
+
+How much pull is right cannot be read off the loss, whose values differ with b by more than any clustering does; the
+mass that is cut can be compared.  So "auto" lets the pull go where that saves most of what is cut.
 """
 
 from __future__ import annotations
@@ -37,13 +40,20 @@ class Cluster(Learned):
         sizes are moving averages, as in TEMI, and rows sum to one only on average.
     normalize : {"self", "row", "joint"}, default="self"
         The kernel is normalised by itself; the others renormalise it over the candidates of p.
-    balance : float, default=1.0
+    balance : float or "auto", default="auto"
         b, in [0, 1]: how strongly sizes are pulled towards each other.  Below 1 small clusters are dearer, which
         suits classes of very different sizes; at 0 sizes count nothing, and cutting as few edges as possible is
         all.  The rows of q then sum to less than one, so KL is the only divergence (with normalize="self").
+        "auto" is 1, but 0.1 where the merges of :class:`iconlearn.ICONClustering` (its default start, for a table
+        and KL) then find as many clusters, none of them tiny, that cut less than a third of the mass of p.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.  It bounds the loss:
         -log q <= log(n / debias).
+
+    Attributes
+    ----------
+    balance_ : float
+        The balance in use.
 
     References
     ----------
@@ -57,7 +67,7 @@ class Cluster(Learned):
     same_places = False
 
     def __init__(
-        self, *, degree_weighted=False, mass_momentum=0.0, normalize="self", balance=1.0, debias=0.0
+        self, *, degree_weighted=False, mass_momentum=0.0, normalize="self", balance="auto", debias=0.0
     ):
         self.degree_weighted = degree_weighted
         self.mass_momentum = mass_momentum
@@ -71,11 +81,17 @@ class Cluster(Learned):
 
     @property
     def subnormal(self):
-        return self.normalize == "self" and self.balance < 1
+        return self.normalize == "self" and self.balance_ < 1
+
+    @property
+    def chosen(self):
+        return {"balance_": self.balance_}
 
     def begin(self, *, dtype=torch.float32, device="cpu"):
         check_number("mass_momentum", self.mass_momentum, low=0, high=1, closed="left")
-        check_number("balance", self.balance, low=0, high=1)
+        self.balance_ = 1.0
+        if self.balance != "auto":
+            self.balance_ = float(check_number("balance", self.balance, low=0, high=1, hint='or "auto"'))
         self.mean_size_ = None
         return super().begin(dtype=dtype, device=device)
 
@@ -86,9 +102,9 @@ class Cluster(Learned):
         if self.degree_weighted and mass is not None:
             r = r * mass[:, None]
         sizes = self._sizes(r).clamp_min(torch.finfo(r.dtype).tiny)
-        if self.balance == 1:
+        if self.balance_ == 1:
             return r / sizes
-        return r * (sizes / sizes.sum()) ** (1.0 - self.balance) / sizes
+        return r * (sizes / sizes.sum()) ** (1.0 - self.balance_) / sizes
 
     def _sizes(self, r):
         """s_c of the batch, blended with what earlier batches had where that is asked for."""

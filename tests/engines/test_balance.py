@@ -112,7 +112,7 @@ def long_tailed_digits(seed, ratio=0.05):
 def test_a_weaker_pull_finds_the_classes_of_a_long_tail(seed):
     X, y = long_tailed_digits(seed)
     even, uneven = (
-        ICONClustering(10, q=Cluster(balance=balance), n_init=4, random_state=0).fit_predict(X)
+        ICONClustering(10, p=KNN(15), q=Cluster(balance=balance), n_init=4, random_state=0).fit_predict(X)
         for balance in (1.0, 0.25)
     )
     sizes = np.sort(np.bincount(uneven))

@@ -17,6 +17,7 @@ from iconlearn.estimators import _base, _heads, _starting
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.problem import Points
+from iconlearn.supervisory import KNN
 
 X, Y = make_blobs(600, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)
 X = (X - 4.5) / 3
@@ -35,7 +36,7 @@ def test_batches_one_after_another(mapper):
 def test_later_batches_teach():
     """A first batch of few rows, and what a head makes of unseen rows before and after many more."""
     X, y = load_digits(return_X_y=True)
-    X, model = X / 16, ICONClustering(10, mapper="linear", n_init=4, random_state=0)
+    X, model = X / 16, ICONClustering(10, p=KNN(15), mapper="linear", n_init=4, random_state=0)
     model.partial_fit(X[:150])
     before = clustering_accuracy(y[1200:], model.predict(X[1200:]))
     numbers = model.predict(X[:150])

@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from iconlearn import ICONClustering, Term
 from iconlearn.metrics import clustering_accuracy
-from iconlearn.supervisory import MustLink
+from iconlearn.supervisory import KNN, MustLink
 
 X, BLOB = make_blobs(160, centers=[[0, 0], [8, 0], [0, 8], [8, 8]], random_state=0)
 ROWS = [np.flatnonzero(c == BLOB) for c in range(4)]
@@ -62,7 +62,7 @@ def test_links_work_with_every_divergence(divergence):
 def test_few_labels_help_on_digits():
     X, y = load_digits(return_X_y=True)
     seen = np.where(np.random.RandomState(0).permutation(len(y)) < 100, y, -1)
-    options = {"n_init": 4, "random_state": 1}
+    options = {"p": KNN(15), "n_init": 4, "random_state": 1}
     alone = ICONClustering(10, **options).fit_predict(X)
     helped = ICONClustering(10, terms=[Term("must_link", weight=0.1)], **options).fit(X, seen).labels_
     hidden = seen < 0

@@ -1,0 +1,113 @@
+"""The pull towards equal sizes is let go where that spares most of what is cut, and nowhere else."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import scale
+
+from iconlearn import Checkpoint, ICONClustering, load, save
+from iconlearn.divergences import Hellinger
+from iconlearn.engines import assign
+from iconlearn.learned import Cluster
+from iconlearn.supervisory import KNN
+
+
+def uneven_blobs(seed, n_large=600, n_small=60):
+    """A wide blob and two small ones beside it."""
+    rng = np.random.RandomState(seed)
+    X = np.vstack(
+        [
+            rng.normal([0, 0], 1.0, (n_large, 2)),
+            rng.normal([4, 0], 0.3, (n_small, 2)),
+            rng.normal([0, 4], 0.3, (n_small, 2)),
+        ]
+    )
+    return X, np.repeat([0, 1, 2], [n_large, n_small, n_small])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_of_very_different_sizes_are_found(seed):
+    X, y = uneven_blobs(seed)
+    free = ICONClustering(3, random_state=0).fit(X)
+    pulled = ICONClustering(3, q=Cluster(balance=1.0), random_state=0).fit(X)
+    assert free.q_.balance_ == 0.1
+    assert adjusted_rand_score(y, free.labels_) > 0.95
+    assert adjusted_rand_score(y, pulled.labels_) < 0.5
+
+
+@pytest.mark.parametrize("load_data", [load_digits, load_iris, load_wine, load_breast_cancer])
+def test_where_classes_touch_the_pull_stays(load_data):
+    X, y = load_data(return_X_y=True)
+    X = X if load_data is load_digits else scale(X)
+    n_classes = len(np.unique(y))
+    model = ICONClustering(n_classes, random_state=0).fit(X)
+    pulled = ICONClustering(n_classes, q=Cluster(balance=1.0), random_state=0).fit(X)
+    assert model.q_.balance_ == 1.0
+    assert adjusted_rand_score(model.labels_, pulled.labels_) > 0.97
+
+
+def test_a_clump_of_outliers_is_no_reason():
+    rng = np.random.RandomState(0)
+    X = np.vstack([rng.normal(size=(1500, 2)) * [3, 1], rng.normal([30, 0], 0.1, (30, 2))])
+    model = ICONClustering(2, random_state=0).fit(X)
+    assert model.q_.balance_ == 1.0
+    assert np.bincount(model.labels_).min() > 500
+
+
+def test_fewer_clusters_are_no_reason():
+    """Without a pull a cloud stays in one piece, and nothing is cut at all."""
+    X = np.random.RandomState(0).normal(size=(400, 3))
+    model = ICONClustering(4, random_state=0).fit(X)
+    assert (model.q_.balance_, model.n_clusters_) == (1.0, 4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"mapper": "linear", "max_iter": 3}, {"init": "kmeans"}, {"divergence": Hellinger()}], ids=str
+)
+def test_it_is_a_matter_of_merges_for_a_table_and_kl(options):
+    X, _ = uneven_blobs(0)
+    assert ICONClustering(3, random_state=0, **options).fit(X).q_.balance_ == 1.0
+
+
+def test_a_number_is_taken_as_it_is():
+    X, _ = uneven_blobs(0)
+    assert ICONClustering(3, q=Cluster(balance=0.7), random_state=0).fit(X).q_.balance_ == 0.7
+
+
+def test_new_rows_and_further_fits_know_of_it(tmp_path):
+    X, y = uneven_blobs(0)
+    model = ICONClustering(3, warm_start=True, random_state=0).fit(X)
+    labels, new = model.labels_, uneven_blobs(7)
+    assert adjusted_rand_score(new[1], model.predict(new[0])) > 0.95
+    joined = assign(model.p_.reciprocal(new[0]), model.probabilities_, balance=0.1)
+    np.testing.assert_allclose(model.predict_proba(new[0]), joined, atol=1e-8)
+    save(model, tmp_path / "model")
+    assert load(tmp_path / "model").q_.balance_ == 0.1
+    assert model.fit(X).q_.balance_ == 0.1
+    np.testing.assert_array_equal(model.labels_, labels)
+    assert adjusted_rand_score(y, labels) > 0.95
+
+
+def test_a_fit_that_goes_on_knows_of_it(tmp_path):
+    X, _ = uneven_blobs(0)
+    whole = ICONClustering(3, random_state=0).fit(X)
+
+    def stop(record):
+        raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(KeyboardInterrupt):
+        ICONClustering(3, random_state=0, callback=[checkpoint, stop]).fit(X)
+    model = ICONClustering(3, random_state=0, callback=checkpoint).fit(X)
+    assert model.q_.balance_ == 0.1
+    assert model.loss_ == pytest.approx(whole.loss_, rel=1e-6)
+
+
+def test_parameters_of_the_default_p_can_be_set():
+    X, _ = uneven_blobs(0)
+    model = ICONClustering(3, random_state=0)
+    assert model.fit(X).p_.n_neighbors == 20
+    model.set_params(p__n_neighbors=12)
+    assert isinstance(model.p, KNN)
+    assert model.fit(X).p_.n_neighbors == 12
