@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from _common import RESULTS
 from _labelled import features
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -36,14 +37,15 @@ SETS = (
 DIVERGENCES, FEW_ROWS = ("jensen_shannon", "hellinger", "total_variation"), 1000
 CANDIDATES = {
     "default": {},
-    **{f"knn {k}": {"p": KNN(k)} for k in (10, 20, 30, 50)},
-    **{f"gaussian {u}": {"p": Gaussian(u, n_neighbors=3 * u)} for u in (10, 30)},
-    "union of knn 15": {"p": Symmetrize(KNN(15), "union")},
+    **{f"knn {k}": {"p": KNN(k)} for k in (10, 15, 25, 30, 50)},
+    **{f"gaussian {u}": {"p": Gaussian(u, n_neighbors=3 * u)} for u in (10, 20, 30)},
+    "union of knn 20": {"p": Symmetrize(KNN(20), "union")},
+    "knn 10 + knn 30": {"p": Mix([KNN(10), KNN(30)])},
     "knn 10 + gaussian 30": {"p": Mix([KNN(10), Gaussian(30, n_neighbors=90)])},
     **{f"walk of {t} steps": {"p": Walk(KNN(10), t)} for t in (2, 3)},
     **{f"debias {a}": {"debias": a} for a in (0.1, 0.3, 0.6)},
     **{f"q's debias {a}": {"q": Cluster(debias=a)} for a in (0.1, 0.5)},
-    **{f"balance {b}": {"q": Cluster(balance=b)} for b in (0.85, 0.7, 0.5, 0.3)},
+    **{f"balance {b:g}": {"q": Cluster(balance=b)} for b in (1.0, 0.85, 0.7, 0.5, 0.3, 0.1)},
     **{divergence: {"divergence": divergence} for divergence in DIVERGENCES},
     "k-means start": {"init": "kmeans"},
     "random start": {"init": "random"},
@@ -66,7 +68,8 @@ def measure(X, y, options, seed):
         "seconds": round(time.perf_counter() - begun, 2),
     }
     if model is not None:
-        truth = ICONClustering(k, **{**options, "init": y, "n_init": 1}, random_state=seed).fit(X)
+        same = {"q": clone(model.q_).set_params(balance=model.q_.balance_), "init": y, "n_init": 1}
+        truth = ICONClustering(k, **{**options, **same}, random_state=seed).fit(X)
         figures |= {"loss": round(model.loss_, 5), "loss_of_truth": round(truth.loss_, 5)}
     return figures
 
@@ -115,7 +118,8 @@ if __name__ == "__main__":
     parser.add_argument("--candidates", nargs="+", help="only these")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=10_000, help="larger sets are sampled")
+    parser.add_argument("--csv", type=pathlib.Path, help="another place for the figures")
     options = parser.parse_args()
-    path = RESULTS / "clustering_defaults.csv"
+    path = options.csv or RESULTS / "clustering_defaults.csv"
     run(options, path)
     report(path)

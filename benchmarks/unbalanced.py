@@ -22,7 +22,7 @@ from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.scorers import Stability
 
-BALANCES = (1.0, 0.75, 0.5, 0.25)
+BALANCES = ("auto", 1.0, 0.75, 0.5, 0.25)
 
 
 def sets(folder):

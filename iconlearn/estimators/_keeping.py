@@ -57,7 +57,7 @@ def state_of(plan):
     return {
         "weights": [module.state_dict() for module in _modules(plan)],
         "learned": [parameter.detach() for parameter in plan.objective.parameters],
-        "chosen": [problem.q.chosen for problem in plan.objective.problems],
+        "chosen": [getattr(problem.q, "chosen", {}) for problem in plan.objective.problems],
         "rng": plan.rng,
         "generator": plan.generator.get_state(),
     }
