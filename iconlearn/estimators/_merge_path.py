@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engines import coarsen, members, merges
-from ._starts import folded
+from ._search import folded
 
 __all__ = ["MergePath", "merge_path"]
 

@@ -19,7 +19,8 @@ from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
 from ._rates import adam_rate
 from ._running import present_loss
-from ._starts import freed, k_means, partitions, rank, searched
+from ._search import freed, searched
+from ._starts import k_means, partitions, rank
 
 __all__ = ["Starting"]
 

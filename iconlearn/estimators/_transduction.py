@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
 from ..engines import Beliefs, Partition, propagated, refine, refined, soften
-from ._starts import micro_clusters, searched
+from ._search import micro_clusters, searched
 
 __all__ = ["transduced"]
 
