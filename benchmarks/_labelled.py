@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 from _common import mnist
+from _unseen import UNSEEN
 from sklearn import datasets
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -20,7 +21,8 @@ __all__ = ["SETS", "features", "shapes"]
 
 def features(name, folder, n_rows=None):
     """Features (float32) and labels 0, 1, ... of a set; at most `n_rows` rows, drawn once and for all."""
-    X, y = SETS[name](pathlib.Path(folder)) if name in SETS else _file(name, pathlib.Path(folder))
+    load = (SETS | UNSEEN).get(name, partial(_file, name))
+    X, y = load(pathlib.Path(folder))
     if n_rows is not None and len(X) > n_rows:
         chosen = np.random.RandomState(0).permutation(len(X))[:n_rows]
         X, y = X[chosen], y[chosen]
@@ -33,10 +35,8 @@ def shapes(folder):
     return [name for name in found if not name.startswith("gag_uci_")]
 
 
-def noise(name, folder):
-    """Rows that a shape calls noise: its label 0, where its labels start there and the suite says so."""
-    with np.load(pathlib.Path(folder) / f"{name}.npz") as file:
-        y = file["y"]
+def noise(name, y):
+    """Rows that a shape calls noise: its label 0, where the suite says so."""
     return y == 0 if name in WITH_NOISE else np.zeros(len(y), dtype=bool)
 
 

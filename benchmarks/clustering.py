@@ -24,6 +24,7 @@ import pandas as pd
 from _clusterers import CLUSTERERS, FOR_SHAPES
 from _common import RESULTS, machine
 from _labelled import SETS, features, noise, shapes
+from _unseen import UNSEEN
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from iconlearn.metrics import clustering_accuracy
@@ -38,7 +39,7 @@ def one(folder, data, method, seed):
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     warnings.simplefilter("ignore")
     X, y = features(data, folder)
-    scored = ~noise(data, folder) if data not in SETS else np.ones(len(y), dtype=bool)
+    scored = ~noise(data, y)
     n_clusters, fit = len(np.unique(y[scored])), EVERY[method]
     fit(X[: max(200, 2 * n_clusters)], min(n_clusters, 5), seed)
     begun, used = time.perf_counter(), time.process_time()
@@ -128,9 +129,11 @@ def report(path):
 
 
 def main(options):
-    chosen = options.sets or (shapes(options.data) if options.shapes else list(SETS))
+    chosen = options.sets or (
+        shapes(options.data) if options.shapes else list(UNSEEN if options.unseen else SETS)
+    )
     methods = options.methods or list(EVERY if options.shapes else CLUSTERERS)
-    name = "clustering_shapes" if options.shapes else "clustering"
+    name = "clustering_shapes" if options.shapes else "clustering_unseen" if options.unseen else "clustering"
     path = options.csv or RESULTS / f"{name}.csv"
     if not options.report:
         run(options.data, chosen, methods, options.seeds, path)
@@ -141,6 +144,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=pathlib.Path, help="folder with the sets")
     parser.add_argument("--shapes", action="store_true", help="the shapes of the benchmark suite instead")
+    parser.add_argument("--unseen", action="store_true", help="descriptions that no default was chosen on")
     parser.add_argument("--sets", nargs="+", help="only these sets")
     parser.add_argument("--methods", nargs="+", choices=EVERY, help="only these methods")
     parser.add_argument("--seeds", type=int, default=5)
