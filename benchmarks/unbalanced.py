@@ -21,8 +21,9 @@ from iconlearn import ICONClustering
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.scorers import Stability
+from iconlearn.supervisory import KNN
 
-BALANCES = ("auto", 1.0, 0.75, 0.5, 0.25)
+BALANCES = (1.0, 0.75, 0.5, 0.25)
 
 
 def sets(folder):
@@ -43,7 +44,7 @@ def main(folder, seeds):
                 if candidate == "KMeans":
                     model = KMeans(k, n_init=10, random_state=seed)
                 else:
-                    model = ICONClustering(k, q=Cluster(balance=candidate), random_state=seed)
+                    model = ICONClustering(k, p=KNN(15), q=Cluster(balance=candidate), random_state=seed)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     labels = model.fit_predict(X)
