@@ -72,6 +72,12 @@ PAGES = {
     "clustering_shapes": Benchmark(
         "Clusters of shapes", "DATA --shapes", ours="ICONClustering", pivot=("ari", "accuracy", "nmi")
     ),
+    "clustering_unseen": Benchmark(
+        "Clusters of sets that no default was chosen on",
+        "DATA --unseen",
+        ours="ICONClustering",
+        pivot=("accuracy", "nmi", "ari"),
+    ),
     "clustering_defaults": Benchmark(
         "Defaults of the clustering", "DATA", who="candidate", pivot=("accuracy", "nmi")
     ),
