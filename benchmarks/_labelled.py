@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 from _common import mnist
-from _unseen import UNSEEN
+from _further import FURTHER
+from _loaders import from_file, standardised, units
 from sklearn import datasets
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +22,7 @@ __all__ = ["SETS", "features", "shapes"]
 
 def features(name, folder, n_rows=None):
     """Features (float32) and labels 0, 1, ... of a set; at most `n_rows` rows, drawn once and for all."""
-    load = (SETS | UNSEEN).get(name, partial(_file, name))
+    load = (SETS | FURTHER).get(name, partial(from_file, name))
     X, y = load(pathlib.Path(folder))
     if n_rows is not None and len(X) > n_rows:
         chosen = np.random.RandomState(0).permutation(len(X))[:n_rows]
@@ -43,19 +44,8 @@ def noise(name, y):
 WITH_NOISE = ("gag_graves_zigzag_noisy", "gag_other_chameleon_t7_10k", "gag_other_hdbscan")
 
 
-def _file(name, folder):
-    with np.load(folder / f"{name}.npz") as file:
-        X = file["X"]
-        return X.reshape(len(X), -1).astype(np.float32), file["y"]
-
-
 def _shipped(load, folder):
     return load(return_X_y=True)
-
-
-def _standardised(load, folder):
-    X, y = load(folder)
-    return StandardScaler().fit_transform(X), y
 
 
 def _digits_of_mnist(folder):
@@ -71,29 +61,25 @@ def _views(folder):
     return np.hstack([StandardScaler().fit_transform(X) / X.shape[1] ** 0.5 for X in views]), y
 
 
-def _units(name):
-    return partial(_standardised, partial(_file, name))
-
-
 SETS = {
     "digits": partial(_shipped, datasets.load_digits),
-    "pendigits": partial(_file, "pendigits"),
-    "coil20": partial(_file, "coil20"),
+    "pendigits": partial(from_file, "pendigits"),
+    "coil20": partial(from_file, "coil20"),
     "mfeat": _views,
-    "banking77": partial(_file, "banking77_minilm"),
-    "agnews": partial(_file, "agnews_minilm"),
-    "bladder": partial(_file, "sc_mouse_bladder"),
-    "wine": partial(_standardised, partial(_shipped, datasets.load_wine)),
-    "cancer": partial(_standardised, partial(_shipped, datasets.load_breast_cancer)),
-    "iris": partial(_standardised, partial(_shipped, datasets.load_iris)),
-    "dermatology": _units("dermatology"),
-    "segment": _units("segment"),
-    "vehicle": _units("vehicle"),
-    "vowel": _units("vowel"),
-    "ecoli": _units("gag_uci_ecoli"),
-    "glass": _units("gag_uci_glass"),
-    "yeast": _units("gag_uci_yeast"),
-    "ionosphere": _units("gag_uci_ionosphere"),
-    "covertype": partial(_file, "covertype93k"),
+    "banking77": partial(from_file, "banking77_minilm"),
+    "agnews": partial(from_file, "agnews_minilm"),
+    "bladder": partial(from_file, "sc_mouse_bladder"),
+    "wine": partial(standardised, partial(_shipped, datasets.load_wine)),
+    "cancer": partial(standardised, partial(_shipped, datasets.load_breast_cancer)),
+    "iris": partial(standardised, partial(_shipped, datasets.load_iris)),
+    "dermatology": units("dermatology"),
+    "segment": units("segment"),
+    "vehicle": units("vehicle"),
+    "vowel": units("vowel"),
+    "ecoli": units("gag_uci_ecoli"),
+    "glass": units("gag_uci_glass"),
+    "yeast": units("gag_uci_yeast"),
+    "ionosphere": units("gag_uci_ionosphere"),
+    "covertype": partial(from_file, "covertype93k"),
     "mnist": _digits_of_mnist,
 }

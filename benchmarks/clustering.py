@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from _clusterers import CLUSTERERS, FOR_SHAPES
 from _common import RESULTS, machine
+from _further import FURTHER
 from _labelled import SETS, features, noise, shapes
-from _unseen import UNSEEN
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from iconlearn.metrics import clustering_accuracy
@@ -130,10 +130,12 @@ def report(path):
 
 def main(options):
     chosen = options.sets or (
-        shapes(options.data) if options.shapes else list(UNSEEN if options.unseen else SETS)
+        shapes(options.data) if options.shapes else list(FURTHER if options.further else SETS)
     )
     methods = options.methods or list(EVERY if options.shapes else CLUSTERERS)
-    name = "clustering_shapes" if options.shapes else "clustering_unseen" if options.unseen else "clustering"
+    name = (
+        "clustering_shapes" if options.shapes else "clustering_further" if options.further else "clustering"
+    )
     path = options.csv or RESULTS / f"{name}.csv"
     if not options.report:
         run(options.data, chosen, methods, options.seeds, path)
@@ -144,7 +146,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=pathlib.Path, help="folder with the sets")
     parser.add_argument("--shapes", action="store_true", help="the shapes of the benchmark suite instead")
-    parser.add_argument("--unseen", action="store_true", help="descriptions that no default was chosen on")
+    parser.add_argument(
+        "--further", action="store_true", help="descriptions that are in no sweep of defaults"
+    )
     parser.add_argument("--sets", nargs="+", help="only these sets")
     parser.add_argument("--methods", nargs="+", choices=EVERY, help="only these methods")
     parser.add_argument("--seeds", type=int, default=5)

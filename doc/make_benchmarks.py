@@ -72,9 +72,9 @@ PAGES = {
     "clustering_shapes": Benchmark(
         "Clusters of shapes", "DATA --shapes", ours="ICONClustering", pivot=("ari", "accuracy", "nmi")
     ),
-    "clustering_unseen": Benchmark(
-        "Clusters of sets that no default was chosen on",
-        "DATA --unseen",
+    "clustering_further": Benchmark(
+        "Clusters of sets that are in no sweep",
+        "DATA --further",
         ours="ICONClustering",
         pivot=("accuracy", "nmi", "ari"),
     ),
