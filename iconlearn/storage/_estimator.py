@@ -18,6 +18,8 @@ __all__ = ["load", "save"]
 ESTIMATORS = {
     kind: CLASSES[f"estimators.{kind}"] for kind in ("ICONClassifier", "ICONClustering", "ICONEmbedding")
 }
+# Named tuples that files of version 0.1.0 hold as plain ones, by the attribute that they are.
+ONCE_PLAIN = {"_path": CLASSES["estimators.MergePath"]}
 # Where an estimator has its own and scikit-learn's callbacks.
 CALLBACKS = ("callback", "_skl_callbacks")
 
@@ -98,7 +100,11 @@ def load(path, mapper=None, column_mapper=None):
     decoder = Decoder({**document, "root": None}, arrays, {"mapper": mapper, "column_mapper": column_mapper})
     estimator = cls.__new__(cls)
     try:
-        vars(estimator).update(decoder.mapping(document["state"]))
+        state = decoder.mapping(document["state"])
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
+    for name, made in ONCE_PLAIN.items():
+        if type(state.get(name)) is tuple:
+            state[name] = made(*state[name])
+    vars(estimator).update(state)
     return estimator
