@@ -8,14 +8,14 @@ nor given to another class.  A class that an estimator comes to keep needs a row
 from __future__ import annotations
 
 from .. import divergences, engines, estimators, learned, mappers, supervisory
-from ..calibration import GaussianKernel, StudentKernel
+from ..classification._discriminant import Moments
 from ..conditional import BlockConditional, Conditional, WideConditional
 from ..engines._closed import LogNormaliser
-from ..estimators._discriminant import Moments
 from ..estimators._merge_path import MergePath
 from ..estimators._semisupervised import Known
 from ..neighbors import KnownRows
 from ..registry import COMPONENTS
+from ..supervisory._calibration import GaussianKernel, StudentKernel
 from ..supervisory._kernel import KernelBlock, KernelRecipe
 from ..supervisory._pairs import LabelBlock
 from ..supervisory._spectral import CutBlock
