@@ -104,7 +104,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim._loop.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._history.Record` after each iteration; a true answer stops the fit.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
