@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ..mappers import declares
 from ..optim import History, Solution
 from ._base import Engine
 
@@ -41,7 +42,7 @@ class Closed(Engine):
     solves = True
 
     def refuses(self, problem):
-        if getattr(problem.q, "shared_clusters", False):
+        if problem.q.shared_clusters:
             # Where p itself would be rounded to zero, its logarithm is a distance like any other.
             return self.refuses_form(problem) or _refuses_clusters(problem)
         return super().refuses(problem) or _refuses_directions(problem)
@@ -49,7 +50,7 @@ class Closed(Engine):
     def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
         """Put the answer into the parameters of `objective`."""
         problems = objective.problems
-        if getattr(problems[0].q, "shared_clusters", False):
+        if problems[0].q.shared_clusters:
             constant = LogNormaliser(tuple((problem.weight, problem.p.block) for problem in problems))
             return _k_means(problems, max_iter, History(callback, report, constant))
         return _directions(problems, History(callback, report))
@@ -58,7 +59,7 @@ class Closed(Engine):
 def _refuses_directions(problem):
     if problem.q.reduce != "mean" or problem.p.wide or problem.q.geometry != "sqdist":
         return "the closed engine knows q='wide_gaussian' with sphere=False and shared clusters only"
-    if not getattr(problem.rows.mapper, "orthonormal", False) or not problem.tied:
+    if not declares(problem.rows.mapper, "orthonormal") or not problem.tied:
         return "the closed engine needs mappers.Linear(orthonormal=True) and a p whose columns are the rows"
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ..mappers import declares
 from ._io import like_input, validated_new
 
 __all__ = ["Columns"]
@@ -26,7 +27,7 @@ class Columns:
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        if not hasattr(self, "column_mapper_") or hasattr(self.column_mapper_, "places"):
+        if not hasattr(self, "column_mapper_") or declares(self.column_mapper_, "table"):
             raise ValueError(
                 f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
                 f"where there is one"

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from ..initialization._coarse import expected_start
+from ..mappers import declares
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..out_of_sample._inverse import interpolated_rows
@@ -383,7 +384,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         if not plan.parametric:
             # A kernel without a width has slopes of any size, on which a common length of step founders.
             return "adam" if plan.q.singular else "momentum"
-        return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
+        return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
@@ -425,9 +426,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
 
 
 def _centred(plan):
-    places = getattr(plan.mapper, "places", None)
-    if places is None:
+    if not declares(plan.mapper, "table"):
         return None
+    places = plan.mapper.places
 
     def recentre():
         with torch.no_grad():

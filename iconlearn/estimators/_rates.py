@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..mappers import declares
+
 __all__ = ["adam_rate"]
 
 # A free place for every row; the weights of one linear layer; those of a network, where each moves many outputs; and
@@ -26,6 +28,6 @@ def adam_rate(plan, told="auto"):
         return told
     if not plan.parametric:
         return TABLE
-    if hasattr(plan.mapper, "weight"):
+    if declares(plan.mapper, "linear"):
         return LINEAR
     return HEAD if plan.q.shared_clusters else NETWORK

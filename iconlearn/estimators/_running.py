@@ -11,7 +11,7 @@ import torch
 
 from .._randomness import torch_seeded
 from ..loss import loss
-from ..mappers import draws
+from ..mappers import declares, draws
 from ..numerics.threads import threads_for
 from ..optim import EstimatedPlateau, Plateau, Solution, minimise
 from ._keeping import restore, state_of
@@ -132,7 +132,9 @@ class _Keeping:
 
 def _and_follow(objective, after_step):
     """Let every teacher of the objective take its step after the others'."""
-    teachers = {id(m): m for problem in objective.problems if hasattr(m := problem.columns.mapper, "step")}
+    teachers = {
+        id(m): m for problem in objective.problems if declares(m := problem.columns.mapper, "teacher")
+    }
     if not teachers:
         return after_step
 
