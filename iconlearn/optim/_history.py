@@ -45,7 +45,7 @@ class Solution:
     Attributes
     ----------
     loss : float
-        Loss at the parameters that were kept; where losses are estimates, the lowest of the epochs.
+        Loss at the parameters that were kept; where losses are estimates, the mean of the epoch that led to them.
     history : list of float
         True loss of every iteration.
     n_iter : int

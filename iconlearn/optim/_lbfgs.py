@@ -85,9 +85,11 @@ class LBFGS:
         return {"pairs": list(self.pairs), "known": self.known, "idle": self.idle}
 
     def load_state_dict(self, state):
-        """Take up the state that :meth:`state_dict` gave."""
-        self.pairs.extend(state["pairs"])
-        self.known, self.idle = state["known"], state["idle"]
+        """Take up the state that :meth:`state_dict` gave, on whatever device that was."""
+        device = self.parameters[0].device
+        self.pairs.extend((s.to(device), y.to(device), curvature) for s, y, curvature in state["pairs"])
+        known, self.idle = state["known"], state["idle"]
+        self.known = None if known is None else (known[0], known[1].to(device))
 
     def step(self, closure):
         """One iteration; returns the loss at its end, NaN where no finite one was found."""
