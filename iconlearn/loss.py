@@ -34,7 +34,7 @@ MAX_PAIRS = 2**25
 
 
 def loss(problem, engine, visit, pull=1.0):
-    """Mean divergence over the rows of one visit, differentiable.
+    """Mean divergence over the rows of one visit, times its scale; differentiable.
 
     Parameters
     ----------
@@ -53,6 +53,11 @@ def loss(problem, engine, visit, pull=1.0):
     Tensor
         A scalar, in the precision of the mapper.
     """
+    value = _mean_divergence(problem, engine, visit, pull)
+    return value if visit.scale == 1 else visit.scale * value
+
+
+def _mean_divergence(problem, engine, visit, pull):
     q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
     U = q.place(Z, mass=visit.column_weights)

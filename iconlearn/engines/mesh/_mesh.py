@@ -67,8 +67,8 @@ class Mesh(Engine):
         Cells across a map that is small.
     max_nodes : int or None, default=None
         Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at
-        least and 2^24 at most.  A wider map gets a coarser grid; from twice `spacing` on near pairs are summed
-        one by one.
+        least and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on near pairs are
+        summed one by one.
     """
 
     own_loops = True
