@@ -17,7 +17,7 @@ from reference import (
 
 from iconlearn import ICONClassifier
 from iconlearn.conditional import Conditional
-from iconlearn.divergences import JensenShannon
+from iconlearn.divergences import KL, Hellinger, JensenShannon, TotalVariation
 from iconlearn.engines import Dense, MiniBatch, _visit
 from iconlearn.engines._minibatch import _Positives
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
@@ -232,3 +232,13 @@ def test_rare_classes_weigh_in_batches_what_they_weigh_together(batch_size):
     )
     np.testing.assert_allclose(batches.intercept_, together.intercept_, atol=0.1)
     assert batches.loss_ == pytest.approx(together.loss_, abs=0.02)
+
+
+@pytest.mark.parametrize("divergence", [JensenShannon(), Hellinger(), TotalVariation()])
+def test_sizes_of_earlier_batches_are_for_kl_only(divergence):
+    """Rows of q sum to one on average only, and these divergences count what they sum to."""
+    p = sparse_p(P, uniform=0.1, self_pairs=True)
+    for momentum in (0.0, 0.5):
+        problem = make_problem(p, Cluster(mass_momentum=momentum), places(N, 3), divergence=divergence)
+        assert (MiniBatch(9).refuses(problem) is None) == (momentum == 0)
+        assert MiniBatch(9).refuses(replace(problem, divergence=KL())) is None
