@@ -24,6 +24,7 @@ __all__ = [
     "log_normalizer",
     "loss",
     "positive",
+    "row_divergences",
     "share",
     "softmax_divergence",
     "suits_softmax",
@@ -57,7 +58,18 @@ def loss(problem, engine, visit, pull=1.0):
     return value if visit.scale == 1 else visit.scale * value
 
 
-def _mean_divergence(problem, engine, visit, pull):
+def row_divergences(problem, engine, visit):
+    """D(p(.|i) || q(.|i)) of every visited row, shape (rows,); q normalised by row.
+
+    The loss is linear in the masses of the rows, so these are its derivatives.
+    """
+    mass = visit.mass.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = _mean_divergence(problem, engine, visit.weighing(mass, problem.summand), 1.0, by_sums=True)
+        return torch.autograd.grad(value, mass)[0]
+
+
+def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
     U = q.place(Z, mass=visit.column_weights)
@@ -65,7 +77,7 @@ def _mean_divergence(problem, engine, visit, pull):
         V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
-    apart = engine.exact and not (problem.tied or visit.edges is None or visit.exclude_self)
+    apart = engine.exact and not (by_sums or problem.tied or visit.edges is None or visit.exclude_self)
     if apart and pull == 1 and suits_softmax(q, divergence, len(visit.mass) * visit.n_candidates):
         # Outputs are the logits only where no unit vector is missing.
         basis = problem.columns.basis and len(V) == problem.columns.size
@@ -87,7 +99,8 @@ def _mean_divergence(problem, engine, visit, pull):
         value = value - (visit.weight * divergence(floor, log_q)).sum()
         return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
     if divergence.at_zero != 0:
-        value = value + divergence.at_zero * (1.0 - (visit.weight * log_q.exp()).sum())
+        whole = visit.mass.sum() if by_sums else 1.0
+        value = value + divergence.at_zero * (whole - (visit.weight * log_q.exp()).sum())
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,22 @@ class Visit:
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
         return self.edges.symmetric(self.pulled)
+
+    def weighing(self, mass, divergence):
+        """The same visit with other weights of its rows, through which gradients may run."""
+        if self.edges is None:
+            return replace(self, mass=mass)
+        weight = mass[self.edges.i]
+        pulled = weight * self.p
+        at_one = (weight * divergence(self.p, torch.zeros_like(self.p))).sum()
+        return replace(
+            self,
+            mass=mass,
+            weight=weight,
+            pulled=pulled,
+            row_weight=self.edges.row_sums(pulled),
+            at_one=at_one,
+        )
 
     def support(self, part):
         """Which pairs of a slice of the visited rows p supports, shape (rows, columns)."""
