@@ -13,6 +13,7 @@ from ..initialization._coarse import expected_start
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..out_of_sample._inverse import interpolated_rows
+from ..out_of_sample._seen import SeenRows
 from ..supervisory import holds_words, is_tokens, sentences_of
 from ._base import ICONBase
 from ._beginning import Beginning
@@ -408,15 +409,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
 
     def _placed(self, X):
         """Places of new rows beside a table: stored where the row is known, else found by its p."""
-        match = self._known.find(X)
-        places = np.empty((X.shape[0], self.embedding_.shape[1]))
-        known = match >= 0
-        places[known] = self.embedding_[match[known]]
-        if not known.all():
-            with searching_as_told(self):
-                p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            places[~known] = placer_of(self, self._anchors, self._placer)(p)
-        return places
+        return SeenRows(self._known, self.embedding_).outputs(X, self._places_by_neighbours)
+
+    def _places_by_neighbours(self, X):
+        with searching_as_told(self):
+            p = self.p_.extend(X, n_jobs=self.n_jobs)
+        return placer_of(self, self._anchors, self._placer)(p)
 
     def _placer(self):
         # A new row has only its own row to be normalised by.
