@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["SeenRows"]
+__all__ = ["SeenRows", "mean_of_equal_rows"]
 
 
 class SeenRows:
@@ -41,3 +41,18 @@ class SeenRows:
         if not seen.all():
             out[~seen] = others(X[~seen])
         return out
+
+
+def mean_of_equal_rows(known, values, pairwise):
+    """Give equal rows the mean of their values; rows of a pairwise X are no features to compare.
+
+    `known` are the rows as :class:`iconlearn.neighbors.KnownRows`.
+    """
+    if pairwise:
+        return values
+    groups = known.groups()
+    if groups.max() == len(groups) - 1:
+        return values
+    sums = np.zeros((groups.max() + 1, values.shape[1]))
+    np.add.at(sums, groups, values)
+    return (sums / np.bincount(groups)[:, None])[groups]
