@@ -13,7 +13,7 @@ import math
 import torch
 from sklearn.base import BaseEstimator
 
-from ._validation import check_number
+from ._checks import check_number
 
 __all__ = ["KL", "Divergence", "FDivergence", "Hellinger", "JensenShannon", "ReverseKL", "TotalVariation"]
 

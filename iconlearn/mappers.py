@@ -14,8 +14,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from ._checks import check_number
 from ._randomness import torch_seeded
-from ._validation import check_number
 
 __all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "draws", "given"]
 

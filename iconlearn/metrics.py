@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import digamma, xlogy
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from ._validation import check_number
+from ._checks import check_number
 from .neighbors import distance_block, knn
 
 __all__ = [

@@ -1,121 +1,193 @@
-"""The heart: the one loss that every method here minimises.
+"""The narrow waist: a problem is p, q, a divergence, and the points at both ends.
 
-    L = sum_i mass_i * D( p(.|i) || q(.|i) ),      log q(j|i) = log k(u_i, v_j) - log N_i
+    minimise   sum_t weight_t * sum_i mass_i * D( p_t(.|i) || q_t(.|i) )  +  penalty
 
-A divergence is summed over the support of p; what lies off the support costs f(0) per unit of q, or, with
-a uniform share on p, is summed by the engine over all candidates.
+over the parameters of the mappers.  Everything above builds these values, everything below reads them.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy import sparse
 
-from .attraction import attraction, exaggerate
-from .geometry import pairs
-from .softmax import log_kernels, softmax_divergence, suits
+from .conditional import BlockConditional, Conditional
+from .divergences import Divergence
+from .learned import Learned
 
-__all__ = ["log_normalizer", "loss", "positive", "share"]
+__all__ = ["Objective", "Points", "Problem"]
+
+# Numbers of p that are looked at at a time.
+BLOCK = 2**22
 
 
-def loss(problem, engine, visit, pull=1.0):
-    """Mean divergence over the rows of one visit, differentiable.
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A set of points, seen through a mapper.
 
     Parameters
     ----------
-    problem : Problem
-        What is fitted.
-    engine : Engine
-        Finds the row sums and the sums over all candidates.
-    visit : Visit
-        Which rows and columns are seen.
-    pull : float, default=1.0
-        Exaggeration: the gradient of every supported pair's kernel is multiplied by it.  The value of the
-        loss is the true one whatever the pull.
-
-    Returns
-    -------
-    Tensor
-        A scalar, in the precision of the mapper.
+    mapper : torch.nn.Module
+        Gives the places.
+    size : int
+        Number of points.
+    inputs : Tensor, sparse matrix, ndarray or None
+        Features of the points; None where the mapper is a table and is called with row numbers.  Those of a
+        sparse matrix or of an array (which may lie in a file) are made a tensor when they are visited.
+    width : int or None
+        Number of outputs of the mapper, where it is known beforehand.
+    view : callable or None
+        ``view(features, rows)`` makes a fresh view of every visited row; point r then shows row r modulo the
+        number of inputs.
+    whole : bool, default=False
+        Whether every step sees all of these columns, however few its rows: classes, of which each row is to be
+        far from all but its own.
     """
-    q, divergence = problem.q, problem.summand
-    Z = problem.rows.at(visit.rows)
-    U = q.place(Z, mass=visit.column_weights)
-    if problem.tied:
-        V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
-    else:
-        V = q.place(problem.columns.at(visit.cols), columns=True)
-    if engine.exact and suits(problem, visit, pull):
-        # Outputs are the logits only where no unit vector is missing.
-        basis = problem.columns.basis and len(V) == problem.columns.size
-        return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
-    log_norm = log_normalizer(q, engine, U, V, visit)
 
-    if visit.edges is None:
-        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
-        return value / visit.n_candidates if problem.p.wide else value
-    if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
-        # Linear in the normaliser too: one number a row instead of one an edge.
-        return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
-    log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
-    log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
-    value = (visit.weight * divergence(visit.p, log_q)).sum()
-    if visit.floor > 0:
-        floor = log_k.new_tensor(visit.floor)
-        value = value - (visit.weight * divergence(floor, log_q)).sum()
-        return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
-    if divergence.at_zero != 0:
-        value = value + divergence.at_zero * (1.0 - (visit.weight * log_q.exp()).sum())
-    return value
+    mapper: torch.nn.Module
+    size: int
+    inputs: object = None
+    width: int | None = None
+    view: Callable | None = None
+    whole: bool = False
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the mapper keeps its outputs within bounds by itself, as an orthonormal one does."""
+        return bool(getattr(self.mapper, "bounded", False))
 
-def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
-    """Mean divergence with p given for every candidate by ``p_of(slice of rows)``."""
-    return engine.full_sum(
-        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.summand(p_of(rows), log_q), pull
-    )
+    @property
+    def basis(self) -> bool:
+        """Whether the points are the unit vectors, so that dot products with them are coordinates."""
+        return bool(getattr(self.mapper, "basis", False))
 
+    def at(self, rows=None):
+        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
+        if self.inputs is None:
+            return self.mapper(rows)
+        if self.view is not None:
+            return self.mapper(self._views(rows))
+        if not isinstance(self.inputs, torch.Tensor):
+            return self.mapper(self._dense_rows(rows))
+        return self.mapper(self.inputs if rows is None else self.inputs[rows])
 
-def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
-    """Mean divergence as if p were the uniform share on every candidate."""
-    q = problem.q
-    if not (problem.summand.linear_in_log_q and q.debias == 0):
-        return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
-    mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
-    return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
+    def _views(self, rows):
+        if rows is None:
+            rows = torch.arange(self.size)
+        shown = rows % self.inputs.shape[0]
+        if isinstance(self.inputs, torch.Tensor):
+            features = self.inputs[shown.to(self.inputs.device)]
+        else:
+            features = self._dense_rows(shown)
+        return self.view(features, rows)
+
+    def _dense_rows(self, rows):
+        chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
+        like = next(self.mapper.parameters())
+        chosen = chosen.toarray() if sparse.issparse(chosen) else np.array(chosen)
+        return torch.as_tensor(chosen).to(device=like.device, dtype=like.dtype)
 
 
-def log_normalizer(q, engine, U, V, visit):
-    """log N_i for every visited row.
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One term of an objective.
 
-    A joint normaliser is the sum over all pairs; the row's mass is taken off as well, so that the weighted
-    sum of row divergences is the divergence of the joint distributions.
+    Parameters
+    ----------
+    p : Conditional or BlockConditional
+        Supervisory distribution.
+    q : Learned
+        Learned distribution, begun.
+    divergence : Divergence
+        Divergence of p from q.
+    rows, columns : Points
+        Where the two ends of every pair come from; the same object when the columns are the rows.
+    weight : float, default=1.0
+        Factor of this term.
     """
-    if q.normalize == "self":
-        return U.new_zeros(len(U))
-    if q.reduce == "mean":
-        return engine.mean_log_kernels(q, U, V, visit)
-    if q.reduce == "min":
-        return engine.nearest(q, U, V, visit)
-    if q.normalize == "row":
-        return engine.log_sums(q, U, V, visit)
-    return engine.log_total(q, U, V, visit) + torch.log(positive(visit.mass))
+
+    p: Conditional | BlockConditional
+    q: Learned
+    divergence: Divergence
+    rows: Points
+    columns: Points
+    weight: float = 1.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether the columns are the rows."""
+        return self.rows is self.columns
+
+    @property
+    def fresh(self) -> bool:
+        """Whether any point is seen through views that are drawn anew at every step."""
+        return self.rows.view is not None or self.columns.view is not None
+
+    @property
+    def summand(self) -> Divergence | None:
+        """What is summed over pairs: the divergence, or its limit where q (or p as well) is one."""
+        if self.q.reduce == "logsumexp":
+            return self.divergence
+        return self.divergence.wide_limit if self.p.wide else self.divergence.limit
+
+    @property
+    def n_pairs(self) -> int:
+        return self.p.n_rows * self.p.n_cols
+
+    def entropy(self) -> float:
+        """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
+        total, mass = 0.0, self.p.row_mass
+        numbers = self.p.edges.nnz if isinstance(self.p, Conditional) else self.n_pairs
+        step = max(1, BLOCK * self.p.n_rows // max(numbers, 1))
+        for start in range(0, self.p.n_rows, step):
+            rows = np.arange(start, min(start + step, self.p.n_rows))
+            e = self.p.entries(rows)
+            p, weight = e.p, mass[rows]
+            row_weight = weight[e.i] if e.i is not None else weight[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
+            if e.i is not None and e.floor > 0:
+                off = self.p.n_candidates - np.bincount(e.i, minlength=len(rows))
+                total -= (weight * off).sum() * e.floor * np.log(e.floor)
+        return float(total)
 
 
-def positive(mass):
-    """Masses that a joint q can be divided by: q of a row without mass is paid for all the same."""
-    return mass.clamp_min(torch.finfo(mass.dtype).tiny)
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A weighted list of problems that share a mapper, and a penalty on its parameters.
 
+    Parameters
+    ----------
+    problems : tuple of Problem
+        The terms.
+    penalty : callable or None
+        Returns a scalar tensor that is added to the loss.
+    """
 
-def share(q, log_q, log_norm, visit, rows=None):
-    """Mix the uniform share of q in: (1 - a) q + a / m."""
-    if q.debias == 0:
-        return log_q
-    log_floor = math.log(q.debias / visit.n_candidates)
-    if q.normalize == "joint":
-        log_floor = log_floor - torch.log(positive(visit.mass)) - math.log(len(visit.mass))
-        log_floor = log_floor[visit.edges.i] if log_q.ndim == 1 else log_floor[rows][:, None]
-    else:
-        log_floor = log_q.new_tensor(log_floor)
-    return torch.logaddexp(math.log1p(-q.debias) + log_q, log_floor)
+    problems: tuple[Problem, ...]
+    penalty: Callable | None = None
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Everything that is learned, each once."""
+        found: dict[int, torch.nn.Parameter] = {}
+        for problem in self.problems:
+            for points in (problem.rows, problem.columns):
+                found.update((id(t), t) for t in points.mapper.parameters() if t.requires_grad)
+            learned = problem.q.__dict__.values()
+            found.update((id(t), t) for t in learned if isinstance(t, torch.nn.Parameter) and t.requires_grad)
+        return list(found.values())
+
+    @property
+    def buffers(self) -> list[torch.Tensor]:
+        """What the mappers keep besides, such as running means, each once."""
+        ends = (points for problem in self.problems for points in (problem.rows, problem.columns))
+        return list({id(t): t for points in ends for t in points.mapper.buffers()}.values())
+
+    @property
+    def state(self) -> list[torch.Tensor]:
+        """All that steps change: what a fit that keeps its best state has to keep."""
+        return [*self.parameters, *self.buffers]

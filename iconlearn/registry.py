@@ -13,7 +13,7 @@ import torch
 from scipy import sparse
 
 from . import divergences, engines, learned, mappers, supervisory
-from ._validation import suggest
+from ._checks import suggest
 
 __all__ = ["COMPONENTS", "resolve"]
 

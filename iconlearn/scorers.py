@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import check_random_state
 
-from ._validation import check_choice, check_number
+from ._checks import check_choice, check_number
 
 __all__ = ["LinearPredictability", "Stability", "held_out_loss"]
 

@@ -9,9 +9,9 @@ from scipy.sparse import csr_array
 from iconlearn.conditional import BlockConditional, Conditional
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense
+from iconlearn.loss import loss
 from iconlearn.mappers import TableModule
-from iconlearn.objective import loss
-from iconlearn.problem import Points, Problem
+from iconlearn.objective import Points, Problem
 
 FLOAT64 = {"dtype": torch.float64, "device": "cpu"}
 # Visits of which row sums need to know one thing: whether a row is a candidate of its own.

@@ -5,14 +5,13 @@ import pytest
 import torch
 from reference import FLOAT64, places, random_rows, sparse_p
 
-from iconlearn import loops
-from iconlearn.attraction import attraction
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense
 from iconlearn.learned import Custom, Gaussian, Student
+from iconlearn.loss import attraction, loss
 from iconlearn.mappers import TableModule
-from iconlearn.objective import loss
-from iconlearn.problem import Points, Problem
+from iconlearn.numerics import threads as loops
+from iconlearn.objective import Points, Problem
 
 N = 300
 KERNELS = {"student": Student(), "student-half": Student(0.5), "gaussian": Gaussian(2.0)}
@@ -42,7 +41,7 @@ def test_compiled_is_plain(name, width, pull, monkeypatch):
     problem = problem_of(KERNELS[name], width)
     plain = value_and_gradient(problem, pull)
     monkeypatch.setattr(loops, "MANY_POINTS", N)
-    monkeypatch.setattr("iconlearn.attraction.pairs", None)
+    monkeypatch.setattr("iconlearn.loss.pairs", None)
     compiled = value_and_gradient(problem, pull)
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
     torch.testing.assert_close(compiled[1], plain[1], rtol=1e-4, atol=1e-5 * float(plain[1].abs().max()))
@@ -51,7 +50,7 @@ def test_compiled_is_plain(name, width, pull, monkeypatch):
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
 def test_the_number_of_threads_changes_nothing(n_threads):
     pytest.importorskip("numba")
-    from iconlearn.compiled import edge_terms
+    from iconlearn.numerics.compiled import edge_terms
 
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 9, N)

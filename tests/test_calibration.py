@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist
 from sklearn.manifold._utils import _binary_search_perplexity
 
-from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
 from iconlearn.neighbors import neighbor_graph
+from iconlearn.supervisory._calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
 
 KERNELS = [GaussianKernel(), StudentKernel(1.0), StudentKernel(5.0)]
 

@@ -12,7 +12,7 @@ from iconlearn import supervisory
 from iconlearn.conditional import Conditional
 from iconlearn.engines import Dense, MiniBatch, Partition
 from iconlearn.learned import Cluster, Cosine, Gaussian, Student
-from iconlearn.objective import loss
+from iconlearn.loss import loss
 from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,

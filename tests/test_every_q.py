@@ -21,11 +21,11 @@ from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
 from iconlearn.engines import Dense
-from iconlearn.geometry import matrix
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Learned, Student
-from iconlearn.objective import log_normalizer, share
+from iconlearn.loss import log_normalizer, share
+from iconlearn.numerics.geometry import matrix
 from iconlearn.optim import Phase, minimise
-from iconlearn.plateau import Plateau
+from iconlearn.optim._plateau import Plateau
 from iconlearn.registry import COMPONENTS
 
 N = 11

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from iconlearn.geometry import Edges, MatrixBlocks, matrix, pairs
+from iconlearn.numerics.geometry import Edges, MatrixBlocks, matrix, pairs
 
 DIRECT = {
     "sqdist": lambda U, V: ((U[:, None] - V[None]) ** 2).sum(dim=2),

@@ -23,34 +23,20 @@ FLOORS = [
     {"recipes", "storage"},
     {"estimators"},
     {"registry"},
-    {"objective", "engines", "displays"},
-    {"problem"},
+    {"classification", "initialization", "out_of_sample"},
+    {"engines", "displays"},
+    {"loss"},
+    {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
-    {
-        "conditional",
-        "attraction",
-        "compiled",
-        "lbfgs",
-        "loops",
-        "softmax",
-        "neighbors",
-        "calibration",
-        "eigenvectors",
-        "geometry",
-        "initialization",
-        "optim",
-        "plateau",
-        "rowwise",
-        "metrics",
-        "scorers",
-    },
+    {"conditional", "neighbors", "optim", "metrics", "scorers"},
+    {"numerics"},
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
 SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
-SLOW_ROOMS = {"iconlearn.compiled"}
+SLOW_ROOMS = {"iconlearn.numerics.compiled"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
 LAZY = (
     SLOW
@@ -439,7 +425,12 @@ print(*sorted(UNWANTED & set(sys.modules)))
 
 def test_a_fit_of_few_rows_loads_no_slow_library():
     """What takes seconds to load and serves large fits only, or none: the compilers above all."""
-    unwanted = SLOW - {"pandas"} | {"torch._dynamo", "torch._inductor", "sympy", "iconlearn.compiled"}
+    unwanted = SLOW - {"pandas"} | {
+        "torch._dynamo",
+        "torch._inductor",
+        "sympy",
+        "iconlearn.numerics.compiled",
+    }
     unwanted |= {"sklearn.ensemble", "sklearn.linear_model", "sklearn.manifold", "sklearn.datasets"}
     code = FIT_OF_FEW.replace("UNWANTED", repr(unwanted))
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -493,8 +484,8 @@ KNN = {
 
 BROKEN = [
     (every_room_has_a_floor, {"attic.py": ""}),
-    (imports_run_downward, {"geometry.py": "from .problem import Problem", "problem.py": ""}),
-    (imports_run_downward, {"_typing.py": "import iconlearn.geometry", "geometry.py": ""}),
+    (imports_run_downward, {"numerics.py": "from .objective import Problem", "objective.py": ""}),
+    (imports_run_downward, {"_typing.py": "import iconlearn.numerics", "numerics.py": ""}),
     (imports_run_downward, {"__init__.py": "", "recipes.py": "from iconlearn import Thing"}),
     (imports_run_downward, {"learned/__init__.py": "from .. import mappers", "mappers.py": ""}),
     (no_import_circle, {"optim.py": "from . import metrics", "metrics.py": "from . import optim"}),
@@ -558,8 +549,8 @@ def test_no_rule_bites_a_sound_house():
         "__init__.py": "from .recipes import tsne\n__version__ = '1'",
         "recipes.py": "from . import __version__, supervisory, _typing",
         "_typing.py": "",
-        "metrics.py": "from .geometry import sqdist",
-        "geometry.py": "from . import _typing\ndef f():\n    import numba.core",
+        "metrics.py": "from .numerics import sqdist",
+        "numerics.py": "from . import _typing\ndef f():\n    import numba.core",
         "supervisory/_wrappers.py": "from ._graph import KNN\nclass Walk(KNN): isinstance(0, KNN)",
         "displays.py": (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib\n"

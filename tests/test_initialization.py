@@ -6,7 +6,7 @@ from reference import random_rows
 from scipy.sparse import block_diag, csr_array, diags_array, random_array
 from sklearn.decomposition import PCA
 
-from iconlearn.initialization import SPREAD, initial_places, principal_axes
+from iconlearn.initialization._places import SPREAD, initial_places, principal_axes
 
 N = 70
 X = np.random.default_rng(0).normal(size=(N, 6)) * [5, 3, 1, 1, 1, 1] + 10

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
-from iconlearn.lbfgs import LBFGS
+from iconlearn.optim._lbfgs import LBFGS
 
 RNG = np.random.default_rng(0)
 # A valley: curvatures from one to ten thousand.

@@ -26,7 +26,7 @@ from iconlearn.divergences import KL, Hellinger, ReverseKL
 from iconlearn.engines import Dense, MiniBatch, choose
 from iconlearn.learned import Gaussian, NarrowGaussian, WideGaussian
 from iconlearn.mappers import Linear
-from iconlearn.problem import Problem
+from iconlearn.objective import Problem
 from iconlearn.supervisory import KNN, Debias, Mix, Symmetrize, Walk
 from iconlearn.supervisory import WideGaussian as WideP
 

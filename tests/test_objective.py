@@ -26,9 +26,9 @@ from sklearn.manifold._t_sne import _joint_probabilities_nn, _kl_divergence
 from iconlearn.divergences import KL, Hellinger, JensenShannon, ReverseKL, TotalVariation
 from iconlearn.engines import Dense
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, InversePower, Student
+from iconlearn.loss import exaggerate, loss
 from iconlearn.neighbors import neighbor_graph
-from iconlearn.objective import exaggerate, loss
-from iconlearn.problem import Objective, Problem
+from iconlearn.objective import Objective, Problem
 from iconlearn.supervisory import KNN, Classes, Labels, Symmetrize
 from iconlearn.supervisory import Gaussian as GaussianP
 

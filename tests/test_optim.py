@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iconlearn.optim import OPTIMIZERS, Phase, Record, Solution, minimise
-from iconlearn.plateau import Plateau
+from iconlearn.optim._plateau import Plateau
 
 SCALES = torch.tensor([[1.0, 4.0], [9.0, 0.5]], dtype=torch.float64)
 TARGET = torch.tensor([[3.0, -1.0], [0.5, 2.0]], dtype=torch.float64)

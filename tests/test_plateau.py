@@ -6,7 +6,7 @@ import torch
 
 from iconlearn import ICONEmbedding
 from iconlearn.optim import Phase, minimise
-from iconlearn.plateau import MAX_CUTS, EstimatedPlateau, Plateau, Verdict
+from iconlearn.optim._plateau import MAX_CUTS, EstimatedPlateau, Plateau, Verdict
 from iconlearn.supervisory import Views
 
 

@@ -6,10 +6,10 @@ import torch
 from reference import block_p, full_p, make_problem, places, random_rows, sparse_p, xlogy
 from scipy.sparse import csr_array
 
-from iconlearn import problem as problem_module
+from iconlearn import objective as problem_module
 from iconlearn.learned import Cosine, Student
 from iconlearn.mappers import TableModule
-from iconlearn.problem import Objective, Points
+from iconlearn.objective import Objective, Points
 
 N = 12
 P = random_rows(N, density=0.4, self_pairs=False)

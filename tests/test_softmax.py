@@ -12,9 +12,9 @@ from iconlearn.divergences import KL
 from iconlearn.engines import Dense, MiniBatch
 from iconlearn.engines._visit import visit_all
 from iconlearn.learned import Cosine, Dot, Gaussian, InversePower, Student
+from iconlearn.loss import loss
 from iconlearn.mappers import TableModule, UnitVectors
-from iconlearn.objective import loss
-from iconlearn.problem import Points, Problem
+from iconlearn.objective import Points, Problem
 
 N, K = 23, 5
 RNG = np.random.default_rng(0)
@@ -61,7 +61,7 @@ QS = [Dot(), Dot(0.3, learnable=True), Cosine(learnable=True), Gaussian(0.7), St
 def test_it_is_the_sum_by_blocks(q, uniform, kind):
     problem = problem_of(soft() if kind == "soft" else ONE_HOT, q, uniform, kind == "basis")
     short = value_and_gradients(problem, Dense())
-    with patch("iconlearn.objective.suits", return_value=False):
+    with patch("iconlearn.loss.suits", return_value=False):
         long = value_and_gradients(problem, Dense())
     assert short[0] == pytest.approx(long[0], rel=1e-10)
     for a, b in zip(short[1], long[1], strict=True):
@@ -81,8 +81,8 @@ def test_what_does_not_fit_goes_by_blocks():
     problem = problem_of(ONE_HOT, Dot())
     at_once = value_and_gradients(problem, Dense())[0]
     with (
-        patch("iconlearn.softmax.MAX_PAIRS", 10),
-        patch("iconlearn.objective.softmax_divergence", side_effect=AssertionError),
+        patch("iconlearn.loss.MAX_PAIRS", 10),
+        patch("iconlearn.loss.softmax_divergence", side_effect=AssertionError),
     ):
         assert value_and_gradients(problem, Dense())[0] == pytest.approx(at_once, rel=1e-12)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._validation import check_choice
+from .._checks import check_choice
 from ._canvas import GREY, INK, axes_of, colors_of, name_of, one_of_each, push_apart, rgb
 from ._places import are_groups, checked_places
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .._validation import check_choice
+from .._checks import check_choice
 from ._canvas import GREY, INK, colors_of, name_of, one_of_each, rgb
 from ._places import are_groups, checked_places
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._validation import check_number
-from ..geometry import matrix
+from .._checks import check_number
+from ..numerics.geometry import matrix
 from ._canvas import GREY, INK, axes_of, colors_of, name_of
 
 __all__ = ["NeighborDistributionDisplay"]

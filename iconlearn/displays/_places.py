@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._validation import check_choice
+from .._checks import check_choice
 
 __all__ = ["are_groups", "checked_places"]
 

@@ -13,14 +13,13 @@ from ._beliefs import Beliefs
 from ._closed import Closed
 from ._crossings import cross
 from ._dense import Dense
-from ._frozen import frozen_field
-from ._mesh import Mesh
 from ._minibatch import MiniBatch
 from ._partition import Partition, assign, refine, refined, soften
 from ._propagation import propagated
 from ._rounds import split_and_merge
 from ._sampled import Sampled
 from ._visit import visit_all, visit_batch
+from .mesh import Mesh, frozen_field
 
 __all__ = [
     "Beliefs",

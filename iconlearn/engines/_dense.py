@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._validation import check_number
+from .._checks import check_number
 from ._base import Engine
 from ._visit import visit_all_always
 

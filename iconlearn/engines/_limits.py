@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from ..geometry import Edges, MatrixBlocks, pairs
+from ..numerics.geometry import Edges, MatrixBlocks, pairs
 
 __all__ = ["nearest", "refuses_limit"]
 

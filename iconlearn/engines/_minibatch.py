@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from .._validation import check_number
+from .._checks import check_number
 from ._base import Engine
 from ._visit import visit_batch
 

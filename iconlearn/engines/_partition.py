@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from .._validation import check_number
-from ..loops import MANY_POINTS, available
+from .._checks import check_number
+from ..numerics.threads import MANY_POINTS, available
 from ..optim import Record, Solution
 from ._agglomeration import members, sized
 from ._base import Engine
@@ -199,7 +199,7 @@ class PairWeights:
         a, edges = self.debias, self.edges
         right = r / sized(self.mass(r), self.n_rows, self.balance)
         if self.many:
-            from ..compiled import explained_by_clusters
+            from ..numerics.compiled import explained_by_clusters
 
             G, loss = explained_by_clusters(
                 r, right, edges.indptr, edges.indices, edges.data, a, a / self.n_rows, available()
@@ -249,7 +249,7 @@ class PairWeights:
         if not self.single:
             G = G / self.size[:, None]
         if self.many:
-            from ..compiled import onto_simplex
+            from ..numerics.compiled import onto_simplex
 
             return onto_simplex(G, price, r, SMALLEST, available())
         return _project(G, price, r)
@@ -273,7 +273,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, call
     beliefs : Beliefs or None
         Further terms of the loss, which speak of assignments without pairs.
     callback, report
-        As in :func:`iconlearn.optim.minimise`.
+        As in :func:`iconlearn.optim._loop.minimise`.
 
     Returns
     -------

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from .._validation import check_number
-from ..geometry import Edges, pairs
+from .._checks import check_number
+from ..numerics.geometry import Edges, pairs
 from ._base import Engine
 from ._sums import row_sums
 from ._visit import visit_all

@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ..attraction import exaggerate
-from ..geometry import MatrixBlocks, matrix
-from ..objective import positive, share
+from ..loss import exaggerate, positive, share
+from ..numerics.geometry import MatrixBlocks, matrix
 from ._tiles import TiledSums
 
 __all__ = ["full_sum", "logs_or_direct", "own_pairs", "row_sums"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from ..geometry import MatrixBlocks
+from ..numerics.geometry import MatrixBlocks
 
 __all__ = ["TiledSums"]
 

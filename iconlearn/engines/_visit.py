@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..geometry import Edges
+from ..numerics.geometry import Edges
 
 __all__ = ["Visit", "visit_all", "visit_all_always", "visit_batch"]
 

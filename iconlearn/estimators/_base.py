@@ -17,12 +17,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import supervisory
-from .._notice import warn
-from .._validation import check_choice, check_number
+from .._checks import check_choice, check_number
+from .._warnings import warn
 from ..engines import choose
 from ..mappers import TableModule, build_mapper
+from ..neighbors import expected_search
+from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
-from ..problem import Objective, Points
 from ..registry import COMPONENTS, resolve
 from ._datasets import MAX_IN_MEMORY
 from ._io import choose_device, in_a_file
@@ -30,7 +31,7 @@ from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
 from ._late_losses import LateLosses
 from ._observed import CallbackSupportMixin, optimisation_observed
 from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
-from ._progress import Progress, expected_search, timed
+from ._progress import Progress, timed
 from ._running import run
 from ._terms import Term
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..initialization import SPREAD, initial_places, principal_axes
-from ._coarse import LARGE, coarse_places
+from ..initialization._coarse import LARGE, coarse_places
+from ..initialization._places import SPREAD, initial_places, principal_axes
 
 __all__ = ["Beginning"]
 

@@ -7,11 +7,11 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Trans
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_number
+from .._checks import check_number
+from ..classification._weights import row_weights
 from ..registry import resolve
 from ._answering import Answering
 from ._base import ICONBase
-from ._class_weight import row_weights
 from ._explaining import Explained
 from ._few_shot import FewShot
 from ._io import all_or_nothing, like_input, plain, plain_labels, validated, validated_new

@@ -12,8 +12,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
 
-from .._notice import warn
-from .._validation import check_choice, check_number
+from .._checks import check_choice, check_number
+from .._warnings import warn
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
 from ..registry import resolve

@@ -8,15 +8,15 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_choice, check_number
+from .._checks import check_choice, check_number
+from ..initialization._coarse import expected_start
 from ..neighbors import KnownRows
 from ..optim import Phase
+from ..out_of_sample._inverse import interpolated_rows
 from ..supervisory import holds_words, is_tokens, sentences_of
 from ._base import ICONBase
 from ._beginning import Beginning
-from ._coarse import expected_start
 from ._columns import Columns
-from ._inverse import interpolated_rows
 from ._io import (
     all_or_nothing,
     like_input,
@@ -104,7 +104,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._loop.Record` after each iteration; a true answer stops the fit.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes

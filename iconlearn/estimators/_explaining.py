@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_number
+from .._checks import check_number
 from ..neighbors import knn
 from ._io import searching_as_told, validated_new
 

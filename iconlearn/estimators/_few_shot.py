@@ -17,15 +17,15 @@ from sklearn.base import clone
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from ..classification._prototypes import class_means
+from ..classification._weights import row_weights
 from ..mappers import UnitVectors
 from ..optim import OPTIMIZERS, Phase, copies, put_back
 from ..registry import resolve
-from ._class_weight import row_weights
 from ._explaining import add_places
 from ._io import all_or_nothing, validated, validated_new
 from ._parametric import for_mappers_of_features
 from ._planning import begun_copy
-from ._prototypes import class_means
 
 __all__ = ["FewShot"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from ..problem import Objective, Points
+from ..objective import Objective, Points
 
 __all__ = ["assignments", "blocks", "labels_of", "part_of"]
 

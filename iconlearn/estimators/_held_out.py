@@ -14,9 +14,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import train_test_split
 
+from ..classification._prototypes import class_means, log_similarities
 from ..optim import copies, put_back
 from ._io import dense_tensor
-from ._prototypes import class_means, log_similarities
 
 __all__ = ["EarlyStopping", "Judge", "best_temperature", "hold_out"]
 

@@ -13,16 +13,16 @@ import torch
 from scipy import sparse
 from sklearn.utils import check_random_state
 
-from .._validation import check_number
+from .._checks import check_number
+from ..classification._discriminant import Moments
+from ..classification._prototypes import class_means, class_weights, log_similarities
+from ..classification._weights import log_odds
 from ..engines import MiniBatch
 from ..mappers import UnitVectors
 from ..optim import Phase
-from ._class_weight import log_odds
-from ._discriminant import Moments
 from ._explaining import keep_places
 from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
 from ._planning import same_shapes
-from ._prototypes import class_means, class_weights, log_similarities
 from ._rates import adam_rate
 from ._ridge import MAX_FEATURES, Ridge
 

@@ -19,11 +19,11 @@ from scipy.sparse import csr_array
 
 from ..conditional import Conditional
 from ..engines import Dense, frozen_field
-from ..geometry import pairs
+from ..loss import log_normalizer, loss
 from ..mappers import TableModule
-from ..objective import log_normalizer, loss
-from ..problem import Points, Problem
-from ..rowwise import minimise_rows
+from ..numerics.geometry import pairs
+from ..objective import Points, Problem
+from ..optim import minimise_rows
 
 __all__ = ["Placer", "blocks_of_rows", "placer_of"]
 

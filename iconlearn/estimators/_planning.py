@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from .._randomness import torch_seeded
 from ..neighbors import searching_on
-from ..problem import Objective, Points, Problem
+from ..objective import Objective, Points, Problem
 from ._keeping import Forgetful
 
 __all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "check_views", "features_of", "same_shapes"]

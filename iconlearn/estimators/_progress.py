@@ -9,11 +9,8 @@ from contextlib import contextmanager, suppress
 with suppress(ImportError):  # not on every system
     import resource
 
-__all__ = ["Progress", "expected_search", "timed"]
+__all__ = ["Progress", "timed"]
 
-# Seconds for each pair of rows and column that an exact search meets, on two cores of about 3 GHz; and rows
-# of a larger search, which meets fewer and is as slow as with so many.
-SECONDS_PER_TERM, MOST_MET = 5.5e-11, 15_000
 # Iterations after which the rest of an optimisation is told for the first time.
 FIRST = 5
 
@@ -38,12 +35,6 @@ def timed(estimator, stage, expected=None):
     estimator.timings_[stage] = estimator.timings_.get(stage, 0.0) + seconds
     if estimator.verbose:
         print(f"[{type(estimator).__name__}] {stage}: {seconds:.1f} s{_peak()}", flush=True)
-
-
-def expected_search(shape):
-    """Seconds that a search of each row's neighbours takes, about; from measured rates."""
-    n_rows, n_columns = shape
-    return SECONDS_PER_TERM * n_rows * min(n_rows, MOST_MET) * n_columns
 
 
 def _peak():

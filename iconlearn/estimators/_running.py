@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from .._randomness import torch_seeded
-from ..loops import threads_for
+from ..loss import loss
 from ..mappers import draws
-from ..objective import loss
-from ..optim import Solution, minimise
-from ..plateau import EstimatedPlateau, Plateau
+from ..numerics.threads import threads_for
+from ..optim import EstimatedPlateau, Plateau, Solution, minimise
 from ._keeping import restore, state_of
 from ._ridge import preconditioner
 
@@ -38,9 +37,9 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
     n_iter : int
         Most iterations.
     tol, patience
-        As in :class:`iconlearn.plateau.Plateau`, or where losses are estimates, in its neighbour.
+        As in :class:`iconlearn.optim._plateau.Plateau`, or where losses are estimates, in its neighbour.
     callback
-        As in :func:`iconlearn.optim.minimise`.
+        As in :func:`iconlearn.optim._loop.minimise`.
     **options
         What the loop takes besides: optimizer, phases, grad_tol, after_step.
 

@@ -6,9 +6,9 @@ import torch
 
 from ..divergences import KL
 from ..engines import Dense
+from ..loss import loss
 from ..mappers import TableModule
-from ..objective import loss
-from ..problem import Points, Problem
+from ..objective import Points, Problem
 from ..supervisory import KNN
 from ._planning import begun_copy
 

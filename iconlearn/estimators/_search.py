@@ -15,8 +15,8 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.linalg import qr
 from scipy.spatial.distance import cdist
 
-from ..eigenvectors import vectors_of_graph
 from ..engines import agglomerate, coarsen, cross, refined, soften, split_and_merge
+from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["MAX_CELLS", "RESOLUTIONS", "folded", "freed", "micro_clusters", "searched", "walk_places"]
 

@@ -22,7 +22,7 @@ from ..engines import Partition, assign
 from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows, searching_on
-from ..problem import Points, Problem
+from ..objective import Points, Problem
 from ..registry import resolve
 from ..supervisory import Gaussian
 from ._io import choose_device, mean_of_equal_rows, searching_as_told

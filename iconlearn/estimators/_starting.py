@@ -14,8 +14,8 @@ from ..divergences import KL
 from ..engines import Dense, Partition, refined, soften
 from ..learned import Dot
 from ..mappers import TableModule
+from ..objective import Objective, Points, Problem
 from ..optim import Phase
-from ..problem import Objective, Points, Problem
 from ._keeping import Forgetful
 from ._rates import adam_rate
 from ._running import present_loss

@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from .._notice import warn
+from .._warnings import warn
 
 __all__ = ["is_auto", "labelled_rows", "without_marker"]
 

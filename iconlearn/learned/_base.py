@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from sklearn.base import BaseEstimator
 
-from .._validation import check_number, suggest
+from .._checks import check_number, suggest
 
 __all__ = ["Learned"]
 

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from .._validation import check_choice, check_number
+from .._checks import check_choice, check_number
 from ._base import Learned
 
 __all__ = ["Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Student"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from .._validation import check_number
+from .._checks import check_number
 from ._base import Learned
 from ._kernels import Cosine, Gaussian
 

@@ -9,13 +9,13 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
-from iconlearn.neighbors._device import searching_on
-from iconlearn.neighbors._equality import KnownRows, duplicate_groups, equal_rows
-from iconlearn.neighbors._metrics import check_metric
-from iconlearn.neighbors._pairs import distance_block, pair_distances
-from iconlearn.neighbors._rows import BLOCK_SIZE
-from iconlearn.neighbors._search import BACKENDS, choose_backend, knn, neighbor_graph
-from iconlearn.neighbors._undefined import check_defined
+from ._device import searching_on
+from ._equality import KnownRows, duplicate_groups, equal_rows
+from ._metrics import check_metric
+from ._pairs import distance_block, pair_distances
+from ._rows import BLOCK_SIZE
+from ._search import BACKENDS, choose_backend, expected_search, knn, neighbor_graph
+from ._undefined import check_defined
 
 __all__ = [
     "KnownRows",
@@ -27,6 +27,7 @@ __all__ = [
     "distance_block",
     "duplicate_groups",
     "equal_rows",
+    "expected_search",
     "knn",
     "neighbor_graph",
     "pair_distances",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from iconlearn.neighbors._products import nearest
+from ._products import nearest
 
 __all__ = ["OVERSAMPLING", "shortened"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from iconlearn.neighbors._products import nearest
+from ._products import nearest
 
 __all__ = ["Cells"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from iconlearn.neighbors._libraries import sklearn_search
-from iconlearn.neighbors._metrics import evaluable, from_products, is_euclidean
-from iconlearn.neighbors._pairs import PairDistances, distance_block
-from iconlearn.neighbors._products import nearest, product_error
-from iconlearn.neighbors._rows import BLOCK_SIZE, columns_of, rescaled, sqnorms, unit_rows
+from ._libraries import sklearn_search
+from ._metrics import evaluable, from_products, is_euclidean
+from ._pairs import PairDistances, distance_block
+from ._products import nearest, product_error
+from ._rows import BLOCK_SIZE, columns_of, rescaled, sqnorms, unit_rows
 
 __all__ = ["by_distance", "exact_search", "without_self"]
 

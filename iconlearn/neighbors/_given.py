@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from iconlearn.neighbors._rows import BLOCK_SIZE, as_rows
+from ._rows import BLOCK_SIZE, as_rows
 
 __all__ = ["given_neighbors"]
 

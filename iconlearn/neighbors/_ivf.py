@@ -12,10 +12,10 @@ import math
 
 import torch
 
-from iconlearn.neighbors._axes import OVERSAMPLING, shortened
-from iconlearn.neighbors._cells import Cells
-from iconlearn.neighbors._products import BLOCK_SIZE, nearest, product_error, smallest
-from iconlearn.neighbors._workers import Scratch, share
+from ._axes import OVERSAMPLING, shortened
+from ._cells import Cells
+from ._products import BLOCK_SIZE, nearest, product_error, smallest
+from ._workers import Scratch, share
 
 __all__ = ["search_cells"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from iconlearn._validation import suggest
-from iconlearn.neighbors._libraries import pynndescent_metric, sklearn_metrics
+from .._checks import suggest
+from ._libraries import pynndescent_metric, sklearn_metrics
 
 __all__ = ["check_metric", "evaluable", "from_products", "is_euclidean", "only_pynndescent"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
-from iconlearn.neighbors._libraries import sklearn_distances
-from iconlearn.neighbors._metrics import evaluable, is_euclidean
-from iconlearn.neighbors._rows import both_rows, sqnorms, unit_rows
-from iconlearn.neighbors._workers import share
+from ._libraries import sklearn_distances
+from ._metrics import evaluable, is_euclidean
+from ._rows import both_rows, sqnorms, unit_rows
+from ._workers import share
 
 __all__ = ["PairDistances", "distance_block", "pair_distances", "pairs_equal"]
 

@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from iconlearn.neighbors._workers import Scratch, share
+from ._workers import Scratch, share
 
 __all__ = ["nearest", "product_error", "smallest"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from iconlearn._canonical import canonical
+from .._canonical import canonical
 
 __all__ = [
     "BLOCK_SIZE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iconlearn.neighbors._metrics import from_products
+from ._metrics import from_products
 
 __all__ = ["check_defined"]
 

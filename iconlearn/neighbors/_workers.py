@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from iconlearn.loops import torch_on_one_thread
+from ..numerics.threads import torch_on_one_thread
 
 __all__ = ["Scratch", "share"]
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .._validation import suggest
+from .._checks import suggest
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._validation import check_number
+from .._checks import check_number
 from ._decode import Decoder
 from ._encode import Encoder
 from ._file import read, write

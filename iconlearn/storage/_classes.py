@@ -1,45 +1,114 @@
-"""Which classes a file may name: the package's own, and components that were registered with it."""
+"""Which classes a file may name: the package's own, and components that were registered with it.
+
+Files hold the names of this table, and nothing else says what a class is called in one.  A class that moves keeps its
+name: only the line that imports it here changes.  A name that was ever written stays readable: it is neither removed
+nor given to another class.  A class that an estimator comes to keep needs a row, or `save` refuses it.
+"""
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-
+from .. import divergences, engines, estimators, learned, mappers, supervisory
+from ..classification._discriminant import Moments
+from ..conditional import BlockConditional, Conditional, WideConditional
+from ..engines._closed import LogNormaliser
+from ..estimators._merge_path import MergePath
+from ..estimators._semisupervised import Known
+from ..neighbors import KnownRows
 from ..registry import COMPONENTS
+from ..supervisory._calibration import GaussianKernel, StudentKernel
+from ..supervisory._kernel import KernelBlock, KernelRecipe
+from ..supervisory._pairs import LabelBlock
+from ..supervisory._spectral import CutBlock
+from ..supervisory._wide import SquaredDistances
+from ..supervisory._wrappers import MixedBlock, SymmetrizedBlock
 
-__all__ = ["class_of", "name_of"]
+__all__ = ["CLASSES", "class_of", "name_of"]
 
-PACKAGE = __name__.partition(".")[0]
-# Rooms whose values an estimator is made of.
-ROOMS = (
-    "estimators", "supervisory", "learned", "divergences", "mappers", "engines", "conditional", "calibration",
-    "neighbors",
-)  # fmt: skip
+CLASSES: dict[str, type] = {
+    # Estimators, and what they keep.
+    "estimators.ICONClassifier": estimators.ICONClassifier,
+    "estimators.ICONClustering": estimators.ICONClustering,
+    "estimators.ICONEmbedding": estimators.ICONEmbedding,
+    "estimators.Term": estimators.Term,
+    "estimators.Known": Known,
+    "estimators.MergePath": MergePath,
+    "estimators.Moments": Moments,
+    "neighbors.KnownRows": KnownRows,
+    # p, and what its rows are made of.
+    "supervisory.Classes": supervisory.Classes,
+    "supervisory.Companion": supervisory.Companion,
+    "supervisory.Cooccurrence": supervisory.Cooccurrence,
+    "supervisory.Cut": supervisory.Cut,
+    "supervisory.Debias": supervisory.Debias,
+    "supervisory.Gaussian": supervisory.Gaussian,
+    "supervisory.Graph": supervisory.Graph,
+    "supervisory.Identity": supervisory.Identity,
+    "supervisory.KNN": supervisory.KNN,
+    "supervisory.Labels": supervisory.Labels,
+    "supervisory.Mix": supervisory.Mix,
+    "supervisory.MustLink": supervisory.MustLink,
+    "supervisory.Paired": supervisory.Paired,
+    "supervisory.Precomputed": supervisory.Precomputed,
+    "supervisory.Spectral": supervisory.Spectral,
+    "supervisory.Student": supervisory.Student,
+    "supervisory.Symmetrize": supervisory.Symmetrize,
+    "supervisory.Views": supervisory.Views,
+    "supervisory.Walk": supervisory.Walk,
+    "supervisory.WideGaussian": supervisory.WideGaussian,
+    "supervisory.CutBlock": CutBlock,
+    "supervisory.KernelBlock": KernelBlock,
+    "supervisory.KernelRecipe": KernelRecipe,
+    "supervisory.LabelBlock": LabelBlock,
+    "supervisory.MixedBlock": MixedBlock,
+    "supervisory.SquaredDistances": SquaredDistances,
+    "supervisory.SymmetrizedBlock": SymmetrizedBlock,
+    "calibration.GaussianKernel": GaussianKernel,
+    "calibration.StudentKernel": StudentKernel,
+    "conditional.BlockConditional": BlockConditional,
+    "conditional.Conditional": Conditional,
+    "conditional.WideConditional": WideConditional,
+    # q.
+    "learned.Cluster": learned.Cluster,
+    "learned.Cosine": learned.Cosine,
+    "learned.Custom": learned.Custom,
+    "learned.Dot": learned.Dot,
+    "learned.Gaussian": learned.Gaussian,
+    "learned.InversePower": learned.InversePower,
+    "learned.NarrowGaussian": learned.NarrowGaussian,
+    "learned.Student": learned.Student,
+    "learned.WideGaussian": learned.WideGaussian,
+    # Divergences.
+    "divergences.FDivergence": divergences.FDivergence,
+    "divergences.Hellinger": divergences.Hellinger,
+    "divergences.JensenShannon": divergences.JensenShannon,
+    "divergences.KL": divergences.KL,
+    "divergences.ReverseKL": divergences.ReverseKL,
+    "divergences.TotalVariation": divergences.TotalVariation,
+    # Mappers; the layers that they make have names in `_modules`.
+    "mappers.EMA": mappers.EMA,
+    "mappers.Linear": mappers.Linear,
+    "mappers.MLP": mappers.MLP,
+    "mappers.Table": mappers.Table,
+    # Engines, and what they leave behind.
+    "engines.Closed": engines.Closed,
+    "engines.Dense": engines.Dense,
+    "engines.Mesh": engines.Mesh,
+    "engines.MiniBatch": engines.MiniBatch,
+    "engines.Partition": engines.Partition,
+    "engines.Sampled": engines.Sampled,
+    "engines.LogNormaliser": LogNormaliser,
+}
+NAMES = {cls: name for name, cls in CLASSES.items()}
 
 
 def name_of(cls) -> str | None:
     """What a file calls a class; None for one that it may not name."""
-    own = next((name for name, known in _own().items() if known is cls), None)
-    return own or next((name for name, known in _registered().items() if known is cls), None)
+    return NAMES.get(cls) or next((name for name, known in _registered().items() if known is cls), None)
 
 
 def class_of(name: str):
     """The class that a file means; None for an unknown one."""
-    return _own().get(name) or _registered().get(name)
-
-
-@cache
-def _own():
-    """The public classes of all modules in these rooms, by room and name; all are imported by now."""
-    table = {}
-    for path, module in sorted(sys.modules.items()):
-        parts = path.split(".")
-        if parts[0] == PACKAGE and len(parts) > 1 and parts[1] in ROOMS:
-            for name in getattr(module, "__all__", ()):
-                value = getattr(module, name, None)
-                if isinstance(value, type) and value.__module__ == path:
-                    table[f"{parts[1]}.{name}"] = value
-    return table
+    return CLASSES.get(name) or _registered().get(name)
 
 
 def _registered():
@@ -48,5 +117,5 @@ def _registered():
         f"registry.{slot}.{name}": made
         for slot, known in COMPONENTS.items()
         for name, made in known.items()
-        if isinstance(made, type) and not made.__module__.startswith(f"{PACKAGE}.")
+        if isinstance(made, type) and made not in NAMES
     }

@@ -11,6 +11,7 @@ from torch import nn
 
 from ._classes import class_of
 from ._modules import DTYPES, make_module, with_weights
+from ._others import make_other
 
 __all__ = ["Decoder"]
 
@@ -69,20 +70,39 @@ class Decoder:
         return self.given[name]
 
     def _object(self, node):
+        cls = self._class(node)
+        if is_dataclass(cls):
+            return self._called(cls, node)
+        value = cls.__new__(cls)
+        vars(value).update(self.mapping(node["state"]))
+        return value
+
+    def _named_tuple(self, node):
+        return self._called(self._class(node), node)
+
+    def _class(self, node):
         cls = class_of(node["class"])
         if cls is None:
             raise ValueError(
                 f"it holds an object of class {node['class']!r}, which this iconlearn does not know: register it in "
                 f"iconlearn.registry.COMPONENTS, or use the version that wrote the file"
             )
-        state = self.mapping(node["state"])
-        if is_dataclass(cls):
-            try:
-                return cls(**state)
-            except TypeError as error:
-                raise ValueError(f"its {node['class']} is not of this version: {error}") from error
-        value = cls.__new__(cls)
-        vars(value).update(state)
+        return cls
+
+    def _called(self, cls, node):
+        """An object of a class that is called with its fields."""
+        try:
+            return cls(**self.mapping(node["state"]))
+        except TypeError as error:
+            raise ValueError(f"its {node['class']} is not of this version: {error}") from error
+
+    def _other(self, node):
+        try:
+            value = make_other(node["class"], self.mapping(node["parts"]))
+        except (AttributeError, ImportError, TypeError) as error:
+            raise ValueError(f"its {node['class']} cannot be made here: {error}") from error
+        if value is None:
+            raise ValueError(f"it holds a {node['class']}, which this iconlearn does not know")
         return value
 
     def _array(self, node):

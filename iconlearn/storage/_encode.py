@@ -16,6 +16,7 @@ from torch import nn
 
 from ._classes import name_of
 from ._modules import describe
+from ._others import parts_of
 
 __all__ = ["Encoder"]
 
@@ -84,9 +85,16 @@ class Encoder:
         name = None if isinstance(value, type) else name_of(type(value))
         if name is not None:
             return {"kind": "object", "class": name, "state": self.mapping(_state_of(value), path)}
+        other = parts_of(value)
+        if other is not None:
+            return {"kind": "other", "class": other[0], "parts": self.mapping(other[1], path)}
         if path in SLOTS and callable(value):
             return {"kind": "asked", "slot": path}
-        raise TypeError(
+        raise self._refused(value, path)
+
+    @staticmethod
+    def _refused(value, path):
+        return TypeError(
             f"{path or 'the value'} is {value!r:.200}, which is code or of a class that is not the package's, and "
             f"a file without code cannot hold it; pickle the estimator instead, or register the class in "
             f"iconlearn.registry.COMPONENTS"
@@ -144,6 +152,11 @@ class Encoder:
     @_node.register(list)
     @_node.register(tuple)
     def _(self, value, path):
+        if hasattr(value, "_fields"):
+            name = name_of(type(value))
+            if name is None:
+                raise self._refused(value, path)
+            return {"kind": "named tuple", "class": name, "state": self.mapping(value._asdict(), path)}
         return {"kind": "tuple" if isinstance(value, tuple) else "list", "items": self.items(value, path)}
 
     @_node.register

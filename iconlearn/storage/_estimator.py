@@ -7,13 +7,19 @@ import scipy
 import sklearn
 import torch
 
-from .. import estimators
+from ._classes import CLASSES
 from ._decode import Decoder
 from ._encode import Encoder
 from ._file import read, write
 
 __all__ = ["load", "save"]
 
+# By what a file says in its first line; names that stay, as those of all classes do.
+ESTIMATORS = {
+    kind: CLASSES[f"estimators.{kind}"] for kind in ("ICONClassifier", "ICONClustering", "ICONEmbedding")
+}
+# Named tuples that files of version 0.1.0 hold as plain ones, by the attribute that they are.
+ONCE_PLAIN = {"_path": CLASSES["estimators.MergePath"]}
 # Where an estimator has its own and scikit-learn's callbacks.
 CALLBACKS = ("callback", "_skl_callbacks")
 
@@ -50,9 +56,11 @@ def save(estimator, path):
     >>> bool((loaded.predict(X) == clusters.labels_).all())
     True
     """
-    kind = type(estimator).__name__
-    if type(estimator) is not getattr(estimators, kind, None) or kind == "Term":
-        raise TypeError(f"only iconlearn's own estimators can be saved, not a {kind}; pickle it instead")
+    kind = next((kind for kind, cls in ESTIMATORS.items() if cls is type(estimator)), None)
+    if kind is None:
+        raise TypeError(
+            f"only iconlearn's own estimators can be saved, not a {type(estimator).__name__}; pickle it instead"
+        )
     encoder = Encoder()
     kept = {name: value for name, value in vars(estimator).items() if name not in CALLBACKS}
     state = encoder.mapping({**kept, "callback": None}, "")
@@ -84,15 +92,19 @@ def load(path, mapper=None, column_mapper=None):
         classes that this iconlearn does not know; or if a module is needed.
     """
     document, arrays = read(path)
-    cls = getattr(estimators, document["estimator"], None)
-    if document["estimator"] not in estimators.__all__ or not hasattr(cls, "fit"):
+    cls = ESTIMATORS.get(document["estimator"])
+    if cls is None:
         raise ValueError(
             f"{path} cannot be loaded: it holds a {document['estimator']!r}, which is no estimator"
         )
     decoder = Decoder({**document, "root": None}, arrays, {"mapper": mapper, "column_mapper": column_mapper})
     estimator = cls.__new__(cls)
     try:
-        vars(estimator).update(decoder.mapping(document["state"]))
+        state = decoder.mapping(document["state"])
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
+    for name, made in ONCE_PLAIN.items():
+        if type(state.get(name)) is tuple:
+            state[name] = made(*state[name])
+    vars(estimator).update(state)
     return estimator

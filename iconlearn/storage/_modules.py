@@ -19,37 +19,55 @@ DTYPES = {
     )
 }  # fmt: skip
 
-# What each kind is beyond its weights and children, and how it is made again from that.
-DESCRIBE = {
-    TableModule: lambda m: {"shape": list(m.places.shape)},
-    OrthonormalModule: lambda m: {"shape": list(m.free.shape)},
-    Follower: lambda m: {"momentum": m.momentum},
-    nn.Linear: lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
-    nn.ReLU: lambda m: {"inplace": m.inplace},
-    nn.Sequential: lambda m: {},
+# By the names that files hold, which stay as they are wherever a class goes: the class, what a module of it is beyond
+# its weights and children, and how it is made again from that.
+KINDS = {
+    "TableModule": (
+        TableModule,
+        lambda m: {"shape": list(m.places.shape)},
+        lambda children, shape: TableModule(torch.zeros(shape)),
+    ),
+    "OrthonormalModule": (
+        OrthonormalModule,
+        lambda m: {"shape": list(m.free.shape)},
+        lambda children, shape: OrthonormalModule(torch.zeros(shape)),
+    ),
+    "Follower": (
+        Follower,
+        lambda m: {"momentum": m.momentum},
+        lambda children, momentum: Follower(children[0], momentum),
+    ),
+    "Linear": (
+        nn.Linear,
+        lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
+        lambda children, sizes, bias: nn.utils.skip_init(nn.Linear, *sizes, bias=bias),
+    ),
+    "ReLU": (
+        nn.ReLU,
+        lambda m: {"inplace": m.inplace},
+        lambda children, inplace: nn.ReLU(inplace),
+    ),
+    "Sequential": (
+        nn.Sequential,
+        lambda m: {},
+        lambda children: nn.Sequential(*children),
+    ),
 }
-MAKE = {
-    "TableModule": lambda children, shape: TableModule(torch.zeros(shape)),
-    "OrthonormalModule": lambda children, shape: OrthonormalModule(torch.zeros(shape)),
-    "Follower": lambda children, momentum: Follower(children[0], momentum),
-    "Linear": lambda children, sizes, bias: nn.utils.skip_init(nn.Linear, *sizes, bias=bias),
-    "ReLU": lambda children, inplace: nn.ReLU(inplace),
-    "Sequential": lambda children: nn.Sequential(*children),
-}
+NAMES = {cls: name for name, (cls, _, _) in KINDS.items()}
 
 
 def describe(module):
     """Name and options of a module that can be made again, children and all; None for any other."""
     cls = type(module)
     # A teacher may follow a module of any kind: its copy is asked for if need be.
-    if cls not in DESCRIBE or (cls is nn.Sequential and None in map(describe, module.children())):
+    if cls not in NAMES or (cls is nn.Sequential and None in map(describe, module.children())):
         return None
-    return cls.__name__, DESCRIBE[cls](module)
+    return NAMES[cls], KINDS[NAMES[cls]][1](module)
 
 
 def make_module(name, options, children):
     """A module that was described, its weights not yet filled in."""
-    return MAKE[name](children, **options)
+    return KINDS[name][2](children, **options)
 
 
 def with_weights(module, state, training, free):

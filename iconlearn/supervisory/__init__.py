@@ -4,19 +4,19 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from iconlearn.supervisory._base import Supervisory
-from iconlearn.supervisory._companion import Companion
-from iconlearn.supervisory._cooccurrence import Cooccurrence
-from iconlearn.supervisory._graph import KNN, Graph, Precomputed
-from iconlearn.supervisory._kernel import Gaussian, Student
-from iconlearn.supervisory._mustlink import MustLink
-from iconlearn.supervisory._paired import Paired
-from iconlearn.supervisory._pairs import Classes, Identity, Labels
-from iconlearn.supervisory._spectral import Cut, Spectral
-from iconlearn.supervisory._tokens import holds_words, is_tokens, sentences_of
-from iconlearn.supervisory._views import Views
-from iconlearn.supervisory._wide import WideGaussian
-from iconlearn.supervisory._wrappers import Debias, Mix, Symmetrize, Walk
+from ._base import Supervisory
+from ._companion import Companion
+from ._cooccurrence import Cooccurrence
+from ._graph import KNN, Graph, Precomputed
+from ._kernel import Gaussian, Student
+from ._mustlink import MustLink
+from ._paired import Paired
+from ._pairs import Classes, Identity, Labels
+from ._spectral import Cut, Spectral
+from ._tokens import holds_words, is_tokens, sentences_of
+from ._views import Views
+from ._wide import WideGaussian
+from ._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
     "Classes",

@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from iconlearn._canonical import canonical
-from iconlearn._notice import warn
-from iconlearn._validation import check_number
-from iconlearn.conditional import BlockConditional, Conditional
+from .._canonical import canonical
+from .._checks import check_number
+from .._warnings import warn
+from ..conditional import BlockConditional, Conditional
 
 __all__ = ["Supervisory"]
 

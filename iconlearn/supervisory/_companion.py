@@ -11,10 +11,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.preprocessing import normalize
 
-from iconlearn._validation import check_number
-from iconlearn.conditional import normalize_rows
-from iconlearn.supervisory._base import Supervisory, warn_empty
-from iconlearn.supervisory._wrappers import demand_square, fit_inner
+from .._checks import check_number
+from ..conditional import normalize_rows
+from ._base import Supervisory, warn_empty
+from ._wrappers import demand_square, fit_inner
 
 __all__ = ["Companion"]
 

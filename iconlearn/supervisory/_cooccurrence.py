@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from iconlearn._validation import check_choice, check_number
-from iconlearn.conditional import Conditional, normalize_rows
-from iconlearn.supervisory._base import Supervisory, warn_empty
+from .._checks import check_choice, check_number
+from ..conditional import Conditional, normalize_rows
+from ._base import Supervisory, warn_empty
 
 __all__ = ["Cooccurrence"]
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from iconlearn._validation import check_choice
-from iconlearn.calibration import GaussianKernel
-from iconlearn.conditional import Conditional, normalize_rows
-from iconlearn.neighbors import check_metric, choose_backend, neighbor_graph
-from iconlearn.supervisory._base import (
+from .._checks import check_choice
+from ..conditional import Conditional, normalize_rows
+from ..neighbors import check_metric, choose_backend, neighbor_graph
+from ._base import (
     Supervisory,
     check_matrix,
     check_metric_input,
     clamp_neighbors,
     warn_empty,
 )
-from iconlearn.supervisory._kernel import KernelRecipe
-from iconlearn.supervisory._reciprocal import WIDER, both_sides, first, reach
+from ._calibration import GaussianKernel
+from ._kernel import KernelRecipe
+from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
 

@@ -4,7 +4,7 @@
 
 over the neighbours l of row i, or over all rows.
 
-The two classes differ in their kernel (``iconlearn.calibration``) and share one recipe: neighbours,
+The two classes differ in their kernel (``iconlearn.supervisory._calibration``) and share one recipe: neighbours,
 bandwidth, weights.  Over all columns nothing is stored but a bandwidth and a normaliser per row, and normalisers
 are found when they are first asked for: they need all pairs, and k-means needs none of them.
 """
@@ -18,11 +18,10 @@ from math import ceil
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from iconlearn._notice import warn
-from iconlearn._validation import check_number
-from iconlearn.calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
-from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
-from iconlearn.neighbors import (
+from .._checks import check_number
+from .._warnings import warn
+from ..conditional import BlockConditional, Conditional, normalize_rows
+from ..neighbors import (
     BLOCK_SIZE,
     check_defined,
     check_metric,
@@ -30,8 +29,9 @@ from iconlearn.neighbors import (
     distance_block,
     neighbor_graph,
 )
-from iconlearn.supervisory._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
-from iconlearn.supervisory._reciprocal import WIDER, both_sides, first, reach
+from ._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
+from ._calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
+from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
 

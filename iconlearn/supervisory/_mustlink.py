@@ -9,9 +9,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from iconlearn._validation import check_number
-from iconlearn.conditional import Conditional, normalize_rows
-from iconlearn.supervisory._base import Supervisory
+from .._checks import check_number
+from ..conditional import Conditional, normalize_rows
+from ._base import Supervisory
 
 __all__ = ["MustLink"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from iconlearn.conditional import Conditional, normalize_rows
-from iconlearn.supervisory._base import Supervisory, warn_empty
+from ..conditional import Conditional, normalize_rows
+from ._base import Supervisory, warn_empty
 
 __all__ = ["Paired"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.utils import check_array
 
-from iconlearn.conditional import BlockConditional, Conditional
-from iconlearn.supervisory._base import Supervisory, warn_empty
+from ..conditional import BlockConditional, Conditional
+from ._base import Supervisory, warn_empty
 
 __all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
 

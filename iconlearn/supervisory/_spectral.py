@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from iconlearn._validation import check_number
-from iconlearn.conditional import BlockConditional
-from iconlearn.eigenvectors import walk_eigenvectors
-from iconlearn.supervisory._base import Supervisory
-from iconlearn.supervisory._kernel import Gaussian
-from iconlearn.supervisory._wrappers import demand_square, fit_inner
+from .._checks import check_number
+from ..conditional import BlockConditional
+from ..numerics.graphs import walk_eigenvectors
+from ._base import Supervisory
+from ._kernel import Gaussian
+from ._wrappers import demand_square, fit_inner
 
 __all__ = ["Cut", "CutBlock", "Spectral"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from iconlearn._validation import check_choice, check_number
-from iconlearn.conditional import Conditional
-from iconlearn.supervisory._base import Supervisory
+from .._checks import check_choice, check_number
+from ..conditional import Conditional
+from ._base import Supervisory
 
 __all__ = ["Views"]
 

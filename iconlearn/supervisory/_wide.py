@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from iconlearn.conditional import WideConditional
-from iconlearn.neighbors import check_defined, check_metric, distance_block
-from iconlearn.supervisory._base import Supervisory, check_metric_input
+from ..conditional import WideConditional
+from ..neighbors import check_defined, check_metric, distance_block
+from ._base import Supervisory, check_metric_input
 
 __all__ = ["SquaredDistances", "WideGaussian"]
 

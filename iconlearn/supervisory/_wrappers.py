@@ -19,9 +19,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.base import clone
 
-from iconlearn._validation import check_choice, check_number
-from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
-from iconlearn.supervisory._base import Supervisory
+from .._checks import check_choice, check_number
+from ..conditional import BlockConditional, Conditional, normalize_rows
+from ._base import Supervisory
 
 __all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk"]
 

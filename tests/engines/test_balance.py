@@ -8,12 +8,12 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
 from iconlearn import ICONClustering
-from iconlearn.compiled import onto_simplex
 from iconlearn.engines import Partition, agglomerate, assign
 from iconlearn.engines._partition import _project
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
-from iconlearn.problem import Objective
+from iconlearn.numerics.compiled import onto_simplex
+from iconlearn.objective import Objective
 from iconlearn.supervisory import KNN
 
 N, M = 40, 4

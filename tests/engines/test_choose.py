@@ -8,7 +8,7 @@ from reference import block_p, make_problem, places, random_rows, sparse_p
 from iconlearn.divergences import Hellinger, ReverseKL
 from iconlearn.engines import ORDER, Closed, Dense, Mesh, MiniBatch, Partition, Sampled, choose
 from iconlearn.learned import Cluster, Student
-from iconlearn.problem import Points, Problem
+from iconlearn.objective import Points, Problem
 
 N = 12
 P = random_rows(N, density=0.4)

@@ -108,8 +108,8 @@ from iconlearn.divergences import TotalVariation
 from iconlearn.engines import Dense
 from iconlearn.learned import Student
 from iconlearn.mappers import TableModule
-from iconlearn.objective import loss
-from iconlearn.problem import Points, Problem
+from iconlearn.loss import loss
+from iconlearn.objective import Points, Problem
 
 def full_sums(n):
     rows = Points(TableModule(torch.randn(n, 2, dtype=torch.float64)), n)

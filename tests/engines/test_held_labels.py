@@ -8,9 +8,9 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.special import rel_entr
 
-from iconlearn.compiled import onto_simplex
 from iconlearn.engines import Beliefs, propagated, refine
 from iconlearn.engines._partition import PairWeights, _project
+from iconlearn.numerics.compiled import onto_simplex
 
 N, K = 30, 3
 RNG = np.random.default_rng(0)

@@ -8,11 +8,12 @@ import torch
 from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, random_rows, sparse_p
 from sklearn.base import clone
 
-from iconlearn import loops
 from iconlearn.divergences import Hellinger, TotalVariation
-from iconlearn.engines import Dense, Mesh, _field, _mesh, _splines
-from iconlearn.engines._field import Responses, convolved, fit_grid
+from iconlearn.engines import Dense, Mesh
+from iconlearn.engines.mesh import _field, _mesh, _splines
+from iconlearn.engines.mesh._field import Responses, convolved, fit_grid
 from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Student
+from iconlearn.numerics import threads as loops
 
 N = 400
 KERNELS = {
@@ -231,7 +232,7 @@ def test_compiled_loops_are_the_plain_ones(width):
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_threads_change_nothing(n_threads):
     pytest.importorskip("numba")
-    from iconlearn.compiled import read_points, spread_points
+    from iconlearn.numerics.compiled import read_points, spread_points
 
     points = (places(301, 2) * 5).astype(np.float32)
     low, charges = points.min(0) - 1, np.ones(301, np.float32)

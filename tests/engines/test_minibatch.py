@@ -20,8 +20,8 @@ from iconlearn.divergences import JensenShannon
 from iconlearn.engines import Dense, MiniBatch, _visit
 from iconlearn.engines._minibatch import _Positives
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
+from iconlearn.loss import loss
 from iconlearn.mappers import UnitVectors
-from iconlearn.objective import loss
 from iconlearn.supervisory import KNN, Classes, Labels
 
 N = 24

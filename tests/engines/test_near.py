@@ -5,8 +5,8 @@ import pytest
 import torch
 from reference import places
 
-from iconlearn.engines import _near
-from iconlearn.engines._near import CompiledPairs, NearPairs, Split
+from iconlearn.engines.mesh import _near
+from iconlearn.engines.mesh._near import CompiledPairs, NearPairs, Split
 
 N, REACH = 300, 3.0
 FUNCTIONS = {
@@ -79,7 +79,7 @@ def test_compiled_loops_are_the_plain_ones(name, width, kind):
 
 def test_threads_change_little():
     pytest.importorskip("numba")
-    from iconlearn.compiled import SortedPoints, near_pulls, near_sums
+    from iconlearn.numerics.compiled import SortedPoints, near_pulls, near_sums
 
     points, split = SortedPoints((places(301, 3) * 3).astype(np.float32), REACH), split_of("student")
     charges = np.linspace(0, 1, 301, dtype=np.float32)

@@ -19,8 +19,8 @@ from sklearn.datasets import make_blobs
 from iconlearn.conditional import Conditional
 from iconlearn.engines import Dense, Partition, assign, refine
 from iconlearn.learned import Cluster
-from iconlearn.objective import loss
-from iconlearn.problem import Objective, Problem
+from iconlearn.loss import loss
+from iconlearn.objective import Objective, Problem
 from iconlearn.supervisory import KNN
 
 N, M = 40, 4

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from iconlearn.compiled import explained_by_clusters, onto_simplex
 from iconlearn.engines import _partition as numpy_form
 from iconlearn.engines import refine
 from iconlearn.engines._partition import SMALLEST, PairWeights
+from iconlearn.numerics.compiled import explained_by_clusters, onto_simplex
 
 N, M = 300, 7
 

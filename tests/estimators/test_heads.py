@@ -16,7 +16,7 @@ from iconlearn.engines import MiniBatch
 from iconlearn.estimators import _base, _heads, _starting
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
-from iconlearn.problem import Points
+from iconlearn.objective import Points
 from iconlearn.supervisory import KNN
 
 X, Y = make_blobs(600, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)

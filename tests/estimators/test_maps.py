@@ -8,7 +8,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.engines import Dense, Mesh
-from iconlearn.estimators import _beginning, _coarse
+from iconlearn.estimators import _beginning
+from iconlearn.initialization import _coarse
 from iconlearn.metrics import neighbor_recall
 from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Mix, Symmetrize, Walk
 

@@ -11,7 +11,8 @@ from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, load, recipes, save
-from iconlearn.estimators import _beginning, _coarse, _observed
+from iconlearn.estimators import _beginning, _observed
+from iconlearn.initialization import _coarse
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9 or newer")
 

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from iconlearn.estimators._coarse import expected_start
-from iconlearn.estimators._progress import FIRST, Progress, expected_search, timed
+from iconlearn.estimators._progress import FIRST, Progress, timed
+from iconlearn.initialization._coarse import expected_start
+from iconlearn.neighbors import expected_search
 from iconlearn.optim import Record
 
 

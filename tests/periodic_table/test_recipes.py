@@ -21,8 +21,8 @@ from torch.nn import functional as F
 import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
+from iconlearn.loss import loss
 from iconlearn.metrics import clustering_accuracy
-from iconlearn.objective import loss
 from iconlearn.supervisory import KNN
 
 TABLE = iconlearn.periodic_table()

@@ -9,19 +9,24 @@ import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_validate
 from sklearn.neighbors import kneighbors_graph
 from torch import nn
 
 import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn.displays import MergePathDisplay
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cluster, Cosine, Student
 from iconlearn.mappers import MLP, Linear
@@ -262,6 +267,83 @@ def test_what_is_shared_is_stored_once(tmp_path):
     assert size < 2 * rows.nbytes, "rows, edges and places"
 
 
+@pytest.mark.parametrize("n_clusters", ["auto", 4])
+def test_a_merge_path_comes_back_as_one(n_clusters, tmp_path):
+    fit = fitted(ICONClustering, {"n_clusters": n_clusters, "n_init": 2})
+    path = fit.merge_path_
+    loaded = assert_comes_back(fit, X_new, tmp_path)
+    assert type(loaded.merge_path_) is type(path) and loaded.merge_path_.suggested == path.suggested
+    assert all(map(same, path, loaded.merge_path_)) and len(path.loss) > 2
+    pytest.importorskip("matplotlib")
+    MergePathDisplay.from_estimator(loaded)
+
+
+REQUESTING = {
+    ICONClassifier: lambda fit: fit.set_fit_request(sample_weight=True).set_score_request(
+        sample_weight="weight"
+    ),
+    ICONClustering: lambda fit: fit.set_params(p=KNN(5).set_fit_request(random_state=False)),
+    ICONEmbedding: lambda fit: fit.set_params(
+        p=Gaussian(5).set_fit_request(n_jobs=True), terms=[Term("labels")]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", REQUESTING)
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_requests_for_metadata_come_back(make, is_fitted, tmp_path):
+    with sklearn.config_context(enable_metadata_routing=True):
+        fit = REQUESTING[make](make(max_iter=3, random_state=0))
+        if is_fitted:
+            fit.fit(X, y)
+        iconlearn.save(fit, tmp_path / "file")
+        loaded = iconlearn.load(tmp_path / "file")
+        for old, new in ((fit, loaded), (fit.p, loaded.p), (clone(fit), clone(loaded))):
+            if hasattr(old, "get_metadata_routing"):
+                assert str(new.get_metadata_routing()) == str(old.get_metadata_routing())
+                assert ("_metadata_request" in vars(new)) == ("_metadata_request" in vars(old))
+
+
+def test_requests_that_came_back_are_heard(tmp_path):
+    weight = np.where(y < 5, 1.0, 0.01)
+    with sklearn.config_context(enable_metadata_routing=True):
+        fit = fitted(ICONClassifier, {}).set_score_request(sample_weight=True)
+        iconlearn.save(fit, tmp_path / "file")
+        loaded = iconlearn.load(tmp_path / "file")
+        asked = [
+            cross_validate(model, X, y, params={"sample_weight": weight}, error_score="raise", cv=2)[
+                "test_score"
+            ]
+            for model in (
+                fit.set_fit_request(sample_weight=False),
+                loaded.set_fit_request(sample_weight=False),
+            )
+        ]
+        with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match=r"ICONClassifier\.fit"):
+            cross_validate(iconlearn.load(tmp_path / "file"), X, y, params={"sample_weight": weight})
+    assert_array_equal(*asked)
+
+
+def test_columns_of_pandas_come_back(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    prior = pandas.Series(np.full(10, 0.1), index=[f"digit {k}" for k in range(10)], name="share")
+    start = pandas.Series(np.random.default_rng(0).integers(0, 4, 80)).astype("Int64")
+    for fit in (
+        ICONClassifier(class_prior=prior, unlabeled=pandas.NA),
+        ICONClustering(4, init=start),
+        ICONClassifier(class_prior=pandas.Index([0.25, 0.75], name="of two")),
+    ):
+        iconlearn.save(fit, tmp_path / "file")
+        loaded = iconlearn.load(tmp_path / "file").get_params()
+        for name, value in fit.get_params().items():
+            if isinstance(value, pandas.Series):
+                pandas.testing.assert_series_equal(loaded[name], value)
+            elif isinstance(value, pandas.Index):
+                pandas.testing.assert_index_equal(loaded[name], value)
+            else:
+                assert loaded[name] is value or loaded[name] == value
+
+
 def test_another_process_reads_it(tmp_path):
     fit = fitted(ICONClustering, {"n_clusters": 4, "n_init": 2})
     iconlearn.save(fit, tmp_path / "clusters")
@@ -381,6 +463,13 @@ class Mine(KNN):
     """A p that the package does not know."""
 
 
+class PairOfMine(NamedTuple):
+    """A named tuple that the package does not know: a plain one in its place would not be what was given."""
+
+    a: int
+    b: int
+
+
 @dataclass
 class MoreOfMine:
     """A value that the package does not know, and that shows all it holds."""
@@ -397,6 +486,8 @@ class MoreOfMine:
         ({"p": Debias(Mine())}, "p.p"),
         ({"terms": [Term(Mine())]}, "terms[0].p"),
         ({"divergence": Mine}, "divergence"),
+        ({"init": PairOfMine(1, 2)}, "init"),
+        ({"mapper": MLP(PairOfMine(8, 8))}, "mapper.hidden"),
     ],
 )
 def test_code_is_not_stored(params, name, tmp_path):

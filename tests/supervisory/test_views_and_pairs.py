@@ -19,9 +19,9 @@ from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recip
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense, MiniBatch, Partition
 from iconlearn.learned import Cluster, Cosine, Dot, Student
+from iconlearn.loss import loss
 from iconlearn.mappers import EMA, Linear, TableModule
-from iconlearn.objective import loss
-from iconlearn.problem import Points, Problem
+from iconlearn.objective import Points, Problem
 from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views
 
 DIGITS, LABELS = load_digits(return_X_y=True)

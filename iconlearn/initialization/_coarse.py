@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import clone
 
-from ._progress import expected_search
+from ..neighbors import expected_search
 
 __all__ = ["LARGE", "coarse_places", "expected_start", "spread_over"]
 

@@ -2,7 +2,7 @@
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
-:mod:`iconlearn.plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
+:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from .lbfgs import LBFGS
-from .plateau import Verdict
+from ._lbfgs import LBFGS
+from ._plateau import Verdict
 
 __all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "copies", "minimise", "put_back"]
 
@@ -210,7 +210,7 @@ def minimise(
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
-        What is known of the inverse Hessian, for L-BFGS; see :class:`iconlearn.lbfgs.LBFGS`.
+        What is known of the inverse Hessian, for L-BFGS; see :class:`iconlearn.optim._lbfgs.LBFGS`.
     steady : bool, default=False
         Whether every closure is the same function of the parameters, and `after_step` leaves them alone.
     after_step : callable or None

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 
-from ._base import Engine
+from .._base import Engine
+from .._sums import logs_or_direct
+from .._visit import visit_all_always
 from ._field import convolved, fit_grid
 from ._mesh import is_lost, responses_of, sums_radial_kernels
-from ._sums import logs_or_direct
-from ._visit import visit_all_always
 
 __all__ = ["FrozenField", "frozen_field"]
 

@@ -27,7 +27,7 @@ _held = ContextVar("threads that torch has given up for a while", default=None)
 
 
 def compiled_pays(points):
-    """Whether loops over these points (a tensor of shape (n, d)) should go to ``iconlearn.compiled``."""
+    """Whether loops over these points (a tensor of shape (n, d)) should go to ``iconlearn.numerics.compiled``."""
     return (
         len(points) >= MANY_POINTS
         and points.shape[1] <= 3

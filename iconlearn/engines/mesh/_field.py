@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from scipy import fft
 
-from ..loops import available
+from ...numerics.threads import available
 from ._near import Split
 from ._splines import TAPS, stencil
 

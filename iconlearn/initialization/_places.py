@@ -12,7 +12,7 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
-from .eigenvectors import vectors_of_graph
+from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["initial_places", "principal_axes"]
 

@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..loops import available, compiled_pays
+from ...numerics.threads import available, compiled_pays
 
 __all__ = ["CompiledPairs", "NearPairs", "Split", "near_pairs"]
 
@@ -72,7 +72,7 @@ class Split:
         return self._table(self.rest), self._table(self.rest_slope)
 
     def _table(self, function):
-        from ..compiled import ENTRIES
+        from ...numerics.compiled import ENTRIES
 
         doublings = math.ceil(math.log2(1.0 + self.at / self.unit)) + 1
         k = torch.arange(doublings * ENTRIES + 1)
@@ -167,7 +167,7 @@ class CompiledPairs:
     """The same in compiled loops, for many points in single precision on the CPU."""
 
     def __init__(self, points, reach):
-        from ..compiled import SortedPoints
+        from ...numerics.compiled import SortedPoints
 
         self.d, self.points = points.shape[1], SortedPoints(points.detach().numpy(), reach)
 
@@ -175,12 +175,12 @@ class CompiledPairs:
         return self.points.crowd()
 
     def sums(self, split):
-        from ..compiled import near_sums
+        from ...numerics.compiled import near_sums
 
         return torch.from_numpy(near_sums(self.points, split.tables[0], split.unit, available()))
 
     def pulls(self, split, charges):
-        from ..compiled import near_pulls
+        from ...numerics.compiled import near_pulls
 
         charges = charges.contiguous().numpy()
         pulls = near_pulls(self.points, split.tables[1], split.unit, charges, available())

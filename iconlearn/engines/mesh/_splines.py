@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..loops import available, compiled_pays
+from ...numerics.threads import available, compiled_pays
 
 __all__ = ["TAPS", "CompiledStencil", "Stencil", "stencil"]
 
@@ -104,18 +104,18 @@ class CompiledStencil:
         self.shape = shape
 
     def spread(self, charges=None):
-        from ..compiled import spread_points
+        from ...numerics.compiled import spread_points
 
         charges = np.empty(0, np.float32) if charges is None else charges.contiguous().numpy()
         return torch.from_numpy(spread_points(*self.place, self.shape, charges, available()))
 
     def read(self, field):
-        from ..compiled import read_points
+        from ...numerics.compiled import read_points
 
         return _tensors(read_points(*self.place, field.contiguous().numpy(), available()))
 
     def own(self, response):
-        from ..compiled import own_of_points
+        from ...numerics.compiled import own_of_points
 
         return _tensors(own_of_points(*self.place, response.numpy(), available()))
 

@@ -15,14 +15,14 @@ from dataclasses import replace
 
 import torch
 
-from .._notice import warn
-from .._validation import check_number
-from ..geometry import matrix
-from ._base import Engine
+from ..._checks import check_number
+from ..._warnings import warn
+from ...numerics.geometry import matrix
+from .._base import Engine
+from .._sums import logs_or_direct, own_pairs
+from .._visit import visit_all_always
 from ._field import Responses, convolved, fit_grid
 from ._near import near_pairs
-from ._sums import logs_or_direct, own_pairs
-from ._visit import visit_all_always
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
 

@@ -1,0 +1,256 @@
+"""The heart: the one loss that every method here minimises.
+
+    L = sum_i mass_i * D( p(.|i) || q(.|i) ),      log q(j|i) = log k(u_i, v_j) - log N_i
+
+A divergence is summed over the support of p; what lies off the support costs f(0) per unit of q, or, with
+a uniform share on p, is summed by the engine over all candidates.  Two cases have a shorter way to the same
+value: a KL whose attraction is a sum over edges, and a KL against few columns, which is a softmax and a
+cross-entropy in one pass.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .numerics.geometry import matrix, pairs
+from .numerics.threads import available, compiled_pays
+
+__all__ = [
+    "attraction",
+    "exaggerate",
+    "log_kernels",
+    "log_normalizer",
+    "loss",
+    "positive",
+    "share",
+    "softmax_divergence",
+    "suits_softmax",
+]
+
+# Pairs that are held at once.
+MAX_PAIRS = 2**25
+
+
+def loss(problem, engine, visit, pull=1.0):
+    """Mean divergence over the rows of one visit, differentiable.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is fitted.
+    engine : Engine
+        Finds the row sums and the sums over all candidates.
+    visit : Visit
+        Which rows and columns are seen.
+    pull : float, default=1.0
+        Exaggeration: the gradient of every supported pair's kernel is multiplied by it.  The value of the
+        loss is the true one whatever the pull.
+
+    Returns
+    -------
+    Tensor
+        A scalar, in the precision of the mapper.
+    """
+    q, divergence = problem.q, problem.summand
+    Z = problem.rows.at(visit.rows)
+    U = q.place(Z, mass=visit.column_weights)
+    if problem.tied:
+        V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
+    else:
+        V = q.place(problem.columns.at(visit.cols), columns=True)
+    if engine.exact and suits_softmax(problem, visit, pull):
+        # Outputs are the logits only where no unit vector is missing.
+        basis = problem.columns.basis and len(V) == problem.columns.size
+        return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
+    log_norm = log_normalizer(q, engine, U, V, visit)
+
+    if visit.edges is None:
+        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        return value / visit.n_candidates if problem.p.wide else value
+    if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
+        # Linear in the normaliser too: one number a row instead of one an edge.
+        return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
+    log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
+    log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
+    value = (visit.weight * divergence(visit.p, log_q)).sum()
+    if visit.floor > 0:
+        floor = log_k.new_tensor(visit.floor)
+        value = value - (visit.weight * divergence(floor, log_q)).sum()
+        return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
+    if divergence.at_zero != 0:
+        value = value + divergence.at_zero * (1.0 - (visit.weight * log_q.exp()).sum())
+    return value
+
+
+def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
+    """Mean divergence with p given for every candidate by ``p_of(slice of rows)``."""
+    return engine.full_sum(
+        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.summand(p_of(rows), log_q), pull
+    )
+
+
+def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
+    """Mean divergence as if p were the uniform share on every candidate."""
+    q = problem.q
+    if not (problem.summand.linear_in_log_q and q.debias == 0):
+        return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
+    mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
+    return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
+
+
+def log_normalizer(q, engine, U, V, visit):
+    """log N_i for every visited row.
+
+    A joint normaliser is the sum over all pairs; the row's mass is taken off as well, so that the weighted
+    sum of row divergences is the divergence of the joint distributions.
+    """
+    if q.normalize == "self":
+        return U.new_zeros(len(U))
+    if q.reduce == "mean":
+        return engine.mean_log_kernels(q, U, V, visit)
+    if q.reduce == "min":
+        return engine.nearest(q, U, V, visit)
+    if q.normalize == "row":
+        return engine.log_sums(q, U, V, visit)
+    return engine.log_total(q, U, V, visit) + torch.log(positive(visit.mass))
+
+
+def positive(mass):
+    """Masses that a joint q can be divided by: q of a row without mass is paid for all the same."""
+    return mass.clamp_min(torch.finfo(mass.dtype).tiny)
+
+
+def share(q, log_q, log_norm, visit, rows=None):
+    """Mix the uniform share of q in: (1 - a) q + a / m."""
+    if q.debias == 0:
+        return log_q
+    log_floor = math.log(q.debias / visit.n_candidates)
+    if q.normalize == "joint":
+        log_floor = log_floor - torch.log(positive(visit.mass)) - math.log(len(visit.mass))
+        log_floor = log_floor[visit.edges.i] if log_q.ndim == 1 else log_floor[rows][:, None]
+    else:
+        log_floor = log_q.new_tensor(log_floor)
+    return torch.logaddexp(math.log1p(-q.debias) + log_q, log_floor)
+
+
+# -- the attracting half of a KL: sum_e w_e log k(u_i, v_j) over the edges --------------------------------------
+
+
+def attraction(q, U, V, visit, pull=1.0):
+    """sum_e w_e log k(u_i, v_j) over the edges of a visit, a scalar; differentiable.
+
+    Parameters
+    ----------
+    q : Learned
+    U, V : Tensor of shape (n_rows, d) and (n_cols, d)
+        Places; the same object where the columns are the rows.
+    visit : Visit
+        Gives the edges and their weights.
+    pull : float, default=1.0
+        The gradient is multiplied by it, the value is not.
+    """
+    if U is V and q.edge_form is not None and compiled_pays(U):
+        factor, offset = q.edge_form
+        return _CompiledAttraction.apply(U, visit.both_ways, factor, offset, pull)
+    return (visit.pulled * exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)).sum()
+
+
+def exaggerate(log_k, pull):
+    """The same values with the gradient multiplied by `pull`."""
+    return log_k if pull == 1.0 else pull * log_k - (pull - 1.0) * log_k.detach()
+
+
+class _CompiledAttraction(torch.autograd.Function):
+    """Points against themselves: each pair is met from both of its ends, and counts half from each."""
+
+    @staticmethod
+    def forward(ctx, U, both_ways, factor, offset, pull):
+        from .numerics.compiled import edge_terms
+
+        places = U.detach().contiguous().numpy()
+        total, gradient = edge_terms(places, places, *both_ways, offset, available())
+        ctx.save_for_backward(torch.from_numpy(gradient))
+        ctx.scale = factor * pull
+        return U.new_tensor(0.5 * factor * total)
+
+    @staticmethod
+    def backward(ctx, g):
+        (gradient,) = ctx.saved_tensors
+        return (g * ctx.scale) * gradient, None, None, None, None
+
+
+# -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------
+
+
+def suits_softmax(problem, visit, pull) -> bool:
+    """Whether the loss of a visit is this one, and small enough."""
+    q, (rows, columns) = problem.q, (len(visit.mass), visit.n_candidates)
+    return (
+        visit.edges is not None
+        and not problem.tied
+        and not visit.exclude_self
+        and problem.summand.linear_in_log_q
+        and (q.reduce, q.normalize, q.debias, pull) == ("logsumexp", "row", 0, 1.0)
+        and rows * columns <= MAX_PAIRS
+    )
+
+
+def log_kernels(q, U, V, basis=False):
+    """Log kernels of all pairs, shape (rows, columns); differentiable.
+
+    Parameters
+    ----------
+    q : Learned
+    U, V : Tensor
+        Places of rows and columns.
+    basis : bool, default=False
+        Whether the columns are multiples of the unit vectors.
+    """
+    if basis and q.geometry == "dot":
+        scale = V.diagonal()
+        return q.log_kernel(
+            U if torch.equal(scale, torch.ones_like(scale)) and not scale.requires_grad else U * scale
+        )
+    if q.singular:
+        # A product would lose the small distances on which such a kernel depends most.
+        return q.log_kernel(torch.cdist(U, V, compute_mode="donot_use_mm_for_euclid_dist").square())
+    return q.log_kernel(matrix(q.geometry, U, V))
+
+
+def softmax_divergence(log_k, divergence, visit):
+    """Mean divergence over the rows of a visit, from the log kernels of all its pairs."""
+    value = _CrossEntropy.apply(log_k, visit) + visit.at_one
+    if visit.floor > 0:
+        at_floor = divergence(log_k.new_tensor(visit.floor), log_k.new_zeros(()))
+        value = value + at_floor * (visit.n_candidates * visit.mass.sum() - visit.weight.sum())
+    return value
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """- sum_ij t_ij log softmax(log k)_ij; its gradient is made in the forward pass, where the softmax is."""
+
+    @staticmethod
+    def forward(ctx, log_k, visit):
+        places = visit.edges.i * visit.edges.j.new_tensor(log_k.shape[1]) + visit.edges.j
+        over, total = visit.pulled, visit.row_weight
+        log_q = torch.log_softmax(log_k, 1)
+        if visit.floor > 0:
+            over = over - visit.floor * visit.weight
+            total = visit.edges.row_sums(over) + visit.floor * log_k.shape[1] * visit.mass
+        value = -(over * log_q.view(-1)[places]).sum()
+        if visit.floor > 0:
+            value = value - visit.floor * (visit.mass * log_q.sum(1)).sum()
+        if ctx.needs_input_grad[0]:
+            gradient = log_q.exp_().mul_(total[:, None])
+            gradient.view(-1).index_add_(0, places, over, alpha=-1)
+            if visit.floor > 0:
+                gradient -= visit.floor * visit.mass[:, None]
+            ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    def backward(ctx, g):
+        (gradient,) = ctx.saved_tensors
+        return gradient if g == 1 else gradient * g, None
