@@ -72,7 +72,7 @@ def _refuses_clusters(problem):
         return "the closed engine needs mapper='table' for clusters"
     if q.normalize != "self" or q.degree_weighted or q.debias > 0:
         return "the closed engine needs Cluster() without degrees or a share"
-    if p.uniform > 0 or p.mass is not None or getattr(getattr(p, "block", None), "quadratic", None) is None:
+    if p.uniform > 0 or p.mass is not None or p.quadratic is None:
         return "the closed engine needs a Gaussian p of one sigma with self_pairs=True and no debias"
     return None
 
@@ -154,7 +154,7 @@ def _k_means(problems, max_iter, history):
     # Several terms are one: their features side by side, each scaled by the root of its weight.
     points = []
     for problem in problems:
-        features, precision = problem.p.block.quadratic
+        features, precision = problem.p.quadratic
         features = features.toarray() if sparse.issparse(features) else np.asarray(features, dtype=float)
         points.append((features - features.mean(axis=0)) * np.sqrt(problem.weight * 2.0 * precision))
     labels = table.detach().argmax(1).cpu().numpy()

@@ -34,29 +34,30 @@ class Ridge:
         return self.scale * sum(w.square().sum() for w in self.matrices)
 
 
-def preconditioner(plan):
+def preconditioner(objective):
     """What is known of the inverse Hessian, for L-BFGS; None where the main mapper is not linear.
 
     Parameters
     ----------
-    plan : Plan
+    objective : Objective
 
     Returns
     -------
     callable or None
         Multiplies a list of tensors, shaped like the objective's parameters, by a positive definite matrix.
     """
-    problem, inputs = plan.problem, plan.problem.rows.inputs
-    linear = declares(plan.mapper, "linear") and not declares(plan.mapper, "orthonormal")
+    problem = objective.problems[0]
+    inputs, mapper = problem.rows.inputs, problem.rows.mapper
+    linear = declares(mapper, "linear") and not declares(mapper, "orthonormal")
     dense = isinstance(inputs, torch.Tensor)
     if problem.tied or problem.fresh or not (linear and dense) or inputs.shape[1] > MAX_FEATURES:
         return None
-    weight, bias = plan.mapper.weight, getattr(plan.mapper, "bias", None)
-    places = {id(t): k for k, t in enumerate(plan.objective.parameters)}
+    weight, bias = mapper.weight, getattr(mapper, "bias", None)
+    places = {id(t): k for k, t in enumerate(objective.parameters)}
     if id(weight) not in places:
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
-    ridge = 0.0 if plan.objective.penalty is None else 2.0 * plan.objective.penalty.scale
+    ridge = 0.0 if objective.penalty is None else 2.0 * objective.penalty.scale
     inverse = _inverse_hessian(inputs, problem.p.row_mass, bias is not None, curvature, ridge)
     if inverse is None:
         return None
