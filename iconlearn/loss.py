@@ -35,7 +35,7 @@ MAX_PAIRS = 2**25
 
 
 def loss(problem, engine, visit, pull=1.0):
-    """Mean divergence over the rows of one visit, times its scale; differentiable.
+    """Mean divergence over the rows of one visit, differentiable.
 
     Parameters
     ----------
@@ -54,8 +54,7 @@ def loss(problem, engine, visit, pull=1.0):
     Tensor
         A scalar, in the precision of the mapper.
     """
-    value = _mean_divergence(problem, engine, visit, pull)
-    return value if visit.scale == 1 else visit.scale * value
+    return _mean_divergence(problem, engine, visit, pull)
 
 
 def row_divergences(problem, engine, visit):

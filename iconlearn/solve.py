@@ -217,7 +217,7 @@ def _epochs(plan, parts):
         for parameter in parameters:
             parameter.grad = None
         values = [
-            problem.weight * loss(problem, engine, visit, pull)
+            problem.weight * visit.scale * loss(problem, engine, visit, pull)
             for problem, visit in zip(objective.problems, visits, strict=True)
         ]
         total = sum(values)

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from iconlearn import ICONClassifier, ICONEmbedding
-from iconlearn.estimators._ridge import preconditioner
+from iconlearn.classification._ridge import preconditioner
 from iconlearn.mappers import EMA, MLP, Linear, Mapper, Table, UnitVectors, build_mapper, declares, given
 
 X = torch.as_tensor(np.random.default_rng(0).normal(size=(9, 5)))
@@ -184,7 +184,7 @@ def test_a_quadratic_module_is_not_linear():
     assert not hasattr(model, "coef_") and not hasattr(model, "intercept_")
     assert type(model.engine_).__name__ == "MiniBatch"
     plan = model._plan(X, y, 3, keeps=False)
-    assert model._method(plan) == "adam" and preconditioner(plan) is None
+    assert model._method(plan) == "adam" and preconditioner(plan.objective) is None
 
 
 def test_a_quadratic_module_gets_no_linear_start():

@@ -1,7 +1,8 @@
 """The mini-batch engine: rows and columns of a step come from one batch.
 
 Both p and q are restricted to the batch and renormalised there.  So that a sparse p keeps positives, every
-anchor brings some of its neighbours along, drawn from p; they are columns, and rows of their own in another batch.
+anchor brings some of its neighbours along, drawn from p.  They are columns, and rows of their own in another batch;
+only where the batch holds all that its rows are near to, as with pairs of views, all of them are rows at once.
 
     L  ~  mean_b (mass_b / mean mass) * sum_{i in b} (mass_i / mass_b) D_i,      mass_b = sum_{i in b} mass_i
 
@@ -87,11 +88,21 @@ class MiniBatch(Engine):
         for start in range(0, n, anchors):
             chosen = order[start : start + anchors]
             rows, cols = draw(problem.p, chosen, positives, brought, self.batch_size, rng)
-            own = np.isin(rows, chosen) if len(rows) > len(chosen) else None
+            own = None
+            if len(rows) > len(chosen) and not _closed(problem.p, rows):
+                own = np.isin(rows, chosen)
             scale = float(problem.p.row_mass[chosen].sum()) * n_visits
             visit = visit_batch(problem, rows, cols, dtype=dtype, device=device, own=own, scale=scale)
             if float(visit.mass.sum()) > 0:
                 yield visit
+
+
+def _closed(p, rows):
+    """Whether all that p supports for some rows is among them."""
+    if p.dense:
+        return False
+    edges = p.sparse()[rows]
+    return edges[:, rows].nnz == edges.nnz
 
 
 def _tied_batch(p, anchors, positives, brought, batch_size, rng):
