@@ -10,9 +10,9 @@ from ..neighbors import KnownRows
 from ..optim import Phase
 from ..plan import same_shapes
 from ..solve import adam_rate
+from ._base import for_mappers_of_features
 from ._heads import labels_of
 from ._inputs import validated_new
-from ._parametric import for_mappers_of_features
 
 __all__ = ["Streaming"]
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -62,6 +62,24 @@ class Supervisory(BaseEstimator, ABC):
     @property
     def pairwise(self) -> bool:
         return getattr(self, "metric", None) == "precomputed"
+
+    def targets(self, n_classes):
+        """What p says of one row of each class: what labelled rows are held at, label smoothing included.
+
+        Parameters
+        ----------
+        n_classes : int
+
+        Returns
+        -------
+        Conditional of shape (n_classes, n_classes)
+            The class alone where the columns of p are no classes.
+        """
+        each = np.arange(n_classes)
+        if self.columns != "classes":
+            return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
+        # Features do not matter to a p over classes.
+        return clone(self).fit(np.zeros((n_classes, 1)), each).conditional_
 
     @abstractmethod
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):

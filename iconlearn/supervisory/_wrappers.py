@@ -81,6 +81,10 @@ class Debias(Supervisory):
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
         return self
 
+    def targets(self, n_classes):
+        """See :meth:`Supervisory.targets`."""
+        return self.p.targets(n_classes).with_uniform(self.weight)
+
     def _extend(self, X_new, n_jobs):
         return self.p_.extend(X_new, n_jobs=n_jobs).with_uniform(self._share)
 
