@@ -14,6 +14,7 @@ from sklearn.utils import ClassifierTags
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
+from ..clusters import within
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
 from ..registry import resolve
@@ -22,7 +23,6 @@ from ._base import ICONBase
 from ._counting import Counting
 from ._heads import labels_of, part_of
 from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated
-from ._joining import within
 from ._memberships import Memberships, among
 from ._observed import observed, with_callbacks
 from ._planning import same_shapes

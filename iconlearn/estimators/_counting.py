@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ._merge_path import merge_path
+from ..clusters import merge_path
 from ._progress import timed
 
 __all__ = ["Counting"]

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ..engines import assign
+from ..clusters import assign, joined
 from ._heads import assignments, labels_of
 from ._io import like_input, searching_as_told, validated_new
-from ._joining import joined
 from ._placement import blocks_of_rows
 from ._scoring import reference_score
 

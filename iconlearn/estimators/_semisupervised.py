@@ -17,8 +17,9 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from ..clusters import assign
 from ..divergences import KL
-from ..engines import Partition, assign
+from ..engines import Partition, transduced
 from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows, searching_on
@@ -29,7 +30,6 @@ from ._io import choose_device, mean_of_equal_rows, searching_as_told
 from ._keeping import callbacks, told
 from ._placement import blocks_of_rows
 from ._progress import Progress, timed
-from ._transduction import transduced
 
 __all__ = ["Known", "fit_partly", "reads_pairs", "suits_table"]
 

@@ -9,9 +9,10 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.utils.validation import column_or_1d
 
+from ..clusters import k_means, partitions, rank, refined, search, search_both_balances, soften
 from ..conditional import MAX_MATERIALISED, Conditional
 from ..divergences import KL
-from ..engines import Dense, Partition, refined, soften
+from ..engines import Dense, Partition
 from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
@@ -19,8 +20,6 @@ from ..optim import Phase
 from ._keeping import Forgetful
 from ._rates import adam_rate
 from ._running import present_loss
-from ._search import freed, searched
-from ._starts import k_means, partitions, rank
 
 __all__ = ["Starting"]
 
@@ -83,8 +82,8 @@ class Starting:
         """The best start of all, and with it the balance where none is given; a head may lose what few rows hold."""
         told = n_clusters, n_init, plan.rng, self.tol
         if not plan.engine.solves or any(problem.q.balance != "auto" for problem in terms):
-            return searched(graph, *told)
-        r, balance = freed(graph, *told, loose=LOOSE)
+            return search(graph, *told)
+        r, balance = search_both_balances(graph, *told, loose=LOOSE)
         for problem in terms:
             problem.q.balance_ = balance
         return r

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from .. import divergences, engines, estimators, learned, mappers, supervisory
 from ..classification._discriminant import Moments
+from ..clusters import MergePath
 from ..conditional import BlockConditional, Conditional, WideConditional
 from ..engines._closed import LogNormaliser
-from ..estimators._merge_path import MergePath
 from ..estimators._semisupervised import Known
 from ..neighbors import KnownRows
 from ..registry import COMPONENTS
