@@ -16,15 +16,15 @@ from sklearn.utils import check_random_state
 from .._checks import check_number
 from ..classification._discriminant import Moments
 from ..classification._prototypes import class_means, class_weights, log_similarities
+from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._weights import log_odds
 from ..engines import MiniBatch
 from ..mappers import UnitVectors
 from ..optim import Phase
+from ..plan import same_shapes
+from ..solve import adam_rate
 from ._explaining import keep_places
 from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
-from ._planning import same_shapes
-from ._rates import adam_rate
-from ._ridge import MAX_FEATURES, Ridge
 
 __all__ = ["Learning"]
 
@@ -103,11 +103,11 @@ class Learning:
         p, q = self._resolved("p"), self._resolved("q")
         return getattr(p, "columns", "rows") == "classes" and getattr(q, "free_dot", False)
 
-    def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
+    def _prototypes(self, q, n_classes, n_outputs, setting):
         """Class columns: the standard basis where outputs are their logits, else learned places."""
         if q.free_dot and n_classes == n_outputs:
-            return UnitVectors(n_classes).to(device=device, dtype=dtype)
-        return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
+            return UnitVectors(n_classes).to(device=setting.device, dtype=setting.dtype)
+        return super()._prototypes(q, n_classes, n_outputs, setting)
 
     def _penalty(self, problems):
         modules = {id(m): m for problem in problems for m in (problem.rows.mapper, problem.columns.mapper)}

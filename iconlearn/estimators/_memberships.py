@@ -7,10 +7,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..clusters import assign, joined
+from ..out_of_sample._placed import blocks_of_rows
+from ..out_of_sample._score import reference_score
 from ._heads import assignments, labels_of
-from ._io import like_input, searching_as_told, validated_new
-from ._placement import blocks_of_rows
-from ._scoring import reference_score
+from ._inputs import like_input, searching_as_told, validated_new
 
 __all__ = ["Memberships", "among"]
 

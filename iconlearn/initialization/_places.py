@@ -7,6 +7,7 @@ that the data cannot supply are filled with noise a hundred times smaller.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
@@ -14,7 +15,7 @@ from scipy.sparse.linalg import ArpackError
 
 from ..numerics.graphs import vectors_of_graph
 
-__all__ = ["initial_places", "principal_axes"]
+__all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
 
 SPREAD = 1e-4
 # Of the distance of the parts of a graph: rows of one part must not start at one place.
@@ -73,6 +74,21 @@ def principal_axes(X, n_components, rng):
 
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
         return PCA(most, random_state=seed).fit(X).components_
+
+
+@torch.no_grad()
+def start_at_axes(mapper, X, n_components, rng):
+    """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
+    target = getattr(mapper, "free", getattr(mapper, "weight", None))
+    if target is None or target.ndim != 2 or target.shape[0] != n_components:
+        return
+    axes = principal_axes(X, n_components, rng)
+    centre = np.asarray(X.mean(axis=0)).ravel()
+    spread = np.asarray(X @ axes[0]).ravel().std()
+    scale = 1.0 if hasattr(mapper, "free") or spread == 0 else 1.0 / spread
+    target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
+    if getattr(mapper, "bias", None) is not None:
+        mapper.bias.copy_(-(target @ torch.as_tensor(centre).to(target)))
 
 
 def _sparse_axes(X, n_components, seed):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from ._lbfgs import LBFGS
@@ -85,7 +86,7 @@ class Solution:
     ----------
     loss : float
         Loss at the parameters that were kept; where losses are estimates, the lowest of the epochs.
-    history : list of float
+    history : sequence of float
         True loss of every iteration.
     n_iter : int
         Iterations done.
@@ -93,19 +94,33 @@ class Solution:
         Whether a plateau (or an exact optimum) was reached.
     reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
         Why it ended.
-    phases : list of str
+    phases : sequence of str
         Name of the phase that each entry of the history belongs to.
     constant : callable or None
-        ``constant()`` finds what `loss` and `history` lack, the same number for all; None where that is nothing.
+        ``constant()`` finds what all the losses lack, the same number for all; None where that is nothing.
+    parts : ndarray of shape (n_records, n_terms) or None
+        The weighted terms of each entry of the history; None where they were solved together.
     """
 
     loss: float
-    history: list[float] = field(default_factory=list)
+    history: Sequence[float] | np.ndarray = field(default_factory=list)
     n_iter: int = 0
     converged: bool = True
     reason: str = "plateau"
-    phases: list[str] = field(default_factory=list)
+    phases: Sequence[str] | np.ndarray = field(default_factory=list)
     constant: Callable[[], float] | None = None
+    parts: np.ndarray | None = None
+
+    def completed(self):
+        """The same with all of its losses."""
+        lacking = self.constant()
+        return replace(
+            self,
+            loss=self.loss + lacking,
+            history=np.asarray(self.history, dtype=float) + lacking,
+            constant=None,
+            parts=None if self.parts is None else self.parts + lacking,
+        )
 
 
 class MomentumGains:
