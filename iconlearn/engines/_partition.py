@@ -58,7 +58,7 @@ class Partition(Engine):
 
     def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
         """Refine the table of `objective` in place; the start is what the table holds."""
-        graph = self.graph(objective.problems, rng)
+        graph = self._weights(objective, rng)
         table = objective.problems[0].rows.mapper.places
         r = torch.softmax(table.detach().double(), 1).cpu().numpy()
         r, descent = refine(
@@ -69,6 +69,13 @@ class Partition(Engine):
         with torch.no_grad():
             table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
         return solution
+
+    def _weights(self, objective, rng):
+        """Those of the objective, unless a uniform share is to be sampled."""
+        found, q = objective.pair_weights, objective.problems[0].q
+        if found is None or (found.n > self.max_exact and found.floor.any()):
+            return self.graph(objective.problems, rng)
+        return found.balanced(q.balance_)
 
     def graph(self, problems, rng) -> PairWeights:
         """The weights w of all terms together."""
