@@ -30,6 +30,7 @@ FLOORS = [
     {"loss"},
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
+    {"clusters"},
     {"conditional", "neighbors", "optim", "metrics", "scorers"},
     {"numerics"},
 ]

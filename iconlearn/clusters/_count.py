@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engines import coarsen, members, merges
-from ._search import folded
+from ._merge import merges
+from ._microclusters import coarsen, merge_smallest
+from ._weights import members
 
 __all__ = ["MergePath", "merge_path"]
 
@@ -113,7 +114,7 @@ class _Start(NamedTuple):
 def _start(edges, most, sample, rng, balance):
     n = edges.shape[0]
     n_nodes = max(min(N_NODES, n // ROWS_PER_NODE), min(n, 4))
-    node = folded(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
+    node = merge_smallest(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
     m = int(node.max()) + 1
     walk = members(node)
     values = _eigenvalues((walk.T @ edges @ walk).toarray())
