@@ -103,8 +103,7 @@ def _searched(weights, terms, n_clusters, n_init, rng, tol, engine):
 
 def _least_loss(p, X, n_clusters, rng, init, n_init, loss_at):
     """The start of the lowest loss itself."""
-    block = getattr(p, "block", None)
-    points, edges = getattr(block, "quadratic", None), getattr(block, "graph", None)
+    points, edges = p.quadratic, p.graph
     X = X if points is None else points[0]
     if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
         edges = p.sparse()
