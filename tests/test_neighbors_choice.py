@@ -217,6 +217,29 @@ def test_lowered_precision_of_products_is_noticed(X, monkeypatch):
     )
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="this torch has no setting by backend"
+)
+def test_precision_by_backend_is_read_there(X):
+    """Torch refuses the question for all devices once the setting of one was changed."""
+    exact = knn(X, 5)[1]
+    plain = _products.product_error(1.0, 1.0, 6, torch.float32)
+    try:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        np.testing.assert_array_equal(knn(X, 5)[1], exact)
+        np.testing.assert_array_equal(knn(X, 5, queries=X[:9])[1][:, 0], np.arange(9))
+        assert _products.product_error(1.0, 1.0, 6, torch.float32) == plain
+        coarser = _products.product_error(1.0, 1.0, 6, torch.float32, "cuda")
+        assert coarser == plain * 2**13
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        assert _products.product_error(1.0, 1.0, 6, torch.float32) == plain * 2**16
+        np.testing.assert_array_equal(knn(X, 5)[1], exact)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_of_a_batch_are_bit_identical_to_rows_alone(dtype):
     rng = np.random.default_rng(0)

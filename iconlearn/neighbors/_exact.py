@@ -98,7 +98,7 @@ def _search_by_products(X, queries, k, metric, device):
             rows = torch.as_tensor(space.rows(queries[open_]), dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         found, reach = nearest(columns, rows, wanted, own=own)
-        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype)
+        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype, device)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)
         distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]
