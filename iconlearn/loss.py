@@ -72,7 +72,7 @@ def loss(problem, engine, visit, pull=1.0):
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
         return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
-    log_k = exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)
+    log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
     log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
@@ -154,7 +154,7 @@ def attraction(q, U, V, visit, pull=1.0):
     if U is V and q.edge_form is not None and compiled_pays(U):
         factor, offset = q.edge_form
         return _CompiledAttraction.apply(U, visit.both_ways, factor, offset, pull)
-    return (visit.pulled * exaggerate(q.log_kernel(pairs(q.geometry, U, V, visit.edges)), pull)).sum()
+    return (visit.pulled * exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)).sum()
 
 
 def exaggerate(log_k, pull):
@@ -213,10 +213,7 @@ def log_kernels(q, U, V, basis=False):
         return q.log_kernel(
             U if torch.equal(scale, torch.ones_like(scale)) and not scale.requires_grad else U * scale
         )
-    if q.singular:
-        # A product would lose the small distances on which such a kernel depends most.
-        return q.log_kernel(torch.cdist(U, V, compute_mode="donot_use_mm_for_euclid_dist").square())
-    return q.log_kernel(matrix(q.geometry, U, V))
+    return q.log_kernel(matrix(q.scalar, U, V))
 
 
 def softmax_divergence(log_k, divergence, visit):

@@ -96,3 +96,15 @@ def test_a_loss_that_is_never_finite_is_told(bad):
     task = Task(lambda w: w.sum() * (1.0 if task.calls == 1 else bad), np.ones(2))
     assert np.isnan(task.method.step(task.closure))
     np.testing.assert_array_equal(task.w.detach(), 1)
+
+
+def test_a_state_goes_to_the_device_of_the_parameters():
+    """A file gives it on the CPU, wherever the search was."""
+    task = Task(valley, TARGET + 1, steady=True)
+    for _ in range(3):
+        task.method.step(task.closure)
+    other = LBFGS([torch.nn.Parameter(torch.zeros(12, device="meta"))], steady=True)
+    other.load_state_dict(task.method.state_dict())
+    assert len(other.pairs) == 3 and other.known[0] == task.method.known[0]
+    assert {t.device.type for s, y, _ in other.pairs for t in (s, y)} == {"meta"}
+    assert other.known[1].device.type == "meta"

@@ -1,5 +1,7 @@
 """When a search is through: on losses that are known, and on losses that chance moves up and down."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,25 @@ def test_a_noisy_bowl_is_descended_to_its_bottom_and_the_latest_state_kept():
     # The lucky draw that was lowest belongs to some other state.
     assert int(np.argmin(solution.history)) < len(seen) - 1
     assert float((z.detach() - seen[-1]).norm()) < 0.1
+    # And its loss would stand beside a state that it says nothing of.
+    assert solution.loss == solution.history[-1] > min(solution.history)
+
+
+@pytest.mark.parametrize("ending", ["max_iter", "callback", "diverged"])
+def test_the_loss_of_several_steps_is_that_of_the_state_that_is_kept(ending):
+    z, values = torch.nn.Parameter(torch.ones(1)), []
+
+    def closure():
+        values.append(math.nan if ending == "diverged" and len(values) > 18 else float(len(values) % 8))
+        z.grad = torch.ones(1)
+        return torch.tensor(values[-1])
+
+    solution = minimise(
+        lambda phase: [closure] * 3, [z], optimizer="adam", phases=[Phase(7, 0.1)], rule=EstimatedPlateau(0.0),
+        callback=lambda record: ending == "callback" and record.iteration == 6,
+    )  # fmt: skip
+    assert solution.reason == ending
+    assert solution.loss == solution.history[-1] > min(solution.history)
 
 
 def test_views_and_batches_are_estimates_and_whole_sets_are_not():

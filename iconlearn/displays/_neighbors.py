@@ -198,7 +198,7 @@ def _row_of_q(estimator, X, index):
     with torch.no_grad():
         own = q.place(places, mass=None)[[index]]
         others = q.place(places if columns is None else _outputs(estimator, q, columns), columns=True)
-        log_k = q.log_kernel(matrix(q.geometry, own, others))[0]
+        log_k = q.log_kernel(matrix(q.scalar, own, others))[0]
         candidates = len(log_k)
         if columns is None and not (conditional.self_pairs or q.self_pairs):
             log_k[index], candidates = -torch.inf, candidates - 1

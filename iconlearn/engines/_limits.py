@@ -21,7 +21,7 @@ def nearest(q, U, V, visit, block):
     winner = torch.empty(len(U), dtype=torch.int64, device=U.device)
     lift = torch.zeros(len(U), dtype=U.dtype, device=U.device)
     with torch.no_grad():
-        for part, s in MatrixBlocks(q.geometry, U, V, step):
+        for part, s in MatrixBlocks(q.scalar, U, V, step):
             log_k = q.log_kernel(s)
             if q.margin > 0:
                 lifted = q.margin * (~visit.support(part)).to(log_k.dtype)
@@ -32,7 +32,7 @@ def nearest(q, U, V, visit, block):
             if q.margin > 0:
                 lift[part] = lifted.gather(1, winner[part, None])[:, 0]
     rows = torch.arange(len(U), device=U.device)
-    return q.log_kernel(pairs(q.geometry, U, V, Edges(rows, winner, (len(U), len(V))))) + lift
+    return q.log_kernel(pairs(q.scalar, U, V, Edges(rows, winner, (len(U), len(V))))) + lift
 
 
 def refuses_limit(problem) -> str | None:

@@ -60,10 +60,10 @@ class Sampled(Engine):
 
     def log_sums(self, q, U, V, visit):
         sample = visit.sample
-        near = sample.near.row_sums(q.log_kernel(pairs(q.geometry, U, V, sample.near)).exp())
+        near = sample.near.row_sums(q.log_kernel(pairs(q.scalar, U, V, sample.near)).exp())
         far = row_sums(q, U, V[sample.columns], False, self.block).exp()
         # Drawn neighbours, and the row itself, are no part of the rest.
-        far = far - sample.again.row_sums(q.log_kernel(pairs(q.geometry, U, V, sample.again)).exp())
+        far = far - sample.again.row_sums(q.log_kernel(pairs(q.scalar, U, V, sample.again)).exp())
         sums = near + sample.scale * far.clamp_min(0.0)
         return torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
 

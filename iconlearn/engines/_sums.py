@@ -54,7 +54,7 @@ def logs_or_direct(sums, lost, q, U, V, exclude_self: bool, block: int):
 
 
 def _log_sums_of(q, U, V, rows, exclude_self):
-    log_k = q.log_kernel(matrix(q.geometry, U[rows], V))
+    log_k = q.log_kernel(matrix(q.scalar, U[rows], V))
     if exclude_self:
         log_k = log_k.masked_fill(own_pairs(rows, len(V)), -torch.inf)
     return torch.logsumexp(log_k, 1)
@@ -73,7 +73,7 @@ def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):
 
 
 def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
-    log_k = exaggerate(q.log_kernel(matrix(q.geometry, U, V)), pull)
+    log_k = exaggerate(q.log_kernel(matrix(q.scalar, U, V)), pull)
     values = summand(share(q, log_k - log_norm[:, None], log_norm, visit, part), part)
     if visit.exclude_self:
         values = values.masked_fill(
@@ -91,7 +91,7 @@ class _RowSums(torch.autograd.Function):
         step = max(1, block // max(len(V), 1))
         candidates = max(len(V) - bool(exclude_self), 1)
         out = torch.empty(len(U), dtype=U.dtype, device=U.device)
-        for part, s in MatrixBlocks(q.geometry, U, V, step):
+        for part, s in MatrixBlocks(q.scalar, U, V, step):
             own = part if exclude_self else None
             if reduce == "mean":
                 out[part] = _fill(q.log_kernel(s), own, 0.0).sum(1) / candidates
@@ -111,10 +111,10 @@ class _RowSums(torch.autograd.Function):
         dU, dV = torch.zeros_like(U), None if tied else torch.zeros_like(V)
         ends = (out, g / candidates if reduce == "mean" else g)
         slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
-        for part, s in MatrixBlocks(q.geometry, U, V, step):
+        for part, s in MatrixBlocks(q.scalar, U, V, step):
             rows = tuple(end[part] for end in ends)
             A = slopes(q, s, rows, ends if tied else None)
-            _push(q.geometry, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+            _push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
         return dU, dV, None, None, None, None, None
 
 
@@ -158,6 +158,13 @@ def _push(geometry, A, U, V, dU, dV):
         dU += _product(A, V)
         if dV is not None:
             dV += _product(A.T, U)
+        return
+    if geometry == "differences":
+        for k in range(U.shape[1]):
+            pull = (U[:, k, None] - V[:, k]).mul_(A)
+            dU[:, k] += 2.0 * pull.sum(1)
+            if dV is not None:
+                dV[:, k] -= 2.0 * pull.sum(0)
         return
     dU += 2.0 * (A.sum(1)[:, None] * U - _product(A, V))
     if dV is not None:

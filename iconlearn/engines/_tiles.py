@@ -23,7 +23,7 @@ class TiledSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, q, exclude_self):
         sums = torch.zeros(len(U), dtype=U.dtype, device=U.device)
-        for rows, cols, s in _tiles(U, q.geometry):
+        for rows, cols, s in _tiles(U, q.scalar):
             k = _without_self(q.kernel(s), rows, cols, exclude_self)
             sums[rows] += k.sum(1)
             if rows != cols:
@@ -41,7 +41,7 @@ class TiledSums(torch.autograd.Function):
         by_row, h = U.T, g / sums
         ends = torch.cat([torch.ones_like(h)[None], by_row, h[None], h * by_row])
         pulled, factor = torch.zeros_like(ends), 1.0
-        for rows, cols, s in _tiles(U, ctx.q.geometry):
+        for rows, cols, s in _tiles(U, ctx.q.scalar):
             slope, factor = ctx.q.slope_of_kernel(ctx.q.kernel(s))
             slope = _without_self(slope, rows, cols, ctx.exclude_self)
             pulled[:, rows] += ends[:, cols] @ slope.T

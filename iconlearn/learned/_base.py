@@ -41,7 +41,8 @@ class Learned(BaseEstimator):
     cools : bool
         Whether a fit goes from one temperature to another; see :meth:`cool`.
     singular : bool
-        Whether the kernel has no width of its own: at distance zero it is infinite, or all but.
+        Whether the kernel has no width of its own: at distance zero it is infinite, or all but.  Distances
+        are then computed by differences, since a product would lose the small ones.
     subnormal : bool
         Whether the rows of q sum to less than one, which only a divergence linear in log q makes sense of.
     same_places : bool
@@ -74,6 +75,11 @@ class Learned(BaseEstimator):
     @property
     def chosen(self) -> dict:
         return {}
+
+    @property
+    def scalar(self) -> str:
+        """How the scalar of a pair is computed, for :mod:`iconlearn.numerics.geometry`."""
+        return "differences" if self.singular and self.geometry == "sqdist" else self.geometry
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.

@@ -2,6 +2,9 @@
 
     sqdist(u, v) = |u - v|^2,        dot(u, v) = u . v
 
+Squared distances of more than a few dimensions come from a product, whose rounding is that of |u|^2 + |v|^2; as
+"differences" they are sums of squared differences, at several times the cost and exact however small.
+
 The edge forms carry their own backward pass: the gradient of a sum over edges is a sparse matrix product,
 many times faster than scattering the pairs one by one.
 """
@@ -25,10 +28,16 @@ def matrix(geometry: str, U, V):
     """Scalars of all pairs, shape (len(U), len(V)); differentiable."""
     if geometry == "dot":
         return U @ V.T
+    if geometry == "differences" and U.shape[1] > DIRECT_WIDTH:
+        return _by_differences(U, V)
     if U.shape[1] <= DIRECT_WIDTH:
         return sum((u[:, None] - v).square() for u, v in zip(U.unbind(1), V.unbind(1), strict=True))
     s = torch.addmm((V * V).sum(1)[None, :], U, V.T, alpha=-2.0) + (U * U).sum(1)[:, None]
     return s.clamp_min(0.0)
+
+
+def _by_differences(U, V):
+    return torch.cdist(U, V, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 class MatrixBlocks:
@@ -39,7 +48,7 @@ class MatrixBlocks:
 
     Parameters
     ----------
-    geometry : {"sqdist", "dot"}
+    geometry : {"sqdist", "differences", "dot"}
     U, V : Tensor
         Places of all rows and columns.
     step : int
@@ -49,7 +58,7 @@ class MatrixBlocks:
     def __init__(self, geometry, U, V, step):
         self.geometry, self.U, self.V, self.n = geometry, U, V, len(U)
         self.step = step
-        self.direct = geometry == "sqdist" and U.shape[1] <= DIRECT_WIDTH
+        self.direct = geometry != "dot" and U.shape[1] <= DIRECT_WIDTH
         rows = min(step, self.n)
         self.buffer = U.new_empty(rows, len(V))
         self.spare = U.new_empty(rows, len(V)) if self.direct else None
@@ -76,6 +85,8 @@ class MatrixBlocks:
                 s.addcmul_(gap, gap)
         elif self.geometry == "dot":
             torch.mm(self.U[part], self.V.T, out=s)
+        elif self.geometry == "differences":
+            return _by_differences(self.U[part], self.V)
         else:
             torch.addmm(self.V_norms[None, :], self.U[part], self.V.T, alpha=-2.0, out=s)
             s.add_(self.U_norms[part, None]).clamp_min_(0.0)
@@ -151,6 +162,9 @@ class Edges:
 
 def pairs(geometry: str, U, V, edges: Edges):
     """Scalars along the edges, shape (n_edges,); differentiable in U and V."""
+    if geometry == "differences":
+        # The product of the backward pass would lose the gaps of near places.
+        return (U.index_select(0, edges.i) - V.index_select(0, edges.j)).square().sum(1)
     return (_PairDot if geometry == "dot" else _PairSqdist).apply(U, V, edges)
 
 

@@ -104,9 +104,9 @@ def minimise(
             raise
         run.reason = "interrupted"
         if not history.losses:  # in the midst of the first epoch
-            history.best = run.running
+            run.loss = run.running
     run.restore()
-    return history.solution(run.reason, history.best)
+    return history.solution(run.reason, run.loss)
 
 
 class _Run:
@@ -114,14 +114,17 @@ class _Run:
 
     def __init__(self, tensors, rule, history, keep):
         self.tensors, self.rule, self.history, self.keep = tensors, rule, history, keep
-        self.reason, self.cooling, self.kept = "max_iter", 0.0, None
+        self.reason, self.cooling = "max_iter", 0.0
+        # The tensors that are kept, and the loss that belongs to them.
+        self.kept, self.loss = None, math.inf
         # The phases that are over, and the iterations of the present one.
         self.place, self.done, self.method, self.running = 0, 0, None, None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
         if phase.cooling != self.cooling:
-            self.cooling, self.history.best, self.kept = phase.cooling, math.inf, None
+            self.cooling, self.kept = phase.cooling, None
+            self.history.best = self.loss = math.inf
         if self.method is None:
             self.method, self.done = make(phase), 0
         while self.done < phase.n_iter:
@@ -162,7 +165,7 @@ class _Run:
         return {
             "history": history.losses, "phases": history.phases, "best": history.best, "seconds": history.seconds,
             "n_iter": len(history), "place": self.place, "done": self.done, "cooling": self.cooling,
-            "kept": self.kept, "rule": dict(vars(self.rule)), "method": self.method.state_dict(),
+            "kept": self.kept, "loss": self.loss, "rule": dict(vars(self.rule)), "method": self.method.state_dict(),
         }  # fmt: skip
 
     def resume(self, state, make, phases):
@@ -170,6 +173,8 @@ class _Run:
         self.history.resume(*(state[name] for name in ("history", "phases", "best", "seconds")))
         for name in ("place", "done", "cooling", "kept"):
             setattr(self, name, state[name])
+        # Earlier versions took the lowest loss for that of the state that is kept.
+        self.loss = state.get("loss", state["best"])
         vars(self.rule).update(state["rule"])
         self.method = self._shortened(make, phases[self.place])
         self.method.load_state_dict(state["method"])
@@ -178,17 +183,19 @@ class _Run:
         """One pass over an epoch's closures; the mean of their losses."""
         total, count, single = 0.0, 0, None
         for closure in closures:
-            keep = _Keeper(self, closure)
-            loss = float(method.step(keep))
+            keep = _Keeper(self, closure) if self.rule.ranks else None
+            loss = float(method.step(keep or closure))
             if after_step is not None:
                 after_step()
             total, count, single = total + loss, count + 1, keep
             self.running = total / count
         value = total / count if count else math.nan
-        if count == 1 and self.rule.ranks:
+        if count == 1 and single is not None:
             single.commit()
         elif math.isfinite(value):
-            self.history.best, self.kept = min(value, self.history.best), copies(self.tensors())
+            # The latest state, after steps that each lowered an estimate of their own.
+            self.history.best = min(value, self.history.best)
+            self.loss, self.kept = value, copies(self.tensors())
         return value
 
     def restore(self):
@@ -217,7 +224,8 @@ class _Keeper:
 
     def commit(self):
         if self.values is not None:
-            self.run.history.best, self.run.kept = self.loss, self.values
+            self.run.history.best = self.run.loss = self.loss
+            self.run.kept = self.values
 
 
 def copies(tensors):

@@ -164,7 +164,7 @@ def _start(problem, engine, visit):
     edges, copied = visit.edges.repeated(tried.shape[1])
     every = replace(visit, edges=edges, p=visit.p[copied])
     U, V = q.place(tried.flatten(0, 1)), q.place(places, columns=True)
-    pulled = edges.row_sums(every.p * q.log_kernel(pairs(q.geometry, U, V, edges)))
+    pulled = edges.row_sums(every.p * q.log_kernel(pairs(q.scalar, U, V, edges)))
     divergence = log_normalizer(q, engine, U, V, every) - pulled
     best = divergence.view(tried.shape[:2]).argmin(1)
     return tried[torch.arange(len(tried)), best]

@@ -13,6 +13,7 @@ from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, rand
 from iconlearn import divergences
 from iconlearn.engines import Dense, _tiles, _visit
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Student
+from iconlearn.loss import loss
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 17
@@ -142,3 +143,43 @@ def test_memory_is_a_few_blocks():
     done = subprocess.run(script, capture_output=True, text=True, env=HONEST, cwd=ROOT, check=True)
     full, rows = map(float, done.stdout.split())
     assert full < 20 and rows < 40
+
+
+def near_pairs(width, n=60):
+    """Places far from the origin in pairs that all but coincide, the same numbers in both precisions."""
+    rng = np.random.default_rng(width)
+    centres = rng.normal(size=(n // 2, width)) * 10 / width**0.5
+    gaps = 10.0 ** rng.uniform(-4, -1, size=(n // 2, 1)) * rng.normal(size=(n // 2, width))
+    return np.concatenate([centres, centres + gaps]).astype(np.float32).astype(float)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("debias", [0.0, 0.2])
+@pytest.mark.parametrize("divergence", ["KL", "JensenShannon", "Hellinger"])
+@pytest.mark.parametrize("width", [2, 4, 8])
+def test_a_singular_kernel_keeps_small_distances_in_single_precision(width, divergence, debias, tied):
+    n = 60
+    Z, other = near_pairs(width), (np.arange(n) + n // 2) % n
+    p = sparse_p(np.eye(n)[other] if tied else np.eye(n), self_pairs=not tied)
+    found = {}
+    for dtype in (torch.float64, torch.float32):
+        q = InversePower(debias=debias, normalize="row")
+        columns = None if tied else Z[other]
+        problem = make_problem(p, q, Z, columns=columns, divergence=getattr(divergences, divergence)())
+        for points in {problem.rows, problem.columns}:
+            points.mapper.to(dtype)
+        engine = Dense(block=7 * n)
+        visit = next(engine.visits(problem, rng=None, dtype=dtype, device="cpu"))[0]
+        for how in ("blocks", "at once"):
+            # "At once" is what few columns take.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("iconlearn.loss.MAX_PAIRS", 0 if how == "blocks" else 2**25)
+                value = loss(problem, engine, visit)
+                (gradient,) = torch.autograd.grad(value, [problem.rows.mapper.places])
+            found[dtype, how] = float(value.detach()), gradient.double().numpy()
+    for how in ("blocks", "at once"):
+        (exact, slope), (single, single_slope) = found[torch.float64, how], found[torch.float32, how]
+        assert single == pytest.approx(exact, abs=2e-5 * (1 + abs(exact)))
+        # Of a pair that is all of its row nothing is left of the gradient but roundings, as large as the slopes.
+        scale = 1 / np.linalg.norm(Z - Z[other], axis=1, keepdims=True)
+        assert (np.abs(single_slope - slope) / scale).max() < 1e-5
