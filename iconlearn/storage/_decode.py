@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from inspect import signature
 
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from torch import nn
 
 from ._classes import class_of
 from ._modules import DTYPES, make_module, with_weights
 from ._others import make_other
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "revived"]
 
 
 class Decoder:
@@ -73,9 +75,7 @@ class Decoder:
         cls = self._class(node)
         if is_dataclass(cls):
             return self._called(cls, node)
-        value = cls.__new__(cls)
-        vars(value).update(self.mapping(node["state"]))
-        return value
+        return revived(cls, self.mapping(node["state"]))
 
     def _named_tuple(self, node):
         return self._called(self._class(node), node)
@@ -172,3 +172,18 @@ class Decoder:
         value = np.random.RandomState()
         value.set_state(self.decode(node["state"]))
         return value
+
+
+def revived(cls, state):
+    """An object with these attributes.
+
+    Parameters that its class got later than the file was written have their defaults.
+    """
+    value = cls.__new__(cls)
+    # In the order of the file: the key of a checkpoint depends on it.
+    vars(value).update(state)
+    if issubclass(cls, BaseEstimator):
+        for parameter in signature(cls).parameters.values():
+            if parameter.default is not parameter.empty:
+                vars(value).setdefault(parameter.name, parameter.default)
+    return value

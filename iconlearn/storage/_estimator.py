@@ -8,7 +8,7 @@ import sklearn
 import torch
 
 from ._classes import CLASSES
-from ._decode import Decoder
+from ._decode import Decoder, revived
 from ._encode import Encoder
 from ._file import read, write
 
@@ -98,7 +98,6 @@ def load(path, mapper=None, column_mapper=None):
             f"{path} cannot be loaded: it holds a {document['estimator']!r}, which is no estimator"
         )
     decoder = Decoder({**document, "root": None}, arrays, {"mapper": mapper, "column_mapper": column_mapper})
-    estimator = cls.__new__(cls)
     try:
         state = decoder.mapping(document["state"])
     except ValueError as error:
@@ -106,5 +105,4 @@ def load(path, mapper=None, column_mapper=None):
     for name, made in ONCE_PLAIN.items():
         if type(state.get(name)) is tuple:
             state[name] = made(*state[name])
-    vars(estimator).update(state)
-    return estimator
+    return revived(cls, state)

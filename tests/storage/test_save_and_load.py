@@ -250,6 +250,24 @@ def test_parameters_without_a_fit_come_back(tmp_path):
     assert repr(iconlearn.load(tmp_path / "unfitted")) == repr(estimator)
 
 
+def test_parameters_that_came_later_have_their_defaults(tmp_path):
+    fit = fitted(ICONClustering, {"n_clusters": 4, "n_init": 2, "p": KNN(5), "min_confidence": 0.4})
+    later = {
+        fit: ["min_confidence", "warm_start"],
+        fit.p: ["metric"],
+        fit.p_: ["metric"],
+        fit.q_: ["normalize"],
+    }
+    for value, names in later.items():
+        for name in names:
+            delattr(value, name)
+    iconlearn.save(fit, tmp_path / "file")
+    loaded = iconlearn.load(tmp_path / "file")
+    assert (loaded.min_confidence, loaded.warm_start, loaded.p.metric) == (0.0, False, "euclidean")
+    assert repr(loaded) == repr(ICONClustering(4, n_init=2, p=KNN(5), max_iter=8, random_state=0))
+    assert clone(loaded).fit(X).predict(X_new).shape == loaded.predict(X_new).shape
+
+
 def test_what_comes_back_can_be_fitted_again(tmp_path):
     fit = fitted(ICONEmbedding, {"mapper": "linear", "warm_start": True})
     iconlearn.save(fit, tmp_path / "again")
