@@ -103,7 +103,8 @@ def test_the_chosen_search_is_the_one_that_runs(X, monkeypatch):
         )
     knn(X, 5)
     knn(X, 5, backend="ivf")
-    monkeypatch.setattr(_search, "MAX_EXACT", 200)
+    for bound in ("MAX_EXACT", "MAX_EXACT_CUDA"):
+        monkeypatch.setattr(_search, bound, 200)
     neighbor_graph(X, 5)
     neighbor_graph(X, 5, backend="exact")
     knn(X, 5, queries=X[:3], backend="ivf")

@@ -138,7 +138,7 @@ def test_a_function_makes_the_views_and_the_mapper_may_read_pictures():
 
     def flip(x):
         pictures = x.view(-1, 1, 8, 8)
-        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, pictures.flip(3), pictures)
+        return torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, pictures.flip(3), pictures)
 
     model = ICONEmbedding(4, p=Views(flip), q="cosine", mapper=Pictures(), max_iter=5, random_state=0)
     model.fit(X.astype(np.float32))
