@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 
 from .._checks import check_number
 from ..clusters import SMALLEST, PairWeights, pair_weights, refine, transduce
-from ..optim import Record, Solution
+from ..optim import History, Solution
 from ._base import Engine
 
 __all__ = ["Partition", "transduced"]
@@ -61,14 +59,13 @@ class Partition(Engine):
         graph = self._weights(objective, rng)
         table = objective.problems[0].rows.mapper.places
         r = torch.softmax(table.detach().double(), 1).cpu().numpy()
+        history = History(callback, report)
         r, descent = refine(
-            graph, r, max_iter=max_iter, tol=tol, offset=-_entropy(objective.problems),
-            observe=_observer(callback, report),
-        )  # fmt: skip
-        solution = _solution(descent)
+            graph, r, max_iter=max_iter, tol=tol, offset=-_entropy(objective.problems), observe=_adder(history)
+        )
         with torch.no_grad():
             table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
-        return solution
+        return _solution(history, descent)
 
     def _weights(self, objective, rng):
         """Those of the objective, unless a uniform share is to be sampled."""
@@ -115,31 +112,21 @@ def transduced(
     exact = pair_weights(problems)
     graph = engine.graph(problems, rng) if exact.floor.any() else exact
     first = exact if len(problems) == 1 or start is not None else pair_weights(problems[:1])
+    history = History(callback, report)
     r, reached, descent = transduce(
         graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, max_iter=max_iter, tol=tol,
-        offset=-_entropy(problems), observe=_observer(callback, report),
+        offset=-_entropy(problems), observe=_adder(history),
     )  # fmt: skip
-    return r, reached, _solution(descent)
+    return r, reached, _solution(history, descent)
 
 
 def _entropy(problems):
     return sum(problem.weight * problem.entropy() for problem in problems)
 
 
-def _observer(callback, report):
-    """Losses as records, first for the report and then for the callback."""
-    begun = time.perf_counter()
-
-    def observe(history):
-        record = Record(len(history), PHASE, history[-1], min(history), time.perf_counter() - begun)
-        if report is not None:
-            report(record)
-        return callback is not None and callback(record)
-
-    return observe
+def _adder(history):
+    return lambda loss: history.add(loss, PHASE)
 
 
-def _solution(descent):
-    history, reason = descent.history, "callback" if descent.reason == "stopped" else descent.reason
-    phases = [PHASE] * len(history)
-    return Solution(descent.loss, history, max(len(history), 1), reason == "plateau", reason, phases)
+def _solution(history, descent):
+    return history.solution("callback" if descent.reason == "stopped" else descent.reason)

@@ -19,7 +19,7 @@ from ..classification._prototypes import class_means, class_weights, log_similar
 from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._weights import log_odds
 from ..engines import MiniBatch
-from ..mappers import UnitVectors
+from ..mappers import UnitVectors, declares
 from ..optim import Phase
 from ..plan import same_shapes
 from ..solve import adam_rate
@@ -88,7 +88,7 @@ class Learning:
 
     def _choose_engine(self, problems):
         """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
-        network = not problems[0].tied and not hasattr(problems[0].rows.mapper, "weight")
+        network = not problems[0].tied and not declares(problems[0].rows.mapper, "linear")
         alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
         if network and alone and isinstance(self.engine, str) and self.engine == "auto":
             return MiniBatch(NETWORK_BATCH)
@@ -122,7 +122,7 @@ class Learning:
     def _method(self, plan):
         if self.optimizer != "auto":
             return self.optimizer
-        linear = hasattr(plan.mapper, "weight") and not plan.engine.stochastic
+        linear = declares(plan.mapper, "linear") and not plan.engine.stochastic
         return "lbfgs" if linear else "adam"
 
     def _warm_prototypes(self, plan, old):
@@ -145,9 +145,8 @@ class Learning:
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
         keep_places(self, Z, codes, rng)
-        matrix = getattr(self.mapper_, "weight", None)
         self._moments = None
-        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
+        if declares(self.mapper_, "linear"):
             self._keep_coefficients()
             small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
             if (

@@ -105,8 +105,7 @@ def _searched(weights, terms, n_clusters, n_init, rng, tol, engine):
 
 def _tried(p, X, n_clusters, rng, init, n_init):
     """Starts for divergences that run from q to p; a loss that runs from p to q says nothing about them."""
-    block = getattr(p, "block", None)
-    points, edges = getattr(block, "quadratic", None), getattr(block, "graph", None)
+    points, edges = p.quadratic, p.graph
     X = X if points is None else points[0]
     if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
         edges = p.sparse()
