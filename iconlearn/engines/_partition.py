@@ -61,7 +61,12 @@ class Partition(Engine):
         r = torch.softmax(table.detach().double(), 1).cpu().numpy()
         history = History(callback, report)
         r, descent = refine(
-            graph, r, max_iter=max_iter, tol=tol, offset=-_entropy(objective.problems), observe=_adder(history)
+            graph,
+            r,
+            max_iter=max_iter,
+            tol=tol,
+            offset=-_entropy(objective.problems),
+            observe=_adder(history),
         )
         with torch.no_grad():
             table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
