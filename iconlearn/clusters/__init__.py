@@ -5,7 +5,7 @@ Arrays and sparse matrices only; what a table, a head or an estimator is, the ro
 
 from __future__ import annotations
 
-from ._count import MergePath, merge_path
+from ._count import MergePath, counted_path, merge_path, without_path
 from ._join import assign, joined, within
 from ._labels import Beliefs, propagate, transduce
 from ._merge import agglomerate
@@ -23,6 +23,7 @@ __all__ = [
     "agglomerate",
     "assign",
     "coarsen",
+    "counted_path",
     "cross",
     "joined",
     "k_means",
@@ -39,4 +40,5 @@ __all__ = [
     "split_and_merge",
     "transduce",
     "within",
+    "without_path",
 ]

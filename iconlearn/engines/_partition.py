@@ -58,16 +58,19 @@ class Partition(Engine):
         """Refine the table of `objective` in place; the start is what the table holds."""
         graph = self._weights(objective, rng)
         table = objective.problems[0].rows.mapper.places
-        history = History(callback, report)
         r = torch.softmax(table.detach().double(), 1).cpu().numpy()
+        history = History(callback, report)
         r, descent = refine(
-            graph, r, max_iter=max_iter, tol=tol, offset=-_entropy(objective.problems),
-            observe=lambda losses: history.add(losses[-1], PHASE),
-        )  # fmt: skip
-        solution = _solution(history, descent)
+            graph,
+            r,
+            max_iter=max_iter,
+            tol=tol,
+            offset=-_entropy(objective.problems),
+            observe=_adder(history),
+        )
         with torch.no_grad():
             table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
-        return solution
+        return _solution(history, descent)
 
     def _weights(self, objective, rng):
         """Those of the objective, unless a uniform share is to be sampled."""
@@ -117,7 +120,7 @@ def transduced(
     history = History(callback, report)
     r, reached, descent = transduce(
         graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, max_iter=max_iter, tol=tol,
-        offset=-_entropy(problems), observe=lambda losses: history.add(losses[-1], PHASE),
+        offset=-_entropy(problems), observe=_adder(history),
     )  # fmt: skip
     return r, reached, _solution(history, descent)
 
@@ -126,5 +129,9 @@ def _entropy(problems):
     return sum(problem.weight * problem.entropy() for problem in problems)
 
 
+def _adder(history):
+    return lambda loss: history.add(loss, PHASE)
+
+
 def _solution(history, descent):
-    return history.solution("callback" if descent.reason == "stopped" else descent.reason, descent.loss)
+    return history.solution("callback" if descent.reason == "stopped" else descent.reason)

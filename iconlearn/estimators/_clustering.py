@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
-from ..clusters import merge_path, within
-from ..initialization._assignments import N_REFINE, best_assignments, checked_labels, lesson, write_table
+from ..clusters import counted_path, merge_path, within, without_path
+from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
@@ -292,7 +292,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise AttributeError("merge_path_ is there once the estimator is fitted")
         p = self.p_.conditional_
         over_rows = getattr(self.p_, "columns", "rows") == "rows" and not getattr(self.p_, "fresh", False)
-        reason = _without_path(p) if over_rows else "p has other columns or draws views"
+        reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
         if self._path is None:
@@ -324,12 +324,18 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         known = KnownRows(X)
-        n_clusters = 1 if auto else self._possible(X, known)
+        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], self._pairwise)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
+        plan = self._plan(
+            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=old
+        )
         self._path, self._sizes = None, None
         if auto:
-            plan, n_clusters = self._with_counted_clusters(plan, old)
+            with timed(self, "counting"):
+                self._path = counted_path(plan.objective.problems, plan.rng)
+            n_clusters = self._path.suggested
+            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
+            plan = _with_mapper(plan, module, n_clusters)
         lesson = None
         if old is not None and same_shapes(old, plan.mapper):
             vars(plan.q).update(self.q_.chosen)
@@ -342,7 +348,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         else:
             stochastic = plan.engine.stochastic
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
-            solution = self._improve(plan, n_iter, patience=5 if stochastic else 20)
+            solution = self._improve(plan, n_iter, 5 if stochastic else 20)
         self._keep(plan, solution)
         self._keep_clusters(plan, known)
         asked = plan.rows.width if auto else self.n_clusters
@@ -355,87 +361,39 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan.keeper.done(solution)
         return solution
 
-    def _possible(self, X, known):
-        """The number of clusters that the rows allow."""
-        if self.n_clusters > X.shape[0]:
-            raise ValueError(
-                f"n_clusters={self.n_clusters} is more than n_samples={X.shape[0]}; ask for at most as many "
-                f"clusters as rows"
-            )
-        if self._pairwise:
-            return self.n_clusters
-        return min(self.n_clusters, int(known.groups().max()) + 1)
-
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all
         # rows says the same.
         divergence = self._resolved("divergence")
         return super()._debiased(p) if divergence.linear_in_log_q or divergence.reverse else p
 
-    def _shared_q(self):
-        """The cluster kernel, with the share that debias gives it."""
-        q = clone(resolve("q", self.q), safe=False)
-        if not getattr(q, "shared_clusters", False):
-            raise ValueError(
-                f"q={self.q!r} is no shared-cluster kernel; ICONClustering needs q='cluster' (use ICONEmbedding "
-                f"for kernels on coordinates)"
-            )
-        if self.debias > 0 and q.debias == 0:
-            q.set_params(debias=self.debias)
-        return q
-
-    def _with_counted_clusters(self, plan, old):
-        """The plan with as many clusters as stand out in p, and their number."""
-        if not all(problem.tied and not problem.fresh for problem in plan.objective.problems):
-            raise ValueError(
-                "n_clusters='auto' counts the groups among the rows, and this p (or a term's) has other columns or "
-                "draws views; give n_clusters as a number"
-            )
-        reason = _without_path(plan.problem.p)
-        if reason is not None:
-            raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
-        with timed(self, "counting"):
-            self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance_)
-        n_clusters = self._path.suggested
-        module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
-        rows = replace(plan.rows, mapper=module, width=n_clusters)
-        problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
-        objective = replace(plan.objective, problems=problems)
-        return replace(plan, mapper=module, rows=rows, objective=objective), n_clusters
-
     def _put_start(self, plan, n_clusters, n_init):
         """Put the best start into the table, or teach it to the head; the lesson's solution, if any."""
-        init, tol = self.init, self.tol
+        init = self.init
         if not isinstance(init, str):
             init = checked_labels(init, plan.X.shape[0], n_clusters)
-
-        def loss_at(r):
-            write_table(plan.mapper, r)
-            if not plan.engine.solves:
-                return present_loss(plan)
-            return plan.engine.solve(plan.objective, max_iter=N_REFINE, tol=tol, rng=plan.rng).loss
-
         r, weights = best_assignments(
-            plan.objective, None if self._pairwise else plan.X, n_clusters, plan.rng, init=init, n_init=n_init,
-            tol=tol, engine=plan.engine, loss_at=None if plan.parametric else loss_at,
+            plan.objective, plan.engine, None if self._pairwise else plan.X, n_clusters, plan.rng,
+            init=init, n_init=n_init, tol=self.tol, present_loss=lambda: present_loss(plan),
         )  # fmt: skip
         if plan.parametric:
             objective, engine, n_iter = lesson(
                 plan.rows, r, plan.engine, dtype=plan.dtype, device=plan.device
             )
             taught = replace(plan, objective=objective, engine=engine, keeper=NoCheckpoint())
-            return self._improve(taught, n_iter, patience=n_iter, method="adam", name="start")
+            phase = Phase(n_iter, adam_rate(plan, self.learning_rate), name="start")
+            return self._optimise(taught, "adam", [phase], patience=n_iter)
         write_table(plan.mapper, r)
         if plan.engine.solves:
             plan.objective = replace(plan.objective, pair_weights=weights)
         return None
 
-    def _improve(self, plan, n_iter, *, patience, method=None, name="main") -> Solution:
+    def _improve(self, plan, n_iter, patience) -> Solution:
         """Minimise by the engine's own solver or by the loop."""
-        if method is None:
-            method = "adam" if self.optimizer == "auto" else self.optimizer
-        phase = Phase(n_iter, adam_rate(plan, self.learning_rate), name=name)
-        return self._optimise(plan, method, [phase], patience=patience)
+        method = "adam" if self.optimizer == "auto" else self.optimizer
+        return self._optimise(
+            plan, method, [Phase(n_iter, adam_rate(plan, self.learning_rate))], patience=patience
+        )
 
     def _keep_clusters(self, plan, known):
         """Labels without gaps, and what new rows need."""
@@ -501,41 +459,65 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if not getattr(self, "_parametric", False) or self.n_clusters not in ("auto", self._outputs):
             return False
         n_inputs = len(range(self.n_features_in_)[self._features or slice(None)])
-        asked = build_mapper(
-            self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0],
-            generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu",
-        )  # fmt: skip
-        return same_shapes(self.mapper_, asked)
+        return _same_head(self.mapper_, self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0])
 
     def _fit_further(self, X, y):
         self._check_numbers()
         X = validated_new(self, X)
         if X.shape[0] < 2:
             raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
-        q = self._shared_q()
+        q = _shared_q(self.q, self.debias)
         if q.mass_momentum == 0:
             q.set_params(mass_momentum=MASS_MOMENTUM)
         plan = self._plan(
             X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_, keeps=False
         )
-        sizes = self._sizes
-        if sizes is None:
-            sizes = sum(r.sum(axis=0) for r in self._head.parts(self._X))
-            sizes = sizes / sizes.sum()
+        sizes = self._head.sizes(self._X) if self._sizes is None else self._sizes
         plan.q.mean_size_ = torch.as_tensor(sizes, dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
-        solution = self._improve(plan, n_iter, patience=n_iter)
+        solution = self._improve(plan, n_iter, n_iter)
         self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
         self._keep(plan, solution)
         self._keep_clusters(plan, KnownRows(plan.X))
         return solution
 
 
-def _without_path(p):
-    """Why the groups of p cannot be counted, or None."""
-    if p.dense:
-        return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
-    return None
+def _possible(n_clusters, known, n_rows, pairwise):
+    """The number of clusters that the rows allow."""
+    if n_clusters > n_rows:
+        raise ValueError(
+            f"n_clusters={n_clusters} is more than n_samples={n_rows}; ask for at most as many clusters as rows"
+        )
+    return n_clusters if pairwise else min(n_clusters, int(known.groups().max()) + 1)
+
+
+def _shared_q(q, debias):
+    """The cluster kernel, with the share that debias gives it."""
+    kernel = clone(resolve("q", q), safe=False)
+    if not getattr(kernel, "shared_clusters", False):
+        raise ValueError(
+            f"q={q!r} is no shared-cluster kernel; ICONClustering needs q='cluster' (use ICONEmbedding "
+            f"for kernels on coordinates)"
+        )
+    if debias > 0 and kernel.debias == 0:
+        kernel.set_params(debias=debias)
+    return kernel
+
+
+def _with_mapper(plan, module, n_outputs):
+    """The plan with another mapper, whose outputs are other in number."""
+    rows = replace(plan.rows, mapper=module, width=n_outputs)
+    problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
+    return replace(plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems))
+
+
+def _same_head(module, spec, n_inputs, n_outputs, n_rows):
+    """Whether a module has the shapes of one that is made anew."""
+    new = build_mapper(
+        spec, n_inputs, n_outputs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float32,
+        device="cpu",
+    )  # fmt: skip
+    return same_shapes(module, new)
 
 
 def _part_of(plan, n_outputs):

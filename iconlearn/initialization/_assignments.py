@@ -26,7 +26,7 @@ from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 
-__all__ = ["N_REFINE", "best_assignments", "checked_labels", "lesson", "write_table"]
+__all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
 
 # Steps that refine the best starts.
 N_REFINE = 150
@@ -39,12 +39,14 @@ N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40
 
 
-def best_assignments(objective, X, n_clusters, rng, *, init, n_init, tol, engine, loss_at=None):
+def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol, present_loss):
     """The best of several starts.
 
     Parameters
     ----------
     objective : Objective
+    engine : Engine
+        What follows; the start of one that solves by the same steps is not refined here.
     X : ndarray, sparse matrix or None
         Features, where there are any.
     n_clusters : int
@@ -52,11 +54,8 @@ def best_assignments(objective, X, n_clusters, rng, *, init, n_init, tol, engine
     init : str or ndarray of int of shape (n,)
     n_init : int
     tol : float
-    engine : Engine
-        What follows; the start of one that solves by the same steps is not refined here.
-    loss_at : callable or None
-        ``loss_at(r)`` is the loss from assignments r on, for divergences that run from q to p: the forward one says
-        nothing about them.  None takes the first start.
+    present_loss : callable
+        Gives the loss at what a table of the objective holds.
 
     Returns
     -------
@@ -67,7 +66,10 @@ def best_assignments(objective, X, n_clusters, rng, *, init, n_init, tol, engine
     main = objective.problems[0]
     terms = [term for term in objective.problems if term.q.shared_clusters and term.tied and not term.fresh]
     if main.divergence.reverse and terms and terms[0] is main:
-        return _least_loss(main.p, X, n_clusters, rng, init, n_init, loss_at), None
+        tried = _tried(main.p, X, n_clusters, rng, init, n_init)
+        if main.rows.inputs is not None or _only_one(init, n_init):
+            return next(tried), None
+        return min(tried, key=lambda r: _loss_from(r, objective, engine, rng, tol, present_loss)), None
     if not terms or any(term.p.dense and term.n_pairs > MAX_MATERIALISED for term in terms):
         # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
         labels = init if not isinstance(init, str) else k_means(X, n_clusters, rng)
@@ -101,16 +103,21 @@ def _searched(weights, terms, n_clusters, n_init, rng, tol, engine):
     return r
 
 
-def _least_loss(p, X, n_clusters, rng, init, n_init, loss_at):
-    """The start of the lowest loss itself."""
+def _tried(p, X, n_clusters, rng, init, n_init):
+    """Starts for divergences that run from q to p; a loss that runs from p to q says nothing about them."""
     points, edges = p.quadratic, p.graph
     X = X if points is None else points[0]
     if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
         edges = p.sparse()
-    tried = (soften(labels, n_clusters) for labels in partitions(init, n_init, X, edges, n_clusters, rng))
-    if loss_at is None or _only_one(init, n_init):
-        return next(tried)
-    return min(tried, key=loss_at)
+    return (soften(labels, n_clusters) for labels in partitions(init, n_init, X, edges, n_clusters, rng))
+
+
+def _loss_from(r, objective, engine, rng, tol, present_loss):
+    """The loss some steps after assignments r where the engine solves, else the one at r."""
+    write_table(objective.problems[0].rows.mapper, r)
+    if not engine.solves:
+        return present_loss()
+    return engine.solve(objective, max_iter=N_REFINE, tol=tol, rng=rng).loss
 
 
 def _only_one(init, n_init):

@@ -53,6 +53,11 @@ class HeadMemberships:
         parts = (r[:, self.used] for r in self.parts(X))
         return np.concatenate([labels_of(r, min_confidence, r.sum(axis=1)) for r in parts])
 
+    def sizes(self, X):
+        """Shares of all outputs in the rows of X."""
+        sizes = sum(r.sum(axis=0) for r in self.parts(X))
+        return sizes / sizes.sum()
+
     def winners(self, X):
         """The outputs that are the most probable one of any row."""
         return np.unique(np.concatenate([np.unique(r.argmax(axis=1)) for r in self.parts(X)]))
