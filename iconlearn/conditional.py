@@ -66,8 +66,14 @@ class _Rows:
 
         def supported(self) -> np.ndarray: ...
 
+        def entries(self, rows=None, cols=None) -> Entries: ...
+
     # Whether the rows are deviations from a uniform p to first order, the limit of a wide kernel.
     wide = False
+    # (points, b) where - log e_ij is b |x_i - x_j|^2 plus a constant of the row; the sparse weights that full rows
+    # were made of.  A block may have either.
+    quadratic: Any = None
+    graph: Any = None
 
     @property
     def n_rows(self) -> int:
@@ -89,6 +95,33 @@ class _Rows:
         mass = np.where(self.supported(), mass, 0.0)
         total = mass.sum()
         return mass / total if total > 0 else mass
+
+    def full(self, rows=None) -> np.ndarray:
+        """p of some rows over all columns, the uniform share included.
+
+        Parameters
+        ----------
+        rows : ndarray of int or None
+            None for all.
+
+        Returns
+        -------
+        ndarray of shape (len(rows), n_cols)
+            Rows without any support hold the uniform share alone.
+        """
+        e = self.entries(rows)
+        if e.i is None:
+            return e.p
+        out = np.full((len(e.mass), self.n_cols), e.floor)
+        if not self.self_pairs:
+            row_ids = np.arange(self.n_rows) if rows is None else np.asarray(rows)
+            out[np.arange(len(row_ids)), row_ids] = 0.0
+        out[e.i, e.j] = e.p
+        return out
+
+    def log(self, rows=None) -> np.ndarray:
+        """Logarithms of :meth:`full`, that of the least positive number where p is zero or underflows."""
+        return np.log(np.maximum(self.full(rows), np.finfo(float).tiny))
 
     def with_uniform(self, weight: float):
         """Mix in a uniform share: (1 - weight) * p + weight / candidates; shares compose."""
@@ -182,7 +215,10 @@ class BlockConditional(_Rows):
         ``block(rows, cols)`` returns the probabilities (before the uniform share) as an array of
         shape (len(rows), n_cols or len(cols)); either argument may be None for "all".  Entries of
         pairs that are no candidates are zero.  It must be picklable: a small object that holds what
-        it needs.
+        it needs.  It may have ``log(rows, cols)``, logarithms that do not underflow; ``quadratic``, (points, b)
+        where - log p(j|i) is b |x_i - x_j|^2 plus a constant of the row; ``graph``, the sparse weights that the
+        rows were made of; and ``draw(rows, rng)`` with ``expected(n_rows)``, a neighbour of each row drawn from
+        p, and how many neighbours a row has among so many rows on average.
     shape : tuple of int
         (n_rows, n_cols).
     uniform, mass, self_pairs
@@ -233,6 +269,19 @@ class BlockConditional(_Rows):
         mass = self.row_mass if rows is None else self.row_mass[rows]
         return Entries(None, None, p, _to_one(np.where(supported, mass, 0.0)), 0.0)
 
+    def log(self, rows=None) -> np.ndarray:
+        """Logarithms of :meth:`full`; those that the block itself gives do not underflow."""
+        log = getattr(self.block, "log", None)
+        return super().log(rows) if log is None or self.uniform > 0 else log(rows, None)
+
+    @property
+    def quadratic(self):
+        return getattr(self.block, "quadratic", None)
+
+    @property
+    def graph(self):
+        return getattr(self.block, "graph", None)
+
     def sparse(self) -> csr_array:
         """The support as a csr_array, where that is small enough to hold.
 
@@ -264,6 +313,13 @@ class WideConditional(BlockConditional):
     def has_full_support(self) -> bool:
         """Whether p is positive at every candidate: near uniform, it is."""
         return True
+
+    def full(self, rows=None) -> np.ndarray:
+        """There is none: the limit has deviations from a uniform p, which :meth:`entries` gives."""
+        raise ValueError(
+            "a p in the limit of an infinite bandwidth has no probabilities; use a p of finite bandwidth such as "
+            "Gaussian(sigma=10)"
+        )
 
     def entries(self, rows=None, cols=None) -> Entries:
         """The deviations a_ij of the visited rows, centred over the visited candidates."""

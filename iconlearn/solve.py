@@ -12,7 +12,7 @@ import torch
 from ._randomness import torch_seeded
 from .classification._ridge import preconditioner
 from .loss import loss
-from .mappers import draws
+from .mappers import declares, draws
 from .numerics.threads import threads_for
 from .optim import EstimatedPlateau, Plateau, Solution, minimise
 
@@ -127,7 +127,9 @@ class _SavedLoop:
 
 def _and_follow(objective, after_step):
     """Let every teacher of the objective take its step after the others'."""
-    teachers = {id(m): m for problem in objective.problems if hasattr(m := problem.columns.mapper, "step")}
+    teachers = {
+        id(m): m for problem in objective.problems if declares(m := problem.columns.mapper, "teacher")
+    }
     if not teachers:
         return after_step
 
@@ -261,6 +263,6 @@ def adam_rate(plan, given="auto"):
         return given
     if not plan.parametric:
         return TABLE
-    if hasattr(plan.mapper, "weight"):
+    if declares(plan.mapper, "linear"):
         return LINEAR
     return HEAD if plan.q.shared_clusters else NETWORK

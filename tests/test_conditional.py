@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from iconlearn import conditional
 from iconlearn.conditional import BlockConditional, Conditional, normalize_rows
+from iconlearn.supervisory import Gaussian, WideGaussian
 
 
 def dense_p(n=12, self_pairs=False, density=1.0, seed=0):
@@ -56,6 +57,37 @@ def test_entries_equal_the_definition(self_pairs, uniform, form):
     np.testing.assert_allclose(block, (1 - uniform) * Q + uniform * C / C.sum(axis=1, keepdims=True))
     assert p.n_rows == p.n_cols == 12 and p.n_candidates == 11 + self_pairs
     np.testing.assert_allclose(p.sparse().toarray(), P)
+
+
+@pytest.mark.parametrize("self_pairs", [False, True])
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+@pytest.mark.parametrize("form", ["sparse", "block"])
+def test_full_rows_hold_the_share_and_no_pair_that_is_no_candidate(self_pairs, uniform, form):
+    P = dense_p(self_pairs=self_pairs, density=0.6)
+    P[4] = 0
+    given = csr_array(P) if form == "sparse" else Block(P)
+    shape = () if form == "sparse" else (P.shape,)
+    p = (Conditional if form == "sparse" else BlockConditional)(given, *shape, uniform, None, self_pairs)
+    candidates = np.ones_like(P) - (not self_pairs) * np.eye(12)
+    expected = (1 - uniform) * P + uniform * candidates / candidates.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(p.full(), expected)
+    rows = np.array([7, 2, 4])
+    np.testing.assert_allclose(p.full(rows), expected[rows])
+    positive = expected > 0
+    np.testing.assert_allclose(p.log()[positive], np.log(expected[positive]))
+    assert (p.log()[~positive] == np.log(np.finfo(float).tiny)).all()
+    np.testing.assert_array_equal(p.log(rows), p.log()[rows])
+
+
+def test_logarithms_of_a_block_that_knows_them_do_not_underflow():
+    x = np.array([[0.0], [1.0], [60.0]])
+    log = Gaussian(sigma=1.0, self_pairs=True).fit(x).conditional_.log()
+    assert log[0, 2] == pytest.approx(-1800 - np.log(1 + np.exp(-0.5)))
+
+
+def test_a_p_in_the_limit_has_no_full_rows():
+    with pytest.raises(ValueError, match="no probabilities; use a p of finite bandwidth"):
+        WideGaussian().fit(np.arange(6.0)[:, None]).conditional_.full()
 
 
 def test_shares_compose():

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import torch
 
+from ..mappers import declares
+
 __all__ = ["Ridge", "preconditioner"]
 
 # Features for which a matrix of all pairs of them is inverted.
@@ -46,9 +48,13 @@ def preconditioner(objective):
     """
     problem = objective.problems[0]
     inputs, mapper = problem.rows.inputs, problem.rows.mapper
-    weight, bias = (getattr(mapper, name, None) for name in ("weight", "bias"))
-    dense = isinstance(inputs, torch.Tensor) and isinstance(weight, torch.nn.Parameter)
-    if problem.tied or problem.fresh or not dense or inputs.shape[1] > MAX_FEATURES:
+    linear = declares(mapper, "linear") and not declares(mapper, "orthonormal")
+    dense = isinstance(inputs, torch.Tensor)
+    if problem.tied or problem.fresh or not (linear and dense) or inputs.shape[1] > MAX_FEATURES:
+        return None
+    weight, bias = mapper.weight, getattr(mapper, "bias", None)
+    places = {id(t): k for k, t in enumerate(objective.parameters)}
+    if id(weight) not in places:
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
     ridge = 0.0 if objective.penalty is None else 2.0 * objective.penalty.scale
@@ -56,7 +62,6 @@ def preconditioner(objective):
     if inverse is None:
         return None
     inverse = inverse.to(weight.dtype)
-    places = {id(t): k for k, t in enumerate(objective.parameters)}
     at, at_bias = places[id(weight)], places.get(id(bias))
 
     def precondition(gradients):

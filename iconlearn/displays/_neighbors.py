@@ -86,7 +86,7 @@ class NeighborDistributionDisplay:
                 f"X has {n} rows, and p was fitted on {conditional.n_rows}; give the training rows"
             )
         check_number("index", index, low=0, high=n - 1, integer=True)
-        p, q = _row_of_p(conditional, index), _row_of_q(estimator, X, index)
+        p, q = conditional.full(np.array([index]))[0], _row_of_q(estimator, X, index)
         names = same = None
         if getattr(estimator.p_, "columns", "rows") == "classes":
             names = getattr(estimator, "classes_", None)
@@ -186,18 +186,6 @@ class NeighborDistributionDisplay:
             for tick, same in zip(self.ax_.get_xticklabels(), np.asarray(self.same)[shown], strict=True):
                 tick.set(color=INK if same else GREY, fontweight="bold" if same else "normal")
             self.ax_.set_xlabel("columns by group; bold: the row's own")
-
-
-def _row_of_p(conditional, index):
-    """p of one row over all columns, its uniform share included."""
-    e = conditional.entries(np.array([index]))
-    if e.i is None:
-        return np.array(e.p[0])
-    row = np.full(conditional.n_cols, e.floor)
-    if not conditional.self_pairs:
-        row[index] = 0.0
-    row[e.j] = e.p
-    return row
 
 
 def _row_of_q(estimator, X, index):

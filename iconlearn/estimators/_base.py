@@ -23,7 +23,7 @@ from .. import supervisory
 from .._checks import check_choice, check_number
 from .._warnings import warn
 from ..engines import choose
-from ..mappers import TableModule, build_mapper
+from ..mappers import TableModule, build_mapper, declares
 from ..neighbors import expected_search
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
@@ -249,7 +249,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """The mapper of another group of features, or (without features) of views that are columns."""
         chosen = getattr(self, "column_mapper", None)
         other = spec if chosen is None else resolve("mapper", chosen)
-        if hasattr(other, "follow"):
+        if declares(other, "teacher"):
             if features is not None:
                 raise ValueError(
                     "an EMA teacher reads what the mapper reads, and the columns are other features; use "

@@ -23,7 +23,7 @@ from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
 from ..learned import copy_in_double
-from ..mappers import UnitVectors
+from ..mappers import UnitVectors, declares
 from ..optim import Phase, copies, put_back
 from ..plan import same_shapes
 from ..registry import resolve
@@ -569,7 +569,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _choose_engine(self, problems):
         """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
-        network = not problems[0].tied and not hasattr(problems[0].rows.mapper, "weight")
+        network = not problems[0].tied and not declares(problems[0].rows.mapper, "linear")
         alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
         if network and alone and isinstance(self.engine, str) and self.engine == "auto":
             return MiniBatch(NETWORK_BATCH)
@@ -578,7 +578,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _method(self, plan):
         if self.optimizer != "auto":
             return self.optimizer
-        linear = hasattr(plan.mapper, "weight") and not plan.engine.stochastic
+        linear = declares(plan.mapper, "linear") and not plan.engine.stochastic
         return "lbfgs" if linear else "adam"
 
     def _width(self, n_classes):
@@ -625,9 +625,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
         self._training_places = TrainingPlaces.sampled(Z, codes, rng)
-        matrix = getattr(self.mapper_, "weight", None)
         self._moments = None
-        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
+        if declares(self.mapper_, "linear"):
             self._keep_coefficients()
             small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
             layer = isinstance(self.mapper_, torch.nn.Linear)

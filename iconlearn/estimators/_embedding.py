@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import check_choice, check_number
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._places import SPREAD, initial_places, start_at_axes
+from ..mappers import declares
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..out_of_sample._inverse import InterpolatedRows
@@ -97,7 +98,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim._loop.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._history.Record` after each iteration; a true answer stops the fit.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
@@ -257,7 +258,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        if not hasattr(self, "column_mapper_") or hasattr(self.column_mapper_, "places"):
+        if not hasattr(self, "column_mapper_") or declares(self.column_mapper_, "table"):
             raise ValueError(
                 f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
                 f"where there is one"
@@ -392,7 +393,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if not plan.parametric:
             # A kernel without a width has slopes of any size, on which a common length of step founders.
             return "adam" if plan.q.singular else "momentum"
-        return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
+        return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
@@ -523,9 +524,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
 
 def _centred(plan):
-    places = getattr(plan.mapper, "places", None)
-    if places is None:
+    if not declares(plan.mapper, "table"):
         return None
+    places = plan.mapper.places
 
     def recentre():
         with torch.no_grad():

@@ -38,7 +38,7 @@ def within(p, r):
     else:
         total = np.zeros(r.shape[1])
         for rows in blocks(p):
-            e = -log_rows(p, rows)
+            e = -p.log(rows)
             e -= e[np.arange(len(rows)), rows, None]  # a row is at no distance from itself
             total += np.einsum("ic,ic->c", r[rows], e @ shares)
     return w.mean() * total / volume
@@ -65,7 +65,7 @@ def costs(p, shares):
     """
     form = quadratic(p)
     if form is None:
-        return np.concatenate([-(log_rows(p, rows) @ shares) for rows in blocks(p)])
+        return np.concatenate([-(p.log(rows) @ shares) for rows in blocks(p)])
     columns, precision = form
     means = shares.T @ columns
     variance = np.einsum("jc,jc->c", shares, sqdist(columns, means))
@@ -74,7 +74,7 @@ def costs(p, shares):
 
 def quadratic(p):
     """Columns and precision where - log p is a precision times a squared distance and a constant of the row."""
-    return getattr(getattr(p, "block", None), "quadratic", None) if p.uniform == 0 else None
+    return p.quadratic if p.uniform == 0 else None
 
 
 def sqdist(rows, means):
@@ -89,16 +89,3 @@ def weights(p):
 def blocks(p):
     step = max(1, BLOCK // p.n_cols)
     return (np.arange(start, min(start + step, p.n_rows)) for start in range(0, p.n_rows, step))
-
-
-def log_rows(p, rows):
-    """log p of some rows, without underflow where p can tell."""
-    log = getattr(getattr(p, "block", None), "log", None)
-    if log is not None and p.uniform == 0:
-        return log(rows, None)
-    e = p.entries(rows)
-    full = e.p
-    if e.i is not None:
-        full = np.full((len(rows), p.n_cols), e.floor)
-        full[e.i, e.j] = e.p
-    return np.log(np.maximum(full, np.finfo(float).tiny))

@@ -93,8 +93,7 @@ class Starting:
 
         An engine that solves is let run from every start; otherwise the loss is taken where they are.
         """
-        block = getattr(plan.problem.p, "block", None)
-        points, edges = getattr(block, "quadratic", None), getattr(block, "graph", None)
+        points, edges = plan.problem.p.quadratic, plan.problem.p.graph
         X = X if points is None else points[0]
         if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
             edges = plan.problem.p.sparse()

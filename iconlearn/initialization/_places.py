@@ -13,6 +13,7 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
+from ..mappers import declares
 from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
@@ -79,13 +80,14 @@ def principal_axes(X, n_components, rng):
 @torch.no_grad()
 def start_at_axes(mapper, X, n_components, rng):
     """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
-    target = getattr(mapper, "free", getattr(mapper, "weight", None))
-    if target is None or target.ndim != 2 or target.shape[0] != n_components:
+    if not declares(mapper, "linear"):
         return
+    orthonormal = declares(mapper, "orthonormal")
+    target = mapper.free if orthonormal else mapper.weight
     axes = principal_axes(X, n_components, rng)
     centre = np.asarray(X.mean(axis=0)).ravel()
     spread = np.asarray(X @ axes[0]).ravel().std()
-    scale = 1.0 if hasattr(mapper, "free") or spread == 0 else 1.0 / spread
+    scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
     target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
     if getattr(mapper, "bias", None) is not None:
         mapper.bias.copy_(-(target @ torch.as_tensor(centre).to(target)))
