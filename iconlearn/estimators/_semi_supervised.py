@@ -25,7 +25,7 @@ from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian
+from ..supervisory import Gaussian, declared
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
 from ._transduction import transduced
@@ -64,7 +64,7 @@ def reads_pairs(graph) -> bool:
 
 def targets_of(p, n_classes):
     """What the rows of each class are held at, shape (n_classes, n_classes), by p over the classes."""
-    targets = p.targets(n_classes)
+    targets = declared(p, "targets")(n_classes)
     return (1.0 - targets.uniform) * targets.sparse().toarray() + targets.uniform / n_classes
 
 

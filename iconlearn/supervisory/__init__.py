@@ -4,7 +4,7 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory
+from ._base import Supervisory, declared
 from ._companion import Companion
 from ._cooccurrence import Cooccurrence
 from ._graph import KNN, Graph, Precomputed
@@ -16,6 +16,7 @@ from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
 from ._views import Views
 from ._wide import WideGaussian
+from ._wrapper import Wrapper
 from ._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "Views",
     "Walk",
     "WideGaussian",
+    "Wrapper",
+    "declared",
     "holds_words",
     "is_tokens",
     "sentences_of",

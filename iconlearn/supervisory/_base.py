@@ -2,10 +2,14 @@
 
 fit(X, y)      ->  conditional_ : p(.|i) for the training rows
 extend(X_new)  ->  p(.|new row) over the training columns, each new row on its own
+
+What else a p is (over classes, of views, tied to its rows) it declares as attributes, each with a default here;
+:func:`declared` reads them of any p, and nothing is to be guessed from what attributes an object happens to have.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -19,7 +23,7 @@ from .._checks import check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 
-__all__ = ["Supervisory"]
+__all__ = ["Supervisory", "declared"]
 
 
 class Supervisory(BaseEstimator, ABC):
@@ -32,8 +36,8 @@ class Supervisory(BaseEstimator, ABC):
     Attributes
     ----------
     columns : str
-        "rows" when the columns are the training rows themselves, otherwise what they are
-        ("classes").
+        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
+        "features" (another group of them), "views" (another set).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -45,15 +49,26 @@ class Supervisory(BaseEstimator, ABC):
         kind; one that knows its rows otherwise (a given graph, their order) has not.
     copies : int
         How many positions of p's rows a row of X takes up.
+    prepare : callable
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next three are absent
+        where p has no use for them.
+    features : callable
+        ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
+        or None for all.
+    view : callable
+        ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
+        among the rows of p.
+    neighbors_backend_ : str
+        The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional
         Set by ``fit``.
     """
 
-    columns = "rows"
-    requires_y = False
-    fresh = False
-    from_features = False
-    copies = 1
+    columns: str = "rows"
+    requires_y: bool = False
+    fresh: bool = False
+    from_features: bool = False
+    copies: int = 1
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -76,10 +91,10 @@ class Supervisory(BaseEstimator, ABC):
             The class alone where the columns of p are no classes.
         """
         each = np.arange(n_classes)
-        if self.columns != "classes":
+        if declared(self, "columns") != "classes":
             return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
         # Features do not matter to a p over classes.
-        return clone(self).fit(np.zeros((n_classes, 1)), each).conditional_
+        return clone(self, safe=False).fit(np.zeros((n_classes, 1)), each).conditional_
 
     @abstractmethod
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
@@ -147,6 +162,22 @@ class Supervisory(BaseEstimator, ABC):
             f"rows alone. Use a p "
             f"that is read off the features, such as KNN(15), to place new rows"
         )
+
+
+def declared(p, name):
+    """What p declares under a name of the protocol; the default of the protocol where p says nothing of it.
+
+    Parameters
+    ----------
+    p : object
+        Anything with the methods ``fit`` and ``extend``, a Supervisory or not.
+    name : str
+        An attribute or a method of :class:`Supervisory`; None where p may lack it and does.
+    """
+    default = inspect.getattr_static(Supervisory, name, None)
+    if hasattr(p, name):
+        return getattr(p, name)
+    return default.__get__(p) if hasattr(default, "__get__") else default
 
 
 def check_points(X, n_features=None):

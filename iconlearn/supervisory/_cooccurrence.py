@@ -112,7 +112,7 @@ class Cooccurrence(Supervisory):
         if self.mode == "cbow":
             codes = np.asarray(y) if y is not None else None
             if codes is None or not np.issubdtype(codes.dtype, np.integer) or len(codes) != X.shape[0]:
-                raise ValueError("mode='cbow' needs tokens: give X as a list of lists of words")
+                raise ValueError("Cooccurrence(mode='cbow') needs tokens: give X as a list of lists of words")
             n_words = X.shape[1]
             keep = self._keep(np.bincount(codes, minlength=n_words))
             n = len(codes)
@@ -141,7 +141,9 @@ class Cooccurrence(Supervisory):
 
     def _extend(self, X_new, n_jobs):
         if self.mode == "cbow":
-            raise ValueError("mode='cbow' has no p for new bags; a linear mapper maps them without one")
+            raise ValueError(
+                "Cooccurrence(mode='cbow') has no p for new bags; a linear mapper maps them without one"
+            )
         counts = csr_array(X_new, dtype=float, copy=True)
         if counts.shape[1] != self.conditional_.n_cols:
             raise ValueError(
