@@ -75,19 +75,47 @@ PROPERTIES = {
     SEGMENTS: "segment_reduce",
 }
 # What the table says otherwise, or cannot say:
-ANY_DEVICE = (
-    "copy_ _foreach_copy_ _foreach_copy _copy_from _copy_from_and_resize copy_sparse_to_sparse_ resize_ resize_as_ "
-    "is_set_to _to_copy _pin_memory is_pinned record_stream _fused_adam_ _fused_adamw_ _fused_sgd_ _fused_adagrad_"
-).split()
-INDEXED = "index index_put index_put_ _index_put_impl_ _unsafe_index _unsafe_index_put".split()
+ANY_DEVICE = [
+    "copy_",
+    "_foreach_copy_",
+    "_foreach_copy",
+    "_copy_from",
+    "_copy_from_and_resize",
+    "copy_sparse_to_sparse_",
+    "resize_",
+    "resize_as_",
+    "is_set_to",
+    "_to_copy",
+    "_pin_memory",
+    "is_pinned",
+    "record_stream",
+    "_fused_adam_",
+    "_fused_adamw_",
+    "_fused_sgd_",
+    "_fused_adagrad_",
+]
+INDEXED = ["index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"]
 # The table has no CUDA kernel for these, and they work there by another way.
-NOT_MISSING = "slow_conv3d_forward narrow_copy _make_dep_token from_file".split()
+NOT_MISSING = ["slow_conv3d_forward", "narrow_copy", "_make_dep_token", "from_file"]
 # They have a kernel in device.cpp.
-OWN_KERNEL = (
-    "empty.memory_format empty_strided as_strided view _reshape_alias unfold view_as_real view_as_complex resize_ "
-    "set_.source_Storage set_.source_Storage_storage_offset set_.source_Tensor set_ is_set_to record_stream "
-    "_fused_sdp_choice"
-).split()
+OWN_KERNEL = [
+    "empty.memory_format",
+    "empty_strided",
+    "as_strided",
+    "view",
+    "_reshape_alias",
+    "unfold",
+    "view_as_real",
+    "view_as_complex",
+    "resize_",
+    "set_.source_Storage",
+    "set_.source_Storage_storage_offset",
+    "set_.source_Tensor",
+    "set_",
+    "is_set_to",
+    "record_stream",
+    "_fused_sdp_choice",
+]
 
 
 def torch_table():

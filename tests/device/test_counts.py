@@ -4,6 +4,7 @@ The counts do not depend on the number of rows where an engine takes one tile or
 of any step. They may fall and must not grow: whoever makes a step cheaper lowers them, here and in doc/device.md.
 """
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -74,7 +75,7 @@ def steps_of(model, n):
         model.set_params(
             random_state=0, max_iter=40, callback=lambda record: seen.append(Counter(watched.events))
         ).fit(X[:n], Y[:n])
-    return [later - earlier for earlier, later in zip(seen, seen[1:])]
+    return [later - earlier for earlier, later in itertools.pairwise(seen)]
 
 
 @pytest.mark.pretended
@@ -113,7 +114,10 @@ CALLS = {
     "a size that depends on values": (lambda x: x.nonzero(), Counts(1, 1, 0, 0)),
     "a copy to the host": (lambda x: x.cpu(), Counts(1, 1, 0, 0)),
     "a copy to the device": (lambda x: torch.ones(3).to(x.device), Counts(1, 1, 0, 0)),
-    "a pinned copy": (lambda x: torch.ones(3).pin_memory().to(x.device, non_blocking=True), Counts(1, 0, 0, 0)),
+    "a pinned copy": (
+        lambda x: torch.ones(3).pin_memory().to(x.device, non_blocking=True),
+        Counts(1, 0, 0, 0),
+    ),
     "synchronisation": (lambda x: torch.cuda.synchronize(), Counts(0, 1, 0, 0)),
     "double precision": (lambda x: x.double(), Counts(1, 0, 1, 0)),
     "a sum without a fixed order": (
@@ -152,6 +156,9 @@ def test_a_captured_step_runs_again_and_raises_at_a_wait():
     graph.replay()
     assert y.tolist() == [5.0] * 3
     for wait in (lambda: float(x[0]), lambda: x.nonzero(), lambda: x.cpu(), torch.cuda.synchronize):
-        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"), torch.cuda.graph(graph):
+        with (
+            pytest.raises(RuntimeError, match="not permitted when stream is capturing"),
+            torch.cuda.graph(graph),
+        ):
             wait()
     assert not torch.cuda.is_current_stream_capturing()

@@ -54,7 +54,11 @@ FAULTS = {
         "RNG state is wrong size",
     ),
     "a product of integers": (lambda x: x.long() @ x.long().T, RuntimeError, "not implemented for 'Long'"),
-    "an operation without a kernel": (lambda x: torch.histogram(x.flatten(), 3), RuntimeError, "aten::histogram"),
+    "an operation without a kernel": (
+        lambda x: torch.histogram(x.flatten(), 3),
+        RuntimeError,
+        "aten::histogram",
+    ),
     "a second device": (lambda x: x.to("cuda:1"), RuntimeError, "invalid device ordinal"),
     "a mapper on the CPU": (lambda x: torch.nn.Linear(4, 2)(x), *TWO_DEVICES),
 }
@@ -133,7 +137,11 @@ def test_values_are_those_of_the_cpu(name):
 
 @pytest.mark.parametrize(
     "model",
-    [ICONEmbedding(max_iter=3), ICONClustering(3, engine="dense", n_init=1, max_iter=3), ICONClassifier(max_iter=3)],
+    [
+        ICONEmbedding(max_iter=3),
+        ICONClustering(3, engine="dense", n_init=1, max_iter=3),
+        ICONClassifier(max_iter=3),
+    ],
     ids=lambda model: type(model).__name__,
 )
 def test_auto_means_the_device(model):
