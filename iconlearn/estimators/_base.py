@@ -125,16 +125,6 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         except (TypeError, ValueError):
             return False
 
-    # -- a fit as a whole ----------------------------------------------------------------------------
-
-    def _completed(self, fit, *data, observed=None):
-        """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""
-        with observed or nullcontext(), all_or_nothing(self):
-            solution = fit(*data)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        return self
-
     # -- from parameters to a plan -----------------------------------------------------------------
 
     def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True):
@@ -387,6 +377,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""
         return mapped(self.mapper_, X, self._features)
+
+    def _completed(self, fit, *data, observed=None):
+        """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""
+        with observed or nullcontext(), all_or_nothing(self):
+            solution = fit(*data)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self
 
 
 def _with_solution(state):
