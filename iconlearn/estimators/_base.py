@@ -384,8 +384,6 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def __setstate__(self, state):
         super().__setstate__(_with_solution(state))
 
-    # -- rows ---------------------------------------------------------------------------------------
-
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""
         return mapped(self.mapper_, X, self._features)
