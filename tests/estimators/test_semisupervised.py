@@ -87,7 +87,9 @@ def visit_all(problem):
 def test_with_a_mapper_p_and_q_are_those_that_it_learned_by():
     model = classifier(mapper="linear").fit(X, SOME)
     assert type(model.p_) is Classes and type(model.q_) is Dot and model.graph_ is not model.p_
-    assert_array_equal(model.p_.conditional_.sparse().argmax(axis=1), model.label_distributions_.argmax(axis=1))
+    assert_array_equal(
+        model.p_.conditional_.sparse().argmax(axis=1), model.label_distributions_.argmax(axis=1)
+    )
 
 
 def test_a_graph_of_all_pairs_is_solved_too():
@@ -185,6 +187,20 @@ def test_a_part_without_labels_has_the_prior():
     # and the rest is as if the part were not there
     alone = classifier(graph=KNN(4)).fit(X, SOME)
     assert np.mean(alone.transduction_ == model.transduction_[:150]) > 0.98
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("prior", [None, [0.5, 0.3, 0.2]])
+def test_rows_that_no_label_reaches_have_no_part_in_the_loss(prior, weighted):
+    """It is the divergence of the others, however many there are that it says nothing of."""
+    rows, labels = with_an_island(60)
+    weight = np.random.default_rng(0).random(len(rows)) + 0.1 if weighted else np.ones(len(rows))
+    far = classifier(graph=KNN(4), class_prior=prior).fit(rows, labels, sample_weight=weight)
+    alone = classifier(graph=KNN(4), class_prior=prior).fit(X, SOME, sample_weight=weight[:150])
+    assert far.loss_ > 0
+    assert far.loss_ == pytest.approx(alone.loss_, rel=1e-9)
+    assert_allclose(far.label_distributions_[:150], alone.label_distributions_, atol=1e-6)
+    assert_allclose(far.predict_proba(X[:20] + 0.01), alone.predict_proba(X[:20] + 0.01), atol=1e-6)
 
 
 def test_rows_without_edges_have_the_prior():
