@@ -183,7 +183,7 @@ def symmetric_weights(wrapper):
     W.eliminate_zeros()
     if not W.nnz:
         raise ValueError(
-            f"{type(wrapper).__name__} needs a graph, and {wrapper.p!r:.200} has no edge between two rows; use a p such "
-            f"as KNN(15)"
+            f"{type(wrapper).__name__} needs a graph, and {wrapper.p!r:.200} has no edge between two rows; use a p "
+            f"such as KNN(15)"
         )
     return W, np.asarray(W.sum(axis=1)).ravel()

@@ -60,7 +60,9 @@ class Wrapper(Supervisory):
         inner.fit(X, y, random_state=random_state, n_jobs=n_jobs)
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
-            reason = f"has no place for the uniform share of {p!r:.200}; put Debias around {type(self).__name__} instead"
+            reason = (
+                f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"
+            )
         if reason is not None:
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
@@ -71,8 +73,8 @@ def _no_pairs_of_rows(p):
     conditional = p.conditional_
     if conditional.wide:
         return (
-            f"needs probabilities, and a p in the limit of an infinite bandwidth such as {p!r:.200} has none; use a p of "
-            f"finite bandwidth such as Gaussian(sigma=10)"
+            f"needs probabilities, and a p in the limit of an infinite bandwidth such as {p!r:.200} has none; use a p "
+            f"of finite bandwidth such as Gaussian(sigma=10)"
         )
     if declared(p, "fresh"):
         return (

@@ -267,8 +267,8 @@ class Mix(Wrapper):
         for part in self._parts:
             if declared(part, "fresh"):
                 raise ValueError(
-                    f"Mix has one view of a row for all parts, and {part!r:.200} draws its own anew at every step; give "
-                    f"it to the estimator as a further term, terms=[Term({type(part).__name__}(...))]"
+                    f"Mix has one view of a row for all parts, and {part!r:.200} draws its own anew at every step; "
+                    f"give it to the estimator as a further term, terms=[Term({type(part).__name__}(...))]"
                 )
         columns = self._all_declare("columns")
         features = [of and of(n_features) for of in self._all_declare("features")]
