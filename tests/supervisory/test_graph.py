@@ -246,3 +246,42 @@ def test_perplexity_of_distances_matters_and_is_lowered(X):
     assert np.abs(a - b).max() > 1e-3
     with pytest.warns(UserWarning, match="perplexity=30 .* lowered to 3"):
         Precomputed("distance").fit(D[:10, :10])
+
+
+def cosine_distances(n=120, dtype=float):
+    U = np.random.default_rng(0).normal(size=(n, 8)).astype(dtype)
+    U /= np.linalg.norm(U, axis=1, keepdims=True)
+    return 1 - U @ U.T
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rounding_below_nought_is_nought(sparse, dtype):
+    D = cosine_distances(dtype=dtype)
+    assert D.min() < 0
+    expected = np.maximum(D, 0)
+    for p in (KNN(8, metric="precomputed"), Gaussian(5, metric="precomputed"), Precomputed("distance"), Graph()):
+        before = D.copy()
+        given = csr_array(D) if sparse else D
+        found, plain = clone(p).fit(given), clone(p).fit(csr_array(expected) if sparse else expected)
+        np.testing.assert_allclose(
+            found.conditional_.sparse().toarray(), plain.conditional_.sparse().toarray(), atol=1e-6
+        )
+        found.extend(given[:3])
+        np.testing.assert_array_equal(D, before)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_row_with_itself_may_hold_anything_but_not_in_probabilities(sparse):
+    D = cosine_distances()
+    np.fill_diagonal(D, -7.0)
+    given = csr_array(D) if sparse else D
+    np.testing.assert_array_equal(
+        KNN(8, metric="precomputed").fit(given).conditional_.sparse().toarray(),
+        KNN(8, metric="precomputed").fit(np.maximum(D, 0)).conditional_.sparse().toarray(),
+    )
+    with pytest.raises(ValueError, match="negative entry"):
+        Precomputed().fit(given)
+    D[2, 5] = -0.1
+    with pytest.raises(ValueError, match=r"negative entry \(-0.1\).*rounding errors of up to"):
+        KNN(8, metric="precomputed").fit(csr_array(D) if sparse else D)
