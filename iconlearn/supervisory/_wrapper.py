@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared
+from ._base import Supervisory, declared, warn_empty
 
 __all__ = ["Wrapper"]
 
@@ -66,6 +66,13 @@ class Wrapper(Supervisory):
         if reason is not None:
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
+
+
+    def warn_lost(self, what, remedy):
+        """Warn of rows that have a p inside and none outside."""
+        supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
+        if (before & ~supported).any():
+            warn_empty(supported, what, f"{remedy} in {self!r:.200}")
 
 
 def _no_pairs_of_rows(p):
