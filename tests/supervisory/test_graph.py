@@ -5,12 +5,13 @@ import pickle
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 
-from iconlearn.supervisory import KNN, Gaussian, Graph, Precomputed
+from iconlearn.supervisory import KNN, Gaussian, Graph, Mix, Precomputed, Student, Symmetrize, Walk
 
 
 @pytest.fixture
@@ -285,3 +286,29 @@ def test_a_row_with_itself_may_hold_anything_but_not_in_probabilities(sparse):
     D[2, 5] = -0.1
     with pytest.raises(ValueError, match=r"negative entry \(-0.1\).*rounding errors of up to"):
         KNN(8, metric="precomputed").fit(csr_array(D) if sparse else D)
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Gaussian(10, n_neighbors=30),
+        Student(10, n_neighbors=30),
+        Symmetrize(Gaussian(10, n_neighbors=30)),
+        Walk(Gaussian(10, n_neighbors=30), 3),
+        Mix([Gaussian(10, n_neighbors=30), KNN(5)]),
+    ],
+)
+def test_groups_of_equal_rows_are_not_tied_by_rounding(p):
+    """Three groups of twenty equal rows: a weight of 1e-21 to another group is no link."""
+    X = np.repeat([[100.0, 100.0], [0.0, 0.0], [50.0, 50.0]], 20, axis=0)
+    edges = p.fit(X).conditional_.sparse()
+    assert connected_components(edges)[0] == 3
+    new = p.extend(X[::20]).sparse()
+    assert [set(row // 20) for row in np.split(new.indices, new.indptr[1:-1])] == [{0}, {1}, {2}]
+
+
+def test_edges_of_a_given_graph_that_no_sum_notices_are_none():
+    A = np.kron(np.eye(2), np.ones((4, 4)))
+    A[0, 7] = A[7, 0] = 1e-21
+    for p in (Graph(), Graph(mass="degree"), Symmetrize(Graph())):
+        assert connected_components(p.fit(A).conditional_.sparse())[0] == 2
