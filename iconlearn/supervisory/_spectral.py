@@ -66,6 +66,7 @@ class Cut(Wrapper):
         self.conditional_ = BlockConditional(
             block, W.shape, empty=empty if empty.any() else None, column_weights=self.degree_
         )
+        self.warn_lost("any edge to another row", "use a p with more neighbours")
         return self
 
     def _extend(self, X_new, n_jobs):
@@ -183,7 +184,7 @@ def symmetric_weights(wrapper):
     W.eliminate_zeros()
     if not W.nnz:
         raise ValueError(
-            f"{type(wrapper).__name__} needs a graph, and {wrapper.p!r:.200} has no edge between two rows; use a p such "
-            f"as KNN(15)"
+            f"{type(wrapper).__name__} needs a graph, and {wrapper.p!r:.200} has no edge between two rows; use a p "
+            f"such as KNN(15)"
         )
     return W, np.asarray(W.sum(axis=1)).ravel()

@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared
+from ._base import Supervisory, declared, warn_empty
 
 __all__ = ["Wrapper"]
 
@@ -60,10 +60,19 @@ class Wrapper(Supervisory):
         inner.fit(X, y, random_state=random_state, n_jobs=n_jobs)
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
-            reason = f"has no place for the uniform share of {p!r:.200}; put Debias around {type(self).__name__} instead"
+            reason = (
+                f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"
+            )
         if reason is not None:
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
+
+
+    def warn_lost(self, what, remedy):
+        """Warn of rows that have a p inside and none outside."""
+        supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
+        if (before & ~supported).any():
+            warn_empty(supported, what, f"{remedy} in {self!r:.200}")
 
 
 def _no_pairs_of_rows(p):
@@ -71,8 +80,8 @@ def _no_pairs_of_rows(p):
     conditional = p.conditional_
     if conditional.wide:
         return (
-            f"needs probabilities, and a p in the limit of an infinite bandwidth such as {p!r:.200} has none; use a p of "
-            f"finite bandwidth such as Gaussian(sigma=10)"
+            f"needs probabilities, and a p in the limit of an infinite bandwidth such as {p!r:.200} has none; use a p "
+            f"of finite bandwidth such as Gaussian(sigma=10)"
         )
     if declared(p, "fresh"):
         return (

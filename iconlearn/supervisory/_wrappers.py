@@ -168,6 +168,7 @@ class Symmetrize(Wrapper):
         self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
         self.conditional_ = reweighted(inner, inner.row_mass if self.mode == "mean" else None, self.mode)
+        self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
     def _extend(self, X_new, n_jobs):
@@ -267,8 +268,8 @@ class Mix(Wrapper):
         for part in self._parts:
             if declared(part, "fresh"):
                 raise ValueError(
-                    f"Mix has one view of a row for all parts, and {part!r:.200} draws its own anew at every step; give "
-                    f"it to the estimator as a further term, terms=[Term({type(part).__name__}(...))]"
+                    f"Mix has one view of a row for all parts, and {part!r:.200} draws its own anew at every step; "
+                    f"give it to the estimator as a further term, terms=[Term({type(part).__name__}(...))]"
                 )
         columns = self._all_declare("columns")
         features = [of and of(n_features) for of in self._all_declare("features")]
