@@ -364,7 +364,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self.loss_history_[:, None] if parts is None else parts
 
     def _solution_with_losses(self):
-        """The solution with all of its losses; what they lack is found at first use, as it may take longer than the fit."""
+        """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
             raise AttributeError("losses are there once the estimator is fitted")
         if self._solution.constant is not None:
