@@ -10,7 +10,7 @@ import torch
 import torch.utils.data
 from sklearn.utils.validation import validate_data
 
-from .._canonical import canonical
+from .._checks import canonical
 from ..neighbors import searching_on
 
 __all__ = [

@@ -13,6 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
@@ -26,7 +28,7 @@ from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian
+from ..supervisory import Gaussian, declared
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
 
@@ -64,7 +66,7 @@ def reads_pairs(graph) -> bool:
 
 def targets_of(p, n_classes):
     """What the rows of each class are held at, shape (n_classes, n_classes), by p over the classes."""
-    targets = p.targets(n_classes)
+    targets = declared(p, "targets")(n_classes)
     return (1.0 - targets.uniform) * targets.sparse().toarray() + targets.uniform / n_classes
 
 
@@ -130,7 +132,8 @@ class Transduction:
 
     def _problems(self, graph, q, points):
         # As edges once and for all: they are asked for several times.
-        graph, weight = graph.with_edges(), self.weight
+        graph = graph.with_edges()
+        weight = _weight_of_reached(graph.edges, self.codes, self.weight)
         if weight is not None:
             graph = graph.with_mass(weight)
         graph = graph.with_self_pairs()
@@ -212,6 +215,20 @@ def in_turns(transduction, r, reached, reason, learn, opinions):
     if reason in STOPPED and solution.reason not in STOPPED:
         solution = replace(solution, reason=reason, converged=False)
     return r, solution
+
+
+def _weight_of_reached(edges, codes, weight):
+    """Weights of the rows without those that no edge connects to a label, perhaps through others.
+
+    The loss says nothing of such rows, and they of no others.
+    """
+    drawn = edges.copy() if weight is None else sparse.csr_array(sparse.diags(weight) @ edges)
+    drawn.eliminate_zeros()  # a row of weight zero draws on none
+    part = connected_components(drawn, directed=False)[1]
+    reached = np.isin(part, part[codes >= 0])
+    if reached.all():
+        return weight
+    return np.where(reached, 1.0 if weight is None else weight, 0.0)
 
 
 def _check_graph(name, graph):

@@ -16,7 +16,6 @@ from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
 from ._views import Views
 from ._wide import WideGaussian
-from ._wrapper import Wrapper
 from ._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "Views",
     "Walk",
     "WideGaussian",
-    "Wrapper",
     "declared",
     "holds_words",
     "is_tokens",

@@ -18,12 +18,15 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._canonical import canonical
-from .._checks import check_number
+from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 
 __all__ = ["Supervisory", "declared"]
+
+# What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
+# precision.
+ROUNDING = 1e-6
 
 
 class Supervisory(BaseEstimator, ABC):
@@ -194,8 +197,11 @@ def check_points(X, n_features=None):
     return canonical(X)
 
 
-def check_matrix(X, n_cols=None, *, what):
-    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns."""
+def check_matrix(X, n_cols=None, *, what, free_diagonal=True):
+    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns.
+
+    `free_diagonal`: whether entries of a row with itself mean nothing, whatever their sign.
+    """
     X = check_array(
         X,
         accept_sparse="csr",
@@ -209,10 +215,27 @@ def check_matrix(X, n_cols=None, *, what):
         raise ValueError(f"{what} has {X.shape[1]} columns: it must have one per training row, {n_cols}")
     X = canonical(X)
     values = X.data if issparse(X) else X
-    lowest = values.min(initial=0.0)
-    if lowest < 0:
-        raise ValueError(f"{what} has a negative entry ({lowest:g}): all entries must be at least 0")
+    if values.min(initial=0.0) < 0:
+        X = _without_rounding(X, diagonal=n_cols is None and free_diagonal, what=what)
     return csr_array(X) if issparse(X) else X
+
+
+def _without_rounding(X, diagonal, what):
+    """A copy with zeros for what is negative by rounding only, or (where `diagonal`) on the diagonal."""
+    X = X.copy()
+    values, low = (X.data if issparse(X) else X), -ROUNDING * abs(X).max()
+    if diagonal and issparse(X):
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        values[(X.indices == rows) & (values < 0)] = 0.0
+    elif diagonal:
+        np.fill_diagonal(X, np.maximum(X.diagonal(), 0.0))
+    if values.min() < low:
+        raise ValueError(
+            f"{what} has a negative entry ({values.min():g}): all entries must be at least 0; rounding errors of up "
+            f"to {-low:.2g} are taken for 0"
+        )
+    np.maximum(values, 0.0, out=values)
+    return X
 
 
 def check_metric_input(X, metric, n_cols=None):

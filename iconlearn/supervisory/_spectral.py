@@ -66,6 +66,7 @@ class Cut(Wrapper):
         self.conditional_ = BlockConditional(
             block, W.shape, empty=empty if empty.any() else None, column_weights=self.degree_
         )
+        self.warn_lost("any edge to another row", "use a p with more neighbours")
         return self
 
     def _extend(self, X_new, n_jobs):

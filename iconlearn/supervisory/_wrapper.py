@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared
+from ._base import Supervisory, declared, warn_empty
 
 __all__ = ["Wrapper"]
 
@@ -61,12 +61,17 @@ class Wrapper(Supervisory):
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (
-                f"has no place for the uniform share of {p!r:.200}; put Debias around {type(self).__name__} "
-                f"instead"
+                f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"
             )
         if reason is not None:
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
+
+    def warn_lost(self, what, remedy):
+        """Warn of rows that have a p inside and none outside."""
+        supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
+        if (before & ~supported).any():
+            warn_empty(supported, what, f"{remedy} in {self!r:.200}")
 
 
 def _no_pairs_of_rows(p):

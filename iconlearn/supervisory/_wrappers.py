@@ -168,6 +168,7 @@ class Symmetrize(Wrapper):
         self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
         inner = self.p_.conditional_
         self.conditional_ = reweighted(inner, inner.row_mass if self.mode == "mean" else None, self.mode)
+        self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
     def _extend(self, X_new, n_jobs):

@@ -30,9 +30,9 @@ from iconlearn.supervisory import (
     Views,
     Walk,
     WideGaussian,
-    Wrapper,
     declared,
 )
+from iconlearn.supervisory._wrapper import Wrapper
 
 N, SPLIT = 12, 4
 rng = np.random.default_rng(0)
