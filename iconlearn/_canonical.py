@@ -1,10 +1,11 @@
-"""Sparse matrices that scipy has nothing to tidy up in."""
+"""Matrices in the form that computations need: sparse ones in canonical form, and rows that nobody changes."""
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["canonical"]
+__all__ = ["canonical", "in_a_file", "unchanging"]
 
 
 def canonical(X):
@@ -18,3 +19,36 @@ def canonical(X):
     X = X.copy()
     X.sum_duplicates()
     return X
+
+
+def unchanging(X):
+    """X as numbers that nobody changes, for what outlives a call: itself where it is read-only, else a read-only copy.
+
+    An array in a file stays there.
+    """
+    if in_a_file(X) or not any(map(_writeable, _parts(X))):
+        return X
+    X = X.copy()
+    for part in _parts(X):
+        part.flags.writeable = False
+    return X
+
+
+def in_a_file(X) -> bool:
+    """Whether an array is (a view of) a numpy.memmap."""
+    while X is not None and not isinstance(X, np.memmap):
+        X = getattr(X, "base", None)
+    return X is not None
+
+
+def _parts(X):
+    return (X.data, X.indices, X.indptr) if issparse(X) else (X,)
+
+
+def _writeable(array):
+    """Whether the numbers of an array can be changed, be it by way of another that it is a view of."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return array is not None

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
 from ..neighbors import knn
-from ._inputs import searching_as_told, validated_new
+from ._inputs import search_device, validated_new
 
 __all__ = ["Explained", "Explanation", "add_places", "keep_places"]
 
@@ -103,8 +103,7 @@ class Explained:
         k = check_number("n_neighbors", n_neighbors, low=1, high=n_kept, integer=True)
         Z = self.q_.represent(self._mapped(validated_new(self, X))).double()
         known = self.q_.represent(self._kept_places).double()
-        with searching_as_told(self):
-            distances, at = knn(known.numpy(), k, queries=Z.numpy())
+        distances, at = knn(known.numpy(), k, queries=Z.numpy(), device=search_device(self))
         shares = np.empty_like(distances)
         step = max(1, BLOCK // n_kept)
         for start in range(0, len(Z), step):

@@ -9,8 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 from ..engines import assign
 from ..out_of_sample._placed import blocks_of_rows
 from ..out_of_sample._score import reference_score
+from ..supervisory import search_options
 from ._heads import assignments, labels_of
-from ._inputs import like_input, searching_as_told, validated_new
+from ._inputs import like_input, search_device, validated_new
 from ._joining import joined
 
 __all__ = ["Memberships", "among"]
@@ -87,8 +88,7 @@ class Memberships:
         # q is symmetric, so those who would have chosen a row say as much about it as those whom it chooses.  A p
         # that is no Supervisory may know one side only; from q to p there is no other side.
         near = self.p_.extend if reverse else getattr(self.p_, "reciprocal", self.p_.extend)
-        with searching_as_told(self):
-            p = near(rows, n_jobs=self.n_jobs)
+        p = near(rows, **search_options(self.p_, self.n_jobs, search_device(self)))
         if reverse:
             weights = self.p_.conditional_.column_weights if self.q_.degree_weighted else None
             return joined(p, self._assignments, self._within, self.divergence_.entropy, weights)

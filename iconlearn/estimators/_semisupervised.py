@@ -21,13 +21,13 @@ from ..divergences import KL
 from ..engines import Partition, assign
 from ..learned import Cluster
 from ..mappers import TableModule
-from ..neighbors import KnownRows, searching_on
+from ..neighbors import KnownRows
 from ..objective import Points, Problem
 from ..out_of_sample._placed import blocks_of_rows
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..registry import resolve
-from ..supervisory import Gaussian
-from ._inputs import choose_device, searching_as_told
+from ..supervisory import Gaussian, search_options
+from ._inputs import choose_device, search_device
 from ._monitoring import Progress, callbacks, timed, together
 from ._transduction import transduced
 
@@ -157,8 +157,9 @@ class _PartlyLabelled:
         self.rng = check_random_state(estimator.random_state)
         self.graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, self.graph)
-        with timed(estimator, "supervision"), searching_on(choose_device(estimator.device)):
-            self.graph.fit(X, random_state=int(self.rng.randint(2**31 - 1)), n_jobs=estimator.n_jobs)
+        with timed(estimator, "supervision"):
+            search = search_options(self.graph, estimator.n_jobs, choose_device(estimator.device))
+            self.graph.fit(X, random_state=int(self.rng.randint(2**31 - 1)), **search)
         self.p = estimator._debiased(clone(resolve("p", estimator.p), safe=False))
         self.targets = self._targets()
         self.problems = self._problems(weight)
@@ -325,10 +326,10 @@ class Known:
 
     def _by_neighbours(self, estimator, X):
         """Assignments that explain best how near new rows and training rows are, seen from both sides."""
-        with searching_as_told(estimator):
-            graph = estimator.graph_
-            # One that is no Supervisory may know its own side only.
-            p = getattr(graph, "reciprocal", graph.extend)(X, n_jobs=estimator.n_jobs)
+        graph = estimator.graph_
+        search = search_options(graph, estimator.n_jobs, search_device(estimator))
+        # One that is no Supervisory may know its own side only.
+        p = getattr(graph, "reciprocal", graph.extend)(X, **search)
         told = (self._told(part) for _, part in blocks_of_rows(p, p.n_cols))
         return np.concatenate([self._assigned(part) for part in told])
 

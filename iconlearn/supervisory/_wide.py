@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._canonical import unchanging
 from ..conditional import WideConditional
 from ..neighbors import check_defined, check_metric, distance_block
 from ._base import Supervisory, check_metric_input
@@ -46,7 +47,7 @@ class WideGaussian(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = check_metric_input(X, check_metric(self.metric))
+        X = unchanging(check_metric_input(X, check_metric(self.metric)))
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, self.metric)
         self.conditional_ = WideConditional(block, (X.shape[0], X.shape[0]))
