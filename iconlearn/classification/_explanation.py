@@ -84,10 +84,10 @@ class TrainingPlaces(NamedTuple):
             self.n_seen + len(codes),
         )
 
-    def explained(self, q, Z, k, classes) -> Explanation:
+    def explained(self, q, Z, k, classes, device=None) -> Explanation:
         """The k nearest training rows of rows whose outputs are Z."""
         Z, kept = q.represent(Z).double(), q.represent(self.places).double()
-        distances, at = knn(kept.numpy(), k, queries=Z.numpy())
+        distances, at = knn(kept.numpy(), k, queries=Z.numpy(), device=device)
         shares = np.empty_like(distances)
         step = max(1, BLOCK // len(kept))
         for start in range(0, len(Z), step):

@@ -28,6 +28,7 @@ from ..optim import Phase, copies, put_back
 from ..plan import same_shapes
 from ..registry import resolve
 from ..solve import adam_rate
+from ..supervisory import search_options
 from ._base import ICONBase, for_mappers_of_features
 from ._incremental import (
     BATCH,
@@ -47,7 +48,7 @@ from ._inputs import (
     like_input,
     plain,
     plain_labels,
-    searching_as_told,
+    search_device,
     validated,
     validated_new,
 )
@@ -435,8 +436,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             )
         k = check_number("n_neighbors", n_neighbors, low=1, high=n_kept, integer=True)
         Z = self._mapped(validated_new(self, X))
-        with searching_as_told(self):
-            return self._training_places.explained(self.q_, Z, k, self.classes_)
+        return self._training_places.explained(self.q_, Z, k, self.classes_, search_device(self))
 
     @property
     def _n_features_out(self):
@@ -861,9 +861,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Log probabilities of rows that are none of the table: by the mapper, or by their neighbours."""
         if self._parametric:
             return _log_softmax(self._scores(rows))
-        with searching_as_told(self):
-            # From both sides; a p that is no Supervisory may know its own side only.
-            p = getattr(self.graph_, "reciprocal", self.graph_.extend)(rows, n_jobs=self.n_jobs)
+        # From both sides; a p that is no Supervisory may know its own side only.
+        search = search_options(self.graph_, self.n_jobs, search_device(self))
+        p = getattr(self.graph_, "reciprocal", self.graph_.extend)(rows, **search)
         return self._known.log_q_near(p)
 
     def _scores(self, rows):

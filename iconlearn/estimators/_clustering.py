@@ -30,7 +30,7 @@ from ..registry import resolve
 from ..solve import adam_rate, present_loss
 from ..supervisory import KNN
 from ._base import ICONBase, for_mappers_of_features
-from ._inputs import like_input, searching_as_told, validated, validated_new
+from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
 
 __all__ = ["ICONClustering"]
@@ -423,8 +423,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         assigner = Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within)
 
         def near(X):
-            with searching_as_told(self):
-                return assigner.near(X, self.n_jobs)
+            return assigner.near(X, self.n_jobs, search_device(self))
 
         return PlacedRows(SeenRows(self._known, self._assignments), near, assigner)
 

@@ -23,12 +23,12 @@ from ..divergences import KL
 from ..engines import transduced
 from ..learned import Cluster
 from ..mappers import TableModule
-from ..neighbors import KnownRows, searching_on
+from ..neighbors import KnownRows
 from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian, declared
+from ..supervisory import Gaussian, declared, search_options
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
 
@@ -110,8 +110,9 @@ class Transduction:
         rng = check_random_state(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
-        with timed(estimator, "supervision"), searching_on(choose_device(estimator.device)):
-            graph.fit(X, random_state=int(rng.randint(2**31 - 1)), n_jobs=estimator.n_jobs)
+        with timed(estimator, "supervision"):
+            search = search_options(graph, estimator.n_jobs, choose_device(estimator.device))
+            graph.fit(X, random_state=int(rng.randint(2**31 - 1)), **search)
         q, dtype, n_classes = Cluster(balance=1.0), torch.float64, len(targets)
         q.begin(dtype=dtype)
         mapper = TableModule(torch.zeros(X.shape[0], n_classes, dtype=dtype))

@@ -7,6 +7,7 @@ distances needs none; so each is imported where it is called.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
     "faiss_search",
@@ -49,6 +50,8 @@ def pynndescent_search(X, k, metric, n_jobs, random_state):
     from pynndescent import NNDescent
 
     workers = -1 if n_jobs is None else n_jobs
+    # Its compiled loops are made for arrays that can be written to.
+    X = X.copy() if issparse(X) else np.require(X, requirements="W")
     index = NNDescent(X, n_neighbors=k, metric=metric, n_jobs=workers, random_state=random_state)
     indices, distances = index.neighbor_graph
     return distances.astype(float), indices.astype(np.int64)

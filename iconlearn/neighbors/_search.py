@@ -8,7 +8,6 @@ from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 
 from .._checks import check_choice
-from ._device import search_device
 from ._distances import (
     PairDistances,
     check_defined,
@@ -38,7 +37,7 @@ MAX_EXACT_CUDA = 1_000_000
 MAX_BRUTE = 40_000
 
 
-def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
+def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str:
     """The search that :func:`knn` takes for the neighbours among the rows of X.
 
     Parameters
@@ -49,6 +48,8 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
         "auto": exact search up to 15 000 rows (a million on a GPU), cells above,
         for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
         rows, by pynndescent above.
+    device : torch.device, str or None, default=None
+        As for :func:`knn`.
 
     Returns
     -------
@@ -77,11 +78,22 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
     n = X.shape[0]
     if not dense:
         return "exact" if n <= MAX_BRUTE else "pynndescent"
-    most = MAX_EXACT_CUDA if search_device().type == "cuda" else MAX_EXACT
+    most = MAX_EXACT_CUDA if _device(device).type == "cuda" else MAX_EXACT
     return "exact" if n <= most else "ivf"
 
 
-def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None):
+def knn(
+    X,
+    k,
+    *,
+    metric="euclidean",
+    queries=None,
+    backend="auto",
+    n_jobs=None,
+    random_state=None,
+    device=None,
+    prepared=None,
+):
     """The k nearest rows of X, for each of its rows or for each query.
 
     Parameters
@@ -101,6 +113,10 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
         Workers of scikit-learn and pynndescent.
     random_state : int, RandomState or None
         Used by the approximate searches only.
+    device : torch.device, str or None, default=None
+        Where the products of large searches are computed; None is a GPU where torch sees one.
+    prepared : PreparedRows or None, default=None
+        ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
     Returns
     -------
@@ -124,15 +140,14 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
-    backend = choose_backend(X, metric=metric, backend=backend)
-    distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state)
+    device = _device(device)
+    backend = choose_backend(X, metric=metric, backend=backend, device=device)
+    distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)
     check_defined(distances, metric, columns=indices, new_rows=queries is not None)
     return distances, indices
 
 
-def neighbor_graph(
-    X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None
-) -> csr_array:
+def neighbor_graph(X, k, *, metric="euclidean", queries=None, **options) -> csr_array:
     """:func:`knn` as a sparse matrix of distances; distances of zero are stored entries.
 
     Parameters
@@ -142,7 +157,7 @@ def neighbor_graph(
         entries are the neighbours, as in the output of ``KNeighborsTransformer(mode="distance")``.
     k : int or None
         None keeps all the neighbours that a precomputed matrix holds.
-    metric, queries, backend, n_jobs, random_state
+    metric, queries, **options
         As for :func:`knn`.
 
     Returns
@@ -152,17 +167,20 @@ def neighbor_graph(
     """
     if metric == "precomputed":
         return given_neighbors(X if queries is None else queries, k, drop_self=queries is None)
-    distances, indices = knn(
-        X, k, metric=metric, queries=queries, backend=backend, n_jobs=n_jobs, random_state=random_state
-    )
+    distances, indices = knn(X, k, metric=metric, queries=queries, **options)
     indptr = np.arange(0, indices.size + 1, k)
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
 
 
-def _searched(X, k, metric, queries, backend, n_jobs, random_state):
-    device = search_device() if X.shape[0] > MAX_EXACT else torch.device("cpu")
+def _device(device):
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):
+    if X.shape[0] <= MAX_EXACT:
+        device = torch.device("cpu")
     if queries is not None or backend == "exact":
-        return exact_search(X, queries, k, metric, n_jobs, device)
+        return exact_search(X, queries, k, metric, n_jobs, device, prepared)
     if backend == "pynndescent":
         return _by_pynndescent(X, k, metric, n_jobs, random_state)
     seed = int(check_random_state(random_state).randint(2**31 - 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..clusters import assign, joined
+from ..supervisory import search_options
 from ._mapped import mapped
 from ._placed import blocks_of_rows
 
@@ -79,14 +80,14 @@ class Assigner:
     def __init__(self, p, q, divergence, table, inside):
         self.p, self.q, self.divergence, self.table, self.inside = p, q, divergence, table, inside
 
-    def near(self, X, n_jobs):
+    def near(self, X, n_jobs, device):
         """p of new rows over the training rows.
 
         q is symmetric, so training rows that would have chosen a new one say as much about it as those which it
         chooses.  A p that is no Supervisory may find one side only; from q to p there is no other side.
         """
         both = self.p.extend if self.divergence.reverse else getattr(self.p, "reciprocal", self.p.extend)
-        return both(X, n_jobs=n_jobs)
+        return both(X, **search_options(self.p, n_jobs, device))
 
     def __call__(self, p):
         """Assignments of new rows, shape (n_new, n_clusters)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -21,8 +22,9 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
+from ..neighbors import PreparedRows
 
-__all__ = ["Supervisory", "declared"]
+__all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
 
 # What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
 # precision.
@@ -50,6 +52,8 @@ class Supervisory(BaseEstimator, ABC):
     from_features : bool
         Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
         kind; one that knows its rows otherwise (a given graph, their order) has not.
+    takes_device : bool
+        Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
         How many positions of p's rows a row of X takes up.
     prepare : callable
@@ -71,6 +75,7 @@ class Supervisory(BaseEstimator, ABC):
     requires_y: bool = False
     fresh: bool = False
     from_features: bool = False
+    takes_device: bool = False
     copies: int = 1
 
     def __repr__(self, **options):
@@ -106,7 +111,7 @@ class Supervisory(BaseEstimator, ABC):
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_rows, n_features)
-            Square when ``pairwise``.  Never changed; some p keep a reference to it.
+            Square when ``pairwise``.  Never changed; a p that has to keep it keeps a copy, unless it is read-only.
         y : array-like of shape (n_rows,) or None
         random_state : int, RandomState or None
         n_jobs : int or None
@@ -116,7 +121,7 @@ class Supervisory(BaseEstimator, ABC):
         self
         """
 
-    def extend(self, X_new, *, n_jobs=None) -> Conditional | BlockConditional:
+    def extend(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
         """p(.|new row) over the training columns.
 
         Each row depends on that row alone, never on the others in the call, and nothing is drawn at
@@ -127,6 +132,8 @@ class Supervisory(BaseEstimator, ABC):
         X_new : ndarray or sparse matrix of shape (n_new, n_features)
             Of shape (n_new, n_train) when ``pairwise``.
         n_jobs : int or None
+        device : torch.device, str or None
+            Where neighbours are searched; None is a GPU where torch sees one.
 
         Returns
         -------
@@ -138,9 +145,9 @@ class Supervisory(BaseEstimator, ABC):
             If this p has no rule for new rows.
         """
         check_is_fitted(self, "conditional_")
-        return self._extend(X_new, n_jobs)
+        return self._extend(X_new, **search_options(self, n_jobs, device))
 
-    def reciprocal(self, X_new, *, n_jobs=None) -> Conditional | BlockConditional:
+    def reciprocal(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
         """How near new rows and training rows are, seen from both sides.
 
         Proportional to p(j|new row) + p(new row|j), the latter as if the new row had been there when p was
@@ -154,10 +161,10 @@ class Supervisory(BaseEstimator, ABC):
         Conditional or BlockConditional of shape (n_new, n_cols)
         """
         check_is_fitted(self, "conditional_")
-        return self._reciprocal(X_new, n_jobs)
+        return self._reciprocal(X_new, **search_options(self, n_jobs, device))
 
-    def _reciprocal(self, X_new, n_jobs):
-        return self._extend(X_new, n_jobs)
+    def _reciprocal(self, X_new, **options):
+        return self._extend(X_new, **options)
 
     def _extend(self, X_new, n_jobs):
         raise ValueError(
@@ -165,6 +172,34 @@ class Supervisory(BaseEstimator, ABC):
             f"rows alone. Use a p "
             f"that is read off the features, such as KNN(15), to place new rows"
         )
+
+
+class NeighborSearch(Supervisory):
+    """Base of those p that search the neighbours of new rows among their training rows.
+
+    ``_X`` are the training rows (None for given distances), `metric` is a parameter.
+    """
+
+    from_features = True
+    takes_device = True
+
+    @cached_property
+    def _prepared(self):
+        """The training rows as searches need them, for the first new rows and all later ones."""
+        return PreparedRows(self._X, self.metric)
+
+    def _remember(self, X):
+        self._X = X
+        vars(self).pop("_prepared", None)
+
+    def __getstate__(self):
+        # Prepared rows are found again where they are needed.
+        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+
+
+def search_options(p, n_jobs, device):
+    """What the methods of p take besides rows: the device too, where p declares that it takes one."""
+    return {"n_jobs": n_jobs} | ({"device": device} if declared(p, "takes_device") else {})
 
 
 def declared(p, name):

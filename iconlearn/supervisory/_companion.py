@@ -8,7 +8,7 @@ from __future__ import annotations
 from sklearn.preprocessing import normalize
 
 from .._checks import check_number
-from ._base import declared, warn_empty
+from ._base import declared, search_options, warn_empty
 from ._wrapper import Wrapper
 from ._wrappers import reweighted
 
@@ -57,14 +57,14 @@ class Companion(Wrapper):
         split = check_number("split", self.split, low=1, high=n_features - 1, integer=True)
         return slice(0, split), slice(0, split)
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p to the companions; see :meth:`Supervisory.fit`."""
         self.features(X.shape[1])
         for name in ("unit", "transpose"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
         self._check_companions()
-        self.p_ = self.fitted(self.p, self._companions(X), y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, self._companions(X), y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_
         if self.transpose:
             self.conditional_ = reweighted(self.p_.conditional_, None, "transpose")
@@ -75,10 +75,10 @@ class Companion(Wrapper):
             )
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         if self.transpose:
             raise ValueError("a transposed Companion has no p for new rows; map them instead")
-        return self.p_.extend(self._companions(X_new), n_jobs=n_jobs)
+        return self.p_.extend(self._companions(X_new), **search_options(self.p_, n_jobs, device))
 
     def _check_companions(self):
         reads = {

@@ -16,6 +16,7 @@ from scipy import sparse
 from .._checks import check_number
 from ..conditional import BlockConditional
 from ..numerics.graphs import walk_eigenvectors
+from ._base import search_options
 from ._kernel import Gaussian
 from ._wrapper import Wrapper
 
@@ -56,10 +57,10 @@ class Cut(Wrapper):
 
     from_features = keeps_share = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and weigh its edges; see :meth:`Supervisory.fit`."""
         scale = check_number("scale", self.scale, low=0, closed="neither")
-        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         W, self.degree_ = symmetric_weights(self)
         block = CutBlock.of(W, self.degree_, scale)
         empty = self.degree_ <= 0
@@ -69,9 +70,10 @@ class Cut(Wrapper):
         self.warn_lost("any edge to another row", "use a p with more neighbours")
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         # A new row's weights have no common scale with W; as a row of the walk it has the mean degree.
-        walk = sparse.csr_array(self.p_.extend(X_new, n_jobs=n_jobs).sparse() * self.degree_.mean())
+        near = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).sparse()
+        walk = sparse.csr_array(near * self.degree_.mean())
         block = CutBlock.of(walk, self.degree_, self.scale)
         return BlockConditional(block, walk.shape, column_weights=self.degree_)
 
@@ -115,9 +117,9 @@ class Spectral(Wrapper):
 
     from_features = keeps_share = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and find the eigenvectors; see :meth:`Supervisory.fit`."""
-        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         W, degree = symmetric_weights(self)
         k = check_number("n_components", self.n_components, low=1, integer=True)
         if k > W.shape[0]:
@@ -128,10 +130,10 @@ class Spectral(Wrapper):
         self.conditional_ = self._gaussian.conditional_
         return self
 
-    def _extend(self, X_new, n_jobs):
-        steps = self.p_.extend(X_new, n_jobs=n_jobs).sparse()
+    def _extend(self, X_new, n_jobs, device):
+        steps = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).sparse()
         places = (steps @ self.eigenvectors_) / np.where(self.eigenvalues_ > 1e-6, self.eigenvalues_, np.inf)
-        return self._gaussian.extend(places, n_jobs=n_jobs)
+        return self._gaussian.extend(places, n_jobs=n_jobs, device=device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from .._checks import unchanging
 from ..conditional import WideConditional
 from ..neighbors import check_defined, check_metric, distance_block
 from ._base import Supervisory, check_metric_input
@@ -47,7 +48,7 @@ class WideGaussian(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = check_metric_input(X, check_metric(self.metric))
+        X = unchanging(check_metric_input(X, check_metric(self.metric)))
         self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, self.metric)

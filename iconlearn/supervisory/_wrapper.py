@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared, warn_empty
+from ._base import Supervisory, declared, search_options, warn_empty
 
 __all__ = ["Wrapper"]
 
@@ -25,6 +25,7 @@ class Wrapper(Supervisory):
         The fitted inner p.
     """
 
+    takes_device = True
     # Whether the inner p has to be probabilities of rows over the same rows, each of which is one point.
     pairs_of_rows = True
     # Whether a uniform share of the inner p has a place in the result.
@@ -42,7 +43,7 @@ class Wrapper(Supervisory):
     view = property(lambda self: self.p_.view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
-    def fitted(self, p, X, y, random_state, n_jobs):
+    def fitted(self, p, X, y, random_state, n_jobs, device):
         """A fitted copy of an inner p.
 
         Raises
@@ -57,7 +58,7 @@ class Wrapper(Supervisory):
                 f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
             )
         inner = clone(p) if hasattr(p, "get_params") else copy.deepcopy(p)
-        inner.fit(X, y, random_state=random_state, n_jobs=n_jobs)
+        inner.fit(X, y, random_state=random_state, **search_options(inner, n_jobs, device))
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from .._checks import check_choice, check_number
 from ..conditional import BlockConditional, Conditional, normalize_rows
-from ._base import declared
+from ._base import declared, search_options
 from ._wrapper import Wrapper
 
 __all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
@@ -55,7 +55,7 @@ class Debias(Wrapper):
 
     pairs_of_rows = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
         self._share = check_number(
             "weight",
@@ -65,7 +65,7 @@ class Debias(Wrapper):
             closed="left",
             hint="the share that is spread evenly",
         )
-        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
         return self
 
@@ -73,8 +73,8 @@ class Debias(Wrapper):
         """See :meth:`Supervisory.targets`."""
         return declared(self.p, "targets")(n_classes).with_uniform(self.weight)
 
-    def _extend(self, X_new, n_jobs):
-        return self.p_.extend(X_new, n_jobs=n_jobs).with_uniform(self._share)
+    def _extend(self, X_new, n_jobs, device):
+        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).with_uniform(self._share)
 
 
 class Walk(Wrapper):
@@ -108,19 +108,19 @@ class Walk(Wrapper):
         self.length = length
         self.mode = mode
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and walk; see :meth:`Supervisory.fit`."""
         check_number("length", self.length, low=1, integer=True, hint="2 or 3 are usual")
         check_choice("mode", self.mode, ["sum", "uniform"])
-        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         inner = self.p_.conditional_
         step = inner.sparse()
         edges = _walk(step, step, self.length, self.mode, inner.self_pairs)
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
         return self
 
-    def _extend(self, X_new, n_jobs):
-        first = self.p_.extend(X_new, n_jobs=n_jobs)
+    def _extend(self, X_new, n_jobs, device):
+        first = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
         step = self.p_.conditional_.sparse()
         return Conditional(
             _walk(first.sparse(), step, self.length, self.mode, True),
@@ -162,17 +162,17 @@ class Symmetrize(Wrapper):
         self.p = p
         self.mode = mode
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and make it symmetric; see :meth:`Supervisory.fit`."""
         check_choice("mode", self.mode, ["mean", "union", "mutual"])
-        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         inner = self.p_.conditional_
         self.conditional_ = reweighted(inner, inner.row_mass if self.mode == "mean" else None, self.mode)
         self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
-    def _extend(self, X_new, n_jobs):
-        return self.p_.extend(X_new, n_jobs=n_jobs)
+    def _extend(self, X_new, n_jobs, device):
+        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
 
 
 class Mix(Wrapper):
@@ -238,7 +238,7 @@ class Mix(Wrapper):
                 self.ps = type(self.ps)(parts)
         return super().set_params(**params)
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit all parts; see :meth:`Supervisory.fit`."""
         if not self._parts:
             raise ValueError(
@@ -247,7 +247,7 @@ class Mix(Wrapper):
         self._shares = _check_weights(self.weights, len(self._parts))
         if len(set(self._all_declare("pairwise"))) > 1:
             raise ValueError("the parts of Mix disagree about X: some take features and some a square matrix")
-        self.ps_ = [self.fitted(p, X, y, random_state, n_jobs) for p in self._parts]
+        self.ps_ = [self.fitted(p, X, y, random_state, n_jobs, device) for p in self._parts]
         self.conditional_ = _mix([p.conditional_ for p in self.ps_], self._shares)
         self._check_same_points(X.shape[1])
         return self
@@ -257,8 +257,8 @@ class Mix(Wrapper):
         shares = _check_weights(self.weights, len(self._parts))
         return _mix([declared(p, "targets")(n_classes) for p in self._parts], shares)
 
-    def _extend(self, X_new, n_jobs):
-        return _mix([p.extend(X_new, n_jobs=n_jobs) for p in self.ps_], self._shares)
+    def _extend(self, X_new, n_jobs, device):
+        return _mix([p.extend(X_new, **search_options(p, n_jobs, device)) for p in self.ps_], self._shares)
 
     def _all_declare(self, name):
         return [declared(p, name) for p in self._parts]
