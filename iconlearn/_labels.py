@@ -88,4 +88,6 @@ def marks_some(labels, marker=-1) -> int:
 
 def _same(label, marker):
     """Whether a label is the marker; a text is no number, and what is missing is neither."""
-    return not is_missing(label) and isinstance(label, str) == isinstance(marker, str) and bool(label == marker)
+    return (
+        not is_missing(label) and isinstance(label, str) == isinstance(marker, str) and bool(label == marker)
+    )

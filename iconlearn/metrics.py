@@ -201,7 +201,9 @@ def _checked_joint(P):
         raise ValueError(f"P has shape {P.shape}: it must be square, one row and one column per place")
     largest = P.data.max(initial=0.0)
     if P.data.min(initial=0.0) < 0 or largest <= 0:
-        raise ValueError("P must be at least 0, and above 0 for some pairs: joint probabilities of pairs of rows")
+        raise ValueError(
+            "P must be at least 0, and above 0 for some pairs: joint probabilities of pairs of rows"
+        )
     if abs(P - P.T).max() > 1e-6 * largest:
         raise ValueError("P is not symmetric, as joint probabilities of pairs are; give (P + P.T) / 2")
     if P.diagonal().max() > 0:

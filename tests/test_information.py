@@ -160,7 +160,10 @@ def test_the_downstream_bound_says_what_it_takes_for_granted():
     """X = C, Y = (C, B), U = B, Z = X: neither assumption holds, and Z tells nothing of the label."""
     b = c = np.log(2)
     found = downstream_bound(label_view=b, views=c, representation=c)
-    assert found.bound > 0 and "if one view is made of the other or they are independent given the label" in found.reason
+    assert (
+        found.bound > 0
+        and "if one view is made of the other or they are independent given the label" in found.reason
+    )
 
 
 def test_why_the_longer_formula_is_not_used_for_views_independent_given_the_label():

@@ -60,7 +60,6 @@ class WideGaussian(Supervisory):
         block = SquaredDistances(X_new, self._X, self.metric)
         return WideConditional(block, (X_new.shape[0], self.conditional_.n_cols))
 
-
     def _check_all_known(self, X):
         if not (self.pairwise and issparse(X)):
             return

@@ -67,7 +67,6 @@ class Wrapper(Supervisory):
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
 
-
     def warn_lost(self, what, remedy):
         """Warn of rows that have a p inside and none outside."""
         supported, before = self.conditional_.supported(), self.p_.conditional_.supported()

@@ -261,7 +261,12 @@ def test_rounding_below_nought_is_nought(sparse, dtype):
     D = cosine_distances(dtype=dtype)
     assert D.min() < 0
     expected = np.maximum(D, 0)
-    for p in (KNN(8, metric="precomputed"), Gaussian(5, metric="precomputed"), Precomputed("distance"), Graph()):
+    for p in (
+        KNN(8, metric="precomputed"),
+        Gaussian(5, metric="precomputed"),
+        Precomputed("distance"),
+        Graph(),
+    ):
         before = D.copy()
         given = csr_array(D) if sparse else D
         found, plain = clone(p).fit(given), clone(p).fit(csr_array(expected) if sparse else expected)

@@ -37,7 +37,9 @@ def test_rows_with_the_marker_have_no_p(make, kind, marker):
         assert not p.full()[np.ix_(~HIDDEN, HIDDEN)].any()
 
 
-@pytest.mark.parametrize("y", [pd.array(["a", "b", None] * 20, dtype="string"), pd.array([1, 2, None] * 20, dtype="Int64")])
+@pytest.mark.parametrize(
+    "y", [pd.array(["a", "b", None] * 20, dtype="string"), pd.array([1, 2, None] * 20, dtype="Int64")]
+)
 @pytest.mark.parametrize("make", READERS)
 def test_columns_of_pandas_with_gaps(make, y):
     p = make(unlabeled=float("nan")).fit(X, pd.Series(y))
@@ -65,7 +67,9 @@ def test_links_may_take_minus_one_for_a_class():
 @pytest.mark.parametrize("make", READERS[:3])
 def test_gaps_are_named_and_a_marker_that_marks_all_too(make):
     for gap in (float("nan"), None, pd.NA):
-        with pytest.raises(ValueError, match=r"y contains NaN.* in 30 rows .*row 30.*unlabeled=float\('nan'\)"):
+        with pytest.raises(
+            ValueError, match=r"y contains NaN.* in 30 rows .*row 30.*unlabeled=float\('nan'\)"
+        ):
             make().fit(X, with_marker(gap, "object"))
     with pytest.raises(ValueError, match="no label to go by"):
         make(unlabeled=-1).fit(X, np.full(60, -1))
