@@ -4,6 +4,15 @@
 
 A specification (:class:`Table`, :class:`Linear`, :class:`MLP`) holds parameters and builds a fresh module;
 a module that the user passes is copied before it is trained.
+
+What more a module can do, it declares by an attribute that is True, read by :func:`declares` and nowhere else:
+
+    linear          z = W x + b, with W = ``weight`` and b = ``bias`` (which may be absent, or None)
+    orthonormal     linear, and the rows of W are the orthonormal ones that span those of ``free``
+    bounded         it keeps its outputs within bounds by itself
+    table           its outputs are ``places``, and it is called with row numbers
+    basis           a table of the unit vectors
+    teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ from torch import nn
 from ._checks import check_number
 from ._randomness import torch_seeded
 
-__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "draws", "given"]
+__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "declares", "draws", "given"]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
@@ -115,6 +124,8 @@ class EMA(Mapper):
     He et al., "Momentum contrast for unsupervised visual representation learning", CVPR 2020.
     """
 
+    teacher = True
+
     def __init__(self, momentum=0.99):
         self.momentum = momentum
 
@@ -128,6 +139,8 @@ class EMA(Mapper):
 
 class Follower(nn.Module):
     """A frozen copy of a module; ``step`` moves it towards the module by a share of 1 - momentum."""
+
+    teacher = True
 
     def __init__(self, module, momentum):
         super().__init__()
@@ -149,6 +162,8 @@ class Follower(nn.Module):
 
 class TableModule(nn.Module):
     """A table of places; called with row numbers, or with None for all rows."""
+
+    table = True
 
     def __init__(self, places):
         super().__init__()
@@ -173,7 +188,7 @@ class OrthonormalModule(nn.Module):
 
     # It can neither stretch the data nor shrink them to a point.
     bounded = True
-    orthonormal = True
+    linear = orthonormal = True
 
     def __init__(self, weight):
         super().__init__()
@@ -211,10 +226,20 @@ class _Given(Mapper):
         return module
 
 
+def declares(module, capability: str) -> bool:
+    """Whether a module (or a specification) declares a capability; see the head of this file.
+
+    torch's own linear layer does.  A parameter or a submodule of that name is no declaration.
+    """
+    return getattr(module, capability, False) is True or (
+        capability == "linear" and type(module) is nn.Linear
+    )
+
+
 def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
-    quiet = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
-    return not all(type(part) in quiet for part in module.modules())
+    without = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
+    return not all(type(part) in without for part in module.modules())
 
 
 def given(source) -> Mapper:

@@ -17,6 +17,7 @@ from scipy import sparse
 from .conditional import BlockConditional, Conditional
 from .divergences import Divergence
 from .learned import Learned
+from .mappers import declares
 
 __all__ = ["Objective", "Points", "Problem"]
 
@@ -57,12 +58,12 @@ class Points:
     @property
     def bounded(self) -> bool:
         """Whether the mapper keeps its outputs within bounds by itself, as an orthonormal one does."""
-        return bool(getattr(self.mapper, "bounded", False))
+        return declares(self.mapper, "bounded")
 
     @property
     def basis(self) -> bool:
         """Whether the points are the unit vectors, so that dot products with them are coordinates."""
-        return bool(getattr(self.mapper, "basis", False))
+        return declares(self.mapper, "basis")
 
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""

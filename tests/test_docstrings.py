@@ -10,7 +10,7 @@ validate = pytest.importorskip("numpydoc.validate", reason="needs numpydoc")
 
 ROOMS = (
     "iconlearn", "iconlearn.conditional", "iconlearn.displays", "iconlearn.divergences", "iconlearn.engines",
-    "iconlearn.learned", "iconlearn.mappers", "iconlearn.metrics", "iconlearn.neighbors", "iconlearn.optim._loop",
+    "iconlearn.learned", "iconlearn.mappers", "iconlearn.metrics", "iconlearn.neighbors", "iconlearn.optim",
     "iconlearn.recipes", "iconlearn.scorers", "iconlearn.storage", "iconlearn.supervisory",
 )  # fmt: skip
 # Where the house goes its own way.

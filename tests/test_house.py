@@ -23,6 +23,8 @@ FLOORS = [
     {"recipes", "storage"},
     {"estimators"},
     {"registry"},
+    {"solve"},
+    {"plan"},
     {"classification", "initialization", "out_of_sample"},
     {"engines", "displays"},
     {"loss"},

@@ -1,11 +1,17 @@
 """Mappers: what they compute, where their weights come from, what they never touch."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from iconlearn.mappers import MLP, Linear, Mapper, Table, build_mapper, given
+from iconlearn import ICONClassifier, ICONEmbedding
+from iconlearn.estimators._ridge import preconditioner
+from iconlearn.mappers import EMA, MLP, Linear, Mapper, Table, UnitVectors, build_mapper, declares, given
 
 X = torch.as_tensor(np.random.default_rng(0).normal(size=(9, 5)))
 
@@ -136,3 +142,75 @@ def test_a_factory_is_told_the_widths_and_checked():
 def test_a_specification_without_build_says_so():
     with pytest.raises(TypeError, match="must define build"):
         built(Mapper())
+
+
+class Quadratic(nn.Module):
+    """z = W x^2, by parameters and submodules with the names that declarations have."""
+
+    def __init__(self, n_inputs=4, n_outputs=3):
+        super().__init__()
+        self.weight = nn.Parameter(
+            torch.ones(n_outputs, n_inputs) * torch.linspace(-1, 1, n_outputs)[:, None]
+        )
+        self.bias, self.places, self.free = (nn.Parameter(torch.zeros(n_outputs)) for _ in range(3))
+        self.linear = nn.Linear(n_inputs, n_outputs)
+        self.table = nn.Parameter(torch.ones(1))
+
+    def step(self):
+        raise AssertionError("this is no teacher")
+
+    def forward(self, X):
+        return X.square() @ self.weight.T + self.bias + 0 * self.linear(X)
+
+
+def test_names_of_parameters_are_no_declarations():
+    module = Quadratic()
+    for capability in ("linear", "orthonormal", "bounded", "table", "basis", "teacher"):
+        assert not declares(module, capability)
+    linear, orthonormal = built(Linear()), built(Linear(orthonormal=True))
+    assert declares(linear, "linear") and not declares(linear, "orthonormal")
+    assert all(declares(orthonormal, c) for c in ("linear", "orthonormal", "bounded"))
+    assert declares(built(Table()), "table") and not declares(built(Table()), "basis")
+    assert declares(UnitVectors(3), "table") and declares(UnitVectors(3), "basis")
+    assert declares(EMA(), "teacher") and declares(EMA().follow(linear), "teacher")
+    assert not declares(built(MLP(3)), "linear")
+
+
+def test_a_quadratic_module_is_not_linear():
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = ICONClassifier(mapper=Quadratic(), max_iter=3, random_state=0).fit(X, y)
+    assert not hasattr(model, "coef_") and not hasattr(model, "intercept_")
+    assert type(model.engine_).__name__ == "MiniBatch"
+    plan = model._plan(X, y, 3, keeps=False)
+    assert model._method(plan) == "adam" and preconditioner(plan) is None
+
+
+def test_a_quadratic_module_gets_no_linear_start():
+    X, _ = load_iris(return_X_y=True)
+    before = Quadratic(4, 2)
+    model = ICONEmbedding(mapper=before, optimizer="adam", learning_rate=1e-12, max_iter=1, random_state=0)
+    after = model.fit(X).mapper_
+    torch.testing.assert_close(after.weight, before.weight)
+
+
+def test_a_module_may_declare_that_it_is_linear():
+    class Scaled(nn.Module):
+        linear = True
+
+        def __init__(self, n_inputs, n_outputs):
+            super().__init__()
+            self.root = nn.Parameter(torch.zeros(n_outputs, n_inputs))
+
+        @property
+        def weight(self):
+            return 2 * self.root
+
+        def forward(self, X):
+            return X @ self.weight.T
+
+    X, y = load_iris(return_X_y=True)
+    model = ICONClassifier(mapper=Scaled, random_state=0).fit(X, y)
+    scores = X @ model.coef_.T + model.intercept_
+    np.testing.assert_array_equal(model.classes_[scores.argmax(1)], model.predict(X))

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.neighbors import KNeighborsTransformer
 
 from iconlearn.neighbors import (
-    _equality,
+    _equal_rows,
     check_metric,
     distance_block,
     duplicate_groups,
@@ -20,7 +20,7 @@ from iconlearn.neighbors import (
     neighbor_graph,
     pair_distances,
 )
-from iconlearn.neighbors._metrics import PYNNDESCENT_ONLY
+from iconlearn.neighbors._distances import PYNNDESCENT_ONLY
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_metric_of_pynndescent_only(X):
 
 
 def test_rows_with_the_same_print_are_compared(X, monkeypatch):
-    monkeypatch.setattr(_equality, "_prints", lambda X: np.zeros(X.shape[0], np.uint64))
+    monkeypatch.setattr(_equal_rows, "_prints", lambda X: np.zeros(X.shape[0], np.uint64))
     np.testing.assert_array_equal(equal_rows(X[[0, 3]], X), [0, -1])
     assert len(set(duplicate_groups(X))) == len(X)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from iconlearn.neighbors import _axes, _ivf, _products, knn, pair_distances
-from iconlearn.neighbors._cells import MAX_CELL, Cells
+from iconlearn.neighbors import _inverted_lists, _products, knn, pair_distances
+from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells
 from iconlearn.neighbors._products import nearest, smallest
 
 
@@ -60,7 +60,7 @@ def test_the_recall_asked_for_decides(monkeypatch):
     order = knn(X, 15, backend="exact")[1]
     reached = []
     for wanted in (0.5, 0.8, 0.99):
-        monkeypatch.setattr(_ivf, "RECALL", wanted)
+        monkeypatch.setattr(_inverted_lists, "RECALL", wanted)
         reached.append(recall(knn(X, 15, backend="ivf", random_state=0)[1], order))
     np.testing.assert_allclose(reached, [0.5, 0.8, 0.99], atol=0.08)
 
@@ -104,7 +104,7 @@ def test_few_rows_and_as_many_neighbours_as_there_are(n):
 
 def test_more_neighbours_than_a_cell_has_rows(monkeypatch):
     X = blobs(1000)
-    monkeypatch.setattr(_ivf, "_needed", lambda *args: 1)  # one cell would do, were it not for k
+    monkeypatch.setattr(_inverted_lists, "_needed", lambda *args: 1)  # one cell would do, were it not for k
     distances, indices = knn(X, 200, backend="ivf", random_state=0)
     check_promises(X, 200, distances, indices)
 
@@ -131,22 +131,22 @@ def test_wide_rows_are_searched_along_short_axes_and_ranked_by_all(metric, monke
     distances, indices = knn(X, 10, metric=metric, backend="ivf", random_state=0)
     check_promises(X, 10, distances, indices, metric)
     assert recall(indices, knn(X, 10, metric=metric, backend="exact")[1]) > 0.97
-    assert widths == [_axes.N_AXES]
+    assert widths == [_inverted_lists.N_AXES]
 
 
 def test_axes_that_lose_neighbours_are_not_taken():
     X = np.random.default_rng(0).normal(size=(1500, 400)).astype(np.float32)
     points = torch.from_numpy(X)
     rows = torch.arange(200)
-    found, _ = _ivf._known(points, rows, 10)
+    found, _ = _inverted_lists._known(points, rows, 10)
     generator = torch.Generator().manual_seed(0)
-    assert _axes.shortened(points, rows, found, generator) is points
+    assert _inverted_lists.shortened(points, rows, found, generator) is points
     assert recall(knn(X, 10, backend="ivf", random_state=0)[1], knn(X, 10, backend="exact")[1]) > 0.97
 
 
 def test_the_seed_decides_and_nothing_else(monkeypatch):
     X = np.random.default_rng(0).normal(size=(3000, 20)).astype(np.float32)
-    monkeypatch.setattr(_ivf, "RECALL", 0.7)
+    monkeypatch.setattr(_inverted_lists, "RECALL", 0.7)
     before = torch.random.get_rng_state()
     first, again, other = (knn(X, 10, backend="ivf", random_state=seed)[1] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -157,7 +157,7 @@ def test_the_seed_decides_and_nothing_else(monkeypatch):
 def test_the_cap_on_candidates_bounds_the_work(monkeypatch):
     X = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
     order = knn(X, 10, backend="exact")[1]
-    monkeypatch.setattr(_ivf, "MAX_CANDIDATES", 100)
+    monkeypatch.setattr(_inverted_lists, "MAX_CANDIDATES", 100)
     distances, indices = knn(X, 10, backend="ivf", random_state=0)
     check_promises(X, 10, distances, indices)
     assert 0.1 < recall(indices, order) < 0.7
@@ -168,10 +168,12 @@ def test_copies_of_a_row_do_not_ask_for_more_cells():
     X[::2] = X[0]
     cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
     rows = torch.arange(0, 400)
-    found, gaps = _ivf._known(X, rows, 15)
+    found, gaps = _inverted_lists._known(X, rows, 15)
     # Any of two thousand copies may have been found, in any of the cells that hold them.
-    assert _ivf._needed(cells, rows, found, gaps) < _ivf._needed(cells, rows, found, gaps + 1)
-    assert _ivf._needed(cells, rows[::2], found[::2], gaps[::2]) == 1
+    assert _inverted_lists._needed(cells, rows, found, gaps) < _inverted_lists._needed(
+        cells, rows, found, gaps + 1
+    )
+    assert _inverted_lists._needed(cells, rows[::2], found[::2], gaps[::2]) == 1
 
 
 def test_cells_are_a_partition_into_cells_of_bounded_size():
@@ -230,5 +232,5 @@ def test_a_gpu_gives_the_same_neighbours(dtype):
     here = nearest(X, X, 15, own=own)[0].sort(1).values
     there = nearest(X.cuda(), X.cuda(), 15, own=own.cuda())[0].sort(1).values.cpu()
     assert (here == there).double().mean() > 0.999
-    found = _ivf.search_cells(X.numpy(), 15, seed=0, device=torch.device("cuda")).cpu().numpy()
+    found = _inverted_lists.search_cells(X.numpy(), 15, seed=0, device=torch.device("cuda")).cpu().numpy()
     assert recall(found, knn(X.numpy(), 15, backend="exact")[1]) > 0.97

@@ -114,7 +114,7 @@ def test_the_chosen_search_is_the_one_that_runs(X, monkeypatch):
     "make", [lambda **k: KNN(5, **k), lambda **k: Gaussian(5, **k), lambda **k: Student(5, **k)]
 )
 def test_a_p_takes_the_search_and_shows_it(make, X, monkeypatch):
-    monkeypatch.setattr("iconlearn.neighbors._ivf.RECALL", 0.5)
+    monkeypatch.setattr("iconlearn.neighbors._inverted_lists.RECALL", 0.5)
     exact, cells = (make(search=search).fit(X, random_state=0) for search in ("auto", "ivf"))
     assert exact.neighbors_backend_ == "exact" and cells.neighbors_backend_ == "ivf"
     assert (exact.conditional_.edges != cells.conditional_.edges).nnz > 0

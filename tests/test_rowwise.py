@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from iconlearn.optim._rowwise import minimise_rows
+from iconlearn.optim._rows import minimise_rows
 
 RNG = np.random.default_rng(0)
 SETTINGS = {"first_step": 0.1, "longest": 1.0, "tolerance": 1e-9, "n_steps": 60}

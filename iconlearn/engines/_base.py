@@ -52,7 +52,7 @@ class Engine(BaseEstimator):
 
     def refuses_form(self, problem) -> str | None:
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
-        if getattr(problem.q, "subnormal", False) and not problem.summand.linear_in_log_q:
+        if problem.q.subnormal and not problem.summand.linear_in_log_q:
             return (
                 f"rows of q sum to less than one with balance={problem.q.balance_!r}, which only KL makes sense of; "
                 f"use divergence='kl', or Cluster(balance=1)"

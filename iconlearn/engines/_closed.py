@@ -15,14 +15,14 @@ whose least value is taken by hard assignments: k-means.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import sparse
 
-from ..optim import Record, Solution
+from ..mappers import declares
+from ..optim import History, Solution
 from ._base import Engine
 
 __all__ = ["Closed", "LogNormaliser", "lloyd"]
@@ -42,7 +42,7 @@ class Closed(Engine):
     solves = True
 
     def refuses(self, problem):
-        if getattr(problem.q, "shared_clusters", False):
+        if problem.q.shared_clusters:
             # Where p itself would be rounded to zero, its logarithm is a distance like any other.
             return self.refuses_form(problem) or _refuses_clusters(problem)
         return super().refuses(problem) or _refuses_directions(problem)
@@ -50,49 +50,16 @@ class Closed(Engine):
     def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
         """Put the answer into the parameters of `objective`."""
         problems = objective.problems
-        if getattr(problems[0].q, "shared_clusters", False):
+        if problems[0].q.shared_clusters:
             constant = LogNormaliser(tuple((problem.weight, problem.p.block) for problem in problems))
-            return _k_means(problems, max_iter, _Teller(callback, report, constant))
-        return _directions(problems, _Teller(callback, report))
-
-
-class _Teller:
-    """Keeps the history and tells of each step; true once it should end.
-
-    Losses lack a `constant`, which is found as soon as anybody is told of one.
-    """
-
-    def __init__(self, callback, report, constant=None):
-        self.callback, self.report, self.constant = callback, report, constant
-        self.history, self.begun = [], time.perf_counter()
-
-    def __call__(self, loss):
-        self.history.append(float(loss))
-        if self.report is None and self.callback is None:
-            return False
-        whole = 0.0 if self.constant is None else self.constant()
-        record = Record(
-            len(self.history),
-            PHASE,
-            self.history[-1] + whole,
-            min(self.history) + whole,
-            time.perf_counter() - self.begun,
-        )
-        if self.report is not None:
-            self.report(record)
-        return bool(self.callback is not None and self.callback(record))
-
-    def solution(self, reason):
-        n = len(self.history)
-        return Solution(
-            self.history[-1], self.history, n, reason == "plateau", reason, [PHASE] * n, self.constant
-        )
+            return _k_means(problems, max_iter, History(callback, report, constant))
+        return _directions(problems, History(callback, report))
 
 
 def _refuses_directions(problem):
     if problem.q.reduce != "mean" or problem.p.wide or problem.q.geometry != "sqdist":
         return "the closed engine knows q='wide_gaussian' with sphere=False and shared clusters only"
-    if not getattr(problem.rows.mapper, "orthonormal", False) or not problem.tied:
+    if not declares(problem.rows.mapper, "orthonormal") or not problem.tied:
         return "the closed engine needs mappers.Linear(orthonormal=True) and a p whose columns are the rows"
     return None
 
@@ -113,7 +80,7 @@ def _refuses_clusters(problem):
 # --- directions ----------------------------------------------------------------------------------
 
 
-def _directions(problems, tell):
+def _directions(problems, history):
     mapper = problems[0].rows.mapper
     M = sum(problem.weight * scatter(problem) for problem in problems)
     values, vectors = np.linalg.eigh(M)
@@ -122,8 +89,8 @@ def _directions(problems, tell):
     W = W * np.where(W[np.arange(n_outputs), np.abs(W).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
     with torch.no_grad():
         mapper.free.copy_(torch.as_tensor(W))
-    stopped = tell(values[:n_outputs].sum())
-    return tell.solution("callback" if stopped else "plateau")
+    stopped = history.add(values[:n_outputs].sum(), PHASE)
+    return history.solution("callback" if stopped else "plateau")
 
 
 def scatter(problem):
@@ -182,7 +149,7 @@ class LogNormaliser:
         return sum(weight * float(block.normalisers[1].mean()) for weight, block in self.terms)
 
 
-def _k_means(problems, max_iter, tell):
+def _k_means(problems, max_iter, history):
     table = problems[0].rows.mapper.places
     # Several terms are one: their features side by side, each scaled by the root of its weight.
     points = []
@@ -192,14 +159,16 @@ def _k_means(problems, max_iter, tell):
         points.append((features - features.mean(axis=0)) * np.sqrt(problem.weight * 2.0 * precision))
     labels = table.detach().argmax(1).cpu().numpy()
     X = points[0] if len(points) == 1 else np.hstack(points)
-    labels, reason = lloyd(X, labels, table.shape[1], max_iter, lambda inertia: tell(inertia / len(X)))
+    labels, reason = lloyd(
+        X, labels, table.shape[1], max_iter, lambda inertia: history.add(inertia / len(X), PHASE)
+    )
     with torch.no_grad():
         table.fill_(np.log(SMALLEST))
         table[torch.arange(len(X)), torch.as_tensor(labels)] = 0.0
-    return tell.solution(reason)
+    return history.solution(reason)
 
 
-def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
+def lloyd(X, labels, n_clusters, max_iter, report=lambda inertia: False):
     """Alternate between means and nearest means from the given labels, until no label changes.
 
     An empty cluster takes the row that lies furthest from its mean.
@@ -210,8 +179,8 @@ def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
     labels : ndarray of int of shape (n,)
     n_clusters : int
     max_iter : int
-    tell : callable
-        Told the inertia of the labels at every step; a true answer ends the search.
+    report : callable
+        Called with the inertia of the labels at every step; a true answer ends the search.
 
     Returns
     -------
@@ -232,7 +201,7 @@ def lloyd(X, labels, n_clusters, max_iter, tell=lambda inertia: False):
         inertia = total + np.take_along_axis(gap, labels[:, None], axis=1).sum()
         if inertia < LOST * total:
             inertia = np.square(X - means[labels]).sum()
-        if tell(inertia):
+        if report(inertia):
             return labels, "callback"
         new = gap.argmin(axis=1)
         if (new == labels).all():

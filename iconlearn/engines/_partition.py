@@ -15,8 +15,6 @@ B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
 from __future__ import annotations
 
 import copy
-import math
-import time
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from scipy import sparse
 
 from .._checks import check_number
 from ..numerics.threads import MANY_POINTS, available
-from ..optim import Record, Solution
+from ..optim import History, Solution
 from ._agglomeration import members, sized
 from ._base import Engine
 
@@ -280,22 +278,18 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, call
     r : ndarray
     solution : Solution
     """
-    history, reason, begun = [], "max_iter", time.perf_counter()
-    best_r = r
+    history, reason = History(callback, report), "max_iter"
+    losses, best_r = history.losses, r
     try:
-        while len(history) < max_iter:
+        while len(losses) < max_iter:
             G, loss = graph.explained(r)
             pull, cost = (None, 0.0) if beliefs is None else beliefs.explained(r, graph)
             loss += offset + cost
-            history.append(loss)
             best_r = r
-            record = Record(len(history), PHASE, loss, min(history), time.perf_counter() - begun)
-            if report is not None:
-                report(record)
-            if callback is not None and callback(record):
+            if history.add(loss, PHASE):
                 reason = "callback"
                 break
-            if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
+            if len(losses) > 5 and losses[-2] - loss <= tol * abs(loss - offset):
                 reason = "plateau"
                 break
             new = graph.improved(r, G, pull)
@@ -304,9 +298,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, call
             r = new
     except KeyboardInterrupt:
         reason = "interrupted"
-    loss = history[-1] if history else math.inf
-    phases = [PHASE] * len(history)
-    return best_r, Solution(loss, history, max(len(history), 1), reason == "plateau", reason, phases)
+    return best_r, history.solution(reason)
 
 
 def refined(graph, r, *, max_iter, tol, **fixed):

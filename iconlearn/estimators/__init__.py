@@ -3,6 +3,6 @@
 from ._classifier import ICONClassifier
 from ._clustering import ICONClustering
 from ._embedding import ICONEmbedding
-from ._terms import Term
+from ._term import Term
 
 __all__ = ["ICONClassifier", "ICONClustering", "ICONEmbedding", "Term"]

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..classification._prototypes import log_similarities
-from ._io import like_input, plain, validated_new
+from ._inputs import like_input, plain, validated_new
 from ._unlabeled import is_auto, labelled_rows
 
 __all__ = ["Answering"]

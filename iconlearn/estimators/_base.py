@@ -7,6 +7,8 @@ This is the only room that speaks both scikit-learn and torch.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,20 +22,25 @@ from .. import supervisory
 from .._checks import check_choice, check_number
 from .._warnings import warn
 from ..engines import choose
-from ..mappers import TableModule, build_mapper
+from ..mappers import TableModule, build_mapper, declares
 from ..neighbors import expected_search
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
+from ..out_of_sample._mapped import mapped
+from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
-from ._datasets import MAX_IN_MEMORY
-from ._io import choose_device, in_a_file
-from ._keeping import Forgetful, callbacks, keeper_of, restore, state_of, told
-from ._late_losses import LateLosses
-from ._observed import CallbackSupportMixin, optimisation_observed
-from ._planning import Ends, Plan, Terms, check_module, features_of, same_shapes
-from ._progress import Progress, timed
-from ._running import run
-from ._terms import Term
+from ..solve import solve
+from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
+from ._monitoring import (
+    CallbackSupportMixin,
+    Progress,
+    callbacks,
+    checkpoint_of,
+    optimisation_observed,
+    timed,
+    together,
+)
+from ._term import Term
 
 __all__ = ["ICONBase"]
 
@@ -46,8 +53,8 @@ MAX_DENSE_INPUTS = MAX_IN_MEMORY
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
 
 
-class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
-    """Shared machinery; see the three estimators."""
+class ICONBase(CallbackSupportMixin, BaseEstimator):
+    """What the three estimators share."""
 
     def set_params(self, **params):
         """Set parameters, nested ones included.
@@ -123,24 +130,24 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
     def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True):
         """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another."""
         self.timings_ = {}
-        rng, keeper = self._beginning(X, y, mass, keeps)
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        device = choose_device(self.device)
+        rng, keeper = self._first_stage(X, y, mass, keeps)
         spec = self._resolved("mapper")
         if spec.parametric and self._pairwise:
             raise ValueError(
                 f"mapper={self.mapper!r} maps features, but with p={self.p!r} X is a matrix of pairs; "
                 f"use mapper='table', or give the graph as p=Graph(A) beside a feature matrix X"
             )
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
+        setting = Setting(dtype, choose_device(self.device), generator, rng)
         p = self._debiased(clone(self._resolved("p"), safe=False))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
-        module = self._module(spec, shown, n_outputs, generator, dtype, device, start)
-        dtype = next((t.dtype for t in module.parameters()), dtype)
+        module = self._module(spec, shown, n_outputs, setting, start)
+        setting = replace(setting, dtype=next((t.dtype for t in module.parameters()), dtype))
         q = clone(resolve("q", self.q if q is None else q), safe=False)
-        q.begin(dtype=dtype, device=device)
-        inputs = self._inputs(X, device, dtype) if spec.parametric else None
+        q.begin(dtype=setting.dtype, device=setting.device)
+        inputs = self._inputs(X, setting) if spec.parametric else None
         rows = Points(
             module,
             X.shape[0],
@@ -149,41 +156,39 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         )
 
         def other(group):
-            return self._other_module(spec, module, X, group, n_outputs, generator, dtype, device)
+            return self._other_module(spec, module, X, group, n_outputs, setting)
 
+        def prototypes(q, n_classes):
+            return self._prototypes(q, n_classes, n_outputs, setting)
+
+        fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
-        known = keeper.recall("supervision") or ()
-        build = Terms(
-            X, y, ends, n_outputs, generator, dtype, device, rng, self.n_jobs, self._prototypes, known
-        )
-        searches = getattr(p, "from_features", False) and not known
+        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
+        searches = getattr(p, "from_features", False) and not fitted
         with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-            problems = [main, *self._further(build, q)]
-        if not known:
-            keeper.keep("supervision", lambda: build.fitted)
+            problems = [main, *self._further(build, q, setting)]
+        if not fitted:
+            keeper.keep("supervision", lambda: build.every)
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
         return Plan(
-            X,
-            rng,
-            generator,
-            device,
-            dtype,
-            p,
-            q,
-            module,
-            spec.parametric,
-            objective,
-            engine,
-            rows,
-            features,
-            keeper,
+            X=X,
+            p=p,
+            q=q,
+            mapper=module,
+            parametric=spec.parametric,
+            objective=objective,
+            engine=engine,
+            setting=setting,
+            rows=rows,
+            features=features,
+            keeper=keeper,
         )
 
-    def _beginning(self, X, y, weight, keeps):
-        """The random state that a fit begins with, and who keeps what becomes of it."""
-        keeper = keeper_of(self, X, y, weight) if keeps else Forgetful()
+    def _first_stage(self, X, y, weight, keeps):
+        """The random state that a fit begins with, and what saves its stages."""
+        keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
         rng = keeper.recall("begin")
         if rng is None:
             rng = check_random_state(self.random_state)
@@ -191,14 +196,14 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         return rng, keeper
 
     def _started(self, plan, start, expected=None):
-        """Let ``start()`` find where to begin and return what it does; None where that is known already."""
+        """Let ``start()`` find where to begin and return what it does; None where that was saved before."""
         kept = plan.keeper.recall("start")
         if kept is not None:
-            return restore(plan, kept)
+            return plan.restore(kept)
         with timed(self, "start", expected):
             lesson = start()
         if lesson is None or lesson.reason != "interrupted":
-            plan.keeper.keep("start", lambda: state_of(plan))
+            plan.keeper.keep("start", plan.state)
         return lesson
 
     def _check_numbers(self):
@@ -219,21 +224,22 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
                 f"terms={self.terms!r} must be None or a list of Term, for example terms=[Term('labels')]"
             )
 
-    def _module(self, spec, X, n_outputs, generator, dtype, device, start):
+    def _module(self, spec, X, n_outputs, setting, start):
         """A fresh module, or the last fit's where warm_start asks for it and the shapes allow."""
         module = build_mapper(
-            spec, X.shape[1], n_outputs, X.shape[0], generator=generator, dtype=dtype, device=device
-        )
+            spec, X.shape[1], n_outputs, X.shape[0],
+            generator=setting.generator, dtype=setting.dtype, device=setting.device,
+        )  # fmt: skip
         if start is not None and same_shapes(start, module):
             module.load_state_dict(start.state_dict())
         check_module(module, spec, X, n_outputs)
         return module
 
-    def _other_module(self, spec, module, X, features, n_outputs, generator, dtype, device):
+    def _other_module(self, spec, module, X, features, n_outputs, setting):
         """The mapper of another group of features, or (without features) of views that are columns."""
         chosen = getattr(self, "column_mapper", None)
         other = spec if chosen is None else resolve("mapper", chosen)
-        if hasattr(other, "follow"):
+        if declares(other, "teacher"):
             if features is not None:
                 raise ValueError(
                     "an EMA teacher reads what the mapper reads, and the columns are other features; use "
@@ -244,26 +250,28 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
             if chosen is None:
                 return module
             features = slice(None)
-        return self._module(other, X[:, features], n_outputs, generator, dtype, device, None)
+        return self._module(other, X[:, features], n_outputs, setting, None)
 
     @staticmethod
-    def _inputs(X, device, dtype):
+    def _inputs(X, setting):
         if (sparse.issparse(X) or in_a_file(X)) and X.shape[0] * X.shape[1] > MAX_DENSE_INPUTS:
             return X
         # A copy, so that read-only arrays are fine and nothing the user owns is shared with torch.
-        return torch.tensor(X.toarray() if sparse.issparse(X) else X, device=device, dtype=dtype)
+        return torch.tensor(
+            X.toarray() if sparse.issparse(X) else X, device=setting.device, dtype=setting.dtype
+        )
 
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
-    def _further(self, build, q):
+    def _further(self, build, q, setting):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")
             other = q
             if term.q is not None:
                 other = clone(resolve("q", term.q), safe=False)
-                other.begin(dtype=build.dtype, device=build.device)
+                other.begin(dtype=setting.dtype, device=setting.device)
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
@@ -271,10 +279,10 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 
-    def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
+    def _prototypes(self, q, n_classes, n_outputs, setting):
         """Where the class columns of a supervised p live."""
-        start = torch.randn(n_classes, n_outputs, generator=generator, dtype=torch.float32)
-        return TableModule(start).to(device=device, dtype=dtype)
+        start = torch.randn(n_classes, n_outputs, generator=setting.generator, dtype=torch.float32)
+        return TableModule(start).to(device=setting.device, dtype=setting.dtype)
 
     def _penalty(self, problems):
         return None
@@ -306,9 +314,9 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
                 every = [*callbacks(self.callback), *filter(None, (watch, steps))]
-                solution, self.loss_parts_ = run(
+                solution = solve(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
-                    patience=patience, after_step=after_step, callback=told(every),
+                    patience=patience, after_step=after_step, callback=together(every),
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
@@ -334,31 +342,69 @@ class ICONBase(LateLosses, CallbackSupportMixin, BaseEstimator):
         self._parametric, self._features = plan.parametric, plan.features
 
     def _keep_losses(self, solution):
-        self.loss_, self.loss_history_ = solution.loss, np.asarray(solution.history, dtype=float)
-        self._put_off_losses(solution.constant)
         self.loss_phases_ = np.array(solution.phases, dtype=str)
+        self._solution = replace(
+            solution, history=np.asarray(solution.history, dtype=float), phases=self.loss_phases_
+        )
         self.n_iter_, self.converged_ = solution.n_iter, solution.converged
 
-    def _mapped(self, X, mapper=None, features=None):
-        """Outputs of a parametric mapper (the main one by default) for rows of X, in blocks, as a tensor."""
-        if mapper is None:
-            mapper, features = self.mapper_, self._features
-        X = X if features is None else X[:, features]
-        like = next(iter(mapper.parameters()), torch.zeros(0))
-        step = max(1, 2**24 // max(X.shape[1], 1))
-        parts = []
-        with torch.no_grad():
-            for start in range(0, X.shape[0], step):
-                part = X[start : start + step]
-                part = part.toarray() if sparse.issparse(part) else np.array(part)
-                parts.append(mapper(torch.from_numpy(part).to(like.dtype)))
-        Z = torch.cat(parts)
-        if not torch.isfinite(Z).all():
-            raise ValueError(
-                "the mapper returned NaN or infinity for a row of X; check its weights, and that X is scaled "
-                "as in training"
-            )
-        return Z
+    # -- the losses of the solution -----------------------------------------------------------------
+
+    @property
+    def loss_(self):
+        return self._solution_with_losses().loss
+
+    @property
+    def loss_history_(self):
+        return self._solution_with_losses().history
+
+    @property
+    def loss_parts_(self):
+        parts = self._solution_with_losses().parts
+        return self.loss_history_[:, None] if parts is None else parts
+
+    def _solution_with_losses(self):
+        """The kept solution; where a part of its losses takes far longer to find than it did, found at first use."""
+        if "_solution" not in vars(self):
+            raise AttributeError("losses are there once the estimator is fitted")
+        if self._solution.constant is not None:
+            self._solution = self._solution.completed()
+        return self._solution
+
+    def __setstate__(self, state):
+        super().__setstate__(_with_solution(state))
+
+    # -- rows ---------------------------------------------------------------------------------------
+
+    def _mapped(self, X):
+        """Outputs of the mapper, one of features, for rows of X as a tensor."""
+        return mapped(self.mapper_, X, self._features)
+
+    def _completed(self, fit, *data, observed=None):
+        """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""
+        with observed or nullcontext(), all_or_nothing(self):
+            solution = fit(*data)
+        if solution.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self
+
+
+def _with_solution(state):
+    """A state of version 0.1.0, which has its losses one by one, as one of today."""
+    if "loss_phases_" not in state or "_solution" in state:
+        return state
+    constant, losses = state.get("_late") or (None, state)
+    solution = Solution(
+        loss=losses["loss_"],
+        history=losses["loss_history_"],
+        n_iter=state["n_iter_"],
+        converged=state["converged_"],
+        phases=state["loss_phases_"],
+        constant=constant,
+        parts=losses["loss_parts_"],
+    )
+    once = ("loss_", "loss_history_", "loss_parts_", "_late")
+    return {name: value for name, value in state.items() if name not in once} | {"_solution": solution}
 
 
 def _to_cpu(q):

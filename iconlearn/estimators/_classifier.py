@@ -14,9 +14,9 @@ from ._answering import Answering
 from ._base import ICONBase
 from ._explaining import Explained
 from ._few_shot import FewShot
-from ._io import all_or_nothing, like_input, plain, plain_labels, validated, validated_new
+from ._inputs import like_input, plain, plain_labels, validated, validated_new
 from ._learning import Learning
-from ._observed import observed, with_callbacks
+from ._monitoring import observed, with_callbacks
 from ._semisupervised import fit_partly, reads_pairs, suits_table
 from ._unlabeled import without_marker
 
@@ -234,11 +234,7 @@ class ICONClassifier(
         -------
         self
         """
-        with observed(self, X, y), all_or_nothing(self):
-            solution = self._fit(X, y, sample_weight)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        return self
+        return self._completed(self._fit, X, y, sample_weight, observed=observed(self, X, y))
 
     def transform(self, X):
         """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""

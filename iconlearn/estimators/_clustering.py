@@ -16,18 +16,18 @@ from .._checks import check_choice, check_number
 from .._warnings import warn
 from ..neighbors import KnownRows
 from ..optim import Phase, Solution
+from ..out_of_sample._seen import mean_of_equal_rows
+from ..plan import same_shapes
 from ..registry import resolve
+from ..solve import adam_rate, present_loss
 from ..supervisory import KNN
 from ._base import ICONBase
 from ._counting import Counting
 from ._heads import labels_of, part_of
-from ._io import all_or_nothing, like_input, mean_of_equal_rows, validated
+from ._inputs import like_input, validated
 from ._joining import within
 from ._memberships import Memberships, among
-from ._observed import observed, with_callbacks
-from ._planning import same_shapes
-from ._rates import adam_rate
-from ._running import present_loss
+from ._monitoring import observed, with_callbacks
 from ._starting import Starting
 from ._streaming import Streaming
 
@@ -205,11 +205,7 @@ class ICONClustering(
         -------
         self
         """
-        with observed(self, X, y), all_or_nothing(self):
-            solution = self._fit(X, y)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        return self
+        return self._completed(self._fit, X, y, observed=observed(self, X, y))
 
     def fit_predict(self, X, y=None):
         """Fit and return ``labels_``; see :meth:`fit`."""

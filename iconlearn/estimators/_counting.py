@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ._merge_path import merge_path
-from ._progress import timed
+from ._monitoring import timed
 
 __all__ = ["Counting"]
 
@@ -41,10 +41,8 @@ class Counting:
         with timed(self, "counting"):
             self._path = merge_path(plan.problem.p, plan.rng, balance=plan.q.balance_)
         n_clusters = self._path.suggested
-        spec, dtype = self._resolved("mapper"), plan.dtype
-        module = self._module(
-            spec, plan.X, n_clusters, plan.generator, dtype, plan.device, old if self.warm_start else None
-        )
+        spec = self._resolved("mapper")
+        module = self._module(spec, plan.X, n_clusters, plan.setting, old if self.warm_start else None)
         rows = replace(plan.rows, mapper=module, width=n_clusters)
         problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
         return replace(

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
-from ..initialization._coarse import expected_start
+from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
+from ..initialization._places import SPREAD, initial_places, start_at_axes
+from ..mappers import declares
 from ..neighbors import KnownRows
 from ..optim import Phase
-from ..out_of_sample._inverse import interpolated_rows
+from ..out_of_sample._inverse import InterpolatedRows
+from ..out_of_sample._mapped import MappedRows
+from ..out_of_sample._placed import PlacedRows, Placer
+from ..out_of_sample._score import reference_score
+from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..plan import same_shapes
+from ..solve import adam_rate
 from ..supervisory import holds_words, is_tokens, sentences_of
 from ._base import ICONBase
-from ._beginning import Beginning
-from ._columns import Columns
-from ._io import (
-    all_or_nothing,
-    like_input,
-    mean_of_equal_rows,
-    plain,
-    searching_as_told,
-    validated,
-    validated_new,
-)
-from ._observed import observed, with_callbacks
-from ._placement import Placer, placer_of
-from ._planning import begun_copy, same_shapes
-from ._rates import adam_rate
-from ._scoring import reference_score
+from ._inputs import like_input, plain, searching_as_told, validated, validated_new
+from ._monitoring import observed, with_callbacks
 
 __all__ = ["ICONEmbedding"]
 
@@ -38,7 +32,7 @@ __all__ = ["ICONEmbedding"]
 COARSE_EXAGGERATION = 4.0
 
 
-class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning, Columns, ICONBase):
+class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
@@ -104,7 +98,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim._loop.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._history.Record` after each iteration; a true answer stops the fit.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
@@ -224,11 +218,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         -------
         self
         """
-        with observed(self, X, y), all_or_nothing(self):
-            solution = self._fit(X, y)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        return self
+        return self._completed(self._fit, X, y, observed=observed(self, X, y))
 
     def fit_transform(self, X, y=None):
         """Fit and return ``embedding_``; see :meth:`fit`."""
@@ -253,8 +243,28 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         """
         check_is_fitted(self)
         rows = self._new_rows(X)
-        places = self._places_of(rows)
-        return like_input(places.astype(rows.dtype, copy=False), X)
+        return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
+
+    def transform_columns(self, X):
+        """Places of rows as columns of p: their other group of features, or their keys.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_new, n_features)
+            All features, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray or tensor of shape (n_new, n_components)
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "column_mapper_") or declares(self.column_mapper_, "table"):
+            raise ValueError(
+                f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
+                f"where there is one"
+            )
+        rows = validated_new(self, X)
+        return like_input(self._columns.outputs(rows).astype(rows.dtype, copy=False), X)
 
     def inverse_transform(self, Z):
         """Rows of features for places of the map, by interpolation between the training rows.
@@ -279,8 +289,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
             raise ValueError(
                 f"Z has {Z.shape[1]} columns, and the map has {self.embedding_.shape[1]} dimensions"
             )
-        rows = interpolated_rows(Z, np.asarray(self.embedding_, dtype=float), self._X)
-        return rows.astype(self._X.dtype, copy=False)
+        rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
+        return rows.outputs(Z).astype(self._X.dtype, copy=False)
 
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
@@ -292,7 +302,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         rows = self._new_rows(X)
         if self._pairwise:
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
-        places = np.asarray(self._places_of(rows), dtype=float)
+        places = np.asarray(self._rows.outputs(rows), dtype=float)
         return reference_score(rows, torch.from_numpy(places), self.q_, self.n_jobs)
 
     @property
@@ -306,9 +316,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
-        X, y = validated(self, *self._counted(X, y), pairwise=self._pairwise, read_y=self._reads_y)
+        X, y = validated(self, *self._counted_words(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        grown = self._places_to_go_on_from(X)
+        grown = self._warm_places(X)
         plan = self._plan(X, y, self.n_components, start=old)
         method = self._method(plan)
         exaggeration, coarse = self._exaggeration(plan), False
@@ -321,7 +331,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         else:
             coarse = self._starts_coarsely(plan, method)
             expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
-            self._started(plan, lambda: self._start(plan, y, method, coarse), expected)
+            self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
@@ -331,7 +341,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         self._keep(plan, solution)
         self._X, self._known = X, KnownRows(X)
         if plan.parametric:
-            self.embedding_ = self._mapped_places(X).astype(X.dtype, copy=False)
+            self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
             places = plan.mapper.places.detach().double()
             both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
@@ -341,7 +351,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         plan.keeper.done(solution)
         return solution
 
-    def _counted(self, X, y):
+    def _counted_words(self, X, y):
         """Lists of tokens as what their p counts; anything else as it is."""
         vars(self).pop("vocabulary_", None)
         prepare = getattr(self._resolved("p"), "prepare", None)
@@ -383,7 +393,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         if not plan.parametric:
             # A kernel without a width has slopes of any size, on which a common length of step founders.
             return "adam" if plan.q.singular else "momentum"
-        return "lbfgs" if hasattr(plan.mapper, "weight") else "adam"
+        return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
@@ -400,34 +410,123 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Beginning
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         return [*phases, Phase(n_iter - first, rate(1.0))]
 
-    def _places_of(self, X):
-        return self._mapped_places(X) if self._parametric else self._placed(X)
+    # -- where it begins -----------------------------------------------------------------------------
 
-    def _mapped_places(self, X):
-        return self.q_.represent(self._mapped(X)).numpy()
+    def _warm_places(self, X):
+        """Where a warm start with other rows begins: old rows at their places, new ones beside them."""
+        last = getattr(self, "_X", None) if self.warm_start else None
+        if last is None or self._parametric or self._pairwise or X.shape[0] == last.shape[0]:
+            return None
+        if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
+            return None
+        return self._rows.outputs(X)
 
-    def _placed(self, X):
-        """Places of new rows beside a table: stored where the row is known, else found by its p."""
-        match = self._known.find(X)
-        places = np.empty((X.shape[0], self.embedding_.shape[1]))
-        known = match >= 0
-        places[known] = self.embedding_[match[known]]
-        if not known.all():
-            with searching_as_told(self):
-                p = self.p_.extend(X[~known], n_jobs=self.n_jobs)
-            places[~known] = placer_of(self, self._anchors, self._placer)(p)
-        return places
+    def _starts_coarsely(self, plan, method):
+        """Whether the map of a few rows is the start for all."""
+        if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
+            return False
+        able = getattr(plan.p, "from_features", False) and not (
+            plan.parametric or self._pairwise or self.terms
+        )
+        if self.init == "coarse" and not able:
+            raise ValueError(
+                "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
+                "mapper='table' and no further terms; use init='pca'"
+            )
+        return able and (self.init == "coarse" or plan.X.shape[0] >= LARGE)
 
-    def _placer(self):
-        # A new row has only its own row to be normalised by.
-        changes = {"normalize": "row"} if self.q_.normalize == "joint" else {}
-        return Placer(begun_copy(self.q_, **changes), self.divergence_, self._anchors)
+    def _put_start(self, plan, y, method, coarse):
+        """Put the start into a table, or the principal axes into a linear mapper."""
+        features = None if self._pairwise else plan.X
+        init = "pca" if isinstance(self.init, str) and self.init == "auto" else self.init
+        if coarse:
+            init = coarse_places(self._map_of_few, plan.X, y, plan.problem.p.sparse(), plan.rng)
+        if plan.features is not None:
+            features = features[:, plan.features]
+        if plan.parametric:
+            if isinstance(init, str) and init == "pca":
+                start_at_axes(plan.mapper, features, self.n_components, plan.rng)
+            return
+        # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
+        scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale
+        if getattr(plan.p, "columns", "rows") != "rows" and features is None:
+            raise ValueError("a p over classes needs a feature matrix X")
+        edges = plan.problem.p.sparse
+        places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)
+        with torch.no_grad():
+            plan.mapper.places.copy_(torch.as_tensor(places))
+
+    def _map_of_few(self, X, y, seed):
+        """Places of the rows of a coarse map, which is made with the parameters of this one."""
+        few = clone(self, safe=False).set_params(
+            init="auto",
+            callback=None,
+            verbose=0,
+            warm_start=False,
+            max_iter=N_ITER if self.max_iter == "auto" else self.max_iter,
+            random_state=seed,
+        )
+        vars(few).pop("_skl_callbacks", None)  # they hear of the fit itself
+        return few.fit(X, y).mapper_.places.detach().double().numpy()
+
+    # -- rows and columns ----------------------------------------------------------------------------
+
+    @property
+    def _rows(self):
+        """What gives rows their places."""
+        if self._parametric:
+            return MappedRows(self.q_, self.mapper_, self._features)
+        return PlacedRows(SeenRows(self._known, self.embedding_), self._near, self._placer)
+
+    @property
+    def _columns(self):
+        """What gives rows their places as columns."""
+        return MappedRows(self.q_, self.column_mapper_, self._column_features)
+
+    def _near(self, X):
+        """p of new rows over the training rows."""
+        with searching_as_told(self):
+            return self.p_.extend(X, n_jobs=self.n_jobs)
+
+    def _keep_columns(self, plan, X):
+        """Columns that are not the rows: their mapper and their places; and what new rows are placed beside."""
+        for name in ("column_embedding_", "column_mapper_", "_anchors"):
+            vars(self).pop(name, None)
+        columns = plan.problem.columns
+        if plan.problem.tied:
+            self._anchors = None if plan.parametric else self._places
+        else:
+            self.column_mapper_ = columns.mapper.to("cpu").eval()
+            self._column_features = None
+            if columns.inputs is None:
+                self._anchors = columns.mapper.places.detach().cpu().double().numpy()
+                shown = self.q_.represent(torch.from_numpy(self._anchors)).numpy()
+            else:
+                if plan.p.columns == "features":
+                    self._column_features = plan.p.features(X.shape[1])[1]
+                shown = self._columns.outputs(X)
+            self.column_embedding_ = shown.astype(X.dtype, copy=False)
+        self._make_placer()
+
+    def _make_placer(self):
+        """A placer sums up all training rows at its first use, so it stays for the next one, and is not stored."""
+        self._placer = None
+        if not self._parametric:
+            self._placer = Placer(self.q_, self.divergence_, self._anchors)
+
+    def __getstate__(self):
+        return {name: value for name, value in super().__getstate__().items() if name != "_placer"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_parametric" in vars(self):
+            self._make_placer()
 
 
 def _centred(plan):
-    places = getattr(plan.mapper, "places", None)
-    if places is None:
+    if not declares(plan.mapper, "table"):
         return None
+    places = plan.mapper.places
 
     def recentre():
         with torch.no_grad():

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
 from ..neighbors import knn
-from ._io import searching_as_told, validated_new
+from ._inputs import searching_as_told, validated_new
 
 __all__ = ["Explained", "Explanation", "add_places", "keep_places"]
 

@@ -19,13 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classification._prototypes import class_means
 from ..classification._weights import row_weights
+from ..learned import copy_in_double
 from ..mappers import UnitVectors
 from ..optim import OPTIMIZERS, Phase, copies, put_back
 from ..registry import resolve
 from ._explaining import add_places
-from ._io import all_or_nothing, validated, validated_new
+from ._inputs import all_or_nothing, validated, validated_new
 from ._parametric import for_mappers_of_features
-from ._planning import begun_copy
 
 __all__ = ["FewShot"]
 
@@ -249,7 +249,7 @@ class FewShot:
         scale = getattr(plan.q, "log_scale_", None)
         if scale is not None and scale.requires_grad:
             with torch.no_grad():
-                scale.copy_(begun_copy(self.q_).log_scale_)
+                scale.copy_(copy_in_double(self.q_).log_scale_)
 
     def _add(self, X, y):
         X, y = self._further_rows(X, y)

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 
 from ..classification._prototypes import class_means, log_similarities
 from ..optim import copies, put_back
-from ._io import dense_tensor
+from ._inputs import dense_tensor
 
 __all__ = ["EarlyStopping", "Judge", "best_temperature", "hold_out"]
 

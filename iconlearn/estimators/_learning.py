@@ -16,15 +16,15 @@ from sklearn.utils import check_random_state
 from .._checks import check_number
 from ..classification._discriminant import Moments
 from ..classification._prototypes import class_means, class_weights, log_similarities
+from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._weights import log_odds
 from ..engines import MiniBatch
-from ..mappers import UnitVectors
+from ..mappers import UnitVectors, declares
 from ..optim import Phase
+from ..plan import same_shapes
+from ..solve import adam_rate
 from ._explaining import keep_places
 from ._held_out import EarlyStopping, Judge, best_temperature, hold_out
-from ._planning import same_shapes
-from ._rates import adam_rate
-from ._ridge import MAX_FEATURES, Ridge
 
 __all__ = ["Learning"]
 
@@ -88,7 +88,7 @@ class Learning:
 
     def _choose_engine(self, problems):
         """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
-        network = not problems[0].tied and not hasattr(problems[0].rows.mapper, "weight")
+        network = not problems[0].tied and not declares(problems[0].rows.mapper, "linear")
         alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
         if network and alone and isinstance(self.engine, str) and self.engine == "auto":
             return MiniBatch(NETWORK_BATCH)
@@ -103,11 +103,11 @@ class Learning:
         p, q = self._resolved("p"), self._resolved("q")
         return getattr(p, "columns", "rows") == "classes" and getattr(q, "free_dot", False)
 
-    def _prototypes(self, q, n_classes, n_outputs, generator, dtype, device):
+    def _prototypes(self, q, n_classes, n_outputs, setting):
         """Class columns: the standard basis where outputs are their logits, else learned places."""
         if q.free_dot and n_classes == n_outputs:
-            return UnitVectors(n_classes).to(device=device, dtype=dtype)
-        return super()._prototypes(q, n_classes, n_outputs, generator, dtype, device)
+            return UnitVectors(n_classes).to(device=setting.device, dtype=setting.dtype)
+        return super()._prototypes(q, n_classes, n_outputs, setting)
 
     def _penalty(self, problems):
         modules = {id(m): m for problem in problems for m in (problem.rows.mapper, problem.columns.mapper)}
@@ -122,7 +122,7 @@ class Learning:
     def _method(self, plan):
         if self.optimizer != "auto":
             return self.optimizer
-        linear = hasattr(plan.mapper, "weight") and not plan.engine.stochastic
+        linear = declares(plan.mapper, "linear") and not plan.engine.stochastic
         return "lbfgs" if linear else "adam"
 
     def _warm_prototypes(self, plan, old):
@@ -145,9 +145,8 @@ class Learning:
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
         keep_places(self, Z, codes, rng)
-        matrix = getattr(self.mapper_, "weight", None)
         self._moments = None
-        if isinstance(matrix, torch.Tensor) and matrix.ndim == 2:
+        if declares(self.mapper_, "linear"):
             self._keep_coefficients()
             small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
             if (

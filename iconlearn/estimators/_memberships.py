@@ -7,11 +7,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..engines import assign
+from ..out_of_sample._placed import blocks_of_rows
+from ..out_of_sample._score import reference_score
 from ._heads import assignments, labels_of
-from ._io import like_input, searching_as_told, validated_new
+from ._inputs import like_input, searching_as_told, validated_new
 from ._joining import joined
-from ._placement import blocks_of_rows
-from ._scoring import reference_score
 
 __all__ = ["Memberships", "among"]
 

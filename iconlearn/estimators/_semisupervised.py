@@ -23,12 +23,12 @@ from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows, searching_on
 from ..objective import Points, Problem
+from ..out_of_sample._placed import blocks_of_rows
+from ..out_of_sample._seen import mean_of_equal_rows
 from ..registry import resolve
 from ..supervisory import Gaussian
-from ._io import choose_device, mean_of_equal_rows, searching_as_told
-from ._keeping import callbacks, told
-from ._placement import blocks_of_rows
-from ._progress import Progress, timed
+from ._inputs import choose_device, searching_as_told
+from ._monitoring import Progress, callbacks, timed, together
 from ._transduction import transduced
 
 __all__ = ["Known", "fit_partly", "reads_pairs", "suits_table"]
@@ -205,7 +205,7 @@ class _PartlyLabelled:
             r, reached, solution = transduced(
                 self.problems, self.codes, self.targets, beliefs, self.engine or Partition(), self.rng,
                 max_iter=n_iter, tol=estimator.tol, start=self.start,
-                callback=told(callbacks(estimator.callback)), report=progress,
+                callback=together(callbacks(estimator.callback)), report=progress,
             )  # fmt: skip
         progress.done(solution)
         if solution.reason == "interrupted" and self.engine is None:
@@ -270,7 +270,6 @@ def _keep_table(estimator, fit, r, solution, dtype):
     )
     estimator.mapper_ = TableModule(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
     estimator._keep_losses(solution)
-    estimator.loss_parts_ = estimator.loss_history_[:, None]
     estimator._parametric, estimator._features = False, None
     estimator.temperature_, estimator._log_odds = 1.0, None
     estimator._columns = torch.eye(n_classes, dtype=torch.float64)

@@ -16,9 +16,8 @@ from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 from ..optim import Phase
-from ._keeping import Forgetful
-from ._rates import adam_rate
-from ._running import present_loss
+from ..plan import NoCheckpoint
+from ..solve import adam_rate, present_loss
 from ._search import freed, searched
 from ._starts import k_means, partitions, rank
 
@@ -129,7 +128,7 @@ class Starting:
         target = Conditional(csr_array(r))
         problem = Problem(target, q, KL(), plan.rows, Points(basis, n_clusters))
         engine = plan.engine if plan.engine.stochastic else Dense()
-        lesson = replace(plan, objective=Objective((problem,)), engine=engine, keeper=Forgetful())
+        lesson = replace(plan, objective=Objective((problem,)), engine=engine, keeper=NoCheckpoint())
         n_iter = N_LESSONS
         if engine.stochastic:
             visits = max(1, plan.X.shape[0] // getattr(engine, "batch_size", 1))

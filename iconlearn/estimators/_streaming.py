@@ -8,11 +8,11 @@ import torch
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..optim import Phase
+from ..plan import same_shapes
+from ..solve import adam_rate
 from ._heads import labels_of
-from ._io import all_or_nothing, validated_new
+from ._inputs import validated_new
 from ._parametric import for_mappers_of_features
-from ._planning import same_shapes
-from ._rates import adam_rate
 
 __all__ = ["Streaming"]
 
@@ -51,11 +51,7 @@ class Streaming:
         AttributeError
             For mapper="table", whose assignments belong to the rows that it has seen.
         """
-        with all_or_nothing(self):
-            solution = self._fit_batch(X, y)
-        if solution.reason == "interrupted":
-            raise KeyboardInterrupt
-        return self
+        return self._completed(self._fit_batch, X, y)
 
     def _fit_batch(self, X, y):
         """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""

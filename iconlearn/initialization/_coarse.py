@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import clone
 
 from ..neighbors import expected_search
 
-__all__ = ["LARGE", "coarse_places", "expected_start", "spread_over"]
+__all__ = ["LARGE", "N_ITER", "coarse_places", "expected_start", "spread_over"]
 
 # From so many rows on a coarse map pays; and its share of the rows.
 LARGE = 20_000
@@ -34,13 +33,13 @@ def expected_start(shape, n_components):
     return expected_search((few, n_columns)) + few * N_ITER * SECONDS_PER_STEP * slower
 
 
-def coarse_places(estimator, X, y, edges, rng):
+def coarse_places(fit, X, y, edges, rng):
     """Places of all rows from the map of some, shape (n, n_components).
 
     Parameters
     ----------
-    estimator : ICONEmbedding
-        Whose parameters the coarse map is made with.
+    fit : callable
+        ``fit(X, y, seed)`` gives the places of a map of those rows.
     X : ndarray or sparse matrix of shape (n, n_features)
     y : ndarray or None
     edges : csr_array
@@ -49,18 +48,8 @@ def coarse_places(estimator, X, y, edges, rng):
     """
     n = X.shape[0]
     rows = np.sort(rng.choice(n, n // SHARE, replace=False))
-    n_iter = N_ITER if estimator.max_iter == "auto" else estimator.max_iter
-    coarse = clone(estimator, safe=False).set_params(
-        init="auto",
-        callback=None,
-        verbose=0,
-        warm_start=False,
-        max_iter=n_iter,
-        random_state=int(rng.randint(2**31 - 1)),
-    )
-    vars(coarse).pop("_skl_callbacks", None)  # they hear of the fit itself
-    coarse.fit(X[rows], None if y is None else y[rows])
-    places = spread_over(edges, rows, coarse.mapper_.places.detach().double().numpy())
+    few = fit(X[rows], None if y is None else y[rows], int(rng.randint(2**31 - 1)))
+    places = spread_over(edges, rows, few)
     places += JITTER * rng.standard_normal(places.shape)
     # A map's area, or volume, grows as the number of its points.
     return places * SHARE ** (1 / places.shape[1])

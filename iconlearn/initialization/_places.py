@@ -7,14 +7,16 @@ that the data cannot supply are filled with noise a hundred times smaller.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
+from ..mappers import declares
 from ..numerics.graphs import vectors_of_graph
 
-__all__ = ["initial_places", "principal_axes"]
+__all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
 
 SPREAD = 1e-4
 # Of the distance of the parts of a graph: rows of one part must not start at one place.
@@ -73,6 +75,22 @@ def principal_axes(X, n_components, rng):
 
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
         return PCA(most, random_state=seed).fit(X).components_
+
+
+@torch.no_grad()
+def start_at_axes(mapper, X, n_components, rng):
+    """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
+    if not declares(mapper, "linear"):
+        return
+    orthonormal = declares(mapper, "orthonormal")
+    target = mapper.free if orthonormal else mapper.weight
+    axes = principal_axes(X, n_components, rng)
+    centre = np.asarray(X.mean(axis=0)).ravel()
+    spread = np.asarray(X @ axes[0]).ravel().std()
+    scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
+    target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
+    if getattr(mapper, "bias", None) is not None:
+        mapper.bias.copy_(-(target @ torch.as_tensor(centre).to(target)))
 
 
 def _sparse_axes(X, n_components, seed):

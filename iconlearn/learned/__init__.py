@@ -1,6 +1,6 @@
 """Learned distributions q: how near the model says two points are."""
 
-from ._base import Learned
+from ._base import Learned, copy_in_double
 from ._cluster import Cluster
 from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
 from ._limits import NarrowGaussian, WideGaussian
@@ -16,4 +16,5 @@ __all__ = [
     "NarrowGaussian",
     "Student",
     "WideGaussian",
+    "copy_in_double",
 ]

@@ -9,11 +9,11 @@ radial line, and ``normalize`` says what N_i is.  A new q is a class with one me
 from __future__ import annotations
 
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from .._checks import check_number, suggest
 
-__all__ = ["Learned"]
+__all__ = ["Learned", "copy_in_double"]
 
 
 class Learned(BaseEstimator):
@@ -119,3 +119,13 @@ class Learned(BaseEstimator):
 
     # A heavy-tailed kernel cannot underflow in a row sum, so it may be summed outside the log domain.
     heavy_tailed = False
+
+
+def copy_in_double(q, **changes):
+    """A copy of a fitted q in double precision, with what it has learned and some parameters changed."""
+    copy = clone(q, safe=False).set_params(**changes)
+    copy.begin(dtype=torch.float64)
+    for name, value in vars(q).items():
+        if isinstance(value, torch.Tensor):
+            setattr(copy, name, value.detach().double())
+    return copy

@@ -10,12 +10,10 @@ depends on the others in its batch.
 """
 
 from ._device import searching_on
-from ._equality import KnownRows, duplicate_groups, equal_rows
-from ._metrics import check_metric
-from ._pairs import distance_block, pair_distances
+from ._distances import check_defined, check_metric, distance_block, pair_distances
+from ._equal_rows import KnownRows, duplicate_groups, equal_rows
 from ._rows import BLOCK_SIZE
 from ._search import BACKENDS, choose_backend, expected_search, knn, neighbor_graph
-from ._undefined import check_defined
 
 __all__ = [
     "KnownRows",

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from ._distances import PairDistances, distance_block, evaluable, from_products, is_euclidean
 from ._libraries import sklearn_search
-from ._metrics import evaluable, from_products, is_euclidean
-from ._pairs import PairDistances, distance_block
 from ._products import nearest, product_error
 from ._rows import BLOCK_SIZE, columns_of, rescaled, sqnorms, unit_rows
 

@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from ._workers import Scratch, share
+from ..numerics.threads import Scratch, share
 
 __all__ = ["nearest", "product_error", "smallest"]
 

@@ -9,14 +9,19 @@ from sklearn.utils import check_random_state
 
 from .._checks import check_choice
 from ._device import search_device
+from ._distances import (
+    PairDistances,
+    check_defined,
+    check_metric,
+    evaluable,
+    from_products,
+    given_neighbors,
+    only_pynndescent,
+)
 from ._exact import by_distance, exact_search, without_self
-from ._given import given_neighbors
-from ._ivf import search_cells
+from ._inverted_lists import search_cells
 from ._libraries import faiss_search, pynndescent_search
-from ._metrics import check_metric, evaluable, from_products, only_pynndescent
-from ._pairs import PairDistances
 from ._rows import Space, as_rows, both_rows
-from ._undefined import check_defined
 
 __all__ = ["expected_search", "BACKENDS", "choose_backend", "knn", "neighbor_graph"]
 

@@ -1,21 +1,33 @@
-"""How the long loops run: on how many threads, and whether compiled.
+"""On how many threads work runs, and whether loops are compiled.
 
 Torch's operations wait for all of their threads at every end.  On a machine that does anything else, that
 wait costs many times what the threads save where an operation is short (measured on two cores with a
 background load: 120 ms a step of two hundred small operations with two threads, 14 ms with one).  So small
-steps run on one thread, and so do those of engines whose long loops bring threads of their own.
+steps run on one thread, and so do those of engines whose long loops bring threads of their own.  Threads that
+each work through blocks of their own (:func:`share`) never wait: a search of 20 000 rows took one second with them
+and twelve with torch's.
 
 Compiled loops need numba, which takes a while to load; they pay from some thousands of points on.
 """
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
 
-__all__ = ["MANY_POINTS", "available", "compiled_pays", "threads_for", "torch_on_one_thread"]
+__all__ = [
+    "MANY_POINTS",
+    "Scratch",
+    "available",
+    "compiled_pays",
+    "share",
+    "threads_for",
+    "torch_on_one_thread",
+]
 
 # So many points repay loading the compiler's library.
 MANY_POINTS = 5000
@@ -74,3 +86,31 @@ def torch_on_one_thread():
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def share(work, items, device) -> None:
+    """Call ``work(item)`` for all items, on as many threads as torch may use; a GPU gets them in turn.
+
+    Torch's own number of threads is one while this runs and what it was afterwards.
+    """
+    items, n_threads = list(items), torch.get_num_threads()
+    if device.type != "cpu" or n_threads == 1 or len(items) < 2:
+        for item in items:
+            work(item)
+        return
+    with torch_on_one_thread(), ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(work, items):
+            pass
+
+
+class Scratch(threading.local):
+    """One buffer per thread, written over again: fresh pages cost more than the product they hold."""
+
+    buffer = None
+
+    def __call__(self, n_rows, n_cols, like):
+        """A matrix of this shape, of the type and on the device of `like`; it holds anything."""
+        size = n_rows * n_cols
+        if self.buffer is None or len(self.buffer) < size:
+            self.buffer = like.new_empty(size)
+        return self.buffer[:size].view(n_rows, n_cols)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from ._history import History, Record, Solution
 from ._lbfgs import LBFGS
-from ._loop import OPTIMIZERS, Phase, Record, Solution, copies, minimise, put_back
+from ._loop import copies, minimise, put_back
+from ._methods import OPTIMIZERS, Phase
 from ._plateau import EstimatedPlateau, Plateau, Verdict
-from ._rowwise import minimise_rows
+from ._rows import minimise_rows
 
 __all__ = [
     "LBFGS",
     "OPTIMIZERS",
     "EstimatedPlateau",
+    "History",
     "Phase",
     "Plateau",
     "Record",

@@ -70,6 +70,7 @@ class LBFGS:
         return {"pairs": list(self.pairs), "known": self.known, "idle": self.idle}
 
     def load_state_dict(self, state):
+        """Take up the state that :meth:`state_dict` gave."""
         self.pairs.extend(state["pairs"])
         self.known, self.idle = state["known"], state["idle"]
 

@@ -1,4 +1,4 @@
-"""The only loop: minimise a loss over parameters, in phases, with one of three optimisers.
+"""The loop: minimise a loss over parameters, in phases, by one of the methods.
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
@@ -8,172 +8,19 @@ best parameters it has seen (the latest, where the loss is only estimated), stop
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 
-from ._lbfgs import LBFGS
+from ._history import History, Solution
+from ._methods import OPTIMIZERS, Phase
 from ._plateau import Verdict
 
-__all__ = ["OPTIMIZERS", "Phase", "Record", "Solution", "copies", "minimise", "put_back"]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of the optimisation.
-
-    Parameters
-    ----------
-    n_iter : int
-        Most iterations (epochs for a stochastic engine).
-    learning_rate : float
-        Step size; L-BFGS finds its own.
-    momentum : float, default=0.8
-        For the momentum optimiser.
-    exaggeration : float, default=1.0
-        Factor on the attraction of supported pairs.
-    max_step : float or None, default=None
-        Longest step of a point in the momentum optimiser; None is half the map's root-mean-square radius.
-    cooling : float, default=0.0
-        How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
-        different temperatures are not compared.
-    name : str, default="main"
-        For messages and records.
-    """
-
-    n_iter: int
-    learning_rate: float
-    momentum: float = 0.8
-    exaggeration: float = 1.0
-    max_step: float | None = None
-    cooling: float = 0.0
-    name: str = "main"
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a callback is told after each iteration.
-
-    Attributes
-    ----------
-    iteration : int
-        Iterations done, over all phases.
-    phase : str
-        Name of the phase.
-    loss : float
-        True (un-exaggerated) loss of this iteration.
-    best_loss : float
-        Lowest loss so far.
-    seconds : float
-        Time since the loop began.
-    """
-
-    iteration: int
-    phase: str
-    loss: float
-    best_loss: float
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What a fit found.
-
-    Attributes
-    ----------
-    loss : float
-        Loss at the parameters that were kept; where losses are estimates, the lowest of the epochs.
-    history : list of float
-        True loss of every iteration.
-    n_iter : int
-        Iterations done.
-    converged : bool
-        Whether a plateau (or an exact optimum) was reached.
-    reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
-        Why it ended.
-    phases : list of str
-        Name of the phase that each entry of the history belongs to.
-    constant : callable or None
-        ``constant()`` finds what `loss` and `history` lack, the same number for all; None where that is nothing.
-    """
-
-    loss: float
-    history: list[float] = field(default_factory=list)
-    n_iter: int = 0
-    converged: bool = True
-    reason: str = "plateau"
-    phases: list[str] = field(default_factory=list)
-    constant: Callable[[], float] | None = None
-
-
-class MomentumGains:
-    """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
-
-    A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
-    point moves further than `max_step` at once (None: half the map's root-mean-square radius).
-
-    It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
-    loads torch's compiler, which takes longer than the whole fit of a small map.
-    """
-
-    def __init__(self, parameters, lr, momentum=0.8, max_step=None):
-        self.lr, self.momentum, self.max_step = lr, momentum, max_step
-        self.parameters = list(parameters)
-        self.velocities = [torch.zeros_like(p) for p in self.parameters]
-        self.gains = [torch.ones_like(p) for p in self.parameters]
-
-    def state_dict(self):
-        """What the next step depends on, besides the parameters."""
-        return {"velocities": self.velocities, "gains": self.gains}
-
-    def load_state_dict(self, state):
-        for mine, stored in zip(
-            self.velocities + self.gains, state["velocities"] + state["gains"], strict=True
-        ):
-            mine.copy_(stored)
-
-    def step(self, closure):
-        loss = closure()
-        with torch.no_grad():
-            for state in zip(self.parameters, self.velocities, self.gains, strict=True):
-                if state[0].grad is not None:
-                    self._move(*state)
-        return loss
-
-    def _move(self, parameter, velocity, gains):
-        g = parameter.grad
-        turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
-        gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
-        velocity.mul_(self.momentum).addcmul_(gains, g, value=-self.lr)
-        if parameter.ndim == 2:
-            length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
-            longest = self.max_step
-            if longest is None:
-                longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
-            scale = longest / length.clamp_min(1e-30)
-            # A map that is a single point at the origin has no radius to measure a step by.
-            velocity.mul_(torch.where(scale > 0, scale, 1.0).clamp_max(1.0))
-        parameter.add_(velocity)
-
-
-def _momentum(parameters, phase, **of_lbfgs):
-    return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
-
-
-def _adam(parameters, phase, **of_lbfgs):
-    return torch.optim.Adam(parameters, lr=phase.learning_rate)
-
-
-def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False):
-    return LBFGS(parameters, grad_tol, precondition, steady)
-
+__all__ = ["copies", "minimise", "put_back"]
 
 # What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
-
-OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}
 
 
 def minimise(
@@ -236,7 +83,8 @@ def minimise(
     KeyboardInterrupt
         If it came before the first step; a later one ends the run, and its reason is "interrupted".
     """
-    run = _Run(tensors or (lambda: parameters), rule, callback, report, keep)
+    history = History(callback, report)
+    run = _Run(tensors or (lambda: parameters), rule, history, keep)
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
@@ -245,7 +93,7 @@ def minimise(
 
     state = getattr(keep, "state", None)
     if state is not None:
-        run.go_on(state, make, phases)
+        run.resume(state, make, phases)
     try:
         for phase in phases[run.place :]:
             if run.phase(epochs, make, phase, phase is phases[-1], after_step):
@@ -255,87 +103,75 @@ def minimise(
         if run.running is None:  # no step was taken, so there is nothing to keep
             raise
         run.reason = "interrupted"
-        if not run.history:  # in the midst of the first epoch
-            run.best = run.running
+        if not history.losses:  # in the midst of the first epoch
+            history.best = run.running
     run.restore()
-    return Solution(
-        loss=run.best,
-        history=run.history,
-        n_iter=max(run.n_iter, 1),
-        converged=run.reason == "plateau",
-        reason=run.reason,
-        phases=run.phases,
-    )
+    return history.solution(run.reason, history.best)
 
 
 class _Run:
-    """The state of one minimisation: history, tensors that are kept, and why it stopped."""
+    """The state of one minimisation: its history, the tensors that are kept, and why it stopped."""
 
-    # What another run needs to go on from here, besides the states of the optimiser and of the rule; "place" counts
-    # the phases that are over, "done" is about the present one.
-    STATE = ("history", "phases", "best", "kept", "n_iter", "place", "done", "cooling")
-
-    def __init__(self, tensors, rule, callback, report, keep):
-        self.tensors, self.rule, self.callback, self.report = tensors, rule, callback, report
-        self.history, self.phases, self.best, self.kept, self.n_iter = [], [], math.inf, None, 0
-        self.reason, self.start, self.cooling, self.keep = "max_iter", time.perf_counter(), 0.0, keep
+    def __init__(self, tensors, rule, history, keep):
+        self.tensors, self.rule, self.history, self.keep = tensors, rule, history, keep
+        self.reason, self.cooling, self.kept = "max_iter", 0.0, None
+        # The phases that are over, and the iterations of the present one.
         self.place, self.done, self.method, self.running = 0, 0, None, None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
         if phase.cooling != self.cooling:
-            self.cooling, self.best, self.kept = phase.cooling, math.inf, None
+            self.cooling, self.history.best, self.kept = phase.cooling, math.inf, None
         if self.method is None:
             self.method, self.done = make(phase), 0
         while self.done < phase.n_iter:
             value = self._epoch(epochs(phase), self.method, after_step)
             if not math.isfinite(value):
-                if not self.history:
+                if not self.history.losses:
                     raise FloatingPointError(f"the loss is {value} at the start")
                 self.reason = "diverged"
                 return True
             self.done += 1
-            self.n_iter += 1
-            self.history.append(value)
-            self.phases.append(phase.name)
-            if self._told(phase, value):
+            if self.history.add(value, phase.name, self.history.best):
+                self.reason = "callback"
                 return True
             if last and self._at_rest(make, phase, value):
                 self.reason = "plateau"
                 return True
             if self.keep is not None:
-                self.keep(self.n_iter, self.state)
+                self.keep(len(self.history), self.state)
         self.method = None
         return False
 
     def _at_rest(self, make, phase, value):
-        """Whether nothing is left to gain; steps that are too long are cut first."""
+        """Whether nothing is left to gain; steps that are too long are shortened first."""
         stationary = getattr(self.method, "stationary", False)
-        verdict = Verdict.STOP if stationary else self.rule(self.done, value, self.best)
+        verdict = Verdict.STOP if stationary else self.rule(self.done, value, self.history.best)
         if verdict is Verdict.SHORTEN:
             self.restore()
-            self.method = self._calmer(make, phase)
+            self.method = self._shortened(make, phase)
         return verdict is Verdict.STOP
 
-    def _calmer(self, make, phase):
+    def _shortened(self, make, phase):
         """The optimiser with steps as short as the rule has made them."""
         return make(replace(phase, learning_rate=phase.learning_rate * CUT**self.rule.cuts))
 
     def state(self):
-        """What :meth:`go_on` takes."""
-        state = {name: getattr(self, name) for name in self.STATE}
-        seconds = time.perf_counter() - self.start
+        """What :meth:`resume` takes."""
+        history = self.history
         return {
-            **state, "rule": dict(vars(self.rule)), "method": self.method.state_dict(), "seconds": seconds,
+            "history": history.losses, "phases": history.phases, "best": history.best, "seconds": history.seconds,
+            "n_iter": len(history), "place": self.place, "done": self.done, "cooling": self.cooling,
+            "kept": self.kept, "rule": dict(vars(self.rule)), "method": self.method.state_dict(),
         }  # fmt: skip
 
-    def go_on(self, state, make, phases):
+    def resume(self, state, make, phases):
         """Go on from a state."""
-        for name in self.STATE:
+        self.history.resume(*(state[name] for name in ("history", "phases", "best", "seconds")))
+        for name in ("place", "done", "cooling", "kept"):
             setattr(self, name, state[name])
         vars(self.rule).update(state["rule"])
-        self.start = time.perf_counter() - state["seconds"]
-        self.method = self._calmer(make, phases[self.place])
+        self.method = self._shortened(make, phases[self.place])
         self.method.load_state_dict(state["method"])
 
     def _epoch(self, closures, method, after_step):
@@ -352,17 +188,8 @@ class _Run:
         if count == 1 and self.rule.ranks:
             single.commit()
         elif math.isfinite(value):
-            self.best, self.kept = min(value, self.best), copies(self.tensors())
+            self.history.best, self.kept = min(value, self.history.best), copies(self.tensors())
         return value
-
-    def _told(self, phase, value):
-        record = Record(self.n_iter, phase.name, value, self.best, time.perf_counter() - self.start)
-        if self.report is not None:
-            self.report(record)
-        if self.callback is not None and self.callback(record):
-            self.reason = "callback"
-            return True
-        return False
 
     def restore(self):
         """Put the tensors that are kept back."""
@@ -379,7 +206,7 @@ class _Keeper:
 
     def __init__(self, run, closure):
         self.run, self.closure = run, closure
-        self.loss, self.values = run.best, None
+        self.loss, self.values = run.history.best, None
 
     def __call__(self):
         loss = self.closure()
@@ -390,7 +217,7 @@ class _Keeper:
 
     def commit(self):
         if self.values is not None:
-            self.run.best, self.run.kept = self.loss, self.values
+            self.run.history.best, self.run.kept = self.loss, self.values
 
 
 def copies(tensors):

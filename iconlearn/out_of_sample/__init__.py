@@ -1,1 +1,5 @@
-"""What a fit says of rows: those it has seen, those that a mapper maps, and those that are placed beside a table."""
+"""What a fit says of rows: an object with ``outputs(X)`` for each kind of them.
+
+Rows that were seen in the fit, rows that a mapper of features maps, rows that are placed beside a table, and rows of
+features for places of the map.
+"""

@@ -16,30 +16,32 @@ from scipy.sparse import csr_array
 
 from ..neighbors import knn
 
-__all__ = ["interpolated_rows"]
+__all__ = ["InterpolatedRows"]
 
 N_NEAREST = 10
 
 
-def interpolated_rows(Z, places, X):
-    """Rows of features for places of the map.
+class InterpolatedRows:
+    """Rows of features between the training rows.
 
     Parameters
     ----------
-    Z : ndarray of shape (m, d)
     places : ndarray of shape (n, d)
         Of the training rows.
     X : ndarray or sparse matrix of shape (n, n_features)
-
-    Returns
-    -------
-    ndarray or sparse matrix of shape (m, n_features)
     """
-    distances, indices = knn(places, min(N_NEAREST, len(places)), queries=Z)
-    # Relative to the nearest, so that no square overflows; places that coincide with it share the weight.
-    nearest = distances[:, :1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weights = np.where(nearest > 0, (nearest / distances) ** 2, distances == 0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    pointers = np.arange(0, weights.size + 1, weights.shape[1])
-    return csr_array((weights.ravel(), indices.ravel(), pointers), shape=(len(Z), len(places))) @ X
+
+    def __init__(self, places, X):
+        self.places, self.X = places, X
+
+    def outputs(self, Z):
+        """Features for places of shape (m, d); sparse where X is."""
+        n = len(self.places)
+        distances, indices = knn(self.places, min(N_NEAREST, n), queries=Z)
+        # Relative to the nearest, so that no square overflows; places that coincide with it share the weight.
+        nearest = distances[:, :1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weights = np.where(nearest > 0, (nearest / distances) ** 2, distances == 0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        pointers = np.arange(0, weights.size + 1, weights.shape[1])
+        return csr_array((weights.ravel(), indices.ravel(), pointers), shape=(len(Z), n)) @ self.X

@@ -86,7 +86,7 @@ class Checkpoint:
 
 
 class _Keeper:
-    """The stages of one fit; see :class:`iconlearn.estimators._keeping.Forgetful`."""
+    """The stages of one fit; see :class:`iconlearn.plan.NoCheckpoint`."""
 
     def __init__(self, folder, key, given, every):
         self.folder, self.key, self.given, self.every = folder, key, given, every

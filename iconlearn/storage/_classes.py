@@ -14,6 +14,7 @@ from ..engines._closed import LogNormaliser
 from ..estimators._merge_path import MergePath
 from ..estimators._semisupervised import Known
 from ..neighbors import KnownRows
+from ..optim import Solution
 from ..registry import COMPONENTS
 from ..supervisory._calibration import GaussianKernel, StudentKernel
 from ..supervisory._kernel import KernelBlock, KernelRecipe
@@ -34,6 +35,7 @@ CLASSES: dict[str, type] = {
     "estimators.MergePath": MergePath,
     "estimators.Moments": Moments,
     "neighbors.KnownRows": KnownRows,
+    "optim.Solution": Solution,
     # p, and what its rows are made of.
     "supervisory.Classes": supervisory.Classes,
     "supervisory.Companion": supervisory.Companion,

@@ -181,8 +181,10 @@ def revived(cls, state):
     """
     value = cls.__new__(cls)
     # In the order of the file: the key of a checkpoint depends on it.
-    vars(value).update(state)
-    if issubclass(cls, BaseEstimator):
+    if not issubclass(cls, BaseEstimator):
+        vars(value).update(state)
+    else:
+        value.__setstate__(state)
         for parameter in signature(cls).parameters.values():
             if parameter.default is not parameter.empty:
                 vars(value).setdefault(parameter.name, parameter.default)

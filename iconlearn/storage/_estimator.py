@@ -62,7 +62,7 @@ def save(estimator, path):
             f"only iconlearn's own estimators can be saved, not a {type(estimator).__name__}; pickle it instead"
         )
     encoder = Encoder()
-    kept = {name: value for name, value in vars(estimator).items() if name not in CALLBACKS}
+    kept = {name: value for name, value in estimator.__getstate__().items() if name not in CALLBACKS}
     state = encoder.mapping({**kept, "callback": None}, "")
     versions = {m.__name__: m.__version__ for m in (np, scipy, sklearn, torch)}
     document = {"estimator": kind, "state": state, "nodes": encoder.nodes, "versions": versions}

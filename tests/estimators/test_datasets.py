@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
 from iconlearn.engines import MiniBatch
-from iconlearn.estimators import _base, _datasets
-from iconlearn.estimators._io import in_a_file
+from iconlearn.estimators import _base, _inputs
+from iconlearn.estimators._inputs import in_a_file
 from iconlearn.supervisory import Views
 
 X, Y = load_digits(return_X_y=True)
@@ -47,7 +47,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_array_of_its_items(kind):
-    rows = _datasets.rows_of(KINDS[kind])
+    rows = _inputs.rows_of(KINDS[kind])
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, X)
 
@@ -60,12 +60,12 @@ def test_it_is_the_array_of_its_items(kind):
     ],
 )  # fmt: skip
 def test_precisions(given, kept):
-    rows = _datasets.rows_of(Items(lambda i: np.arange(3).astype(given), n=2))
+    rows = _inputs.rows_of(Items(lambda i: np.arange(3).astype(given), n=2))
     assert rows.dtype == kept and np.array_equal(rows[1], np.arange(3).astype(given).astype(kept))
 
 
 def test_items_in_a_format_that_numpy_has_not():
-    rows = _datasets.rows_of(Items(lambda i: torch.arange(3).bfloat16(), n=2))
+    rows = _inputs.rows_of(Items(lambda i: torch.arange(3).bfloat16(), n=2))
     assert rows.dtype == np.float32 and np.array_equal(rows[1], [0, 1, 2])
 
 
@@ -98,16 +98,16 @@ def test_many_rows_stay_in_a_file(monkeypatch):
 
     in_memory = encoder().fit(many)
     assert not in_a_file(in_memory._X)
-    for module, limit in ((_datasets, "MAX_IN_MEMORY"), (_base, "MAX_DENSE_INPUTS")):
+    for module, limit in ((_inputs, "MAX_IN_MEMORY"), (_base, "MAX_DENSE_INPUTS")):
         monkeypatch.setattr(module, limit, 10**6)
     tracemalloc.start()
     try:
-        rows = _datasets.rows_of(many)
+        rows = _inputs.rows_of(many)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 0.2 * rows.nbytes
-    assert not isinstance(_base.ICONBase._inputs(rows, "cpu", torch.float32), torch.Tensor)
+    assert not isinstance(_base.ICONBase._inputs(rows, setting=None), torch.Tensor)
     off_file = encoder().fit(many)
     assert in_a_file(off_file._X)
     np.testing.assert_allclose(off_file.embedding_, in_memory.embedding_, atol=1e-5)

@@ -17,6 +17,7 @@ from iconlearn.estimators import _base, _heads, _starting
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.objective import Points
+from iconlearn.plan import Setting
 from iconlearn.supervisory import KNN
 
 X, Y = make_blobs(600, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)
@@ -159,8 +160,9 @@ def test_rows_may_stay_in_their_file(engine, tmp_path, monkeypatch):
         Points, "_dense_rows", lambda points, chosen: seen.append(chosen) or rows(points, chosen)
     )
     np.testing.assert_allclose(model.fit(mapped).predict_proba(mapped), expected, atol=1e-12)
-    assert seen and _base.ICONBase._inputs(mapped, "cpu", torch.float64) is mapped
-    assert isinstance(_base.ICONBase._inputs(X, "cpu", torch.float64), torch.Tensor)
+    setting = Setting(torch.float64, torch.device("cpu"), torch.Generator(), np.random.RandomState(0))
+    assert seen and _base.ICONBase._inputs(mapped, setting) is mapped
+    assert isinstance(_base.ICONBase._inputs(X, setting), torch.Tensor)
 
 
 def peak(n_rows, n_clusters):

@@ -1,5 +1,7 @@
 """Maps as people use them: back to features, with rows added, from a coarse start, with the time it took."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, issparse
@@ -8,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.engines import Dense, Mesh
-from iconlearn.estimators import _beginning
+from iconlearn.estimators import _embedding
 from iconlearn.initialization import _coarse
 from iconlearn.metrics import neighbor_recall
 from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Mix, Symmetrize, Walk
@@ -99,7 +101,7 @@ def test_large_maps_start_from_a_coarse_one(monkeypatch):
     chosen = ICONEmbedding(max_iter=60, init="coarse", random_state=0).fit(X)
     assert chosen.loss_ < plain.loss_
     assert neighbor_recall(X, chosen.embedding_, 15) > neighbor_recall(X, plain.embedding_, 15)
-    monkeypatch.setattr(_beginning, "LARGE", 1000)
+    monkeypatch.setattr(_embedding, "LARGE", 1000)
     auto = ICONEmbedding(max_iter=60, random_state=0).fit(X)
     np.testing.assert_array_equal(auto.embedding_, chosen.embedding_)
     pca = ICONEmbedding(max_iter=60, init="pca", random_state=0).fit(X)
@@ -115,7 +117,7 @@ def test_a_coarse_start_that_cannot_be_says_why(blobs):
 
 def test_a_p_that_knows_its_rows_has_no_coarse_start(blobs, monkeypatch):
     X, _ = blobs
-    monkeypatch.setattr(_beginning, "LARGE", 100)
+    monkeypatch.setattr(_embedding, "LARGE", 100)
     given = KNN().fit(X).conditional_.sparse()
     for p in (Graph(given), Debias(Graph(given), 0.1), Mix([KNN(), Graph(given)])):
         found = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)
@@ -200,15 +202,15 @@ def test_very_few_rows(n):
 
 @pytest.mark.parametrize("n_components", [1, 2, 3])
 def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monkeypatch):
-    from iconlearn.estimators import _placement
+    from iconlearn.out_of_sample import _placed
 
     X, _ = make_blobs(2300, n_features=6, centers=5, random_state=0)
     model = ICONEmbedding(n_components, max_iter=100, random_state=0).fit(X[:2100])
-    assert model._placer().field is not None
+    assert model._placer.field is not None
     by_field = model.transform(X[2100:])
     np.testing.assert_allclose(model.transform(X[2150:2151]), by_field[50:51], rtol=1e-7)
-    monkeypatch.setattr(_placement, "frozen_field", lambda q, V: None)
-    monkeypatch.setattr(_placement, "_placers", {})
+    monkeypatch.setattr(_placed, "frozen_field", lambda q, V: None)
+    model = pickle.loads(pickle.dumps(model))
     exact = model.transform(X[2100:])
     assert not np.array_equal(exact, by_field)
     assert np.median(np.linalg.norm(exact - by_field, axis=1)) < 1e-3 * np.ptp(model.embedding_)

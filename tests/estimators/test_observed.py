@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, load, recipes, save
-from iconlearn.estimators import _beginning, _observed
+from iconlearn.estimators import _embedding, _monitoring
 from iconlearn.initialization import _coarse
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9 or newer")
@@ -83,7 +83,7 @@ def test_it_is_let_go_when_a_fit_fails(name):
 
 def test_older_versions_of_scikit_learn_have_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)
-    older = runpy.run_path(_observed.__file__)
+    older = runpy.run_path(_monitoring.__file__)
     assert older["with_callbacks"](print) is print
     assert not hasattr(older["CallbackSupportMixin"], "set_callbacks")
     with older["observed"](ICONEmbedding(), X, y), older["optimisation_observed"](ICONEmbedding(), 5) as told:
@@ -97,7 +97,7 @@ def test_a_saved_fit_leaves_them_out(tmp_path):
 
 
 def test_a_coarse_start_is_no_fit_of_its_own(monkeypatch):
-    monkeypatch.setattr(_beginning, "LARGE", 50)
+    monkeypatch.setattr(_embedding, "LARGE", 50)
     monkeypatch.setattr(_coarse, "SHARE", 2)
     heard = Heard()
     with warnings.catch_warnings():

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from iconlearn.estimators._progress import FIRST, Progress, timed
+from iconlearn.estimators._monitoring import FIRST, Progress, timed
 from iconlearn.initialization._coarse import expected_start
 from iconlearn.neighbors import expected_search
 from iconlearn.optim import Record

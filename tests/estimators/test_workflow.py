@@ -636,7 +636,7 @@ def test_new_rows_of_a_p_over_many_pairs_are_placed_by_blocks(monkeypatch):
     clusters = quick("clustering", p=Gaussian(5.0, n_neighbors=None)).fit(X)
     expected = estimator.transform(X_new), clusters.predict_proba(X_new)
     monkeypatch.setattr(conditional, "MAX_MATERIALISED", 100)
-    monkeypatch.setattr("iconlearn.estimators._placement.BLOCK", 200)
+    monkeypatch.setattr("iconlearn.out_of_sample._placed.BLOCK", 200)
     assert_allclose(estimator.transform(X_new), expected[0], rtol=1e-7)
     assert_allclose(clusters.predict_proba(X_new), expected[1], rtol=1e-7)
 

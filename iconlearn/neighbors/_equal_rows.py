@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from ._pairs import pairs_equal
+from ._distances import pairs_equal
 from ._rows import BLOCK_SIZE, as_rows, both_rows
 
 __all__ = ["KnownRows", "duplicate_groups", "equal_rows"]

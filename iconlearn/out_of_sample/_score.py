@@ -6,11 +6,11 @@ import torch
 
 from ..divergences import KL
 from ..engines import Dense
+from ..learned import copy_in_double
 from ..loss import loss
 from ..mappers import TableModule
 from ..objective import Points, Problem
 from ..supervisory import KNN
-from ._planning import begun_copy
 
 __all__ = ["reference_score"]
 
@@ -27,7 +27,7 @@ def reference_score(X, Z, q, n_jobs=None):
     if X.shape[0] < 3:
         raise ValueError(f"score compares neighbourhoods and needs at least 3 rows, got {X.shape[0]}")
     p = KNN(min(N_NEIGHBORS, X.shape[0] - 1)).fit(X, n_jobs=n_jobs).conditional_.with_uniform(SHARE)
-    reference = begun_copy(q.finite(), debias=SHARE)
+    reference = copy_in_double(q.finite(), debias=SHARE)
     points = Points(TableModule(Z.double()).requires_grad_(False), X.shape[0])
     problem = Problem(p.with_self_pairs() if q.self_pairs else p, reference, KL(), points, points)
     engine = Dense()

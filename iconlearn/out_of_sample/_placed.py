@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,13 +19,14 @@ from scipy.sparse import csr_array
 
 from ..conditional import Conditional
 from ..engines import Dense, frozen_field
+from ..learned import copy_in_double
 from ..loss import log_normalizer, loss
 from ..mappers import TableModule
 from ..numerics.geometry import pairs
 from ..objective import Points, Problem
 from ..optim import minimise_rows
 
-__all__ = ["Placer", "blocks_of_rows", "placer_of"]
+__all__ = ["PlacedRows", "Placer", "blocks_of_rows"]
 
 N_STEPS = 60
 # A row has arrived when it moves less than this share of the map's extent.
@@ -38,23 +39,53 @@ BLOCK = 2**22
 NUMBERS_PER_ROW = 2000
 
 
+class PlacedRows:
+    """Places beside a table: stored ones for rows that equal a training row, found ones for others.
+
+    Parameters
+    ----------
+    seen : SeenRows
+    near : callable
+        ``near(X)`` is p of new rows over the training rows.
+    placer : Placer
+    """
+
+    def __init__(self, seen, near, placer):
+        self.seen, self.near, self.placer = seen, near, placer
+
+    def outputs(self, X):
+        """Places of the rows of X, each on its own."""
+        return self.seen.outputs(X, lambda rows: self.placer(self.near(rows)))
+
+
 class Placer:
-    """Finds places beside a table that stays where it is.
+    """Finds places beside a table that stays where it is; what that needs of the table is found at first use.
 
     Parameters
     ----------
     q : Learned
-        Begun in double precision, normalised by row.
+        As it was fitted.
     divergence : Divergence
     places : ndarray of shape (n_train, n_outputs)
     """
 
     def __init__(self, q, divergence, places):
-        self.q, self.divergence, self.places = q, divergence, places
-        frozen = TableModule(torch.from_numpy(np.array(places, dtype=float))).requires_grad_(False)
-        self.columns = Points(frozen, len(places), width=places.shape[1])
-        self.reach, self.variance = float(frozen.places.std(0).max()), float(frozen.places.var(0).sum())
-        self.field = frozen_field(q, frozen.places)
+        self.fitted, self.divergence, self.places = q, divergence, places
+
+    @cached_property
+    def q(self):
+        # A new row has only its own row to be normalised by.
+        changes = {"normalize": "row"} if self.fitted.normalize == "joint" else {}
+        return copy_in_double(self.fitted, **changes)
+
+    @cached_property
+    def columns(self):
+        frozen = TableModule(torch.from_numpy(np.array(self.places, dtype=float))).requires_grad_(False)
+        return Points(frozen, len(self.places), width=self.places.shape[1])
+
+    @cached_property
+    def field(self):
+        return frozen_field(self.q, self.columns.mapper.places)
 
     def __call__(self, p):
         """Places of new rows from their p over the training rows, shape (n_new, n_outputs)."""
@@ -86,25 +117,14 @@ class Placer:
             # A row's share of the mean loss is 1 / n_new.
             return p.n_rows * table.places.grad
 
+        frozen = self.columns.mapper.places
+        reach = float(frozen.std(0).max())
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
-        bend = 4.0 * self.variance if p.wide else 1.0
+        bend = 4.0 * float(frozen.var(0).sum()) if p.wide else 1.0
         return minimise_rows(
-            gradient, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * self.reach,
-            tolerance=TOLERANCE * self.reach, n_steps=N_STEPS,
+            gradient, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
+            tolerance=TOLERANCE * reach, n_steps=N_STEPS,
         ).numpy()  # fmt: skip
-
-
-# A placer sums up all training rows, so each estimator's is kept for its next call: beside the estimator,
-# since transform leaves no trace on it, and for as long as it lives.
-_placers: WeakKeyDictionary = WeakKeyDictionary()
-
-
-def placer_of(estimator, places, make):
-    """The estimator's placer over `places`, made by ``make()`` at first."""
-    placer = _placers.get(estimator)
-    if placer is None or placer.places is not places:
-        placer = _placers[estimator] = make()
-    return placer
 
 
 def blocks_of_rows(p, numbers):

@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .._randomness import torch_seeded
-from ..loss import loss
-from ..mappers import draws
-from ..numerics.threads import threads_for
-from ..optim import EstimatedPlateau, Plateau, Solution, minimise
-from ._keeping import restore, state_of
-from ._ridge import preconditioner
+from ._randomness import torch_seeded
+from .classification._ridge import preconditioner
+from .loss import loss
+from .mappers import declares, draws
+from .numerics.threads import threads_for
+from .optim import EstimatedPlateau, Plateau, Solution, minimise
 
-__all__ = ["present_loss", "run"]
+__all__ = ["adam_rate", "present_loss", "solve"]
 
 # Epochs in a row that may find no pair in any batch.
 MAX_EMPTY = 20
@@ -25,15 +24,19 @@ MAX_EMPTY = 20
 # Temperatures of a q that cools.
 N_COOLING = 8
 
+# Steps of Adam: of a free place for every row; of the weights of one linear layer; of those of a network, where each
+# moves many outputs; and of one that assigns clusters, which begins at a good start and is only to improve on it.
+TABLE, LINEAR, NETWORK, HEAD = 0.1, 0.01, 0.003, 0.001
 
-def run(plan, progress, n_iter, *, tol, patience, callback, **options):
+
+def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solution:
     """Solve or minimise the plan's objective; its parameters end at the state that is kept.
 
     Parameters
     ----------
     plan : Plan
     progress : Progress
-        Told of every iteration.
+        Called with the record of every iteration.
     n_iter : int
         Most iterations.
     tol, patience
@@ -42,15 +45,9 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
         As in :func:`iconlearn.optim._loop.minimise`.
     **options
         What the loop takes besides: optimizer, phases, grad_tol, after_step.
-
-    Returns
-    -------
-    solution : Solution
-    parts : ndarray of shape (n_records, n_terms)
-        Weighted terms of the loss; one column where the engine solved all terms together.
     """
     if plan.engine.solves:
-        solution = plan.engine.solve(
+        return plan.engine.solve(
             plan.objective,
             max_iter=n_iter,
             tol=tol,
@@ -58,19 +55,17 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
             callback=callback,
             report=progress if progress.verbose else None,
         )
-        return solution, np.array(solution.history, dtype=float)[:, None]
     parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
     if not parameters:
-        return Solution(present_loss(plan)), parts.history()
+        return Solution(present_loss(plan), parts=parts.history())
     if any(problem.q.cools for problem in plan.objective.problems):
         options["phases"] = _cooling(options["phases"])
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     if options["optimizer"] == "lbfgs":
-        options["precondition"] = preconditioner(plan)
+        options["precondition"] = preconditioner(plan.objective)
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
     with _own_randomness(plan), threads:
-        keep = _Keeping(plan, parts)
         solution = minimise(
             _epochs(plan, parts),
             parameters,
@@ -78,11 +73,11 @@ def run(plan, progress, n_iter, *, tol, patience, callback, **options):
             callback=callback,
             report=parts.and_then(progress),
             after_step=after_step,
-            keep=keep,
+            keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
             **options,
         )
-    return solution, parts.history()
+    return replace(solution, parts=parts.history())
 
 
 def _cooling(phases):
@@ -102,8 +97,8 @@ def _rule(plan):
     return EstimatedPlateau if estimated else Plateau
 
 
-class _Keeping:
-    """Keeps the loop, the plan and torch's draws whenever that is due, and puts back what was kept before.
+class _SavedLoop:
+    """Saves the loop, the plan and torch's draws whenever that is due, and puts back what was saved before.
 
     Attributes
     ----------
@@ -116,7 +111,7 @@ class _Keeping:
         kept = plan.keeper.recall("optimisation")
         self.state = None if kept is None else kept["loop"]
         if kept is not None:
-            restore(plan, kept["plan"])
+            plan.restore(kept["plan"])
             parts.rows = list(kept["parts"])
             if kept["draws"] is not None:
                 torch.set_rng_state(kept["draws"])
@@ -127,12 +122,14 @@ class _Keeping:
 
     def _everything(self, loop):
         draws = torch.get_rng_state() if _draws(self.plan) else None
-        return {"loop": loop, "plan": state_of(self.plan), "parts": self.parts.rows, "draws": draws}
+        return {"loop": loop, "plan": self.plan.state(), "parts": self.parts.rows, "draws": draws}
 
 
 def _and_follow(objective, after_step):
     """Let every teacher of the objective take its step after the others'."""
-    teachers = {id(m): m for problem in objective.problems if hasattr(m := problem.columns.mapper, "step")}
+    teachers = {
+        id(m): m for problem in objective.problems if declares(m := problem.columns.mapper, "teacher")
+    }
     if not teachers:
         return after_step
 
@@ -164,7 +161,7 @@ def present_loss(plan):
 
 def _own_randomness(plan):
     """What views and modules draw in training (dropout) follows the fit's seed and leaves torch's own state alone."""
-    seed = int(torch.randint(2**31 - 1, (), generator=plan.generator))
+    seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator))
     return torch_seeded(seed, plan.device) if _draws(plan) else nullcontext()
 
 
@@ -247,3 +244,25 @@ def _epochs(plan, parts):
         )
 
     return epoch
+
+
+def adam_rate(plan, given="auto"):
+    """The length of Adam's steps for the mapper of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    given : float or "auto", default="auto"
+        Returned as it is, unless it is "auto".
+
+    Returns
+    -------
+    float
+    """
+    if given != "auto":
+        return given
+    if not plan.parametric:
+        return TABLE
+    if declares(plan.mapper, "linear"):
+        return LINEAR
+    return HEAD if plan.q.shared_clusters else NETWORK

@@ -1,4 +1,9 @@
-"""Progress for people: what a fit is doing, how far it is, and how long the rest may take."""
+"""Whoever watches a fit: people who read its progress, callbacks of ours and those of scikit-learn.
+
+scikit-learn has its own callbacks from 1.9 on, which ``set_callbacks`` sets and searches hand down.  For them a fit is
+a task; each optimisation in it is a task of its own, and each of that one's records a step.  A callback that answers
+true to the end of a step stops the optimisation.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,32 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing to support."""
+
+    def with_callbacks(method):
+        """The method as it is."""
+        return method
+
+
 with suppress(ImportError):  # not on every system
     import resource
 
-__all__ = ["Progress", "timed"]
+__all__ = [
+    "CallbackSupportMixin",
+    "Progress",
+    "callbacks",
+    "checkpoint_of",
+    "observed",
+    "optimisation_observed",
+    "timed",
+    "together",
+    "with_callbacks",
+]
 
 # Iterations after which the rest of an optimisation is told for the first time.
 FIRST = 5
@@ -84,3 +111,57 @@ class Progress:
         self.stage(
             f"ended ({solution.reason}) after {solution.n_iter} iterations and {seconds:.1f} s: loss {loss:.6g}"
         )
+
+
+def callbacks(callback):
+    """All callbacks of an estimator's parameter: None, one, or a list of them."""
+    if callback is None:
+        return []
+    return list(callback) if isinstance(callback, list | tuple) else [callback]
+
+
+def together(every):
+    """One function that gives a record to all of a list, whatever one of them answers; None for an empty list."""
+    if len(every) < 2:
+        return every[0] if every else None
+    return lambda record: any([each(record) for each in every])
+
+
+def checkpoint_of(estimator, X, y, weight):
+    """What one of the estimator's callbacks saves the stages of this fit with; None where none does."""
+    for callback in callbacks(estimator.callback):
+        if hasattr(callback, "keeper"):
+            return callback.keeper(estimator, X, y, weight)
+    return None
+
+
+@contextmanager
+def observed(estimator, X, y):
+    """Tell scikit-learn's callbacks that a fit begins and, unless it fails, that it ends."""
+    if not getattr(estimator, "_skl_callbacks", None):
+        yield
+        return
+    # How many optimisations there will be is not known before p is.
+    fit = estimator._init_callback_context(max_subtasks=None)
+    fit.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+    yield
+    fit.call_on_fit_task_end(estimator=estimator, X=X, y=y)
+
+
+@contextmanager
+def optimisation_observed(estimator, n_iter):
+    """Give a callback that passes records of at most `n_iter` iterations on to scikit-learn's, or None."""
+    fit = getattr(estimator, "_callback_fit_ctx", None)
+    if fit is None:
+        yield None
+        return
+    whole = fit.subcontext(task_name="optimisation", max_subtasks=n_iter)
+    whole.call_on_fit_task_begin(estimator=estimator)
+
+    def told(record):
+        step = whole.subcontext(task_name=record.phase)
+        step.call_on_fit_task_begin(estimator=estimator)
+        return step.call_on_fit_task_end(estimator=estimator)
+
+    yield told
+    whole.call_on_fit_task_end(estimator=estimator)

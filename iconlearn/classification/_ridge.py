@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import torch
 
+from ..mappers import declares
+
 __all__ = ["Ridge", "preconditioner"]
 
 # Features for which a matrix of all pairs of them is inverted.
@@ -32,30 +34,34 @@ class Ridge:
         return self.scale * sum(w.square().sum() for w in self.matrices)
 
 
-def preconditioner(plan):
+def preconditioner(objective):
     """What is known of the inverse Hessian, for L-BFGS; None where the main mapper is not linear.
 
     Parameters
     ----------
-    plan : Plan
+    objective : Objective
 
     Returns
     -------
     callable or None
         Multiplies a list of tensors, shaped like the objective's parameters, by a positive definite matrix.
     """
-    problem, inputs = plan.problem, plan.problem.rows.inputs
-    weight, bias = (getattr(plan.mapper, name, None) for name in ("weight", "bias"))
-    dense = isinstance(inputs, torch.Tensor) and isinstance(weight, torch.nn.Parameter)
-    if problem.tied or problem.fresh or not dense or inputs.shape[1] > MAX_FEATURES:
+    problem = objective.problems[0]
+    inputs, mapper = problem.rows.inputs, problem.rows.mapper
+    linear = declares(mapper, "linear") and not declares(mapper, "orthonormal")
+    dense = isinstance(inputs, torch.Tensor)
+    if problem.tied or problem.fresh or not (linear and dense) or inputs.shape[1] > MAX_FEATURES:
+        return None
+    weight, bias = mapper.weight, getattr(mapper, "bias", None)
+    places = {id(t): k for k, t in enumerate(objective.parameters)}
+    if id(weight) not in places:
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
-    ridge = 0.0 if plan.objective.penalty is None else 2.0 * plan.objective.penalty.scale
+    ridge = 0.0 if objective.penalty is None else 2.0 * objective.penalty.scale
     inverse = _inverse_hessian(inputs, problem.p.row_mass, bias is not None, curvature, ridge)
     if inverse is None:
         return None
     inverse = inverse.to(weight.dtype)
-    places = {id(t): k for k, t in enumerate(plan.objective.parameters)}
     at, at_bias = places[id(weight)], places.get(id(bias))
 
     def precondition(gradients):

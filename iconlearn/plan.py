@@ -1,4 +1,9 @@
-"""A fit in the making: the values that a plan is made of, and how its terms are put together."""
+"""What a fit is, before anything is optimised: the objective, the engine, and the points at both ends of p.
+
+A fit of several stages may be saved after each of them and continued in another process.  Stages are "begin" (the
+random state), "supervision" (all fitted p), "start" (places, weights) and "optimisation" (the loop, as often as it is
+due); what saves and returns them has the methods of :class:`NoCheckpoint`.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +12,167 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import clone
 
-from .._randomness import torch_seeded
-from ..neighbors import searching_on
-from ..objective import Objective, Points, Problem
-from ._keeping import Forgetful
+from ._randomness import torch_seeded
+from .neighbors import searching_on
+from .objective import Objective, Points, Problem
 
-__all__ = ["Ends", "Plan", "Terms", "begun_copy", "check_module", "check_views", "features_of", "same_shapes"]
+__all__ = [
+    "Ends",
+    "NoCheckpoint",
+    "Plan",
+    "Setting",
+    "Terms",
+    "check_module",
+    "check_views",
+    "features_of",
+    "same_shapes",
+]
+
+
+class NoCheckpoint:
+    """Saves nothing."""
+
+    def recall(self, stage):
+        """What an earlier fit of the same data left of a stage, or None."""
+        return None
+
+    def keep(self, stage, make):
+        """Save what ``make()`` gives."""
+
+    def due(self, iteration):
+        """Whether the loop should be saved after this iteration."""
+        return False
+
+    def done(self, solution):
+        """The fit is over; unless it was interrupted, nobody will continue it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all computations of a fit share.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+    device : torch.device
+    generator : torch.Generator
+        Of torch's draws, such as first weights.
+    rng : RandomState
+        Of all others.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+    generator: torch.Generator
+    rng: np.random.RandomState
 
 
 @dataclass(eq=False)
 class Plan:
-    """A fit in the making: everything that is known before the optimisation starts."""
+    """Everything that is known before the optimisation starts.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        The rows of the fit.
+    p, q : objects
+        Of the main term.
+    mapper : torch.nn.Module
+    parametric : bool
+        Whether the mapper reads features.
+    objective : Objective
+    engine : Engine
+    setting : Setting
+    rows : Points or None
+        The rows as they are, where p sees views of them or a part of their features.
+    features : slice or None
+        Those that the mapper reads; None for all.
+    keeper : object
+        What saves the stages of the fit while it runs.
+    """
 
     X: object
-    rng: np.random.RandomState
-    generator: torch.Generator
-    device: torch.device
-    dtype: torch.dtype
     p: object
     q: object
     mapper: torch.nn.Module
     parametric: bool
     objective: Objective
     engine: object
-    # The rows as they are, where p sees views of them or a part of their features.
+    setting: Setting
     rows: Points | None = None
     features: slice | None = None
-    # What is remembered of the fit while it runs.
-    keeper: object = field(default_factory=Forgetful)
+    keeper: object = field(default_factory=NoCheckpoint)
 
     @property
     def problem(self) -> Problem:
         """The main term."""
         return self.objective.problems[0]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.setting.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.setting.device
+
+    @property
+    def rng(self) -> np.random.RandomState:
+        return self.setting.rng
+
+    def state(self) -> dict:
+        """All that steps change: weights, buffers, what q has learned, and where the draws are."""
+        return {
+            "weights": [module.state_dict() for module in self._modules()],
+            "learned": [parameter.detach() for parameter in self.objective.parameters],
+            "chosen": [getattr(problem.q, "chosen", {}) for problem in self.objective.problems],
+            "rng": self.setting.rng,
+            "generator": self.setting.generator.get_state(),
+        }
+
+    @torch.no_grad()
+    def restore(self, state):
+        """Put a state back."""
+        for module, weights in zip(self._modules(), state["weights"], strict=True):
+            module.load_state_dict(weights)
+        for parameter, value in zip(self.objective.parameters, state["learned"], strict=True):
+            parameter.copy_(value)
+        for problem, chosen in zip(self.objective.problems, state["chosen"], strict=True):
+            vars(problem.q).update(chosen)
+        self.setting.rng.set_state(state["rng"].get_state(legacy=False))
+        self.setting.generator.set_state(state["generator"])
+
+    def _modules(self):
+        """The mappers of all terms, teachers among them, each once."""
+        ends = [points for problem in self.objective.problems for points in (problem.rows, problem.columns)]
+        return list({id(points.mapper): points.mapper for points in ends}.values())
+
 
 class Terms:
-    """Makes a Problem of a p and a q over the rows of this fit."""
+    """Makes a Problem of a p and a q over the rows of this fit.
 
-    def __init__(self, X, y, ends, n_outputs, generator, dtype, device, rng, n_jobs, prototypes, known=()):
-        self.X, self.y, self.ends, self.n_outputs, self.generator = X, y, ends, n_outputs, generator
-        self.dtype, self.device, self.rng, self.n_jobs = dtype, device, rng, n_jobs
-        # Those p that were fitted before, in the order of the terms, and all of this fit.
-        self.prototypes, self.known, self.fitted = prototypes, known, []
+    Parameters
+    ----------
+    X, y
+        What p is fitted to.
+    ends : Ends
+    setting : Setting
+    n_jobs : int or None
+    prototypes : callable
+        ``prototypes(q, n_classes)`` makes the module of columns that are classes.
+    fitted : sequence
+        Those p that an earlier fit has fitted, in the order of the terms.
+
+    Attributes
+    ----------
+    every : list
+        All p of this fit, in the order of the terms.
+    """
+
+    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=()):
+        self.X, self.y, self.ends, self.setting, self.n_jobs = X, y, ends, setting, n_jobs
+        self.prototypes, self.fitted, self.every = prototypes, fitted, []
 
     def __call__(self, p, q, divergence, weight, mass):
         self._fit(p)
@@ -69,20 +190,19 @@ class Terms:
         elif kind in ("features", "views"):
             columns = self.ends.across(p)
         else:
-            table = self.prototypes(
-                q, conditional.n_cols, self.n_outputs, self.generator, self.dtype, self.device
+            columns = Points(
+                self.prototypes(q, conditional.n_cols), conditional.n_cols, whole=kind == "classes"
             )
-            columns = Points(table, conditional.n_cols, whole=kind == "classes")
         return Problem(conditional, q, divergence, rows, columns, weight)
 
     def _fit(self, p):
-        seed = int(self.rng.randint(2**31 - 1))
-        if len(self.fitted) < len(self.known):
-            vars(p).update(vars(self.known[len(self.fitted)]))
+        seed = int(self.setting.rng.randint(2**31 - 1))
+        if len(self.every) < len(self.fitted):
+            vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            with searching_on(self.device):
+            with searching_on(self.setting.device):
                 p.fit(self.X, self.y, random_state=seed, n_jobs=self.n_jobs)
-        self.fitted.append(p)
+        self.every.append(p)
 
 
 class Ends:
@@ -156,7 +276,7 @@ def features_of(p, n_features):
 
 
 def check_module(module, spec, X, n_outputs):
-    """Try a user's module on two rows, so that a wrong shape is told before the work starts."""
+    """Try a user's module on two rows, so that a wrong shape is noticed before the work starts."""
     if not (spec.parametric and spec.own_precision):
         return
     like = next(iter(module.parameters()), torch.zeros(0))
@@ -182,7 +302,7 @@ def check_module(module, spec, X, n_outputs):
 
 
 def check_views(points, p):
-    """Try the mapper on views of two rows, so that views that it cannot read are told before the work starts."""
+    """Try the mapper on views of two rows, so that views that it cannot read are noticed before the work starts."""
     seen, mapper, rows = [], points.mapper, torch.arange(min(2, points.size))
     device = next((t.device for t in mapper.parameters()), torch.device("cpu"))
 
@@ -217,13 +337,3 @@ def same_shapes(old, new) -> bool:
     """Whether one module's weights fit into another."""
     shapes = [{k: v.shape for k, v in module.state_dict().items()} for module in (old, new)]
     return shapes[0] == shapes[1]
-
-
-def begun_copy(q, **changes):
-    """A copy of a fitted q in double precision, with what it has learned and some parameters changed."""
-    copy = clone(q, safe=False).set_params(**changes)
-    copy.begin(dtype=torch.float64)
-    for name, value in vars(q).items():
-        if isinstance(value, torch.Tensor):
-            setattr(copy, name, value.detach().double())
-    return copy

@@ -1,0 +1,154 @@
+"""The record of a minimisation: its losses as they come, the callbacks that hear of them, and what it ends with.
+
+Every loop that iterates has one: the loop over gradients, Lloyd's steps, majorise-minimise steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+__all__ = ["History", "Record", "Solution"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a callback receives after each iteration.
+
+    Attributes
+    ----------
+    iteration : int
+        Iterations done, over all phases.
+    phase : str
+        Name of the phase.
+    loss : float
+        True (un-exaggerated) loss of this iteration.
+    best_loss : float
+        Lowest loss so far.
+    seconds : float
+        Time since the loop began.
+    """
+
+    iteration: int
+    phase: str
+    loss: float
+    best_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a fit found.
+
+    Attributes
+    ----------
+    loss : float
+        Loss at the parameters that were kept; where losses are estimates, the lowest of the epochs.
+    history : sequence of float
+        True loss of every iteration.
+    n_iter : int
+        Iterations done.
+    converged : bool
+        Whether a plateau (or an exact optimum) was reached.
+    reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
+        Why it ended.
+    phases : sequence of str
+        Name of the phase that each entry of the history belongs to.
+    constant : callable or None
+        ``constant()`` finds what all the losses lack, the same number for all; None where that is nothing.
+    parts : ndarray of shape (n_records, n_terms) or None
+        The weighted terms of each entry of the history; None where they were solved together.
+    """
+
+    loss: float
+    history: Sequence[float] | np.ndarray = field(default_factory=list)
+    n_iter: int = 0
+    converged: bool = True
+    reason: str = "plateau"
+    phases: Sequence[str] | np.ndarray = field(default_factory=list)
+    constant: Callable[[], float] | None = None
+    parts: np.ndarray | None = None
+
+    def completed(self):
+        """The same with all of its losses."""
+        lacking = self.constant()
+        return replace(
+            self,
+            loss=self.loss + lacking,
+            history=np.asarray(self.history, dtype=float) + lacking,
+            constant=None,
+            parts=None if self.parts is None else self.parts + lacking,
+        )
+
+
+class History:
+    """Losses and their phases, in the order of the iterations.
+
+    Parameters
+    ----------
+    callback : callable or None
+        Called with a :class:`Record` after every iteration; a true answer ends the minimisation.
+    report : callable or None
+        Like `callback`, for progress messages; its answer is ignored.
+    constant : callable or None
+        What all losses lack, found once a record is to be made.
+
+    Attributes
+    ----------
+    losses : list of float
+    phases : list of str
+    best : float
+        The lowest loss so far.
+    """
+
+    def __init__(self, callback=None, report=None, constant=None):
+        self.callback, self.report, self.constant = callback, report, constant
+        self.losses: list[float] = []
+        self.phases: list[str] = []
+        self.best, self.begun = math.inf, time.perf_counter()
+
+    def __len__(self):
+        return len(self.losses)
+
+    @property
+    def seconds(self):
+        """Time since the beginning."""
+        return time.perf_counter() - self.begun
+
+    def resume(self, losses, phases, best, seconds):
+        """Go on from what an earlier process has left."""
+        self.losses, self.phases, self.best = list(losses), list(phases), best
+        self.begun = time.perf_counter() - seconds
+
+    def add(self, loss, phase, best=None) -> bool:
+        """Add an iteration; true where the callback ends the minimisation.
+
+        Parameters
+        ----------
+        loss : float
+        phase : str
+        best : float or None
+            The lowest loss so far, where that is not the lowest of the iterations.
+        """
+        self.losses.append(float(loss))
+        self.phases.append(phase)
+        self.best = min(self.best, self.losses[-1]) if best is None else best
+        if self.report is None and self.callback is None:
+            return False
+        whole = 0.0 if self.constant is None else self.constant()
+        record = Record(len(self), phase, self.losses[-1] + whole, self.best + whole, self.seconds)
+        if self.report is not None:
+            self.report(record)
+        return bool(self.callback is not None and self.callback(record))
+
+    def solution(self, reason, loss=None) -> Solution:
+        """What the minimisation ends with; its loss is the last one where none is given."""
+        if loss is None:
+            loss = self.losses[-1] if self.losses else math.inf
+        return Solution(
+            loss, self.losses, max(len(self), 1), reason == "plateau", reason, self.phases, self.constant
+        )

@@ -1,0 +1,59 @@
+"""The methods by their names, and the phases that set their steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ._lbfgs import LBFGS
+from ._momentum import MomentumGains
+
+__all__ = ["OPTIMIZERS", "Phase"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the optimisation.
+
+    Parameters
+    ----------
+    n_iter : int
+        Most iterations (epochs for a stochastic engine).
+    learning_rate : float
+        Step size; L-BFGS finds its own.
+    momentum : float, default=0.8
+        For the momentum optimiser.
+    exaggeration : float, default=1.0
+        Factor on the attraction of supported pairs.
+    max_step : float or None, default=None
+        Longest step of a point in the momentum optimiser; None is half the map's root-mean-square radius.
+    cooling : float, default=0.0
+        How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
+        different temperatures are not compared.
+    name : str, default="main"
+        For messages and records.
+    """
+
+    n_iter: int
+    learning_rate: float
+    momentum: float = 0.8
+    exaggeration: float = 1.0
+    max_step: float | None = None
+    cooling: float = 0.0
+    name: str = "main"
+
+
+def _momentum(parameters, phase, **of_lbfgs):
+    return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
+
+
+def _adam(parameters, phase, **of_lbfgs):
+    return torch.optim.Adam(parameters, lr=phase.learning_rate)
+
+
+def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False):
+    return LBFGS(parameters, grad_tol, precondition, steady)
+
+
+OPTIMIZERS = {"momentum": _momentum, "adam": _adam, "lbfgs": _lbfgs}

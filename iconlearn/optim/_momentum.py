@@ -1,0 +1,57 @@
+"""Gradient descent with momentum and a gain for every coordinate, as in t-SNE."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["MomentumGains"]
+
+
+class MomentumGains:
+    """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
+
+    A gain grows by 0.2 while its coordinate keeps moving downhill and shrinks by a fifth when it turns; no
+    point moves further than `max_step` at once (None: half the map's root-mean-square radius).
+
+    It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
+    loads torch's compiler, which takes longer than the whole fit of a small map.
+    """
+
+    def __init__(self, parameters, lr, momentum=0.8, max_step=None):
+        self.lr, self.momentum, self.max_step = lr, momentum, max_step
+        self.parameters = list(parameters)
+        self.velocities = [torch.zeros_like(p) for p in self.parameters]
+        self.gains = [torch.ones_like(p) for p in self.parameters]
+
+    def state_dict(self):
+        """What the next step depends on, besides the parameters."""
+        return {"velocities": self.velocities, "gains": self.gains}
+
+    def load_state_dict(self, state):
+        for mine, stored in zip(
+            self.velocities + self.gains, state["velocities"] + state["gains"], strict=True
+        ):
+            mine.copy_(stored)
+
+    def step(self, closure):
+        loss = closure()
+        with torch.no_grad():
+            for state in zip(self.parameters, self.velocities, self.gains, strict=True):
+                if state[0].grad is not None:
+                    self._move(*state)
+        return loss
+
+    def _move(self, parameter, velocity, gains):
+        g = parameter.grad
+        turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
+        gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
+        velocity.mul_(self.momentum).addcmul_(gains, g, value=-self.lr)
+        if parameter.ndim == 2:
+            length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
+            longest = self.max_step
+            if longest is None:
+                longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
+            scale = longest / length.clamp_min(1e-30)
+            # A map that is a single point at the origin has no radius to measure a step by.
+            velocity.mul_(torch.where(scale > 0, scale, 1.0).clamp_max(1.0))
+        parameter.add_(velocity)
