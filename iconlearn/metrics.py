@@ -425,8 +425,8 @@ independent given the label>
         return DownstreamBound(
             bound,
             False,
-            f"the representation tells at least {bound:.3g} nats of the label, if one view is made of the other or they "
-            f"are independent given the label",
+            f"the representation tells at least {bound:.3g} nats of the label, if one view is made of the other or "
+            f"they are independent given the label",
         )
     return DownstreamBound(
         bound,
