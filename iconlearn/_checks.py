@@ -1,4 +1,4 @@
-"""Checks of arguments, whose messages name the argument, its value and what to do instead; and matrices in the form that fits need."""
+"""Checks of arguments, with messages that name argument, value and remedy; matrices in the form that fits need."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import torch
 
 from .._checks import check_number
 from ..numerics.geometry import matrix
+from ..supervisory import declared
 from ._canvas import GREY, INK, axes_of, colors_of, name_of
 
 __all__ = ["NeighborDistributionDisplay"]
@@ -75,7 +76,7 @@ class NeighborDistributionDisplay:
         NeighborDistributionDisplay
         """
         conditional = estimator.p_.conditional_
-        if conditional.wide or getattr(estimator.p_, "fresh", False):
+        if conditional.wide or declared(estimator.p_, "fresh"):
             raise ValueError(
                 f"p={estimator.p_!r} has no probabilities of rows to draw: they are in a limit, or of views that are "
                 f"drawn anew at every step"
@@ -92,7 +93,7 @@ class NeighborDistributionDisplay:
         p = conditional.full(np.array([index]))[0]
         q = _row_of_q(estimator.q_, conditional, estimator.transform(X), columns, index)
         names = same = None
-        if getattr(estimator.p_, "columns", "rows") == "classes":
+        if declared(estimator.p_, "columns") == "classes":
             names = getattr(estimator, "classes_", None)
         elif y is not None and conditional.n_cols == n:
             names = np.asarray(y)

@@ -17,6 +17,7 @@ from math import ceil
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from scipy.special import entr
 
 from .._checks import check_number, unchanging
 from .._warnings import warn
@@ -30,7 +31,7 @@ from ..neighbors import (
     neighbor_graph,
 )
 from ._base import NeighborSearch, check_metric_input, clamp_neighbors, warn_empty
-from ._calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
+from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
@@ -129,7 +130,7 @@ class Student(NeighborSearch):
     ----------
     perplexity : float or None, default=None
         Calibrates one sigma_i per row, as in :class:`Gaussian`, and overrides `sigma`.  A row whose
-        tail alone is wider than the perplexity gets the narrowest attainable distribution.
+        tail alone is wider than the perplexity gets the narrowest attainable distribution, with a warning.
     dof : float, default=1.0
         Degrees of freedom; 1 is the Cauchy kernel of t-SNE, large values approach the Gaussian.
     sigma : float or "scale", default=1.0
@@ -271,6 +272,9 @@ class KernelRecipe:
         graph = self._nearest(X, queries, self.k, **search)
         sigma = self._bandwidth(graph)
         edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
+        if queries is None:
+            rows = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
+            self._warn_wide(np.bincount(rows, entr(edges.data), minlength=edges.shape[0]))
         spans = _spans(graph, edges, self.k) if queries is None and self.k is not None else None
         return Conditional(edges, self_pairs=queries is not None), sigma, spans
 
@@ -307,6 +311,19 @@ class KernelRecipe:
             return np.full(distances.shape[0], self.sigma)
         return calibrate(distances, self.perplexity, self.kernel)
 
+    def _warn_wide(self, entropies):
+        """Warn of rows whose tail alone is wider than the perplexity, which a Gaussian never is but by ties."""
+        if self.perplexity is None or self.kernel.quadratic:
+            return
+        attained = np.exp(entropies)
+        wide = attained > 1.001 * self.perplexity
+        if wide.any():
+            warn(
+                f"perplexity={self.perplexity:g} is out of reach for {wide.sum()} of {len(wide)} rows: with dof="
+                f"{self.kernel.dof:g} the tail alone is wider, and they have {np.median(attained[wide]):.3g} (the "
+                f"median); raise dof or perplexity, or give n_neighbors"
+            )
+
     def _all_columns(self, X, queries):
         points = X if queries is None else queries
         columns = None if _is_precomputed(self.metric) else X
@@ -314,8 +331,13 @@ class KernelRecipe:
         sigma = np.full(points.shape[0], np.nan if self.sigma is None else self.sigma)
         block = KernelBlock(points, columns, self.metric, self.kernel, sigma, excludes)
         if self.perplexity is not None:
+            entropies = np.zeros(len(sigma))
             for rows, distances in block.full_rows():
                 sigma[rows] = self._bandwidth(distances)
+                if not self.kernel.quadratic:
+                    entropies[rows] = entropies_of(distances, sigma[rows], self.kernel)
+            if queries is None:
+                self._warn_wide(entropies)
         return BlockConditional(block, block.shape, self_pairs=not excludes), sigma
 
 

@@ -416,3 +416,16 @@ def test_distances_that_are_not_stored_are_not_nought_in_the_wide_limit(X):
     with pytest.raises(ValueError, match="not zero but unknown"):
         dense.extend(csr_array(D[:3] * (D[:3] < np.median(D))))
     assert stored.extend(csr_array(D[:3] + 0.1)).shape == (3, 80)
+
+
+@pytest.mark.parametrize("n_neighbors", [None, 70])
+def test_a_perplexity_out_of_reach_is_told(n_neighbors):
+    X = np.random.default_rng(0).normal(size=(100, 5))
+    with pytest.warns(UserWarning, match="perplexity=5 is out of reach for 100 of 100 rows") as caught:
+        p = Student(perplexity=5, n_neighbors=n_neighbors).fit(X)
+    median = np.median(np.exp(entropy(rows_of(p.conditional_))))
+    assert len(caught) == 1 and f"they have {median:.3g}" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Student(perplexity=5, dof=30, n_neighbors=n_neighbors).fit(X)
+        Gaussian(perplexity=5, n_neighbors=n_neighbors).fit(np.repeat(X[:10], 10, axis=0))
