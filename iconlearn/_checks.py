@@ -1,4 +1,4 @@
-"""Words for wrong arguments: every message names the argument, its value and the mend."""
+"""Checks of arguments, whose messages name the argument, its value and what to do instead; and tidy sparse matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_number", "suggest"]
+from scipy.sparse import issparse
+
+__all__ = ["canonical", "check_choice", "check_number", "suggest"]
 
 
 def suggest(name, known: Iterable[str]) -> str:
@@ -66,3 +68,16 @@ def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both
         raise ValueError(f"{name}={value!r} is out of range: {demand}")
     number: Any = value
     return int(number) if integer else float(number)
+
+
+def canonical(X):
+    """A sparse X with sorted columns and one entry for each place, as a copy where it was not so; dense X as it is.
+
+    scipy sums duplicates and sorts columns in place when it needs to (in ``max()``, for one), which would change what
+    the user owns, and fails where that is read-only.
+    """
+    if not issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X

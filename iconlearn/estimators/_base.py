@@ -201,10 +201,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if kept is not None:
             return plan.restore(kept)
         with timed(self, "start", expected):
-            lesson = start()
-        if lesson is None or lesson.reason != "interrupted":
+            found = start()
+        if found is None or found.reason != "interrupted":
             plan.keeper.keep("start", plan.state)
-        return lesson
+        return found
 
     def _check_numbers(self):
         if self.max_iter != "auto":
@@ -295,7 +295,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return engine
 
     def _check_engine(self, engine, problems):
-        """Let an engine say what it cannot do."""
+        """Raise with the reason where the engine cannot do this."""
         for problem in problems:
             reason = engine.refuses(problem)
             if reason is not None:
@@ -364,7 +364,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self.loss_history_[:, None] if parts is None else parts
 
     def _solution_with_losses(self):
-        """The kept solution; where a part of its losses takes far longer to find than it did, found at first use."""
+        """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
             raise AttributeError("losses are there once the estimator is fitted")
         if self._solution.constant is not None:
@@ -373,8 +373,6 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     def __setstate__(self, state):
         super().__setstate__(_with_solution(state))
-
-    # -- rows ---------------------------------------------------------------------------------------
 
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""

@@ -466,7 +466,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             max_iter=N_ITER if self.max_iter == "auto" else self.max_iter,
             random_state=seed,
         )
-        vars(few).pop("_skl_callbacks", None)  # they hear of the fit itself
+        vars(few).pop("_skl_callbacks", None)  # they watch the fit itself
         return few.fit(X, y).mapper_.places.detach().double().numpy()
 
     # -- rows and columns ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch.utils.data
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from .._canonical import canonical
+from .._checks import canonical
 from ..neighbors import searching_on
 
 __all__ = [

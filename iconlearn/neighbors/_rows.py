@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from .._canonical import canonical
+from .._checks import canonical
 
 __all__ = [
     "BLOCK_SIZE",

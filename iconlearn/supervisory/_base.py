@@ -14,8 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._canonical import canonical
-from .._checks import check_number
+from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 

@@ -20,6 +20,7 @@ from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
 from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
+from iconlearn.plan import Setting
 from iconlearn.supervisory import Debias, Paired, Views
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
@@ -466,8 +467,9 @@ def test_columns_of_a_term_that_are_no_logits_are_learned():
     params = {"p": "labels", "q": "cosine", "n_components": 2, "max_iter": 30, "random_state": 0}
     model = ICONClassifier(terms=[Term("cooccurrence", q="dot")], **params).fit(np.abs(X), Y)
     assert model.loss_parts_[-1, 1] < model.loss_parts_[0, 1]
+    setting = Setting(torch.float64, torch.device("cpu"), torch.Generator(), np.random.RandomState(0))
     for n_outputs in (2, 3):
-        columns = model._prototypes(Dot(), 3, n_outputs, torch.Generator(), torch.float64, "cpu").places
+        columns = model._prototypes(Dot(), 3, n_outputs, setting).places
         assert columns.shape == (3, n_outputs) and columns.requires_grad == (n_outputs == 2)
 
 
