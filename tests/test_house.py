@@ -30,6 +30,7 @@ FLOORS = [
     {"loss"},
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
+    {"clusters"},
     {"conditional", "neighbors", "optim", "metrics", "scorers"},
     {"numerics"},
 ]
@@ -39,6 +40,8 @@ PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
 SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
 SLOW_ROOMS = {"iconlearn.numerics.compiled"}
+# Rooms of arrays and sparse matrices, which have no use for tensors.
+ARRAY_ROOMS = {"clusters", "metrics"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
 LAZY = (
     SLOW
@@ -369,6 +372,16 @@ def slow_libraries_are_imported_lazily(house):
     ]
 
 
+def array_rooms_import_no_torch(house):
+    return [
+        f"{module.name}:{imported.line} imports {imported.target}"
+        for module in house.rooms
+        if module.room in ARRAY_ROOMS
+        for imported in module.imports
+        if is_of(imported.target, {"torch"})
+    ]
+
+
 def is_of(target, libraries):
     return any(f"{target}.".startswith(f"{library}.") for library in libraries)
 
@@ -382,6 +395,7 @@ RULES = [
     inheritance_is_shallow,
     function_imports_are_lazy_libraries,
     slow_libraries_are_imported_lazily,
+    array_rooms_import_no_torch,
 ]
 
 
@@ -536,6 +550,7 @@ BROKEN = [
         ]
     ),
     (slow_libraries_are_imported_lazily, {"neighbors.py": "from pynndescent import NNDescent"}),
+    (array_rooms_import_no_torch, {"clusters/_refine.py": "from torch.nn import Parameter"}),
     (slow_libraries_are_imported_lazily, {"__init__.py": "try:\n    import numba\nfinally: 0"}),
 ]
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from ..engines import assign
+from ..clusters import assign
 from ..neighbors import KnownRows
 from ..out_of_sample._placed import blocks_of_rows
 from ..out_of_sample._seen import SeenRows

@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 
 from ..classification._class_table import SMALLEST, ClassTable
 from ..divergences import KL
+from ..engines import transduced
 from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows, searching_on
@@ -30,7 +31,6 @@ from ..registry import resolve
 from ..supervisory import Gaussian, declared
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
-from ._transduction import transduced
 
 __all__ = [
     "Transduction",

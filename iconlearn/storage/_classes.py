@@ -10,9 +10,9 @@ from __future__ import annotations
 from .. import divergences, engines, estimators, learned, mappers, supervisory
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
+from ..clusters import MergePath
 from ..conditional import BlockConditional, Conditional, WideConditional
 from ..engines._closed import LogNormaliser
-from ..estimators._merge_path import MergePath
 from ..neighbors import KnownRows
 from ..optim import Solution
 from ..registry import COMPONENTS

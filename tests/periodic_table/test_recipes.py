@@ -75,7 +75,7 @@ def plan_of(key, **parameters):
     with (
         patch.object(ICONEmbedding, "_optimise", stop),
         patch.object(ICONClassifier, "_optimise", stop),
-        patch.object(ICONClustering, "_search", stop),
+        patch.object(ICONClustering, "_improve", stop),
         pytest.raises(InterruptedError),
     ):
         model.fit(data, y)

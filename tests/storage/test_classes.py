@@ -41,14 +41,12 @@ WRITTEN_MODULES = {"TableModule", "OrthonormalModule", "Follower", "Linear", "Re
 PROTOCOLS = {
     supervisory.Supervisory, learned.Learned, engines.Engine, divergences.Divergence, mappers.Mapper
 }  # fmt: skip
-# Engines that serve answers for new rows and that no estimator keeps.
-PASSING = {engines.Beliefs}
 
 
 def public(room):
     """The classes that a room shows."""
     values = [getattr(room, name) for name in room.__all__]
-    return {value for value in values if isinstance(value, type)} - PROTOCOLS - PASSING
+    return {value for value in values if isinstance(value, type)} - PROTOCOLS
 
 
 @pytest.mark.parametrize(

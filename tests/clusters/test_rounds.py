@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from iconlearn.engines import coarsen, cross, refine, soften, split_and_merge
-from iconlearn.engines._partition import PairWeights
+from iconlearn.clusters import PairWeights, coarsen, cross, refine, soften, split_and_merge
 from iconlearn.supervisory import KNN
 
 

@@ -8,8 +8,9 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
 from iconlearn import ICONClustering
-from iconlearn.engines import Partition, agglomerate, assign
-from iconlearn.engines._partition import _project
+from iconlearn.clusters import agglomerate, assign
+from iconlearn.clusters._weights import _project
+from iconlearn.engines import Partition
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.numerics.compiled import onto_simplex

@@ -21,10 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engines import coarsen, members, merges
-from ._search import folded
+from ._merge import merges
+from ._microclusters import coarsen, merge_smallest
+from ._weights import members
 
-__all__ = ["MergePath", "merge_path"]
+__all__ = ["MergePath", "counted_path", "merge_path", "without_path"]
 
 # Coarse graphs, the micro-clusters of each, and the rows that share one on average at least.
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
@@ -100,6 +101,32 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     )
 
 
+def counted_path(terms, rng) -> MergePath:
+    """The merge path of the first term of a loss, for the number of clusters of all.
+
+    Raises
+    ------
+    ValueError
+        Where there is none.
+    """
+    if not all(term.tied and not term.fresh for term in terms):
+        raise ValueError(
+            "n_clusters='auto' counts the groups among the rows, and this p (or a term's) has other columns or "
+            "draws views; give n_clusters as a number"
+        )
+    reason = without_path(terms[0].p)
+    if reason is not None:
+        raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
+    return merge_path(terms[0].p, rng, balance=terms[0].q.balance_)
+
+
+def without_path(p):
+    """Why the groups of p cannot be counted, or None."""
+    if p.dense:
+        return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
+    return None
+
+
 class _Start(NamedTuple):
     """The columns of one start, for 2, 3, ... clusters, and its labels of some rows."""
 
@@ -113,7 +140,7 @@ class _Start(NamedTuple):
 def _start(edges, most, sample, rng, balance):
     n = edges.shape[0]
     n_nodes = max(min(N_NODES, n // ROWS_PER_NODE), min(n, 4))
-    node = folded(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
+    node = merge_smallest(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
     m = int(node.max()) + 1
     walk = members(node)
     values = _eigenvalues((walk.T @ edges @ walk).toarray())

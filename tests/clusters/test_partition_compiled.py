@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from iconlearn.engines import _partition as numpy_form
-from iconlearn.engines import refine
-from iconlearn.engines._partition import SMALLEST, PairWeights
+from iconlearn.clusters import SMALLEST, PairWeights, refine
+from iconlearn.clusters import _weights as numpy_form
 from iconlearn.numerics.compiled import explained_by_clusters, onto_simplex
 
 N, M = 300, 7

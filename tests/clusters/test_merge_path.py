@@ -13,8 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClustering, Term
-from iconlearn.estimators import _merge_path
-from iconlearn.estimators._merge_path import MergePath, merge_path
+from iconlearn.clusters import MergePath, _count, merge_path
 from iconlearn.supervisory import Gaussian, Graph
 
 X, Y = make_blobs(240, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)
@@ -29,8 +28,8 @@ def path_of(P, seed=0):
 @pytest.fixture
 def rows_as_they_are(monkeypatch):
     """Every row a micro-cluster of its own, in one start."""
-    monkeypatch.setattr(_merge_path, "ROWS_PER_NODE", 1)
-    monkeypatch.setattr(_merge_path, "N_STARTS", 1)
+    monkeypatch.setattr(_count, "ROWS_PER_NODE", 1)
+    monkeypatch.setattr(_count, "N_STARTS", 1)
 
 
 def test_eigengaps_are_those_of_the_walk(rows_as_they_are):
@@ -45,12 +44,10 @@ def test_eigengaps_are_those_of_the_walk(rows_as_they_are):
 def test_losses_are_those_of_the_merged_clusters(rows_as_they_are, monkeypatch):
     """The hard, debiased loss written out, at the labels of the path."""
     kept = {}
-    monkeypatch.setattr(
-        _merge_path, "_agreement", lambda labels: kept.setdefault(len(kept), labels[0]) is None
-    )
+    monkeypatch.setattr(_count, "_agreement", lambda labels: kept.setdefault(len(kept), labels[0]) is None)
     rng = np.random.RandomState(3)
     sample = np.random.RandomState(3).permutation(N)
-    found, a = merge_path(sparse_p(P), rng), _merge_path.RESOLUTION
+    found, a = merge_path(sparse_p(P), rng), _count.RESOLUTION
     losses = []
     for k, labels in kept.items():
         r = np.zeros((N, N))
@@ -77,8 +74,8 @@ def test_the_relative_gap_compares_what_merges_need(rows_as_they_are):
 def test_stability_is_the_mean_rand_index():
     rng = np.random.default_rng(0)
     a, b = rng.integers(4, size=50), rng.integers(3, size=50)
-    assert _merge_path._rand(a, b) == pytest.approx(adjusted_rand_score(a, b))
-    assert _merge_path._rand(a, a) == _merge_path._rand(0 * a, 0 * a) == 1
+    assert _count._rand(a, b) == pytest.approx(adjusted_rand_score(a, b))
+    assert _count._rand(a, a) == _count._rand(0 * a, 0 * a) == 1
     found = path_of(csr_array(block_diag([np.ones((20, 20)) / 20] * 3)).toarray())
     assert found.stability[1] == 1
 

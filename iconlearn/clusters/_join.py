@@ -20,8 +20,10 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from ..neighbors import distance_block
+from ._weights import BLOCK as BLOCK_OF_PAIRS
+from ._weights import SMALLEST, sized
 
-__all__ = ["joined", "within"]
+__all__ = ["assign", "joined", "within"]
 
 BLOCK = 2**22
 
@@ -89,3 +91,48 @@ def weights(p):
 def blocks(p):
     step = max(1, BLOCK // p.n_cols)
     return (np.arange(start, min(start + step, p.n_rows)) for start in range(0, p.n_rows, step))
+
+
+def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
+    """Assignments of new rows, given p of the new rows over the training rows and their assignments r.
+
+    Each row minimises - sum_j p_j log[ (1 - a) sum_c t_c r_jc / s_c^b n^(1 - b) + a / n ] over the simplex: a
+    mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
+    the uniform start, every row on its own.  The sum is over the support of p.
+    """
+    n = len(r)
+    right = (1.0 - debias) * r / sized(np.maximum(r.sum(0), SMALLEST), n, balance)
+    edges, n_clusters = p.sparse(), r.shape[1]
+    out = np.tile(r.mean(0), (edges.shape[0], 1))
+    degree = np.diff(edges.indptr)
+    step = max(1, BLOCK_OF_PAIRS // (n_clusters * max(degree.max(initial=1), 1)))
+    for start in range(0, edges.shape[0], step):
+        rows = np.arange(start, min(start + step, edges.shape[0]))
+        rows = rows[degree[rows] > 0]
+        if len(rows):
+            weight, cols = _padded(edges, rows, degree[rows])
+            out[rows] = _mixture(weight, right[cols], debias / n, n_iter, tol)
+    return out
+
+
+def _padded(edges, rows, degree):
+    """Weights and columns of some rows as rectangles; the padding weighs nothing."""
+    slot = np.arange(degree.max())
+    place = edges.indptr[rows][:, None] + np.minimum(slot, degree[:, None] - 1)
+    return np.where(slot < degree[:, None], edges.data[place], 0.0), edges.indices[place]
+
+
+def _mixture(weight, likelihood, floor, n_iter, tol):
+    """Expectation-maximisation for the proportions of each row; (rows, k) and (rows, k, clusters)."""
+    t = np.full((len(weight), likelihood.shape[2]), 1.0 / likelihood.shape[2])
+    active = np.arange(len(weight))
+    for _ in range(n_iter):
+        mixed = np.maximum((likelihood[active] * t[active, None, :]).sum(2) + floor, 1e-300)
+        new = t[active] * ((weight[active] / mixed)[:, :, None] * likelihood[active]).sum(1)
+        new /= new.sum(1, keepdims=True)
+        moved = np.abs(new - t[active]).max(1)
+        t[active] = new
+        active = active[moved > tol]
+        if not len(active):
+            break
+    return t

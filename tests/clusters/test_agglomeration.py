@@ -7,7 +7,7 @@ import pytest
 from reference import cluster_kernel, random_rows, sparse_p
 from scipy.sparse import csr_array
 
-from iconlearn.engines import agglomerate, coarsen
+from iconlearn.clusters import agglomerate, coarsen
 
 N, M = 30, 8
 P = random_rows(N, density=0.25, seed=5)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engines import agglomerate, coarsen, refined, soften
-from ._search import MAX_CELLS, RESOLUTIONS, folded, walk_places
+from ._merge import agglomerate
+from ._microclusters import MAX_CELLS, coarsen, merge_smallest
+from ._refine import refined, soften
+from ._search import RESOLUTIONS, walk_places
 
 __all__ = ["cells", "k_means", "merged", "partitions", "rank"]
 
@@ -74,7 +76,7 @@ def cells(X, edges, n_cells, n_clusters, rng):
 
 def merged(edges, n_clusters, rng):
     """No more clusters than that, from the graph alone, also where it falls into more parts."""
-    groups = folded(coarsen(edges, n_clusters, rng), np.ones(edges.shape[0]), n_clusters)
+    groups = merge_smallest(coarsen(edges, n_clusters, rng), np.ones(edges.shape[0]), n_clusters)
     return agglomerate(edges, groups, n_clusters, RESOLUTIONS[0])
 
 

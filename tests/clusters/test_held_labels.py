@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from scipy.special import rel_entr
 
-from iconlearn.engines import Beliefs, propagated, refine
-from iconlearn.engines._partition import PairWeights, _project
+from iconlearn.clusters import Beliefs, PairWeights, propagate, refine
+from iconlearn.clusters._weights import _project
 from iconlearn.numerics.compiled import onto_simplex
 
 N, K = 30, 3
@@ -82,11 +82,11 @@ def test_walks_end_at_labels_as_the_linear_system_says(keep):
     exact = np.linalg.solve(np.eye(N) - keep * W, (1 - keep) * labels)
     exact /= exact.sum(axis=0)
     exact /= exact.sum(axis=1, keepdims=True)
-    assert_allclose(propagated(A, labels, keep), exact, atol=0.03)
-    assert_allclose(propagated(A, labels, keep).sum(axis=1), 1)
+    assert_allclose(propagate(A, labels, keep), exact, atol=0.03)
+    assert_allclose(propagate(A, labels, keep).sum(axis=1), 1)
 
 
 def test_walks_do_not_reach_other_parts():
     A = csr_array(np.kron(np.eye(2), np.ones((3, 3))))
-    scores = propagated(A, np.eye(6, 2), 0.9)
+    scores = propagate(A, np.eye(6, 2), 0.9)
     assert (scores[3:] == 0).all() and (scores[:3].sum(axis=1) > 0.99).all()
