@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
+from .._labels import marked, of_one_type
 from .._warnings import warn
 
 __all__ = ["is_auto", "labelled_rows", "without_marker"]
@@ -38,7 +37,7 @@ def without_marker(y, marker):
     if unlabelled is None:
         return y, None
     others = labels[~unlabelled]
-    n_classes = _n_classes(others)
+    n_classes = len(set(others.tolist()))
     if not named and 0 < n_classes < 2:
         return y, None  # -1 and 1 are two classes
     if n_classes == 0:
@@ -58,7 +57,7 @@ def without_marker(y, marker):
         )
     filled = np.array(labels)
     filled[unlabelled] = others[0]
-    return _of_one_type(filled), unlabelled
+    return of_one_type(filled), unlabelled
 
 
 def labelled_rows(y, marker):
@@ -83,7 +82,7 @@ def labelled_rows(y, marker):
             f"all {len(labels)} rows are unlabelled (y is {marker!r} throughout), and a score needs labels to compare "
             f"predictions with; give rows whose class is known"
         )
-    return _of_one_type(labels[~unlabelled]), ~unlabelled
+    return of_one_type(labels[~unlabelled]), ~unlabelled
 
 
 def is_auto(marker) -> bool:
@@ -100,49 +99,10 @@ def _where_marked(y, marker):
         labels = column_or_1d(labels, warn=True)
     if labels.ndim != 1 or not len(labels):
         return y, None
-    unlabelled = _equal(labels, marker)
+    unlabelled = marked(labels, marker)
     return labels, unlabelled if unlabelled.any() else None
-
-
-def _of_one_type(labels):
-    """What was an array of objects because of its marker may be one of numbers or strings without it."""
-    return np.array(labels.tolist()) if _alike(labels) else labels
 
 
 def _of_any_type(y):
     """Whether numpy would turn labels and marker into one type (lists, and pandas' own types)."""
     return isinstance(y, list | tuple) or hasattr(y, "cat") or str(getattr(y, "dtype", "")) == "category"
-
-
-def _equal(labels, marker):
-    if _missing(marker):
-        if labels.dtype.kind == "f":
-            return np.isnan(labels)
-        return np.array([_missing(label) for label in labels], dtype=bool)
-    if labels.dtype.kind in "OUS":
-        return np.array([_same(label, marker) for label in labels], dtype=bool)
-    if isinstance(marker, str):
-        return np.zeros(len(labels), dtype=bool)
-    return np.asarray(labels == marker, dtype=bool)
-
-
-def _same(label, marker):
-    """Whether a label is the marker; True is not 1."""
-    return isinstance(label, str) == isinstance(marker, str) and bool(label == marker)
-
-
-def _missing(value):
-    """None, NaN, and pandas' own marks of what is missing."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, Real) and bool(value != value)
-
-
-def _n_classes(labels):
-    return len(set(labels.tolist()))
-
-
-def _alike(labels):
-    """Whether the labels are all strings, or all numbers."""
-    kinds = {"text" if isinstance(label, str) else "number" for label in labels.tolist()}
-    return labels.dtype.kind == "O" and len(kinds) == 1
