@@ -24,6 +24,7 @@ __all__ = [
     "log_normalizer",
     "loss",
     "positive",
+    "row_divergences",
     "share",
     "softmax_divergence",
     "suits_softmax",
@@ -34,7 +35,7 @@ MAX_PAIRS = 2**25
 
 
 def loss(problem, engine, visit, pull=1.0):
-    """Mean divergence over the rows of one visit, differentiable.
+    """Mean divergence over the rows of one visit, times its scale; differentiable.
 
     Parameters
     ----------
@@ -53,6 +54,22 @@ def loss(problem, engine, visit, pull=1.0):
     Tensor
         A scalar, in the precision of the mapper.
     """
+    value = _mean_divergence(problem, engine, visit, pull)
+    return value if visit.scale == 1 else visit.scale * value
+
+
+def row_divergences(problem, engine, visit):
+    """D(p(.|i) || q(.|i)) of every visited row, shape (rows,); q normalised by row.
+
+    The loss is linear in the masses of the rows, so these are its derivatives.
+    """
+    mass = visit.mass.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        value = _mean_divergence(problem, engine, visit.weighing(mass, problem.summand), 1.0, by_sums=True)
+        return torch.autograd.grad(value, mass)[0]
+
+
+def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     q, divergence = problem.q, problem.summand
     Z = problem.rows.at(visit.rows)
     U = q.place(Z, mass=visit.column_weights)
@@ -60,7 +77,8 @@ def loss(problem, engine, visit, pull=1.0):
         V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
     else:
         V = q.place(problem.columns.at(visit.cols), columns=True)
-    if engine.exact and suits_softmax(problem, visit, pull):
+    apart = engine.exact and not (by_sums or problem.tied or visit.edges is None or visit.exclude_self)
+    if apart and pull == 1 and suits_softmax(q, divergence, len(visit.mass) * visit.n_candidates):
         # Outputs are the logits only where no unit vector is missing.
         basis = problem.columns.basis and len(V) == problem.columns.size
         return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
@@ -71,7 +89,8 @@ def loss(problem, engine, visit, pull=1.0):
         return value / visit.n_candidates if problem.p.wide else value
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
-        return visit.at_one - attraction(q, U, V, visit, pull) + (visit.row_weight * log_norm).sum()
+        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, lambda: visit.both_ways)
+        return visit.at_one - pulled + (visit.row_weight * log_norm).sum()
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
     log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
@@ -80,7 +99,8 @@ def loss(problem, engine, visit, pull=1.0):
         value = value - (visit.weight * divergence(floor, log_q)).sum()
         return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
     if divergence.at_zero != 0:
-        value = value + divergence.at_zero * (1.0 - (visit.weight * log_q.exp()).sum())
+        whole = visit.mass.sum() if by_sums else 1.0
+        value = value + divergence.at_zero * (whole - (visit.weight * log_q.exp()).sum())
     return value
 
 
@@ -138,23 +158,26 @@ def share(q, log_q, log_norm, visit, rows=None):
 # -- the attracting half of a KL: sum_e w_e log k(u_i, v_j) over the edges --------------------------------------
 
 
-def attraction(q, U, V, visit, pull=1.0):
-    """sum_e w_e log k(u_i, v_j) over the edges of a visit, a scalar; differentiable.
+def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
+    """sum_e w_e log k(u_i, v_j) over edges, a scalar; differentiable.
 
     Parameters
     ----------
     q : Learned
     U, V : Tensor of shape (n_rows, d) and (n_cols, d)
         Places; the same object where the columns are the rows.
-    visit : Visit
-        Gives the edges and their weights.
+    edges : Edges
+    weights : Tensor of shape (n_edges,)
     pull : float, default=1.0
         The gradient is multiplied by it, the value is not.
+    both_ways : callable or None
+        Gives what ``edges.symmetric(weights)`` does, for whoever has kept it.
     """
     if U is V and q.edge_form is not None and compiled_pays(U):
         factor, offset = q.edge_form
-        return _CompiledAttraction.apply(U, visit.both_ways, factor, offset, pull)
-    return (visit.pulled * exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)).sum()
+        symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
+        return _CompiledAttraction.apply(U, symmetric, factor, offset, pull)
+    return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
 def exaggerate(log_k, pull):
@@ -184,17 +207,10 @@ class _CompiledAttraction(torch.autograd.Function):
 # -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------
 
 
-def suits_softmax(problem, visit, pull) -> bool:
-    """Whether the loss of a visit is this one, and small enough."""
-    q, (rows, columns) = problem.q, (len(visit.mass), visit.n_candidates)
-    return (
-        visit.edges is not None
-        and not problem.tied
-        and not visit.exclude_self
-        and problem.summand.linear_in_log_q
-        and (q.reduce, q.normalize, q.debias, pull) == ("logsumexp", "row", 0, 1.0)
-        and rows * columns <= MAX_PAIRS
-    )
+def suits_softmax(q, divergence, n_pairs) -> bool:
+    """Whether the loss of a sparse p over columns of their own is this one, and small enough."""
+    softmax = (q.reduce, q.normalize, q.debias) == ("logsumexp", "row", 0)
+    return softmax and divergence.linear_in_log_q and n_pairs <= MAX_PAIRS
 
 
 def log_kernels(q, U, V, basis=False):

@@ -77,7 +77,9 @@ def test_kernels_of_another_form_and_double_precision_stay_plain(monkeypatch):
     problem = Problem(sparse_p(random_rows(9, self_pairs=False), self_pairs=False), q, KL(), rows, rows)
     visit = next(Dense().visits(problem, rng=None, **FLOAT64))[0]
     U = rows.at(None)
-    assert torch.autograd.gradcheck(lambda U: attraction(q, U, U, visit, 1.0), (U.detach().requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda U: attraction(q, U, U, visit.edges, visit.pulled), (U.detach().requires_grad_(),)
+    )
 
 
 def test_small_steps_run_on_one_thread_and_long_loops_keep_theirs():

@@ -61,3 +61,24 @@ def test_rows_leave_a_stretch_that_bends_downwards():
     start = torch.tensor([[2.5, 0.0], [0.0, -2.0], [1.5, 1.5]], dtype=torch.float64)
     Z = minimise_rows(gradient, start, **SETTINGS)
     assert Z.abs().max() < 1e-6
+
+
+def test_a_row_that_ends_higher_than_it_began_stays_where_it_was():
+    """A narrow deep well beside a wide shallow one, into which too long a step leads."""
+
+    def values(Z):
+        near, far = Z.square().sum(1), (Z - 4.0).square().sum(1)
+        return -2.0 * torch.exp(-2.0 * near) - torch.exp(-0.1 * far)
+
+    def gradient(Z):
+        Z = Z.clone().requires_grad_()
+        return torch.autograd.grad(values(Z).sum(), Z)[0]
+
+    start = torch.from_numpy(RNG.uniform(-0.6, 0.6, size=(50, 2)))
+    long = SETTINGS | {"first_step": 2.0, "longest": 4.0}
+    free = minimise_rows(gradient, start, **long)
+    worse = values(free) > values(start)
+    assert worse.any() and not worse.all()
+    kept = minimise_rows(gradient, start, **long, values=values)
+    assert (values(kept) <= values(start)).all()
+    assert torch.equal(kept[worse], start[worse]) and torch.equal(kept[~worse], free[~worse])

@@ -54,8 +54,8 @@ class Engine(BaseEstimator):
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
         if problem.q.subnormal and not problem.summand.linear_in_log_q:
             return (
-                f"rows of q sum to less than one with balance={problem.q.balance_!r}, which only KL makes sense of; "
-                f"use divergence='kl', or Cluster(balance=1)"
+                f"rows of {problem.q!r} do not sum to one in every batch, which only KL makes sense of; "
+                f"use divergence='kl', or Cluster(balance=1, mass_momentum=0)"
             )
         if problem.fresh and not self.stochastic:
             return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"

@@ -1,7 +1,11 @@
 """The mini-batch engine: rows and columns of a step come from one batch.
 
 Both p and q are restricted to the batch and renormalised there.  So that a sparse p keeps positives, every
-anchor brings some of its neighbours along, drawn from p.
+anchor brings some of its neighbours along, drawn from p; they are columns, and rows of their own in another batch.
+
+    L  ~  mean_b (mass_b / mean mass) * sum_{i in b} (mass_i / mass_b) D_i,      mass_b = sum_{i in b} mass_i
+
+So each row counts by its mass, once an epoch, whatever batch it falls in.
 """
 
 from __future__ import annotations
@@ -79,12 +83,13 @@ class MiniBatch(Engine):
             return
         brought = 0 if positives is None or not problem.tied else self.n_positives
         anchors = max(self.batch_size // (1 + brought), 1)
-        order = rng.permutation(n)
+        order, n_visits = rng.permutation(n), -(-n // anchors)
         for start in range(0, n, anchors):
-            rows, cols = draw(
-                problem.p, order[start : start + anchors], positives, brought, self.batch_size, rng
-            )
-            visit = visit_batch(problem, rows, cols, dtype=dtype, device=device)
+            chosen = order[start : start + anchors]
+            rows, cols = draw(problem.p, chosen, positives, brought, self.batch_size, rng)
+            own = np.isin(rows, chosen) if len(rows) > len(chosen) else None
+            scale = float(problem.p.row_mass[chosen].sum()) * n_visits
+            visit = visit_batch(problem, rows, cols, dtype=dtype, device=device, own=own, scale=scale)
             if float(visit.mass.sum()) > 0:
                 yield visit
 

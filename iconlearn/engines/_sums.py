@@ -8,6 +8,8 @@ the number of rows.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch.utils.checkpoint import checkpoint
 
@@ -15,7 +17,7 @@ from ..loss import exaggerate, positive, share
 from ..numerics.geometry import MatrixBlocks, matrix
 from ._tiles import TiledSums
 
-__all__ = ["full_sum", "logs_or_direct", "own_pairs", "row_sums"]
+__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "row_sums"]
 
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
@@ -34,6 +36,17 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
     reduce : {"logsumexp", "mean"}
         log of the sum of the kernels, or the mean of their logarithms.
     """
+    if kernel_is_learned(q):
+        # The functions below have gradients for places alone.
+        return _by_autograd(
+            partial(_row_sum, reduce=reduce),
+            q,
+            U,
+            V,
+            torch.arange(len(U), device=U.device),
+            exclude_self,
+            block,
+        )
     if U is V and q.heavy_tailed and reduce == "logsumexp":
         return TiledSums.apply(U, q, exclude_self)
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
@@ -45,19 +58,38 @@ def logs_or_direct(sums, lost, q, U, V, exclude_self: bool, block: int):
     rows = lost.nonzero()[:, 0]
     if len(rows) == 0:
         return logs
-    step = max(1, block // max(len(V), 1))
+    return logs.index_copy(0, rows, _by_autograd(_row_sum, q, U, V, rows, exclude_self, block))
+
+
+def kernel_is_learned(q) -> bool:
+    """Whether the kernel itself, and not only the places, depends on parameters that require a gradient."""
+    with torch.enable_grad():
+        return q.log_kernel(probes(q)).requires_grad
+
+
+def probes(q):
+    """Some scalars of pairs, where q has its numbers."""
+    numbers = (value for value in vars(q).values() if isinstance(value, torch.Tensor))
+    device = next((tensor.device for tensor in numbers), torch.device("cpu"))
+    return torch.tensor([0.0, 0.5, 1.0, 10.0], dtype=torch.float64, device=device)
+
+
+def _by_autograd(row_sum, q, U, V, rows, exclude_self, block):
+    """Sums of some rows, by blocks that the backward pass evaluates again."""
     parts = [
-        checkpoint(_log_sums_of, q, U, V, part, exclude_self, use_reentrant=False, preserve_rng_state=False)
-        for part in rows.split(step)
+        checkpoint(row_sum, q, U, V, part, exclude_self, use_reentrant=False, preserve_rng_state=False)
+        for part in rows.split(max(1, block // max(len(V), 1)))
     ]
-    return logs.index_copy(0, rows, torch.cat(parts))
+    return torch.cat(parts)
 
 
-def _log_sums_of(q, U, V, rows, exclude_self):
+def _row_sum(q, U, V, rows, exclude_self, reduce="logsumexp"):
     log_k = q.log_kernel(matrix(q.scalar, U[rows], V))
     if exclude_self:
-        log_k = log_k.masked_fill(own_pairs(rows, len(V)), -torch.inf)
-    return torch.logsumexp(log_k, 1)
+        log_k = log_k.masked_fill(own_pairs(rows, len(V)), -torch.inf if reduce == "logsumexp" else 0.0)
+    return (
+        torch.logsumexp(log_k, 1) if reduce == "logsumexp" else log_k.sum(1) / max(len(V) - exclude_self, 1)
+    )
 
 
 def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -47,6 +47,9 @@ class Visit:
         Candidates of each row.
     exclude_self : bool
         Whether row r's own column r is no candidate.
+    scale : float
+        What the mean over the rows counts among the visits of an epoch: their part of all rows' weight, times the
+        number of visits.
     sample : Sample or None
         Columns that stand for all the others in the row sums, where an engine draws some.
     """
@@ -66,12 +69,29 @@ class Visit:
     least: float
     n_candidates: int
     exclude_self: bool
+    scale: float = 1.0
     sample: object = None
 
     @cached_property
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
         return self.edges.symmetric(self.pulled)
+
+    def weighing(self, mass, divergence):
+        """The same visit with other weights of its rows, through which gradients may run."""
+        if self.edges is None:
+            return replace(self, mass=mass)
+        weight = mass[self.edges.i]
+        pulled = weight * self.p
+        at_one = (weight * divergence(self.p, torch.zeros_like(self.p))).sum()
+        return replace(
+            self,
+            mass=mass,
+            weight=weight,
+            pulled=pulled,
+            row_weight=self.edges.row_sums(pulled),
+            at_one=at_one,
+        )
 
     def support(self, part):
         """Which pairs of a slice of the visited rows p supports, shape (rows, columns)."""
@@ -95,12 +115,15 @@ def visit_all_always(problem, *, dtype, device):
     return itertools.repeat([visit_all(problem, dtype=dtype, device=device)])
 
 
-def visit_batch(problem, rows, cols, *, dtype, device) -> Visit:
-    """Some rows and columns (numpy positions); p is renormalised over those columns."""
-    return _visit(problem, rows, cols, dtype, device)
+def visit_batch(problem, rows, cols, *, dtype, device, own=None, scale=1.0) -> Visit:
+    """Some rows and columns (numpy positions); p is renormalised over those columns.
+
+    Of a mask `own` of the rows the others are there as columns only, and weigh nothing.
+    """
+    return _visit(problem, rows, cols, dtype, device, own, scale)
 
 
-def _visit(problem, rows, cols, dtype, device):
+def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     p = problem.p
     n_rows = p.n_rows if rows is None else len(rows)
     n_cols = p.n_cols if cols is None else len(cols)
@@ -115,16 +138,22 @@ def _visit(problem, rows, cols, dtype, device):
         "cols": None if cols is None else tensor(cols, torch.int64),
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
+        "scale": scale,
     }
+
+    def of_anchors(mass):
+        if own is None:
+            return mass
+        mass = np.where(own, mass, 0.0)
+        return mass / max(mass.sum(), np.finfo(float).tiny)
 
     def weights(mass):
         if p.column_weights is None:
-            return mass
+            return tensor(mass)
         return tensor(p.column_weights if cols is None else p.column_weights[cols])
 
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
-        mass = tensor(mass)
         return Visit(
             edges=None,
             p=None,
@@ -133,13 +162,16 @@ def _visit(problem, rows, cols, dtype, device):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=mass,
+            mass=tensor(of_anchors(mass)),
             column_weights=weights(mass),
             floor=0.0,
             **common,
         )
     e = p.entries(rows, cols)
-    mass, edges = tensor(e.mass), Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols))
+    mass, edges = (
+        tensor(of_anchors(e.mass)),
+        Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols)),
+    )
     values, weight = tensor(e.p), mass[edges.i]
     pulled = weight * values
     return Visit(
@@ -151,7 +183,7 @@ def _visit(problem, rows, cols, dtype, device):
         at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
-        column_weights=weights(mass),
+        column_weights=weights(e.mass),
         floor=e.floor,
         **common,
     )

@@ -44,7 +44,7 @@ class Learned(BaseEstimator):
         Whether the kernel has no width of its own: at distance zero it is infinite, or all but.  Distances
         are then computed by differences, since a product would lose the small ones.
     subnormal : bool
-        Whether the rows of q sum to less than one, which only a divergence linear in log q makes sense of.
+        Whether the rows of q need not sum to one, which only a divergence linear in log q makes sense of.
     same_places : bool
         Whether rows and columns are placed alike, so that one set of places serves both.
     reduce : {"logsumexp", "mean", "min"}

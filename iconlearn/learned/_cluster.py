@@ -81,7 +81,7 @@ class Cluster(Learned):
 
     @property
     def subnormal(self):
-        return self.normalize == "self" and self.balance_ < 1
+        return self.normalize == "self" and (self.balance_ < 1 or self.mass_momentum > 0)
 
     @property
     def chosen(self):

@@ -44,24 +44,24 @@ class Record:
 class Solution:
     """What a fit found.
 
-        Attributes
-        ----------
-        loss : float
-            Loss at the parameters that were kept; where losses are estimates, the mean of the epoch that led to them.
+    Attributes
+    ----------
+    loss : float
+        Loss at the parameters that were kept; where losses are estimates, the mean of the epoch that led to them.
     history : sequence of float
-            True loss of every iteration.
-        n_iter : int
-            Iterations done.
-        converged : bool
-            Whether a plateau (or an exact optimum) was reached.
-        reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
-            Why it ended.
-        phases : sequence of str
-            Name of the phase that each entry of the history belongs to.
-        constant : callable or None
-            ``constant()`` finds what all the losses lack, the same number for all; None where that is nothing.
-        parts : ndarray of shape (n_records, n_terms) or None
-            The weighted terms of each entry of the history; None where they were solved together.
+        True loss of every iteration.
+    n_iter : int
+        Iterations done.
+    converged : bool
+        Whether a plateau (or an exact optimum) was reached.
+    reason : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
+        Why it ended.
+    phases : sequence of str
+        Name of the phase that each entry of the history belongs to.
+    constant : callable or None
+        ``constant()`` finds what all the losses lack, the same number for all; None where that is nothing.
+    parts : ndarray of shape (n_records, n_terms) or None
+        The weighted terms of each entry of the history; None where they were solved together.
     """
 
     loss: float

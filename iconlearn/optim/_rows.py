@@ -18,7 +18,7 @@ LEAST_CURVATURE = 1e-8
 GROWTH = 2.0
 
 
-def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps):
+def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps, values=None):
     """Places where the gradients of the rows vanish, by BFGS on gradients alone.
 
     Parameters
@@ -34,6 +34,9 @@ def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps):
         A row whose step is shorter stays where that step has brought it.
     n_steps : int
         Most steps.
+    values : callable or None, default=None
+        ``values(Z)`` of shape (n,): f_r at z_r.  Steps by gradients alone may leave the basin of the start for one
+        that is less deep; a row that ends higher than it began then stays at its start.
 
     Returns
     -------
@@ -59,6 +62,8 @@ def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps):
             break
         g, before = gradient(Z), g
         inverse, fresh = _learnt(inverse, step, g - before, fresh)
+    if values is not None:
+        Z = torch.where((values(Z) <= values(start))[:, None], Z, start)
     return Z
 
 

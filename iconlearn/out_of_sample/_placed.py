@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from ..conditional import Conditional
 from ..engines import Dense, frozen_field
 from ..learned import copy_in_double
-from ..loss import log_normalizer, loss
+from ..loss import log_normalizer, loss, row_divergences
 from ..mappers import TableModule
 from ..numerics.geometry import pairs
 from ..objective import Points, Problem
@@ -109,9 +109,16 @@ class Placer:
         problem = Problem(p, self.q, self.divergence, Points(table, p.n_rows, width=columns.width), columns)
         visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
 
-        def gradient(Z):
+        def put(Z):
             with torch.no_grad():
                 table.places.copy_(Z)
+
+        def values(Z):
+            put(Z)
+            return row_divergences(problem, engine, visit)
+
+        def gradient(Z):
+            put(Z)
             table.places.grad = None
             loss(problem, engine, visit).backward()
             # A row's share of the mean loss is 1 / n_new.
@@ -123,7 +130,7 @@ class Placer:
         bend = 4.0 * float(frozen.var(0).sum()) if p.wide else 1.0
         return minimise_rows(
             gradient, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
-            tolerance=TOLERANCE * reach, n_steps=N_STEPS,
+            tolerance=TOLERANCE * reach, n_steps=N_STEPS, values=values,
         ).numpy()  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, rand
 from iconlearn import divergences
 from iconlearn.engines import Dense, _tiles, _visit
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Student
-from iconlearn.loss import loss
+from iconlearn.loss import loss, row_divergences
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 17
@@ -109,7 +110,7 @@ from iconlearn.divergences import TotalVariation
 from iconlearn.engines import Dense
 from iconlearn.learned import Student
 from iconlearn.mappers import TableModule
-from iconlearn.loss import loss
+from iconlearn.loss import loss, row_divergences
 from iconlearn.objective import Points, Problem
 
 def full_sums(n):
@@ -183,3 +184,31 @@ def test_a_singular_kernel_keeps_small_distances_in_single_precision(width, dive
         # Of a pair that is all of its row nothing is left of the gradient but roundings, as large as the slopes.
         scale = 1 / np.linalg.norm(Z - Z[other], axis=1, keepdims=True)
         assert (np.abs(single_slope - slope) / scale).max() < 1e-5
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+@pytest.mark.parametrize("debias", [0.0, 0.2])
+@pytest.mark.parametrize("divergence", ["KL", "JensenShannon", "TotalVariation"])
+@pytest.mark.parametrize("form", [sparse_p, block_p])
+def test_the_divergences_of_the_rows_are_those_that_the_loss_sums(form, divergence, debias, uniform, tied):
+    mass = np.arange(1.0, N + 1)
+    p = form(P, uniform=uniform, mass=mass, self_pairs=not tied)
+    columns = None if tied else places(N, 2, seed=4)
+    problem = make_problem(
+        p,
+        Student(debias=debias),
+        places(N, 2),
+        columns=columns,
+        divergence=getattr(divergences, divergence)(),
+    )
+    visit = next(WHOLE.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
+    rows = row_divergences(problem, WHOLE, visit)
+    total = float(loss(problem, WHOLE, visit).detach())
+    assert float(rows @ visit.mass) == pytest.approx(total, rel=1e-10)
+    for r in (0, 5):
+        alone = make_problem(
+            replace(p, mass=np.eye(N)[r]), Student(debias=debias), places(N, 2), columns=columns,
+            divergence=getattr(divergences, divergence)(),
+        )  # fmt: skip
+        assert float(rows[r]) == pytest.approx(evaluate(alone, WHOLE)[0], rel=1e-9, abs=1e-12)

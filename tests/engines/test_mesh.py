@@ -8,11 +8,13 @@ import torch
 from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, random_rows, sparse_p
 from sklearn.base import clone
 
+from iconlearn import ICONEmbedding
 from iconlearn.divergences import Hellinger, TotalVariation
 from iconlearn.engines import Dense, Mesh
 from iconlearn.engines.mesh import _field, _mesh, _splines
 from iconlearn.engines.mesh._field import Responses, convolved, fit_grid
-from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Student
+from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Learned, Student
+from iconlearn.loss import loss
 from iconlearn.numerics import threads as loops
 
 N = 400
@@ -274,6 +276,97 @@ REFUSED = {
 @pytest.mark.parametrize("words", REFUSED)
 def test_says_what_it_needs(words):
     assert words in Mesh().refuses(REFUSED[words]())
+
+
+class Widening(Learned):
+    """A radial kernel whose width is learned, or set by a temperature."""
+
+    def __init__(self, learn=True, normalize="row", debias=0.0):
+        self.learn = learn
+        self.normalize = normalize
+        self.debias = debias
+
+    @property
+    def cools(self):
+        return not self.learn
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        self.width_ = torch.nn.Parameter(torch.ones((), dtype=dtype, device=device), requires_grad=self.learn)
+        return [*super().begin(dtype=dtype, device=device), *([self.width_] if self.learn else [])]
+
+    def cool(self, share):
+        if self.cools:
+            with torch.no_grad():
+                self.width_.fill_(1.0 + 3.0 * share)
+
+    def log_kernel(self, s):
+        return -torch.log1p(s / self.width_.to(s.dtype) ** 2)
+
+
+@pytest.mark.parametrize("engine", ["auto", "mesh"])
+def test_a_kernel_that_is_learned_is_refused(engine):
+    X = places(1100, 5)
+    model = ICONEmbedding(q=Widening(), engine=engine, optimizer="adam", max_iter=30, random_state=0)
+    if engine == "mesh":
+        with pytest.raises(ValueError, match="changes with what it learns"):
+            model.fit(X)
+        return
+    assert not isinstance(model.fit(X).engine_, Mesh) and float(model.q_.width_.detach()) != 1
+    model.transform(X[:3] + 0.1)
+
+
+@pytest.mark.parametrize("normalize", ["row", "joint"])
+@pytest.mark.parametrize("debias", [0.0, 0.3])
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_a_kernel_learns_has_its_gradient(tied, debias, normalize):
+    """By the exact engine, in blocks: the slope of the loss along the kernel's width."""
+    q = Widening(debias=debias, normalize=normalize)
+    P = random_rows(30, density=0.2, self_pairs=not tied)
+    columns = None if tied else places(30, 2, seed=3)
+    problem = make_problem(sparse_p(P, self_pairs=not tied), q, places(30, 2), columns=columns)
+    engine, h = Dense(block=100), 1e-5
+    visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
+
+    def value(width):
+        with torch.no_grad():
+            problem.q.width_.fill_(width)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("iconlearn.loss.MAX_PAIRS", 0)
+            return loss(problem, engine, visit)
+
+    (slope,) = torch.autograd.grad(value(1.0), [problem.q.width_])
+    numeric = float(value(1.0 + h).detach() - value(1.0 - h).detach()) / (2 * h)
+    assert float(slope) == pytest.approx(numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("distance", [100, 450, 550])
+@pytest.mark.parametrize("seed", range(3))
+def test_small_sums_of_a_gaussian_on_a_coarse_grid(seed, distance):
+    """Far outliers make the grid coarse, and the more of a light tail is lost in its error."""
+    q, rng = begun(Gaussian()), np.random.default_rng(seed)
+    U = rng.normal(size=(1200, 2)) * 6
+    U[:24] += distance
+    U = torch.as_tensor(U, dtype=torch.float32)
+    exact = Dense().log_sums(q, U.double(), U.double(), OTHERS)
+    assert (Mesh().log_sums(q, U, U, OTHERS).double() - exact).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("extent", [45.0, 60.0])
+def test_near_pairs_are_summed_before_the_grid_is_too_coarse(extent):
+    U = torch.as_tensor(np.random.default_rng(0).normal(size=(5200, 2)) * extent, dtype=torch.float32)
+    q = begun(Student(), torch.float32)
+    exact, slope = value_and_gradient(Dense(), q, U, "row")
+    found, gradient = value_and_gradient(Mesh(), q, U, "row")
+    assert found == pytest.approx(exact, abs=5e-4 * len(U))
+    assert torch.linalg.norm(gradient - slope) < 0.04 * torch.linalg.norm(slope)
+
+
+def test_a_kernel_that_cools_is_transformed_anew():
+    q, engine, U = begun(Widening(learn=False)), Mesh(), torch.as_tensor(places(N, 2) * 4)
+    for share in (0.0, 0.5, 1.0):
+        q.cool(share)
+        exact = Dense().log_sums(q, U, U, OTHERS).detach()
+        torch.testing.assert_close(engine.log_sums(q, U, U, OTHERS).detach(), exact, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["spacing", "min_cells", "max_nodes"])

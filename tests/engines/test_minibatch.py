@@ -15,8 +15,9 @@ from reference import (
     sparse_p,
 )
 
+from iconlearn import ICONClassifier
 from iconlearn.conditional import Conditional
-from iconlearn.divergences import JensenShannon
+from iconlearn.divergences import KL, Hellinger, JensenShannon, TotalVariation
 from iconlearn.engines import Dense, MiniBatch, _visit
 from iconlearn.engines._minibatch import _Positives
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
@@ -47,12 +48,12 @@ def test_a_batch_of_everything_is_exact(q, form):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
-def restricted(problem, rows, cols):
-    """The same problem over some rows and columns, from full matrices."""
+def restricted(problem, rows, cols, anchors=None):
+    """The same problem over some rows and columns, from full matrices; rows that are no anchors weigh nothing."""
     Q = problem.p.sparse().toarray()[rows][:, cols]
     kept = Q.sum(axis=1) > 0
     Q[kept] /= Q[kept].sum(axis=1, keepdims=True)
-    mass = problem.p.row_mass[rows] * kept
+    mass = problem.p.row_mass[rows] * kept * (1 if anchors is None else np.isin(rows, anchors))
     p = Conditional(sparse_p(Q).edges, problem.p.uniform, mass, problem.p.self_pairs)
     Z = problem.rows.at().detach().numpy()[rows]
     V = None if problem.tied else problem.columns.at().detach().numpy()[cols]
@@ -67,10 +68,13 @@ def test_a_batch_is_the_problem_restricted_to_it(form, uniform, kept, monkeypatc
     p = form(P, uniform=uniform, mass=MASS, self_pairs=False)
     problem = make_problem(p, Student(debias=0.1), places(N, 2), divergence=JensenShannon())
     engine = MiniBatch(7)
-    for visit in epoch(problem, engine):
-        rows = visit.rows.numpy()
+    order = np.random.RandomState(0).permutation(N)
+    for k, visit in enumerate(epoch(problem, engine)):
+        size = 3 if form is sparse_p else 7
+        rows, anchors = visit.rows.numpy(), order[size * k : size * (k + 1)]
+        assert visit.scale == pytest.approx(MASS[anchors].sum() / MASS.sum() * (8 if form is sparse_p else 4))
         assert (rows == visit.cols.numpy()).all() and len(rows) == len(set(rows)) <= 7
-        expected = full_loss(restricted(problem, rows, rows))
+        expected = visit.scale * full_loss(restricted(problem, rows, rows, anchors))
         assert float(loss(problem, engine, visit).detach()) == pytest.approx(expected, abs=1e-10)
 
 
@@ -131,7 +135,7 @@ def test_few_columns_are_all_visited():
     for visit in visits:
         assert visit.cols.tolist() == [0, 1, 2, 3]
         rows = visit.rows.numpy()
-        expected = full_loss(restricted(problem, rows, np.arange(4)))
+        expected = visit.scale * full_loss(restricted(problem, rows, np.arange(4)))
         assert float(loss(problem, Dense(), visit).detach()) == pytest.approx(expected, abs=1e-12)
 
 
@@ -146,7 +150,7 @@ def test_of_more_classes_than_rows_of_a_batch_all_are_visited(batch_size, n_visi
     assert len(visits) == n_visits and engine.estimates(problem) == (n_visits > 1)
     for visit in visits:
         assert visit.cols.tolist() == list(range(N))
-        expected = full_loss(restricted(problem, visit.rows.numpy(), np.arange(N)))
+        expected = visit.scale * full_loss(restricted(problem, visit.rows.numpy(), np.arange(N)))
         assert float(loss(problem, engine, visit).detach()) == pytest.approx(expected, abs=1e-12)
 
 
@@ -192,3 +196,49 @@ def test_the_same_seed_gives_the_same_batches_and_epochs_differ():
     again = np.concatenate([v.rows for v in epoch(problem, MiniBatch(8), seed=1)])
     np.testing.assert_array_equal(first, again)
     assert len(first) != len(second) or (first != second).any()
+
+
+@pytest.mark.parametrize("form", [sparse_p, block_p])
+@pytest.mark.parametrize("n_positives", [0, 1, 2])
+def test_every_row_weighs_its_mass_in_an_epoch(form, n_positives):
+    """Whatever batch it falls in, short ones too, and however often others bring it along."""
+    p = form(random_rows(N, self_pairs=False), mass=MASS, self_pairs=False)
+    problem = make_problem(p, Student(), places(N, 2))
+    for batch_size in (7, 10, 22):
+        visits, weight = epoch(problem, MiniBatch(batch_size, n_positives=n_positives)), np.zeros(N)
+        for visit in visits:
+            weight[visit.rows.numpy()] += visit.scale * visit.mass.numpy() / len(visits)
+        np.testing.assert_allclose(weight, MASS / MASS.sum(), rtol=1e-12)
+
+
+def test_sizes_of_clusters_count_all_rows_of_a_batch():
+    """Rows that are brought along have no part in the loss, and all in what is known of the columns."""
+    p = KNN(2).fit(X).conditional_
+    problem = make_problem(p, Cluster(degree_weighted=True), places(N, 3))
+    for visit in epoch(problem, MiniBatch(9)):
+        supported = np.isin(np.arange(len(visit.rows)), visit.edges.i)
+        np.testing.assert_array_equal(visit.column_weights > 0, supported)
+        assert int((visit.mass > 0).sum()) == 4 <= supported.sum()
+
+
+@pytest.mark.parametrize("batch_size", [64, 200, 410])
+def test_rare_classes_weigh_in_batches_what_they_weigh_together(batch_size):
+    rng = np.random.default_rng(0)
+    y = (np.arange(4000) < 80).astype(int)
+    data = rng.normal(size=(4000, 3)) + y[:, None] * [1.0, 0.5, 0.0]
+    together = ICONClassifier(class_weight="balanced", random_state=0).fit(data, y)
+    batches = ICONClassifier(class_weight="balanced", engine=MiniBatch(batch_size), random_state=0).fit(
+        data, y
+    )
+    np.testing.assert_allclose(batches.intercept_, together.intercept_, atol=0.1)
+    assert batches.loss_ == pytest.approx(together.loss_, abs=0.02)
+
+
+@pytest.mark.parametrize("divergence", [JensenShannon(), Hellinger(), TotalVariation()])
+def test_sizes_of_earlier_batches_are_for_kl_only(divergence):
+    """Rows of q sum to one on average only, and these divergences count what they sum to."""
+    p = sparse_p(P, uniform=0.1, self_pairs=True)
+    for momentum in (0.0, 0.5):
+        problem = make_problem(p, Cluster(mass_momentum=momentum), places(N, 3), divergence=divergence)
+        assert (MiniBatch(9).refuses(problem) is None) == (momentum == 0)
+        assert MiniBatch(9).refuses(replace(problem, divergence=KL())) is None

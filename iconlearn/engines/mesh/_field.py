@@ -171,7 +171,7 @@ def _respond(function, split, grid):
     kernel = function(sqdist) if split is None else split.smooth(sqdist)
     at_zero, constant = kernel.reshape(-1)[[0, -1]].tolist()
     if split is not None:
-        at_zero += float(split.rest(torch.zeros((), dtype=torch.float64)))
+        at_zero += float(split.rest(torch.zeros((), **like)))
     kernel = kernel - constant
     for dim, size in enumerate(grid.padded):
         # Even along every axis: the other half mirrors this one.

@@ -38,7 +38,7 @@ def frozen_field(q, V):
     grid = fit_grid(low - margin, high + margin, SPACING * responses.width, 50, MAX_NODES)
     if grid.spacing > COARSEST[V.shape[1]] * responses.width:
         return None
-    return FrozenField(V, grid, responses("kernel", grid))
+    return FrozenField(V, grid, responses("kernel", grid), grid.spacing / responses.width)
 
 
 class FrozenField(Engine):
@@ -48,8 +48,8 @@ class FrozenField(Engine):
     over all of the frozen points, whichever of them are the columns of the problem.
     """
 
-    def __init__(self, V, grid, response):
-        self.V, self.grid = V, grid
+    def __init__(self, V, grid, response, coarseness):
+        self.V, self.grid, self.coarseness = V, grid, coarseness
         stencil = grid.stencil(V)
         self.constant = len(V) * response.constant
         self.field = convolved(stencil.spread(), response, grid).contiguous()
@@ -62,7 +62,7 @@ class FrozenField(Engine):
         inside = self.grid.contains(U.detach())
         # A point off the grid reads a place on it, and is summed directly afterwards.
         sums = _Read.apply(torch.where(inside[:, None], U, self.V[:1]), self.grid, self.field) + self.constant
-        lost = ~inside | is_lost(q, sums.detach(), self.highest)
+        lost = ~inside | is_lost(q, sums.detach(), self.highest, self.coarseness)
         return logs_or_direct(sums, lost, q, U, self.V, visit.exclude_self, self.block)
 
 

@@ -19,16 +19,19 @@ from ..._checks import check_number
 from ..._warnings import warn
 from ...numerics.geometry import matrix
 from .._base import Engine
-from .._sums import logs_or_direct, own_pairs
+from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
 from ._field import Responses, convolved, fit_grid
 from ._near import near_pairs
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
 
-# Row sums below this share of the largest are summed directly: a light tail is lost in the error of the
-# splines (4e-2 of the sum there), a heavy one only in single precision.
-LOST, LOST_HEAVY = 1e-4, 1e-5
+# Row sums below this share of the largest are summed directly: a light tail is lost in the error of the splines, a
+# heavy one only in single precision.  The first share is that for nodes half a width apart, where the sums are off by
+# a tenth, and goes with the error, the fourth power of the spacing; but so many rows that direct sums would cost more
+# than the grid saves are never lost.
+LOST, LOST_HEAVY = 2e-3, 1e-5
+LOST_SPACING, MOST_LOST = 0.5, 0.05
 # A box of more cells than this is worth trimming, if a few points at its ends are what makes it wide; they
 # meet all others directly, in at most so many pairs for each end.
 WIDE = 2**18
@@ -37,10 +40,12 @@ MAX_OUTSIDE = 2**22
 # in three dimensions.
 NODES_PER_POINT = {1: 16, 2: 16, 3: 64}
 LEAST_NODES, MOST_NODES = 2**20, 2**24
-# A grid may be coarser than asked for by this factor.  A coarser one leaves pairs nearer than so many of its
-# spacings to be summed one by one; few points meet all others instead.
-COARSEST = 2.0
+# A grid may be coarser than asked for by this factor, and its error three times as large.  A coarser one leaves pairs
+# nearer than so many of its spacings to be summed one by one; few points meet all others instead.
+COARSEST = 1.3
 REACH = 2.5
+# What is left for such a grid changes over a length of which the reach is so many; seen in the errors.
+REACH_WIDTHS = 1.4
 FEW_PAIRS = 10**7
 # Most pairs of a step, at so many for each pair that shares a cell of half the reach.
 MAX_PAIRS = 10**9
@@ -62,8 +67,8 @@ class Mesh(Engine):
         Cells across a map that is small.
     max_nodes : int or None, default=None
         Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at
-        least and 2^24 at most.  A wider map gets a coarser grid; from twice `spacing` on near pairs are summed
-        one by one.
+        least and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on near pairs are
+        summed one by one.
     """
 
     own_loops = True
@@ -79,6 +84,11 @@ class Mesh(Engine):
         if self.max_nodes is not None:
             check_number("max_nodes", self.max_nodes, low=4096, integer=True)
         q, width = problem.q, problem.rows.width
+        if _radial(q) and kernel_is_learned(q):
+            return (
+                f"the mesh engine transforms the kernel once, and that of {q!r} changes with what it learns; use "
+                f"engine='dense' or 'minibatch'"
+            )
         if not sums_radial_kernels(q):
             return (
                 f"the mesh engine sums radial kernels that are smooth at distance zero, such as Student or "
@@ -108,13 +118,15 @@ class Mesh(Engine):
         if cloud is None:
             return super().log_sums(q, U, V, visit)
         sums = cloud.sums("kernel", visit.exclude_self)
-        lost = is_lost(q, sums.detach(), sums.detach().max())
+        lost = is_lost(q, sums.detach(), sums.detach().max(), cloud.coarseness)
         return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
 
     def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U)
         sums = None if cloud is None else cloud.sums("kernel", visit.exclude_self)
-        if sums is None or float(sums.detach().mean()) <= LOST * float(cloud.at_zero("kernel")):
+        if sums is None or float(sums.detach().mean()) <= lost_share(cloud.coarseness) * cloud.at_zero(
+            "kernel"
+        ):
             # Far from each other, all of them: what is left of the total is the error of the grid.
             return super().log_total(q, U, V, visit)
         return torch.log(sums.sum())
@@ -149,18 +161,24 @@ class Mesh(Engine):
     def _responses_of(self, q):
         # For as long as the engine lives, which is one fit; copies of it start without.
         kept = self.__dict__.setdefault("_responses", {})
-        if id(q) not in kept:
-            kept[id(q)] = responses_of(q)
-        return kept[id(q)]
+        # The kernel of a q that cools is another one at each temperature.
+        key = id(q), tuple(q.log_kernel(probes(q)).tolist()) if q.cools else None
+        if key not in kept:
+            kept[key] = responses_of(q)
+        return kept[key]
 
 
 def sums_radial_kernels(q):
-    """Whether q divides by sums of a radial kernel that is smooth at distance zero."""
-    if q.geometry != "sqdist" or q.normalize == "self" or q.singular or q.reduce != "logsumexp":
+    """Whether q divides by sums of a radial kernel that is smooth at distance zero and stays as it is."""
+    if not _radial(q) or kernel_is_learned(q):
         return False
-    zero = torch.zeros(1, dtype=torch.float64)
+    zero = probes(q)[:1]
     height, slope = float(q.log_kernel(zero.clone())), float(q.slope(zero))
     return math.isfinite(height) and math.isfinite(slope) and slope < 0
+
+
+def _radial(q):
+    return q.geometry == "sqdist" and q.normalize != "self" and not q.singular and q.reduce == "logsumexp"
 
 
 def responses_of(q):
@@ -169,11 +187,11 @@ def responses_of(q):
     def kernel(s):
         return torch.exp(q.log_kernel(s))
 
-    scale = float(-q.slope(torch.zeros(1, dtype=torch.float64))) ** -0.5
-    return Responses(_kernel_width(kernel, scale), kernel=kernel, log_kernel=q.log_kernel)
+    scale = float(-q.slope(probes(q)[:1])) ** -0.5
+    return Responses(_kernel_width(kernel, scale, probes(q).device), kernel=kernel, log_kernel=q.log_kernel)
 
 
-def _kernel_width(function, scale):
+def _kernel_width(function, scale, device):
     """Width of a radial function as cubic splines see it: 1 for 1 / (1 + r^2).
 
     Their error goes with the fourth derivative, so this is the width of the Cauchy kernel that has the same
@@ -185,16 +203,33 @@ def _kernel_width(function, scale):
         Of the squared distance.
     scale : float
         A first guess of the width, which sets where the derivative is sought.
+    device : torch.device
+        Where the function has its numbers.
     """
     step = 0.02 * scale
-    k = function((torch.arange(-4, 1000, dtype=torch.float64) * step) ** 2)
+    k = function((torch.arange(-4, 1000, dtype=torch.float64, device=device) * step) ** 2)
     fourth = k[4:] - 4 * k[3:-1] + 6 * k[2:-2] - 4 * k[1:-3] + k[:-4]
     return float(24 * k[4] / fourth.abs().max()) ** 0.25 * step
 
 
-def is_lost(q, sums, highest):
-    """Mask of the row sums that the error of the grid may have swallowed."""
-    return sums <= (LOST_HEAVY if q.heavy_tailed else LOST) * highest
+def is_lost(q, sums, highest, coarseness):
+    """Mask of the row sums that the error of the grid may have swallowed.
+
+    Parameters
+    ----------
+    q : Learned
+    sums : Tensor
+    highest : float
+        The largest of them.
+    coarseness : float
+        Distance of the nodes in widths of the kernel.
+    """
+    return sums <= (LOST_HEAVY if q.heavy_tailed else lost_share(coarseness)) * highest
+
+
+def lost_share(coarseness):
+    """Share of the largest sum below which a light tail is lost."""
+    return min(max(LOST * (coarseness / LOST_SPACING) ** 4, LOST_HEAVY), MOST_LOST)
 
 
 class _Box:
@@ -239,6 +274,12 @@ class _Cloud:
 
     def __init__(self, U, box, responses):
         self.U, self.box, self.responses = U, box, responses
+
+    @property
+    def coarseness(self):
+        """Distance of the nodes in widths of the kernel, or of its smooth part, which changes over the reach."""
+        grid, width = self.box.grid, self.responses.width
+        return grid.spacing / max(width, grid.reach / REACH_WIDTHS)
 
     def at_zero(self, name):
         return self.responses(name, self.box.grid).at_zero
