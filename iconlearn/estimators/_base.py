@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +53,16 @@ MAX_DENSE_INPUTS = MAX_IN_MEMORY
 
 # Parameters that hold a component of another slot.
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
+
+
+@cache
+def _unfitted(make):
+    """One object of a kind that is asked what it declares, many times a fit; a fit clones it and leaves it as it is."""
+    return make()
+
+
+def _is_name_of_p(slot, value):
+    return slot == "p" and isinstance(value, str) and value in COMPONENTS["p"]
 
 
 class ICONBase(CallbackSupportMixin, BaseEstimator):
@@ -106,8 +117,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _resolved(self, slot):
         value = getattr(self, slot)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
-            return self._by_default[slot]()
-        return resolve(slot, value)
+            return _unfitted(self._by_default[slot])
+        return _unfitted(COMPONENTS[slot][value]) if _is_name_of_p(slot, value) else resolve(slot, value)
 
     @property
     def _pairwise(self) -> bool:
