@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
@@ -42,7 +43,7 @@ from ._monitoring import (
 )
 from ._term import Term
 
-__all__ = ["ICONBase"]
+__all__ = ["ICONBase", "for_mappers_of_features"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -124,6 +125,15 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             return bool(getattr(self._resolved("p"), attribute, False))
         except (TypeError, ValueError):
             return False
+
+    def _reads_features(self) -> bool:
+        """Whether rows that come later can be mapped at all; a table holds an answer for each of its own rows."""
+        if not self._resolved("mapper").parametric:
+            raise AttributeError(
+                f"mapper={self.mapper!r} gives every row of a fit an answer of its own and cannot learn from others; "
+                f"use mapper='linear', 'mlp' or a module"
+            )
+        return True
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
@@ -385,6 +395,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
         return self
+
+
+# Marks methods that only an estimator whose mapper reads features has.
+for_mappers_of_features = available_if(ICONBase._reads_features)
 
 
 def _with_solution(state):

@@ -29,10 +29,9 @@ from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
 from ..supervisory import KNN
-from ._base import ICONBase
+from ._base import ICONBase, for_mappers_of_features
 from ._inputs import like_input, searching_as_told, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
-from ._parametric import for_mappers_of_features
 
 __all__ = ["ICONClustering"]
 

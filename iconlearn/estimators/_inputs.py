@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.utils.data
-from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical
@@ -18,7 +17,6 @@ __all__ = [
     "MAX_IN_MEMORY",
     "all_or_nothing",
     "choose_device",
-    "dense_tensor",
     "in_a_file",
     "like_input",
     "plain",
@@ -97,11 +95,6 @@ def plain_labels(y):
             f"throughout"
         )
     return y if text.all() else np.array(y.tolist())
-
-
-def dense_tensor(X):
-    """Rows as a tensor of their own."""
-    return torch.tensor(X.toarray() if sparse.issparse(X) else X)
 
 
 def like_input(result, X):

@@ -2,15 +2,19 @@
 
 fit(X, y)      ->  conditional_ : p(.|i) for the training rows
 extend(X_new)  ->  p(.|new row) over the training columns, each new row on its own
+
+What else a p is (over classes, of views, tied to its rows) it declares as attributes, each with a default here;
+:func:`declared` reads them of any p, and nothing is to be guessed from what attributes an object happens to have.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +22,11 @@ from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 
-__all__ = ["Supervisory"]
+__all__ = ["Supervisory", "declared"]
+
+# What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
+# precision.
+ROUNDING = 1e-6
 
 
 class Supervisory(BaseEstimator, ABC):
@@ -31,8 +39,8 @@ class Supervisory(BaseEstimator, ABC):
     Attributes
     ----------
     columns : str
-        "rows" when the columns are the training rows themselves, otherwise what they are
-        ("classes").
+        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
+        "features" (another group of them), "views" (another set).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -44,15 +52,26 @@ class Supervisory(BaseEstimator, ABC):
         kind; one that knows its rows otherwise (a given graph, their order) has not.
     copies : int
         How many positions of p's rows a row of X takes up.
+    prepare : callable
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next three are absent
+        where p has no use for them.
+    features : callable
+        ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
+        or None for all.
+    view : callable
+        ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
+        among the rows of p.
+    neighbors_backend_ : str
+        The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional
         Set by ``fit``.
     """
 
-    columns = "rows"
-    requires_y = False
-    fresh = False
-    from_features = False
-    copies = 1
+    columns: str = "rows"
+    requires_y: bool = False
+    fresh: bool = False
+    from_features: bool = False
+    copies: int = 1
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -61,6 +80,24 @@ class Supervisory(BaseEstimator, ABC):
     @property
     def pairwise(self) -> bool:
         return getattr(self, "metric", None) == "precomputed"
+
+    def targets(self, n_classes):
+        """What p says of one row of each class: what labelled rows are held at, label smoothing included.
+
+        Parameters
+        ----------
+        n_classes : int
+
+        Returns
+        -------
+        Conditional of shape (n_classes, n_classes)
+            The class alone where the columns of p are no classes.
+        """
+        each = np.arange(n_classes)
+        if declared(self, "columns") != "classes":
+            return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
+        # Features do not matter to a p over classes.
+        return clone(self, safe=False).fit(np.zeros((n_classes, 1)), each).conditional_
 
     @abstractmethod
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
@@ -130,6 +167,22 @@ class Supervisory(BaseEstimator, ABC):
         )
 
 
+def declared(p, name):
+    """What p declares under a name of the protocol; the default of the protocol where p says nothing of it.
+
+    Parameters
+    ----------
+    p : object
+        Anything with the methods ``fit`` and ``extend``, a Supervisory or not.
+    name : str
+        An attribute or a method of :class:`Supervisory`; None where p may lack it and does.
+    """
+    default = inspect.getattr_static(Supervisory, name, None)
+    if hasattr(p, name):
+        return getattr(p, name)
+    return default.__get__(p) if hasattr(default, "__get__") else default
+
+
 def check_points(X, n_features=None):
     """Validate points (or, with `n_features`, new points); float32 and float64 are kept."""
     X = check_array(
@@ -144,8 +197,11 @@ def check_points(X, n_features=None):
     return canonical(X)
 
 
-def check_matrix(X, n_cols=None, *, what):
-    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns."""
+def check_matrix(X, n_cols=None, *, what, free_diagonal=True):
+    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns.
+
+    `free_diagonal`: whether entries of a row with itself mean nothing, whatever their sign.
+    """
     X = check_array(
         X,
         accept_sparse="csr",
@@ -159,10 +215,27 @@ def check_matrix(X, n_cols=None, *, what):
         raise ValueError(f"{what} has {X.shape[1]} columns: it must have one per training row, {n_cols}")
     X = canonical(X)
     values = X.data if issparse(X) else X
-    lowest = values.min(initial=0.0)
-    if lowest < 0:
-        raise ValueError(f"{what} has a negative entry ({lowest:g}): all entries must be at least 0")
+    if values.min(initial=0.0) < 0:
+        X = _without_rounding(X, diagonal=n_cols is None and free_diagonal, what=what)
     return csr_array(X) if issparse(X) else X
+
+
+def _without_rounding(X, diagonal, what):
+    """A copy with zeros for what is negative by rounding only, or (where `diagonal`) on the diagonal."""
+    X = X.copy()
+    values, low = (X.data if issparse(X) else X), -ROUNDING * abs(X).max()
+    if diagonal and issparse(X):
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        values[(X.indices == rows) & (values < 0)] = 0.0
+    elif diagonal:
+        np.fill_diagonal(X, np.maximum(X.diagonal(), 0.0))
+    if values.min() < low:
+        raise ValueError(
+            f"{what} has a negative entry ({values.min():g}): all entries must be at least 0; rounding errors of up "
+            f"to {-low:.2g} are taken for 0"
+        )
+    np.maximum(values, 0.0, out=values)
+    return X
 
 
 def check_metric_input(X, metric, n_cols=None):

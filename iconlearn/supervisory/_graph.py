@@ -191,7 +191,7 @@ class Precomputed(Supervisory):
         """Check the matrix; see :meth:`Supervisory.fit`."""
         check_choice("kind", self.kind, ["probability", "distance"])
         if self.kind == "probability":
-            edges = _probabilities(check_matrix(X, what="the probability matrix"))
+            edges = _probabilities(check_matrix(X, what="the probability matrix", free_diagonal=False))
             self.conditional_ = Conditional(edges, self_pairs=bool((edges.diagonal() > 0).any()))
             return self
         X = check_matrix(X, what="the distance matrix")

@@ -422,11 +422,17 @@ class KernelBlock:
 def _scale(X, metric):
     """The standard deviation of the data: half the mean squared distance is their variance."""
     if _is_precomputed(metric):
-        squares = X.multiply(X).mean() if issparse(X) else np.square(X, dtype=float).mean()
-        return float(np.sqrt(0.5 * squares))
+        # Of a sparse matrix the stored distances are known, and no others.
+        distances = np.asarray(X.data if issparse(X) else X, dtype=float)
+        return float(np.sqrt(0.5 * np.square(distances).mean())) if distances.size else 0.0
     if issparse(X):
-        mean = np.asarray(X.mean(axis=0)).ravel()
-        return float(np.sqrt(X.multiply(X).sum() / X.shape[0] - (mean**2).sum()))
+        # About the mean of each feature: a difference of squares loses all digits where the data lie far off.
+        mean = np.asarray(X.mean(axis=0, dtype=float)).ravel()
+        columns = X.tocsc()
+        stored = np.diff(columns.indptr)
+        own = np.repeat(mean, stored)
+        squares = np.square(columns.data - own).sum() + (mean**2 * (X.shape[0] - stored)).sum()
+        return float(np.sqrt(squares / X.shape[0]))
     return float(np.sqrt(X.var(axis=0, dtype=float).sum()))
 
 

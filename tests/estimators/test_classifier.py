@@ -15,8 +15,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from iconlearn import ICONClassifier, Term, recipes
+from iconlearn.classification._held_out import hold_out
 from iconlearn.engines import MiniBatch
-from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
 from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
@@ -133,7 +133,7 @@ def test_a_temperature_makes_probabilities_as_sure_as_they_are_right():
 
 
 def test_the_temperature_is_the_one_that_fits_best():
-    from iconlearn.estimators._held_out import best_temperature
+    from iconlearn.classification._held_out import best_temperature
 
     rng = np.random.default_rng(0)
     log_k = torch.as_tensor(rng.normal(size=(4000, 4)))
@@ -366,7 +366,7 @@ def test_an_explanation_is_the_nearest_rows_and_their_shares(params):
 
 
 def test_explanations_by_a_sample_of_many_rows(monkeypatch):
-    monkeypatch.setattr("iconlearn.estimators._explaining.MAX_KEPT", 60)
+    monkeypatch.setattr("iconlearn.classification._explanation.MAX_KEPT", 60)
     model = ICONClassifier(random_state=0).fit(X, Y)
     found = model.explain(X[:5], 60)
     assert sorted(np.bincount(found.labels[0])) == [20, 20, 20]

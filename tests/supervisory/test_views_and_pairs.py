@@ -1,6 +1,7 @@
 """Views, pairs and co-occurrence: their rows by definition, and the named losses that they make."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -22,6 +23,7 @@ from iconlearn.learned import Cluster, Cosine, Dot, Student
 from iconlearn.loss import loss
 from iconlearn.mappers import EMA, Linear, TableModule
 from iconlearn.objective import Points, Problem
+from iconlearn.supervisory import _cooccurrence
 from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -737,6 +739,28 @@ def test_classes_of_one_carry_no_mass_and_labels_must_be_there():
         ICONEmbedding(2, p="labels").fit(X)
     with pytest.raises(ValueError, match="y"):
         ICONClassifier().fit(X, None)
+
+
+def test_one_long_word_takes_its_own_room_only(monkeypatch):
+    rng = np.random.default_rng(0)
+    sentences = [[f"w{j}" for j in rng.integers(0, 200, 20)] for _ in range(1000)]
+    plain = Cooccurrence(2).prepare(sentences)
+    sentences[0][0] = sentences[0][1] = "x" * 20_000
+    tracemalloc.start()
+    counts, _, words = Cooccurrence(2).prepare(sentences)
+    assert tracemalloc.get_traced_memory()[1] < 5e7  # 1.6e9 where all tokens are as wide
+    tracemalloc.stop()
+    assert max(map(len, words)) == 20_000 and counts.shape == (201, 201)
+    assert plain[2].dtype.kind == "U"
+    monkeypatch.setattr(_cooccurrence, "MAX_PADDED", 100)
+    assert Cooccurrence(2).prepare(sentences)[2].dtype == object
+
+
+def test_the_vocabulary_is_by_frequency_and_then_by_name():
+    tokens = [["b", "a", "c", "b", "d"], ["c", 1, None, "b\0"]]
+    counts, _, words = Cooccurrence(1).prepare(tokens)
+    flat = [str(t) for row in tokens for t in row]
+    assert list(words[:2]) == ["b", "c"] and len(words) == len(set(flat)) == counts.shape[0]
 
 
 def test_wrapped_p_keep_what_they_know():

@@ -12,13 +12,13 @@ import math
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.sparse import issparse
 from sklearn.model_selection import train_test_split
 
-from ..classification._prototypes import class_means, log_similarities
 from ..optim import copies, put_back
-from ._inputs import dense_tensor
+from ._prototypes import class_means, log_similarities
 
-__all__ = ["EarlyStopping", "Judge", "best_temperature", "hold_out"]
+__all__ = ["EarlyStopping", "HeldOutScore", "best_temperature", "hold_out"]
 
 # Temperatures are looked for between exp(-4) and exp(4).
 LOG_RANGE = 4.0
@@ -47,44 +47,46 @@ def hold_out(codes, fraction, rng):
     return train_test_split(np.arange(len(codes)), test_size=n_held, stratify=codes, random_state=rng)
 
 
-class Judge:
-    """Mean log probability of the classes of held-out rows, as a plan's parameters are at the time.
+class HeldOutScore:
+    """Mean log probability of the classes of held-out rows, as the parameters of a problem are at the time.
 
     Parameters
     ----------
-    plan : Plan
-    X : array or sparse matrix of shape (n_held, n_features)
+    problem : Problem
+        Of the rows that are learned from, beside classes or beside one another.
+    X : array or sparse matrix of shape (n_held, n_inputs)
+        What the mapper reads of the held-out rows.
     codes : ndarray of int of shape (n_held,)
-    learn_codes : ndarray of int of shape (n_rows,)
-        Classes of the rows that are learned from.
-    held_weight : ndarray of shape (n_held,) or None
-    weight : ndarray of shape (n_rows,) or None
-        Of the rows that are learned from, whose class means are the prototypes of a p over pairs.
+    weight : ndarray of shape (n_held,) or None
+    learned : tuple of (ndarray of int, ndarray or None)
+        Classes and weights of the rows that are learned from, whose class means are the prototypes of a p over
+        pairs.
+    **like
+        dtype and device of the inputs.
     """
 
-    def __init__(self, plan, X, codes, learn_codes, held_weight, weight):
-        self.plan, self.weight, self.learn_codes = plan, weight, learn_codes
-        X = X if plan.features is None else X[:, plan.features]
-        self.inputs = dense_tensor(X).to(device=plan.device, dtype=plan.dtype)
-        self.codes = torch.as_tensor(codes, device=plan.device)
-        share = np.ones(len(codes)) if held_weight is None or not held_weight.any() else held_weight
-        self.share = torch.as_tensor(share / share.sum(), device=plan.device)
+    def __init__(self, problem, X, codes, weight, learned, **like):
+        self.problem, self.learned = problem, learned
+        self.inputs = torch.tensor(X.toarray() if issparse(X) else X).to(**like)
+        self.codes = torch.as_tensor(codes, device=self.inputs.device)
+        share = np.ones(len(codes)) if weight is None or not weight.any() else weight
+        self.share = torch.as_tensor(share / share.sum(), device=self.inputs.device)
 
     @torch.no_grad()
     def __call__(self):
-        problem, mapper = self.plan.problem, self.plan.mapper
+        mapper = self.problem.rows.mapper
         was_training = mapper.training
         mapper.eval()
-        log_k = log_similarities(problem.q, mapper(self.inputs), self._columns(problem))
+        log_k = log_similarities(self.problem.q, mapper(self.inputs), self._prototypes())
         mapper.train(was_training)
         log_q = torch.log_softmax(log_k.double(), 1).gather(1, self.codes[:, None])[:, 0]
         return float((log_q * self.share).sum())
 
-    def _columns(self, problem):
-        if not problem.tied:
-            return problem.columns.at()
-        Z = problem.q.represent(problem.rows.at())
-        return class_means(Z, self.learn_codes, self.weight, int(self.learn_codes.max()) + 1)
+    def _prototypes(self):
+        if not self.problem.tied:
+            return self.problem.columns.at()
+        Z, (codes, weight) = self.problem.q.represent(self.problem.rows.at()), self.learned
+        return class_means(Z, codes, weight, int(codes.max()) + 1)
 
 
 class EarlyStopping:

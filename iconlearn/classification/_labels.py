@@ -34,7 +34,7 @@ def without_marker(y, marker):
         If a marker that was named leaves fewer than two classes.
     """
     named = not is_auto(marker)
-    labels, unlabelled = _marked(y, marker if named else -1)
+    labels, unlabelled = _where_marked(y, marker if named else -1)
     if unlabelled is None:
         return y, None
     others = labels[~unlabelled]
@@ -75,7 +75,7 @@ def labelled_rows(y, marker):
     ValueError
         If no row has a label.
     """
-    labels, unlabelled = _marked(y, marker)
+    labels, unlabelled = _where_marked(y, marker)
     if unlabelled is None:
         return y, None
     if unlabelled.all():
@@ -91,7 +91,7 @@ def is_auto(marker) -> bool:
     return isinstance(marker, str) and marker == "auto"
 
 
-def _marked(y, marker):
+def _where_marked(y, marker):
     """The labels as an array, and where they are the marker; None where they nowhere are."""
     if marker is None or getattr(y, "ndim", 1) == 0:
         return y, None
