@@ -87,7 +87,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """Put the object that a component's name or class stands for in its place."""
         value = getattr(self, name)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
-            value = self._by_default[slot]()
+            value = clone(self._by_default[slot])
             setattr(self, name, value)
         if isinstance(value, str) and value == "auto":
             raise ValueError(
@@ -111,13 +111,13 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         tags.target_tags.required |= self._declares("requires_y")
         return tags
 
-    # What "auto" stands for, where it is the same component for all data: a function that makes it, by slot.
+    # What "auto" stands for, where it is the same component for all data, by slot; a fit clones it.
     _by_default: ClassVar[dict] = {}
 
     def _resolved(self, slot):
         value = getattr(self, slot)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
-            return _unfitted(self._by_default[slot])
+            return self._by_default[slot]
         return _unfitted(COMPONENTS[slot][value]) if _is_name_of_p(slot, value) else resolve(slot, value)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -138,7 +137,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     """
 
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
-    _by_default: ClassVar[dict] = {"p": partial(KNN, 20)}
+    _by_default: ClassVar[dict] = {"p": KNN(20)}
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Weights of pairs: how often they are built, and what stays of them in smaller or changed ones."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -70,3 +72,18 @@ def test_groups_and_balances_are_those_of_a_copy(weights):
     after = weights.explained(r)
     np.testing.assert_array_equal(after[0], before[0])
     assert after[1] == before[1]
+
+
+def test_a_fit_makes_one_p(monkeypatch):
+    made, original = [], KNN.__init__
+
+    def init(self, *args, **kwargs):
+        made.append(self)
+        original(self, *args, **kwargs)
+
+    init.__signature__ = inspect.signature(original)  # by which scikit-learn finds the parameters
+    monkeypatch.setattr(KNN, "__init__", init)
+    fit = ICONClustering(3, random_state=0).fit(IRIS)
+    assert made == [fit.p_]
+    assert ICONClustering(3).set_params(p__n_neighbors=7).p.n_neighbors == 7
+    assert ICONClustering(3).fit(IRIS).p_.n_neighbors == 20
