@@ -74,7 +74,7 @@ def _threads(U):
 
 
 def _tiles(U, geometry, first=0, every=1):
-    """Yield (rows, cols, squared distances) for tiles on and above the diagonal, of the strips first, first + every, ..."""
+    """Yield (rows, cols, squared distances) of the tiles on and above the diagonal: of all strips, or every n-th."""
     n = len(U)
     for start in range(first * TILE, n, every * TILE):
         rows = slice(start, min(start + TILE, n))
