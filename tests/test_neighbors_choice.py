@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -85,10 +86,14 @@ def test_an_estimator_on_the_cpu_searches_there(monkeypatch):
 
 
 def test_the_metric_and_the_form_decide():
+    compiled = numba.njit(lambda a, b: 0.0)
     sparse = csr_array((50_000, 3))
     assert choose_backend(rows(40_000), metric="manhattan") == "exact"
     assert choose_backend(rows(40_001), metric="manhattan") == "pynndescent"
-    assert choose_backend(rows(40_001), metric=lambda a, b: 0.0) == "pynndescent"
+    assert choose_backend(rows(40_000), metric=lambda a, b: 0.0) == "exact"
+    with pytest.raises(ValueError, match=r"plain Python function.*at most 40000 rows.*numba"):
+        choose_backend(rows(40_001), metric=lambda a, b: 0.0)
+    assert choose_backend(rows(40_001), metric=compiled) == "pynndescent"
     assert choose_backend(sparse[:40_000]) == "exact"
     assert choose_backend(sparse) == "pynndescent"
     assert choose_backend(rows(10), metric="hellinger") == "pynndescent"

@@ -7,10 +7,11 @@ import torch
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 
-from .._checks import check_choice
+from .._checks import check_choice, check_number
 from ._distances import (
     PairDistances,
     check_defined,
+    check_form,
     check_metric,
     evaluable,
     from_products,
@@ -59,11 +60,13 @@ def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str
     Raises
     ------
     ValueError
-        If the named backend does not know the metric, or sparse input.
+        If the named backend does not know the metric, if the metric does not know sparse input, or where a function
+        that is not compiled by numba would have to be called for more than 40 000 rows.
     """
     check_choice("backend", backend, BACKENDS)
     if isinstance(metric, str) and metric == "precomputed":
         return "precomputed"
+    check_form(X, metric)
     dense = from_products(metric) and not issparse(X)
     if backend in ("ivf", "faiss") and not dense:
         what = "sparse X" if issparse(X) else f"metric={metric!r}"
@@ -71,8 +74,16 @@ def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str
             f"backend={backend!r} searches dense rows with a Euclidean or cosine metric only, not {what}; "
             f"use backend='auto'"
         )
-    if backend != "auto":
-        return backend
+    chosen = _fitting_backend(X, metric, dense, device) if backend == "auto" else backend
+    if chosen == "pynndescent" and callable(metric) and not type(metric).__module__.startswith("numba"):
+        raise ValueError(
+            f"metric={metric!r} is a plain Python function, which only backend='exact' calls, for at most {MAX_BRUTE} "
+            f"rows by default; compile it with numba.njit, or use the name of a metric"
+        )
+    return chosen
+
+
+def _fitting_backend(X, metric, dense, device):
     if only_pynndescent(metric):
         return "pynndescent"
     n = X.shape[0]
@@ -103,7 +114,7 @@ def knn(
     k : int
         At most n - 1 without queries, at most n with queries.
     metric : str or callable, default="euclidean"
-        Any metric of scikit-learn's or pynndescent's.
+        Any metric of scikit-learn's or pynndescent's; a function is called with two rows of floats.
     queries : ndarray or sparse matrix of shape (m, n_features) or None
         Searched exactly, whatever the backend.  With ``metric="precomputed"``: distances of shape
         (m, n).
@@ -128,8 +139,8 @@ def knn(
     Raises
     ------
     ValueError
-        For an unknown metric or backend, or one that does not serve the other, and where the metric is not
-        defined for a pair of rows.
+        For an unknown metric or backend, or one that does not serve the other, where the metric is not defined for a
+        pair of rows, for NaN or infinity, and for a `k` or `queries` that X has not the rows or the columns for.
     ImportError
         For ``backend="faiss"`` without the package.
     """
@@ -140,6 +151,7 @@ def knn(
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
+    _check_rows(X, k, queries)
     device = _device(device)
     backend = choose_backend(X, metric=metric, backend=backend, device=device)
     distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)
@@ -170,6 +182,28 @@ def neighbor_graph(X, k, *, metric="euclidean", queries=None, **options) -> csr_
     distances, indices = knn(X, k, metric=metric, queries=queries, **options)
     indptr = np.arange(0, indices.size + 1, k)
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
+
+
+def _check_rows(X, k, queries):
+    for name, rows in (("X", X), ("queries", queries)):
+        if rows is None:
+            continue
+        if rows.ndim != 2:
+            raise ValueError(f"{name} has {rows.ndim} axes; it must have the shape (n_rows, n_features)")
+        numbers = rows.data if issparse(rows) else rows
+        # One sum tells of the usual case; that of large finite numbers may overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = numbers.dtype.kind == "f" and not np.isfinite(numbers.sum())
+        if suspect and not np.isfinite(numbers).all():
+            raise ValueError(f"{name} holds NaN or infinity, which are at no distance from anything")
+    if queries is not None and queries.shape[1] != X.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} columns, and X has {X.shape[1]}")
+    available = X.shape[0] - (queries is None)
+    check_number("k", k, low=1, integer=True, hint="a number of neighbours")
+    if k > available:
+        raise ValueError(
+            f"k={k} neighbours are more than the {available} {'other ' * (queries is None)}rows of X"
+        )
 
 
 def _device(device):

@@ -29,14 +29,15 @@ __all__ = [
     "in_stretches",
     "share",
     "threads_for",
+    "threads_of_blocks",
     "torch_on_one_thread",
 ]
 
 # So many points repay loading the compiler's library.
 MANY_POINTS = 5000
 
-# Products of a step that are not worth a second thread.
-SMALL = 2**22
+# Products of a step that are not worth a second thread: some milliseconds of a core.
+SMALL = 2**26
 
 _held = ContextVar("threads that torch has given up for a while", default=None)
 
@@ -111,7 +112,6 @@ def share(work, items, device) -> None:
     Torch's own number of threads is one while this runs and what it was afterwards.
     """
     items = list(items)
-    n_threads = min(available(), len(items)) if device.type == "cpu" else 1
     # Taken one by one, since some may take longer than others.
     rest = iter(items)
 
@@ -119,7 +119,12 @@ def share(work, items, device) -> None:
         for item in rest:
             work(item)
 
-    in_stretches(some, max(n_threads, 1))
+    in_stretches(some, threads_of_blocks(len(items), device))
+
+
+def threads_of_blocks(n_blocks, device):
+    """How many threads share so many blocks of work: those that are available, but one on a GPU."""
+    return max(1, min(available(), n_blocks)) if device.type == "cpu" else 1
 
 
 class Scratch(threading.local):
