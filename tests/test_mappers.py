@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from iconlearn import ICONClassifier, ICONEmbedding
-from iconlearn.estimators._ridge import preconditioner
+from iconlearn.classification._ridge import preconditioner
 from iconlearn.mappers import EMA, MLP, Linear, Mapper, Table, UnitVectors, build_mapper, declares, given
 
 X = torch.as_tensor(np.random.default_rng(0).normal(size=(9, 5)))

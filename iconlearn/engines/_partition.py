@@ -102,10 +102,12 @@ def transduced(
         What :class:`iconlearn.clusters.Beliefs` takes, for all rows.
     engine : Partition
     rng : RandomState
-    max_iter, tol, callback, report
+    max_iter, tol
         As for :meth:`Partition.solve`.
     start : ndarray of shape (n, n_classes) or None
         Where to begin; None searches.
+    callback, report
+        As for :meth:`Partition.solve`.
 
     Returns
     -------
