@@ -184,7 +184,7 @@ def test_a_quadratic_module_is_not_linear():
     assert not hasattr(model, "coef_") and not hasattr(model, "intercept_")
     assert type(model.engine_).__name__ == "MiniBatch"
     plan = model._plan(X, y, 3, keeps=False)
-    assert model._method(plan) == "adam" and preconditioner(plan) is None
+    assert model._method(plan) == "adam" and preconditioner(plan.objective) is None
 
 
 def test_a_quadratic_module_gets_no_linear_start():
