@@ -59,24 +59,33 @@ def loss(problem, engine, visit, pull=1.0):
 
 
 def row_divergences(problem, engine, visit):
-    """D(p(.|i) || q(.|i)) of every visited row, shape (rows,); q normalised by row.
-
-    The loss is linear in the masses of the rows, so these are its derivatives.
-    """
+    """D(p(.|i) || q(.|i)) of every visited row, shape (rows,), without gradients; q normalised by row."""
+    q, divergence, edges = problem.q, problem.summand, visit.edges
+    if edges is not None and divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
+        with torch.no_grad():
+            U, V = _places(problem, visit)
+            log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
+            own = edges.row_sums(divergence(visit.p, torch.zeros_like(visit.p)) - visit.p * log_k)
+            return own + edges.row_sums(visit.p) * log_normalizer(q, engine, U, V, visit)
+    # The loss is linear in the masses of the rows, so these are its derivatives.
     mass = visit.mass.detach().clone().requires_grad_()
     with torch.enable_grad():
-        value = _mean_divergence(problem, engine, visit.weighing(mass, problem.summand), 1.0, by_sums=True)
+        value = _mean_divergence(problem, engine, visit.weighing(mass, divergence), 1.0, by_sums=True)
         return torch.autograd.grad(value, mass)[0]
+
+
+def _places(problem, visit):
+    """Of the visited rows and columns; the same object where one set of places serves both."""
+    q, Z = problem.q, problem.rows.at(visit.rows)
+    U = q.place(Z, mass=visit.column_weights)
+    if not problem.tied:
+        return U, q.place(problem.columns.at(visit.cols), columns=True)
+    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     q, divergence = problem.q, problem.summand
-    Z = problem.rows.at(visit.rows)
-    U = q.place(Z, mass=visit.column_weights)
-    if problem.tied:
-        V = U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
-    else:
-        V = q.place(problem.columns.at(visit.cols), columns=True)
+    U, V = _places(problem, visit)
     apart = engine.exact and not (by_sums or problem.tied or visit.edges is None or visit.exclude_self)
     if apart and pull == 1 and suits_softmax(q, divergence, len(visit.mass) * visit.n_candidates):
         # Outputs are the logits only where no unit vector is missing.
