@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint coverage doctest examples test-oldest doc clean
+.PHONY: help demo test test-device lint coverage doctest examples test-oldest doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ demo: $(STAMP) ## fit the estimators on small data and save a picture
 
 test: $(STAMP) ## run the tests; ARGS="..." goes to pytest
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) $(ARGS)
+
+test-device: $(STAMP) ## run the tests with device="auto" meaning a CUDA device in the CPU's memory
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --device=pretended $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and types
 	$(VENV)/bin/ruff check .

@@ -38,6 +38,8 @@ TESTS = (
 )  # fmt: skip
 # Where the tests marked gpu are.
 MARKED = (
+    "tests/device/test_rules.py",
+    "tests/engines/test_mesh.py",
     "tests/test_neighbors_cells.py",
     "tests/storage/test_save_and_load.py",
     "tests/estimators/test_workflow.py",
@@ -427,7 +429,8 @@ def profile(book, sizes, data):
         p="views", q="cosine", mapper="mlp", engine=MiniBatch(512), max_iter=3, tol=0, random_state=0
     )
     rows = X[: min(len(X), 8192)]
-    batches = len(rows) / 512
+    # Each row has two views, and half of a batch are anchors, which bring a view each along.
+    batches = 2 * len(rows) / 256
     ICONEmbedding(max_iter=5, random_state=0).fit(X[:6000])
     book.measure(f"map of {len(X)} digits", partial(profiled, grid, X, 40, 60, 1))
     book.measure(f"map of {len(few)} digits, all pairs", partial(profiled, grid, few, 40, 60, 1))

@@ -19,7 +19,7 @@ from _common import write
 from semisupervised import cora, draw
 
 from iconlearn import ICONClassifier
-from iconlearn.estimators import _semisupervised
+from iconlearn.estimators import _semi_supervised
 from iconlearn.supervisory import Graph
 
 PER_CLASS = 20
@@ -27,7 +27,7 @@ PER_CLASS = 20
 
 def accuracy(X, y, graph, test, seed, weight, turns):
     """On what is neither labelled nor a test row."""
-    _semisupervised.OPINION_WEIGHT, _semisupervised.N_TURNS = weight, turns
+    _semi_supervised.OPINION_WEIGHT, _semi_supervised.N_TURNS = weight, turns
     usable = np.flatnonzero(~test)
     chosen = usable[draw(y[usable], PER_CLASS, seed)]
     given = np.full(len(y), -1)

@@ -346,11 +346,19 @@ class WideConditional(BlockConditional):
 
 
 def normalize_rows(matrix) -> csr_array:
-    """Divide each row of a non-negative sparse matrix by its sum; empty rows stay empty."""
+    """Divide each row of a non-negative sparse matrix by its sum; empty rows stay empty.
+
+    Entries below the rounding error of their row's sum are dropped: no sum notices them, but what asks which rows
+    hang together would take them for a link like any other.
+    """
     matrix = csr_array(matrix, dtype=float, copy=True)
     matrix.eliminate_zeros()
     total = np.asarray(matrix.sum(axis=1)).ravel()
     matrix.data /= np.repeat(np.where(total > 0, total, 1.0), np.diff(matrix.indptr))
+    negligible = matrix.data < np.finfo(float).eps
+    if negligible.any():
+        matrix.data[negligible] = 0.0
+        matrix.eliminate_zeros()
     return matrix
 
 

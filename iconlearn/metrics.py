@@ -2,7 +2,7 @@
 
 accuracy = max over matchings of clusters to classes of the share of rows that agree
 recall   = mean_i |N_k(x_i) and N_k(z_i)| / k
-I(i; j) >= log N - H(p, q),        I(U; Z) >= I(Y; Z) - max(0, I(X; Y) - I(U; Y))
+I(i; j) >= H(j) - H(p, q),         I(U; Z) >= I(Y; Z) - max(0, I(X; Y) - I(U; Y))
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.special import digamma, xlogy
+from scipy.sparse import coo_array
+from scipy.special import digamma, entr, xlogy
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ._checks import check_number
@@ -129,12 +130,32 @@ def neighbor_recall(X, Z, n_neighbors=15, *, metric="euclidean") -> float:
     Returns
     -------
     float in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If X or Z holds NaN or infinity, or has too few rows for so many neighbours.
     """
+    X, Z = _checked_rows(X, "X"), _checked_rows(Z, "Z", accept_sparse=False)
     check_consistent_length(X, Z)
+    check_number("n_neighbors", n_neighbors, low=1, integer=True)
+    if n_neighbors > X.shape[0] - 1:
+        raise ValueError(
+            f"n_neighbors={n_neighbors} is more than the {X.shape[0] - 1} other rows; give at most as many"
+        )
     _, before = knn(X, n_neighbors, metric=metric)
-    _, after = knn(np.asarray(Z, dtype=float), n_neighbors)
+    _, after = knn(Z, n_neighbors)
     kept = sum(np.intersect1d(a, b, assume_unique=True).size for a, b in zip(before, after, strict=True))
     return float(kept / before.size)
+
+
+def _checked_rows(rows, name, accept_sparse="csr"):
+    """Places or features, of which one number a row may come as a vector."""
+    if not hasattr(rows, "ndim"):
+        rows = np.asarray(rows)
+    rows = rows[:, None] if rows.ndim == 1 and accept_sparse is False else rows
+    dtype = np.float64 if accept_sparse is False else [np.float64, np.float32]
+    return check_array(rows, accept_sparse=accept_sparse, dtype=dtype, input_name=name)
 
 
 def joint_kl(P, Z) -> float:
@@ -142,7 +163,7 @@ def joint_kl(P, Z) -> float:
 
     Parameters
     ----------
-    P : sparse matrix of shape (n, n)
+    P : ndarray or sparse matrix of shape (n, n)
         Joint probabilities: non-negative, symmetric, no diagonal; scaled here to sum to one.
     Z : ndarray of shape (n, n_components)
 
@@ -151,11 +172,18 @@ def joint_kl(P, Z) -> float:
     float
         In nats, evaluated in double precision over all pairs.
 
+    Raises
+    ------
+    ValueError
+        If P is none such, or Z holds NaN or infinity.
+
     References
     ----------
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008.
     """
-    P, Z = P.tocoo(), np.asarray(Z, dtype=float)
+    P, Z = _checked_joint(P), _checked_rows(Z, "Z", accept_sparse=False)
+    if P.shape[0] != len(Z):
+        raise ValueError(f"P has {P.shape[0]} rows and Z has {len(Z)}: they must be as many")
     p = P.data / P.data.sum()
     total, step = 0.0, max(1, 2**22 // len(Z))
     for start in range(0, len(Z), step):
@@ -167,26 +195,47 @@ def joint_kl(P, Z) -> float:
     return float((p[on] * np.log(p[on] * total * (1.0 + sqdist[on]))).sum())
 
 
+def _checked_joint(P):
+    P = coo_array(check_array(P, accept_sparse=True, dtype=np.float64, input_name="P"))
+    if P.shape[0] != P.shape[1]:
+        raise ValueError(f"P has shape {P.shape}: it must be square, one row and one column per place")
+    largest = P.data.max(initial=0.0)
+    if P.data.min(initial=0.0) < 0 or largest <= 0:
+        raise ValueError(
+            "P must be at least 0, and above 0 for some pairs: joint probabilities of pairs of rows"
+        )
+    if abs(P - P.T).max() > 1e-6 * largest:
+        raise ValueError("P is not symmetric, as joint probabilities of pairs are; give (P + P.T) / 2")
+    if P.diagonal().max() > 0:
+        raise ValueError("P has entries on its diagonal, and a row is no pair with itself; set them to 0")
+    return P
+
+
 class InformationBound:
     """A callback that turns the loss of each iteration into a bound on mutual information.
 
-    With all rows weighing alike, ``log N - H(p, q)`` is at most the mutual information between a row and its
-    neighbour under p, and can never exceed log N, N the number of candidates.  A KL fit's loss is
-    H(p, q) - H(p), so the bound is ``log N - H(p) - loss``.
+    I(i; j) = H(j) - H(j|i) is at least ``H(j) - H(p, q)``, i drawn by the weights of the rows, j by p.  A KL fit's
+    loss is H(p, q) - H(p), H(p) the mean entropy of the rows of p, so the bound is ``H(j) - H(p) - loss``.
+
+    **Assumption.** H(j) is at most log N, N the number of candidates, and only where every column is as often
+    a neighbour as any other is it log N: for views, given pairs and a doubly stochastic p, but not for neighbours,
+    which have hubs.  Without `column_entropy` that is taken for granted; :meth:`of` reads it off a fitted p instead.
 
     Parameters
     ----------
     n_candidates : int
         N: the columns that q is normalised over (those of a batch, where there are batches).
     entropy : float, default=0.0
-        Mean entropy of the rows of p, in nats: log k for k equal neighbours, 0 for one.
+        H(p), in nats: log k for k equal neighbours, 0 for one.
+    column_entropy : float or None, default=None
+        H(j), in nats, at most log N.  None: log N, see the assumption.
     then : callable or None, default=None
         A further callback, whose answer is handed on.
 
     Attributes
     ----------
     ceiling : float
-        log N - H(p), where the bound ends if q is p.
+        H(j) - H(p), where the bound ends if q is p: the information itself.
     history : list of float
         The bound at every iteration.
 
@@ -199,18 +248,47 @@ class InformationBound:
     --------
     >>> from sklearn.datasets import load_iris
     >>> from iconlearn import ICONEmbedding
-    >>> bound = InformationBound(n_candidates=149, entropy=np.log(15))
-    >>> model = ICONEmbedding(p="knn", max_iter=20, callback=bound).fit(load_iris().data)
-    >>> len(bound.history), bool(bound.history[-1] <= bound.ceiling <= np.log(149))
+    >>> from iconlearn.supervisory import KNN
+    >>> X = load_iris().data
+    >>> bound = InformationBound.of(KNN(15).fit(X).conditional_)
+    >>> model = ICONEmbedding(p="knn", max_iter=20, callback=bound).fit(X)
+    >>> len(bound.history), bool(bound.history[-1] <= bound.ceiling <= np.log(150) - np.log(15))
     (20, True)
     """
 
-    def __init__(self, n_candidates, *, entropy=0.0, then=None):
+    def __init__(self, n_candidates, *, entropy=0.0, column_entropy=None, then=None):
         n = check_number("n_candidates", n_candidates, low=2, integer=True)
-        entropy = check_number("entropy", entropy, low=0, high=math.log(n), hint="in nats, at most log N")
-        self.n_candidates, self.entropy, self.then = n, entropy, then
-        self.ceiling = math.log(n) - entropy
+        high, hint = math.log(n) * (1 + 1e-12), "in nats, at most log N"
+        entropy = check_number("entropy", entropy, low=0, high=high, hint=hint)
+        if column_entropy is not None:
+            column_entropy = check_number("column_entropy", column_entropy, low=0, high=high, hint=hint)
+        self.n_candidates, self.entropy, self.column_entropy, self.then = n, entropy, column_entropy, then
+        self.ceiling = (math.log(n) if column_entropy is None else column_entropy) - entropy
         self.history = []
+
+    @classmethod
+    def of(cls, conditional, *, then=None):
+        """The bound of a fitted p, with the entropies that it has.
+
+        Parameters
+        ----------
+        conditional : Conditional or BlockConditional
+            ``conditional_`` of a fitted p, all of whose rows and columns every iteration visits.
+        then : callable or None, default=None
+            As for the class.
+
+        Returns
+        -------
+        InformationBound
+        """
+        entropy, column = 0.0, np.zeros(conditional.n_cols)
+        step = max(1, 2**22 // conditional.n_cols)
+        for start in range(0, conditional.n_rows, step):
+            rows = np.arange(start, min(start + step, conditional.n_rows))
+            p, mass = conditional.full(rows), conditional.row_mass[rows]
+            entropy += float(mass @ entr(p).sum(axis=1))
+            column += mass @ p
+        return cls(conditional.n_cols, entropy=entropy, column_entropy=float(entr(column).sum()), then=then)
 
     def __call__(self, record):
         self.history.append(self.ceiling - record.loss)
@@ -238,9 +316,9 @@ def mutual_information(Z, y, *, n_neighbors=3) -> float:
 
     Notes
     -----
-    For places: digamma(n) - <digamma(n_c)> + digamma(k) - <digamma(m)>, n_c the size of a row's class and m
-    the number of rows of any class that are as near as its k-th class mate.  Rows that are alone in their
-    class are left out.
+    For places: digamma(n) - <digamma(n_c)> + <digamma(k)> - <digamma(m)>, n_c the size of a row's class and m
+    the number of rows of any class that are as near as its k-th class mate.  Class mates that are as near as the
+    k-th count as well, as where places are rounded or equal.  Rows that are alone in their class are left out.
 
     References
     ----------
@@ -273,6 +351,8 @@ def mutual_information(Z, y, *, n_neighbors=3) -> float:
         mates = np.sort(np.where(codes[rows, None] == codes, d, np.inf), axis=1)
         radius = mates[np.arange(len(rows)), near - 1]
         m = (d <= radius[:, None]).sum(axis=1)
+        # More than k class mates within the radius lie as far off as the k-th.
+        near = (mates <= radius[:, None]).sum(axis=1)
         total += (digamma(near) - digamma(sizes[rows]) - digamma(m)).sum()
     return max(0.0, float(digamma(n) + total / n))
 
@@ -301,6 +381,10 @@ class DownstreamBound(NamedTuple):
 def downstream_bound(*, label_view, views, representation) -> DownstreamBound:
     """I(U; Z) >= I(Y; Z) - max(0, I(X; Y) - I(U; Y)), for a label U, views X and Y, and Z made of X.
 
+    **Assumption.** Y is made of X without a look at the label, or X and Y are independent given the label.  Without
+    either it is no bound: where X shows one thing, and Y besides shows the label that X does not, it promises what
+    no representation of X can have.
+
     Parameters
     ----------
     label_view : float
@@ -327,7 +411,8 @@ def downstream_bound(*, label_view, views, representation) -> DownstreamBound:
     Examples
     --------
     >>> downstream_bound(label_view=2.0, views=2.1, representation=1.9)
-    <the representation tells at least 1.8 nats of the label>
+    <the representation tells at least 1.8 nats of the label, if one view is made of the other or they are \
+independent given the label>
     >>> downstream_bound(label_view=2.0, views=7.0, representation=4.0).vacuous
     True
     """
@@ -338,7 +423,10 @@ def downstream_bound(*, label_view, views, representation) -> DownstreamBound:
     bound = representation - max(0.0, views - label_view)
     if bound > 0:
         return DownstreamBound(
-            bound, False, f"the representation tells at least {bound:.3g} nats of the label"
+            bound,
+            False,
+            f"the representation tells at least {bound:.3g} nats of the label, if one view is made of the other or "
+            f"they are independent given the label",
         )
     return DownstreamBound(
         bound,

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from .clusters import PairWeights
 from .conditional import BlockConditional, Conditional
 from .divergences import Divergence
 from .learned import Learned
@@ -166,10 +167,13 @@ class Objective:
         The terms.
     penalty : callable or None
         Returns a scalar tensor that is added to the loss.
+    pair_weights : PairWeights or None
+        The weights of pairs of all terms together, where the search of a start has found them.
     """
 
     problems: tuple[Problem, ...]
     penalty: Callable | None = None
+    pair_weights: PairWeights | None = None
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:

@@ -14,8 +14,8 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
-from .neighbors import searching_on
 from .objective import Objective, Points, Problem
+from .supervisory import search_options
 
 __all__ = [
     "Ends",
@@ -200,8 +200,8 @@ class Terms:
         if len(self.every) < len(self.fitted):
             vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            with searching_on(self.setting.device):
-                p.fit(self.X, self.y, random_state=seed, n_jobs=self.n_jobs)
+            search = search_options(p, self.n_jobs, self.setting.device)
+            p.fit(self.X, self.y, random_state=seed, **search)
         self.every.append(p)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -64,7 +65,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
     if options["optimizer"] == "lbfgs":
         options["precondition"] = preconditioner(plan.objective)
         options["steady"] = not plan.engine.stochastic and after_step is None
-    threads = threads_for(_work(plan), plan.device, own_loops=plan.engine.own_loops)
+    threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     with _own_randomness(plan), threads:
         solution = minimise(
             _epochs(plan, parts),
@@ -143,10 +144,18 @@ def _and_follow(objective, after_step):
 
 
 def _work(plan):
-    """Products of one step over all rows: the pairs, and the rows times the weights of a network."""
-    pairs = sum(problem.n_pairs for problem in plan.objective.problems)
+    """Products of one step: its pairs, and its rows times the weights of a network."""
+    most = plan.engine.batch_size or math.inf
+    pairs = sum(min(p.n_rows, most) * min(p.n_cols, most) for p in (t.p for t in plan.objective.problems))
     weights = sum(w.numel() for w in plan.mapper.parameters()) if plan.parametric else 0
-    return pairs + plan.X.shape[0] * weights
+    return pairs + min(plan.X.shape[0], most) * weights
+
+
+def _own_loops(plan):
+    """Whether steps are loops with threads of their own; sums over all candidates are torch's."""
+    return plan.engine.own_loops and all(
+        problem.summand.linear_in_log_q and problem.q.debias == 0 for problem in plan.objective.problems
+    )
 
 
 def present_loss(plan):

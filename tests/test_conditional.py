@@ -137,3 +137,10 @@ def test_both_forms_pickle():
     for p in (Conditional(csr_array(dense_p())), BlockConditional(Block(dense_p()), (12, 12))):
         again = pickle.loads(pickle.dumps(p))
         np.testing.assert_array_equal(again.sparse().toarray(), p.sparse().toarray())
+
+
+def test_entries_that_no_sum_notices_are_no_support():
+    raw = csr_array([[1.0, 1e-17, 0.0], [1e-20, 2e-20, 0.0], [1.0, 1.0, 1e-3]])
+    rows = normalize_rows(raw)
+    np.testing.assert_allclose(rows.toarray()[1], [1 / 3, 2 / 3, 0])
+    assert list(np.diff(rows.indptr)) == [1, 2, 3] and raw.nnz == 7

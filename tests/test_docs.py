@@ -105,7 +105,7 @@ def test_names_that_it_gives_exist(page):
 
 
 def test_numbers_of_the_partition_engine_are_its_defaults():
-    text = " ".join((ROOT / "doc" / "architecture.md").read_text("utf-8").split())
+    text = " ".join((ROOT / "doc" / "decisions.md").read_text("utf-8").split())
     default = Partition()
     assert f"up to {default.max_exact} rows (`max_exact`); beyond, {default.n_off} random columns" in text
 

@@ -30,6 +30,7 @@ FLOORS = [
     {"loss"},
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
+    {"clusters"},
     {"conditional", "neighbors", "optim", "metrics", "scorers"},
     {"numerics"},
 ]
@@ -39,6 +40,8 @@ PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
 SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
 SLOW_ROOMS = {"iconlearn.numerics.compiled"}
+# Rooms of arrays and sparse matrices, which have no use for tensors.
+ARRAY_ROOMS = {"clusters", "metrics"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
 LAZY = (
     SLOW
@@ -52,6 +55,63 @@ LAZY = (
     }
 )
 MAX_DEPTH = 3
+# Rooms that know what these are; the rooms below are handed what they need of them.
+ABOVE = {"estimators", "plan", "solve", "classification", "initialization", "out_of_sample"}
+KNOWN_FROM = {
+    "estimator": {"estimators", "recipes", "storage", "displays", "scorers"},
+    "plan": {"estimators", "plan", "solve", "classification", "initialization"},
+    "engine": {*ABOVE, "engines", "loss", "registry"},
+    "visit": {*ABOVE, "engines", "loss"},
+    "problem": {*ABOVE, "engines", "loss", "objective"},
+}
+# They read objects of any kind: files, and what users pass for data.
+READERS_OF_ANYTHING = {"storage", "iconlearn.estimators._inputs"}
+# Attributes of numpy, scipy, torch and scikit-learn that not all versions or kinds have.
+FOREIGN = {
+    *(
+        "__array__",
+        "__get__",
+        "__len__",
+        "base",
+        "bias",
+        "cat",
+        "dtype",
+        "get_params",
+        "iloc",
+        "kind",
+        "ndim",
+    ),
+    *("set_params", "shape", "toarray"),
+    # Of later versions of torch and scikit-learn, or of some systems.
+    *("fp32_precision", "matmul", "register_at_fork", "_callback_fit_ctx", "_skl_callbacks"),
+}
+# What a collaborator may offer beyond its protocol, and who that is.
+OPTIONAL = {
+    "batch_size": "an engine that sees batches",
+    "draw": "a p whose batches are drawn in groups",
+    "features": "a p over columns that are other features",
+    "graph": "a block of p that was made of edges; a callable p",
+    "keeper": "a callback that keeps what a fit has done, as Checkpoint does",
+    "log": "a block of p whose logarithms do not underflow",
+    "prepare": "a p that reads tokens",
+    "quadratic": "a block of p whose logarithm is a squared distance",
+    "state": "a function that keeps a run, where an earlier process has left one",
+    "stationary": "a method that knows when its gradient is zero",
+}
+# Private names that scikit-learn and numpy give to those who extend them.
+PRIVATE_BY_OTHERS = {"_fields", "_replace", "_asdict", "_getframe", "_init_callback_context"}
+NOUNS_IN_ING = {"_clustering", "_embedding", "_monitoring"}
+# Private modules with one importer, and why they are files of their own.
+APART = {
+    "engines._limits": "what the limits of the bandwidth need is apart from the protocol of an engine",
+    "engines._tiles": "one kind of row sum, with a backward pass of its own",
+    "engines.mesh._splines": "points and grids, in plain torch and compiled",
+    "estimators._incremental": "further rows and classes, which a fit does not need",
+    "estimators._semi_supervised": "few labels, which a fit of labelled rows does not need",
+    "neighbors._exact": "one of the searches that _search chooses from",
+    "neighbors._inverted_lists": "one of the searches that _search chooses from",
+    "optim._momentum": "one of the methods that _methods names",
+}
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -369,11 +429,170 @@ def slow_libraries_are_imported_lazily(house):
     ]
 
 
+def array_rooms_import_no_torch(house):
+    return [
+        f"{module.name}:{imported.line} imports {imported.target}"
+        for module in house.rooms
+        if module.room in ARRAY_ROOMS
+        for imported in module.imports
+        if is_of(imported.target, {"torch"})
+    ]
+
+
 def is_of(target, libraries):
     return any(f"{target}.".startswith(f"{library}.") for library in libraries)
 
 
+def a_class_has_one_base_of_ours(house):
+    """A class of ours inherits from at most one other: what it needs besides it calls."""
+    return [
+        f"{name} has the bases {', '.join(ours)}"
+        for name, bases in house.bases.items()
+        if len(ours := [base for base in bases if base in house.bases]) > 1
+    ]
+
+
+def parameters_are_named_at_their_floor(house):
+    """What an estimator, a plan, an engine, a visit or a problem is, is known from its own floor upward."""
+    return [
+        f"{module.name}:{node.lineno} {node.name} takes {argument.arg}"
+        for module in house.rooms
+        for node in functions_of(module.tree)
+        for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        if argument.arg in KNOWN_FROM and module.room not in KNOWN_FROM[argument.arg]
+    ]
+
+
+def functions_of(tree):
+    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def only_declared_attributes_are_asked_for(house):
+    """`hasattr` and `getattr` are for what a protocol declares; a guess is wrong for the first foreign object."""
+    declared = declared_names(house) | FOREIGN | set(OPTIONAL)
+    return [
+        f"{module.name}:{node.lineno} asks whether there is {name!r}"
+        for module in house.rooms
+        if module.room not in READERS_OF_ANYTHING and module.name not in READERS_OF_ANYTHING
+        for node, name in attribute_questions(module.tree)
+        if name not in declared and not is_fitted_attribute(name)
+    ]
+
+
+def attribute_questions(tree):
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1
+        asks = named and node.func.id in {"hasattr", "getattr"} and isinstance(node.args[1], ast.Constant)
+        if asks and ast.unparse(node.args[0]) != "self":
+            yield node, node.args[1].value
+
+
+def is_fitted_attribute(name):
+    """scikit-learn's names of what a fit leaves, which is there or not."""
+    return name.endswith("_") and not name.startswith("_")
+
+
+def declared_names(house):
+    """Attributes and methods of the base classes of the slots."""
+    names = set()
+    for module in house.rooms:
+        for name, node in module.classes.items():
+            if name in PROTOCOLS:
+                names |= names_in_body(node)
+    return names
+
+
+def names_in_body(node):
+    names = set()
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef):
+            names.add(part.name)
+        targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
+        names |= {t.id for t in targets if isinstance(t, ast.Name)}
+    return names
+
+
+def private_attributes_stay_in_their_module(house):
+    """`x._name` is read of self and cls, and of what the same module defines."""
+    complaints = []
+    for module in house.rooms:
+        own = private_names(module.tree)
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Attribute) or not re.fullmatch(r"_[a-z]\w*", node.attr):
+                continue
+            of_itself = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            of_super = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"
+            if not (of_itself or of_super or node.attr in own or node.attr in PRIVATE_BY_OTHERS):
+                complaints.append(f"{module.name}:{node.lineno} reads {ast.unparse(node)}")
+    return complaints
+
+
+def private_names(tree):
+    """Private methods that a module defines, and private attributes that its classes set."""
+    names = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if isinstance(node.value, ast.Name) and node.value.id == "self":
+                names.add(node.attr)
+        elif isinstance(node, ast.ClassDef):
+            names |= names_in_body(node)
+    return names
+
+
+def modules_are_named_by_nouns(house):
+    return [
+        f"{name} is named by what happens; name it by what it is about"
+        for name in house.modules
+        if name.endswith("ing") and name.rpartition(".")[2] not in NOUNS_IN_ING
+    ]
+
+
+def a_private_module_serves_several(house):
+    """A private module that one other of its room alone imports is a part of that one, unless a reason is given."""
+    importers = {}
+    for module in house.rooms:
+        for _, home in house.inner_imports(module):
+            importers.setdefault(home, set()).add(module.name)
+    complaints = []
+    for name, who in importers.items():
+        short = name.rpartition(".")[2]
+        room = name.rpartition(".")[0]
+        alone = who != {room} and {module.rpartition(".")[0] for module in who} == {room} and len(who) == 1
+        if short.startswith("_") and alone and name.removeprefix(f"{FACE}.") not in APART:
+            complaints.append(
+                f"{name} is imported by {next(iter(who))} alone: merge them, or say why in APART"
+            )
+    return complaints
+
+
+def imports_are_relative(house):
+    return [
+        f"{module.name}:{node.lineno} imports {node.module} by its full name"
+        for module in house.modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and not node.level and f"{node.module}.".startswith(f"{FACE}.")
+    ]
+
+
+def records_are_built_in_one_place(house):
+    places = [
+        f"{module.name}:{node.lineno}"
+        for module in house.rooms
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Record"
+    ]
+    return [f"Record is built in {', '.join(places)}"] if len(places) > 1 else []
+
+
 RULES = [
+    a_class_has_one_base_of_ours,
+    parameters_are_named_at_their_floor,
+    only_declared_attributes_are_asked_for,
+    private_attributes_stay_in_their_module,
+    modules_are_named_by_nouns,
+    a_private_module_serves_several,
+    imports_are_relative,
+    records_are_built_in_one_place,
     every_room_has_a_floor,
     imports_run_downward,
     no_import_circle,
@@ -382,6 +601,7 @@ RULES = [
     inheritance_is_shallow,
     function_imports_are_lazy_libraries,
     slow_libraries_are_imported_lazily,
+    array_rooms_import_no_torch,
 ]
 
 
@@ -412,6 +632,31 @@ def test_importing_everything_public_loads_no_slow_library():
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def tree_of(page):
+    """The paths in the drawing of the package on a page, folders ending in a slash."""
+    drawing = page.partition("    iconlearn/\n")[2].partition("\n\n")[0]
+    folders, paths = [], set()
+    for line in drawing.splitlines():
+        name = line.split()[0]
+        level = (len(line) - len(line.lstrip()) - 6) // 2
+        folders = [*folders[:level], name]
+        paths.add("".join(folders))
+    return paths
+
+
+def test_the_page_draws_the_tree_on_disk():
+    """The one written plan; `__init__` files gather what the others define and are not drawn."""
+    package = ROOT / FACE
+    files = {str(p.relative_to(package)) for p in package.rglob("*.py") if p.name != "__init__.py"}
+    folders = {f"{Path(name).parent}/" for name in files if "/" in name}
+    assert tree_of((ROOT / "doc" / "architecture.md").read_text("utf-8")) == files | folders
+
+
+def test_a_tree_is_read():
+    page = "\n    iconlearn/\n      a/   room\n        b.py   file\n        c/   inner\n          d.py   x\n\n  e"
+    assert tree_of(page) == {"a/", "a/b.py", "a/c/", "a/c/d.py"}
 
 
 FIT_OF_FEW = """
@@ -485,6 +730,23 @@ KNN = {
 }
 
 BROKEN = [
+    (a_class_has_one_base_of_ours, {"optim.py": "class A: 0\nclass B: 0\nclass C(A, B): 0"}),
+    (parameters_are_named_at_their_floor, {"learned.py": "def begin(q, problem): 0"}),
+    (parameters_are_named_at_their_floor, {"solve.py": "def solve(plan, *, estimator): 0"}),
+    (only_declared_attributes_are_asked_for, {"plan.py": "hasattr(mapper, 'weight')"}),
+    (only_declared_attributes_are_asked_for, {"plan.py": "getattr(mapper, 'weight', None)"}),
+    (private_attributes_stay_in_their_module, {"solve.py": "def f(rows): return rows._known"}),
+    (modules_are_named_by_nouns, {"estimators/_starting.py": ""}),
+    (
+        a_private_module_serves_several,
+        {
+            "optim/__init__.py": "from ._loop import minimise",
+            "optim/_loop.py": "from ._state import State",
+            "optim/_state.py": "",
+        },
+    ),
+    (imports_are_relative, {"optim.py": "from iconlearn.metrics import recall", "metrics.py": ""}),
+    (records_are_built_in_one_place, {"optim.py": "Record(1)", "engines.py": "optim.Record(2)"}),
     (every_room_has_a_floor, {"attic.py": ""}),
     (imports_run_downward, {"numerics.py": "from .objective import Problem", "objective.py": ""}),
     (imports_run_downward, {"_typing.py": "import iconlearn.numerics", "numerics.py": ""}),
@@ -536,6 +798,7 @@ BROKEN = [
         ]
     ),
     (slow_libraries_are_imported_lazily, {"neighbors.py": "from pynndescent import NNDescent"}),
+    (array_rooms_import_no_torch, {"clusters/_refine.py": "from torch.nn import Parameter"}),
     (slow_libraries_are_imported_lazily, {"__init__.py": "try:\n    import numba\nfinally: 0"}),
 ]
 
@@ -549,10 +812,10 @@ def test_no_rule_bites_a_sound_house():
     sources = {
         **KNN,
         "__init__.py": "from .recipes import tsne\n__version__ = '1'",
-        "recipes.py": "from . import __version__, supervisory, _typing",
-        "_typing.py": "",
+        "recipes.py": "from . import __version__, supervisory, _types",
+        "_types.py": "",
         "metrics.py": "from .numerics import sqdist",
-        "numerics.py": "from . import _typing\ndef f():\n    import numba.core",
+        "numerics.py": "from . import _types\ndef f():\n    import numba.core",
         "supervisory/_wrappers.py": "from ._graph import KNN\nclass Walk(KNN): isinstance(0, KNN)",
         "displays.py": (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib\n"

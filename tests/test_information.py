@@ -1,5 +1,7 @@
 """Information: bounds over training, estimates where the truth is known, and bounds that say nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -9,6 +11,7 @@ from sklearn.metrics import mutual_info_score
 
 from iconlearn import ICONEmbedding, recipes
 from iconlearn.metrics import InformationBound, downstream_bound, mutual_information
+from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Paired
 
 X, Y = load_digits(return_X_y=True)
 
@@ -75,6 +78,52 @@ def test_the_downstream_bound_says_when_it_is_vacuous():
     assert empty.bound == pytest.approx(-0.7) and empty.vacuous and "vacuous" in repr(empty)
 
 
+@pytest.mark.parametrize(
+    "p",
+    [
+        KNN(15),
+        Gaussian(20),
+        Graph(mass="degree"),
+        Debias(KNN(5), 0.3),
+        Gaussian(sigma="scale"),
+        Paired(pairs=[(0, 1), (1, 2), (1, 3)]),
+    ],
+)
+def test_the_bound_of_a_fitted_p_ends_at_its_information(p):
+    """Hubs take information away: log N - H(p) is above what the pairs tell, where columns are not neighbours alike."""
+    star = np.zeros((40, 40))
+    star[0, 1:] = star[1:, 0] = 1
+    conditional = p.fit(star if p.pairwise else X[:300] / 16).conditional_
+    truth = information(conditional.row_mass[:, None] * conditional.full())
+    bound = InformationBound.of(conditional, then=lambda record: record)
+    assert bound.ceiling == pytest.approx(truth, abs=1e-10)
+    assert bound(SimpleNamespace(loss=0.25)).loss == 0.25
+    assert bound.history == [pytest.approx(truth - 0.25)]
+
+
+def test_without_the_entropy_of_columns_they_are_taken_to_weigh_alike():
+    star = np.zeros((40, 40))
+    star[0, 1:] = star[1:, 0] = 1
+    p = Graph().fit(star).conditional_
+    known = InformationBound.of(p)
+    taken = InformationBound(40, entropy=known.entropy)
+    assert known.ceiling == pytest.approx(0.117, abs=1e-3) and taken.ceiling > 3.5
+    alike = Paired(pairs=[(2 * i, 2 * i + 1) for i in range(20)]).fit(star).conditional_
+    assert InformationBound.of(alike).ceiling == pytest.approx(InformationBound(40).ceiling)
+
+
+@pytest.mark.parametrize("decimals", [0, 1])
+def test_information_of_places_that_coincide(decimals):
+    """Rounded places are discrete values, whose counts tell how much they say."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=2000)
+    z = np.round(rng.normal(size=2000) + 2 * y, decimals)
+    counts = mutual_information(z, y)
+    assert mutual_information(z[:, None], y) == pytest.approx(counts, abs=0.1) and counts > 0.3
+    again = np.repeat(np.random.default_rng(1).normal(size=(5, 3)), 40, axis=0)
+    assert mutual_information(again, np.repeat(np.arange(5), 40)) == pytest.approx(np.log(5), abs=0.05)
+
+
 def information(table):
     product = table.sum(axis=1, keepdims=True) * table.sum(axis=0)
     on = table > 0
@@ -107,6 +156,16 @@ def test_the_downstream_bound_holds_where_all_is_known(y_from):
     assert np.sum(np.array(bounds) > 0.01) >= 5  # a bound that were never above nought would prove nothing
 
 
+def test_the_downstream_bound_says_what_it_takes_for_granted():
+    """X = C, Y = (C, B), U = B, Z = X: neither assumption holds, and Z tells nothing of the label."""
+    b = c = np.log(2)
+    found = downstream_bound(label_view=b, views=c, representation=c)
+    assert (
+        found.bound > 0
+        and "if one view is made of the other or they are independent given the label" in found.reason
+    )
+
+
 def test_why_the_longer_formula_is_not_used_for_views_independent_given_the_label():
     truth = {n: information(t) for n, t in channels(np.random.default_rng(1), "label").items()}
     nothing = 0.0  # a representation that is the same for all rows
@@ -119,6 +178,7 @@ def test_why_the_longer_formula_is_not_used_for_views_independent_given_the_labe
     [
         (lambda: InformationBound(1), "n_candidates"),
         (lambda: InformationBound(10, entropy=3), "entropy"),
+        (lambda: InformationBound(10, column_entropy=3), "column_entropy"),
         (lambda: downstream_bound(label_view=-1, views=1, representation=1), "label_view"),
         (lambda: mutual_information(X[:4], [0, 1, 2, 3]), "one row only"),
         (lambda: mutual_information(X[:9], Y[:9], n_neighbors=0), "n_neighbors"),

@@ -8,7 +8,7 @@ from reference import places, random_rows, sqdist
 from scipy.sparse import csr_array
 from scipy.spatial.distance import squareform
 from sklearn.manifold._t_sne import _kl_divergence
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from iconlearn.metrics import clustering_accuracy, joint_kl, neighbor_recall
 
@@ -57,3 +57,44 @@ def test_clustering_accuracy_takes_any_names():
     assert clustering_accuracy([0, 0, 1, 1], [1, 1, 0, 2]) == 0.75
     with pytest.raises(ValueError, match="inconsistent"):
         clustering_accuracy([0, 1], [0, 1, 1])
+
+
+def with_a(value, rows):
+    rows = np.array(rows, dtype=float)
+    rows[3, 0] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda X, Z: neighbor_recall(with_a(np.nan, X), Z), "Input X contains NaN"),
+        (lambda X, Z: neighbor_recall(X, with_a(np.nan, Z)), "Input Z contains NaN"),
+        (lambda X, Z: neighbor_recall(X, with_a(np.inf, Z)), "Input Z contains infinity"),
+        (lambda X, Z: neighbor_recall(X[:10], Z[:10]), "n_neighbors=15 is more than the 9 other rows"),
+        (lambda X, Z: neighbor_recall(X, Z, 0), "n_neighbors=0 is out of range"),
+        (lambda X, Z: joint_kl(graph(X), Z), r"P is not symmetric.*give \(P \+ P.T\) / 2"),
+        (lambda X, Z: joint_kl(-graph(X) - graph(X).T, Z), "P must be at least 0"),
+        (lambda X, Z: joint_kl(0 * graph(X), Z), "above 0 for some pairs"),
+        (lambda X, Z: joint_kl(np.eye(len(X)), Z), "entries on its diagonal"),
+        (lambda X, Z: joint_kl(graph(X) + graph(X).T, with_a(np.nan, Z)), "Input Z contains NaN"),
+        (lambda X, Z: joint_kl((graph(X) + graph(X).T)[:, :40], Z), "must be square"),
+        (lambda X, Z: joint_kl(graph(X) + graph(X).T, Z[:-1]), "P has 50 rows and Z has 49"),
+    ],
+)
+def test_what_is_no_map_or_no_joint_p_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(places(50, 6), places(50, 2, seed=3))
+
+
+def graph(X):
+    return kneighbors_graph(X, 7)
+
+
+def test_maps_of_one_number_a_row_and_dense_joint_p():
+    X, Z = places(50, 6), places(50, 1, seed=3)
+    assert neighbor_recall(X, Z[:, 0], 7) == neighbor_recall(X, Z, 7)
+    P = graph(X) + graph(X).T
+    assert joint_kl(P.toarray(), Z[:, 0]) == pytest.approx(joint_kl(P, Z), abs=1e-12)
+    assert neighbor_recall(csr_array(X), Z, 7) == neighbor_recall(X, Z, 7)
+    assert neighbor_recall(X.tolist(), Z.tolist(), 7) == neighbor_recall(X, Z, 7)

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from iconlearn.neighbors import (
     pair_distances,
 )
 from iconlearn.neighbors._distances import PYNNDESCENT_ONLY
+from iconlearn.supervisory import KNN, Gaussian
 
 
 @pytest.fixture
@@ -304,3 +306,79 @@ def test_sparse_rows_that_are_not_tidy_are_left_alone(X):
     for metric in ("euclidean", "manhattan"):
         np.testing.assert_array_equal(knn(halves, 3, metric=metric), knn(tidy, 3, metric=metric))
     assert halves.nnz == 2 * tidy.nnz
+
+
+@pytest.mark.parametrize(
+    "metric", ["hellinger", "jaccard", "correlation", "chebyshev", "canberra", "true_angular"]
+)
+@pytest.mark.parametrize("backend", ["auto", "exact", "pynndescent"])
+def test_metrics_of_dense_rows_refuse_sparse_ones_in_the_fit_and_afterwards(X, metric, backend):
+    S = csr_array(np.abs(X))
+    with pytest.raises(ValueError, match=rf"{metric}.*dense rows only.*toarray.*'manhattan'"):
+        knn(S, 5, metric=metric, backend=backend)
+    with pytest.raises(ValueError, match="dense rows only"):
+        distance_block(S, S, metric=metric)
+    for p in (
+        KNN(5, metric=metric),
+        Gaussian(5, metric=metric, n_neighbors=None),
+        Gaussian(sigma=1, metric=metric),
+    ):
+        with pytest.raises(ValueError, match="dense rows only"):
+            p.fit(S)
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "cityblock", "l1", "cosine", "l2"])
+def test_metrics_of_sparse_rows_answer_for_new_ones(X, metric):
+    S = csr_array(np.where(X > 0, X, 0))
+    found = KNN(5, metric=metric).fit(S).extend(S[:7] * 1.5)
+    assert (
+        found.sparse() != KNN(5, metric=metric).fit(S.toarray()).extend(S[:7].toarray() * 1.5).sparse()
+    ).nnz == 0
+
+
+@pytest.mark.parametrize("metric", ["jaccard", "dice", "rogerstanimoto", "russellrao", "yule"])
+@pytest.mark.parametrize("dtype", [bool, np.float32, np.int64])
+def test_metrics_of_booleans_take_zeros_and_ones_without_a_warning(metric, dtype):
+    B = np.random.default_rng(0).random((60, 12)) > 0.5
+    expected, order = knn(B, 5, metric=metric)
+    np.testing.assert_allclose(expected, np.take_along_axis(cdist(B, B, metric), order, axis=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distances, _ = knn(B.astype(dtype), 5, metric=metric)
+        new, _ = knn(B.astype(dtype), 5, metric=metric, queries=B[:4].astype(dtype))
+        block = distance_block(B.astype(dtype), B.astype(dtype), metric=metric)
+    np.testing.assert_allclose(distances, expected)
+    np.testing.assert_allclose(new[:, 1:], expected[:4, :4])
+    np.testing.assert_allclose(block, cdist(B, B, metric))
+    with pytest.warns(match="converted to boolean"):
+        knn(3.0 * B, 5, metric=metric)
+
+
+@pytest.mark.parametrize("form", [np.array, csr_array])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_no_numbers_are_refused(X, form, bad):
+    broken = X.copy()
+    broken[3, 4] = bad
+    with pytest.raises(ValueError, match="X holds NaN or infinity"):
+        knn(form(broken), 3)
+    with pytest.raises(ValueError, match="queries holds NaN or infinity"):
+        knn(form(X), 3, queries=form(broken))
+
+
+def test_numbers_whose_sum_overflows_are_no_infinities(X):
+    huge = np.abs(X[:20]).astype(np.float32) * np.float32(1e38)
+    assert np.isfinite(knn(huge, 3, metric="chebyshev")[0]).all()
+
+
+def test_counts_and_shapes_that_do_not_fit_are_named(X):
+    for k in (0, -1, 2.5):
+        with pytest.raises((ValueError, TypeError), match="k="):
+            knn(X, k)
+    with pytest.raises(ValueError, match="k=120 neighbours are more than the 119 other rows"):
+        knn(X, 120)
+    with pytest.raises(ValueError, match="k=121 neighbours are more than the 120 rows"):
+        knn(X, 121, queries=X[:3])
+    with pytest.raises(ValueError, match="queries have 5 columns, and X has 6"):
+        knn(X, 3, queries=X[:3, :5])
+    with pytest.raises(ValueError, match="X has 1 axes"):
+        knn(X[:, 0], 3)

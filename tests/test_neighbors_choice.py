@@ -1,19 +1,20 @@
 """Which search is taken, how to choose it, and that the choice is seen."""
 
-import gc
+import pickle
 import subprocess
 import sys
-import weakref
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.neighbors import NearestNeighbors
 
-from iconlearn import ICONClustering, ICONEmbedding
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
 from iconlearn.neighbors import (
+    PreparedRows,
     _exact,
     _products,
     _search,
@@ -21,7 +22,16 @@ from iconlearn.neighbors import (
     knn,
     neighbor_graph,
 )
-from iconlearn.supervisory import KNN, Debias, Gaussian, Precomputed, Student, Symmetrize, Walk
+from iconlearn.supervisory import (
+    KNN,
+    Debias,
+    Gaussian,
+    Precomputed,
+    Student,
+    Symmetrize,
+    Walk,
+    WideGaussian,
+)
 
 
 @pytest.fixture
@@ -56,8 +66,9 @@ def test_an_estimator_on_the_cpu_searches_there(monkeypatch):
     whole = _search.exact_search
 
     def noted(*arguments):
-        asked.append(arguments[-1])
-        return whole(*arguments[:-1], torch.device("cpu"))
+        *others, device, prepared = arguments
+        asked.append(device)
+        return whole(*others, torch.device("cpu"), prepared)
 
     monkeypatch.setattr(_search, "MAX_EXACT", 50)
     monkeypatch.setattr(_search, "exact_search", noted)
@@ -75,10 +86,14 @@ def test_an_estimator_on_the_cpu_searches_there(monkeypatch):
 
 
 def test_the_metric_and_the_form_decide():
+    compiled = numba.njit(lambda a, b: 0.0)
     sparse = csr_array((50_000, 3))
     assert choose_backend(rows(40_000), metric="manhattan") == "exact"
     assert choose_backend(rows(40_001), metric="manhattan") == "pynndescent"
-    assert choose_backend(rows(40_001), metric=lambda a, b: 0.0) == "pynndescent"
+    assert choose_backend(rows(40_000), metric=lambda a, b: 0.0) == "exact"
+    with pytest.raises(ValueError, match=r"plain Python function.*at most 40000 rows.*numba"):
+        choose_backend(rows(40_001), metric=lambda a, b: 0.0)
+    assert choose_backend(rows(40_001), metric=compiled) == "pynndescent"
     assert choose_backend(sparse[:40_000]) == "exact"
     assert choose_backend(sparse) == "pynndescent"
     assert choose_backend(rows(10), metric="hellinger") == "pynndescent"
@@ -103,7 +118,8 @@ def test_the_chosen_search_is_the_one_that_runs(X, monkeypatch):
         )
     knn(X, 5)
     knn(X, 5, backend="ivf")
-    monkeypatch.setattr(_search, "MAX_EXACT", 200)
+    for bound in ("MAX_EXACT", "MAX_EXACT_CUDA"):
+        monkeypatch.setattr(_search, bound, 200)
     neighbor_graph(X, 5)
     neighbor_graph(X, 5, backend="exact")
     knn(X, 5, queries=X[:3], backend="ivf")
@@ -217,6 +233,29 @@ def test_lowered_precision_of_products_is_noticed(X, monkeypatch):
     )
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.backends.mkldnn, "matmul"), reason="this torch has no setting by backend"
+)
+def test_precision_by_backend_is_read_there(X):
+    """Torch refuses the question for all devices once the setting of one was changed."""
+    exact = knn(X, 5)[1]
+    plain = _products.product_error(1.0, 1.0, 6, torch.float32)
+    try:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        np.testing.assert_array_equal(knn(X, 5)[1], exact)
+        np.testing.assert_array_equal(knn(X, 5, queries=X[:9])[1][:, 0], np.arange(9))
+        assert _products.product_error(1.0, 1.0, 6, torch.float32) == plain
+        coarser = _products.product_error(1.0, 1.0, 6, torch.float32, "cuda")
+        assert coarser == plain * 2**13
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        assert _products.product_error(1.0, 1.0, 6, torch.float32) == plain * 2**16
+        np.testing.assert_array_equal(knn(X, 5)[1], exact)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.mkldnn.matmul.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_of_a_batch_are_bit_identical_to_rows_alone(dtype):
     rng = np.random.default_rng(0)
@@ -248,7 +287,7 @@ def sklearn_neighbors(X, queries, metric):
     return search.kneighbors(queries.astype(float))
 
 
-def test_what_is_kept_between_searches_is_the_array_at_hand(X):
+def test_a_search_sees_the_array_at_hand(X):
     rng = np.random.default_rng(0)
     for rows in (X, X * rng.normal(size=X.shape), X[: len(X) // 2]):
         for metric in ("euclidean", "cosine", "euclidean"):
@@ -257,13 +296,103 @@ def test_what_is_kept_between_searches_is_the_array_at_hand(X):
             np.testing.assert_array_equal(found, true)
 
 
-def test_an_array_that_is_gone_leaves_nothing_behind(X):
-    from iconlearn.neighbors import _rows
+def changes(X):
+    """What users do to an array in place."""
+    yield np.copyto, X * np.array([1e3, 1, 1, 1, 1, 1e-3])
+    yield np.copyto, (X - X.mean(0)) / X.std(0)
+    column = X.copy()
+    column[:, 0] = 0.0
+    yield np.copyto, column
+    yield np.copyto, np.random.default_rng(5).normal(size=X.shape)
 
-    rows = X + 1.0
-    knn(rows, 3, queries=X[:2])
-    kept = weakref.ref(_rows._latest[2])
-    assert kept() is not None
-    del rows
-    gc.collect()
-    assert kept() is None
+
+@pytest.mark.parametrize("form", [np.array, csr_array])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
+def test_a_search_sees_the_numbers_that_are_in_the_array_now(form, metric, X):
+    buffer = form(X)
+    for change, new in changes(X):
+        knn(buffer, 3, metric=metric)
+        change(buffer if form is np.array else buffer.data.reshape(X.shape), new)
+        fresh = knn(form(new), 3, metric=metric), knn(form(new), 3, metric=metric, queries=new[:9] + 0.1)
+        again = knn(buffer, 3, metric=metric), knn(buffer, 3, metric=metric, queries=new[:9] + 0.1)
+        np.testing.assert_array_equal(again[0], fresh[0])
+        np.testing.assert_array_equal(again[1], fresh[1])
+
+
+FITS = {
+    "map": lambda: ICONEmbedding(max_iter=3, random_state=0),
+    "gaussian map": lambda: ICONEmbedding(p="gaussian", max_iter=3, random_state=0),
+    "linear map": lambda: ICONEmbedding(p=Symmetrize(KNN(5)), mapper="linear", max_iter=3, random_state=0),
+    "clusters": lambda: ICONClustering(3, random_state=0, max_iter=3),
+    "few labels": lambda: ICONClassifier(unlabeled=-1, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_second_fit_of_an_array_changed_in_place_sees_the_new_numbers(name, X):
+    y = np.where(np.arange(len(X)) < 20, np.arange(len(X)) % 2, -1)
+    for change, new in [*changes(X)][:3]:
+        buffer = X.copy()
+        FITS[name]().fit(buffer, y)
+        change(buffer, new)
+        again, fresh = (FITS[name]().fit(rows, y) for rows in (buffer, new.copy()))
+        assert again.loss_ == fresh.loss_
+        np.testing.assert_array_equal(again.p_.conditional_.row_mass, fresh.p_.conditional_.row_mass)
+        ask = "predict_proba" if hasattr(again, "predict_proba") else "transform"
+        np.testing.assert_array_equal(getattr(again, ask)(new + 0.1), getattr(fresh, ask)(new + 0.1))
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("form", [np.array, csr_array, torch.tensor])
+def test_a_fitted_model_does_not_change_with_the_array_that_it_was_fitted_to(name, form, X):
+    if form is torch.tensor and name == "few labels":
+        pytest.skip("y is no tensor here")
+    y = np.where(np.arange(len(X)) < 20, np.arange(len(X)) % 2, -1)
+    buffer = form(X)
+    model = FITS[name]().fit(buffer, y)
+    ask = getattr(model, "predict_proba" if hasattr(model, "predict_proba") else "transform")
+    new = form(np.vstack([X[:5], X[5:10] + 0.1]))
+    before = np.asarray(ask(new))
+    for value in (7.0, -3.0):
+        (buffer.data if form is csr_array else buffer)[...] = value
+        np.testing.assert_array_equal(ask(new), before)
+
+
+@pytest.mark.parametrize(
+    "p",
+    [KNN(5), Gaussian(5), Gaussian(sigma=1.0), Student(5), Debias(Walk(KNN(5))), WideGaussian()],
+    ids=repr,
+)
+def test_a_fitted_p_does_not_change_with_its_array_and_keeps_no_second_copy(p, X):
+    buffer, new = X.copy(), X[:4] + 0.1
+    expected = p.fit(X.copy()).extend(new)
+    block = expected.block() if expected.dense else expected.sparse().toarray()
+    p.fit(buffer)
+    buffer[:] = 7.0
+    found = p.extend(new)
+    np.testing.assert_array_equal(found.block() if found.dense else found.sparse().toarray(), block)
+    # What cannot change need not be copied.
+    X.flags.writeable = False
+    inner = p
+    while hasattr(inner.fit(X), "p_"):
+        inner = inner.p_
+    assert inner._X is X
+
+
+def test_prepared_rows_answer_as_the_rows_do_and_are_no_part_of_a_pickle(X):
+    for metric in ("euclidean", "cosine", "manhattan"):
+        prepared = PreparedRows(X, metric)
+        for queries in (X[:3] + 0.1, X[7:8] + 0.2):
+            np.testing.assert_array_equal(
+                knn(X, 4, metric=metric, queries=queries, prepared=prepared),
+                knn(X, 4, metric=metric, queries=queries),
+            )
+    p = KNN(5).fit(X)
+    p.extend(X[:1] + 0.1)
+    assert "_prepared" in vars(p)
+    assert "_prepared" not in vars(pickle.loads(pickle.dumps(p)))
+    # A second fit forgets them.
+    p.fit(2 * X)
+    np.testing.assert_array_equal(
+        p.extend(2 * X[:4]).edges.indices, KNN(5).fit(2 * X).extend(2 * X[:4]).edges.indices
+    )

@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "widened"]
 
 # Rows at a time.
 BLOCK = 2**16
@@ -67,3 +68,27 @@ class Moments:
     def joined(self, new_means, order):
         """With further classes, in another order."""
         return Moments(np.concatenate([self.means, new_means])[order], self.covariance)
+
+
+def widened(layer, moments, new_means, order):
+    """A linear layer with outputs for further classes, all in the given order.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear
+    moments : Moments
+        Of its classes.
+    new_means : ndarray of shape (n_new, n_features)
+    order : ndarray of int of shape (n_classes + n_new,)
+        Positions among the classes of the layer and the new ones behind them.
+    """
+    bias = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
+    coef, intercept = (t.detach().double().numpy() for t in (layer.weight, bias))
+    new, new_intercept = moments.weights_for(new_means, coef, intercept)
+    wider = torch.nn.utils.skip_init(
+        torch.nn.Linear, coef.shape[1], len(coef) + len(new), dtype=layer.weight.dtype
+    )
+    with torch.no_grad():
+        wider.weight.copy_(torch.as_tensor(np.concatenate([coef, new])[order]))
+        wider.bias.copy_(torch.as_tensor(np.concatenate([intercept, new_intercept])[order]))
+    return wider.eval()

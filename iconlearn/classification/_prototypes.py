@@ -5,9 +5,10 @@ log k(u_i, v_c),        v_c = sum_{y_i = c} w_i z_i / sum_{y_i = c} w_i
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-__all__ = ["class_means", "class_weights", "log_similarities"]
+__all__ = ["class_means", "class_weights", "log_similarities", "moved_means"]
 
 
 def log_similarities(q, Z, columns):
@@ -33,3 +34,28 @@ def class_means(Z, codes, weight, n_classes):
     """Weighted mean of each class."""
     share = class_weights(codes, weight, n_classes).to(Z)
     return (share.T @ Z) / share.sum(0)[:, None]
+
+
+def moved_means(means, class_mass, Z, codes, weight):
+    """Means of the classes, and what these weigh, after further rows.
+
+    Parameters
+    ----------
+    means : Tensor of shape (n_classes, n_components)
+    class_mass : ndarray of shape (n_classes,)
+        What the rows of each class have weighed so far.
+    Z : Tensor of shape (n_rows, n_components)
+    codes : ndarray of int of shape (n_rows,)
+    weight : ndarray of shape (n_rows,) or None
+
+    Returns
+    -------
+    means : Tensor
+    class_mass : ndarray
+    """
+    mass = np.bincount(codes, weights=weight, minlength=len(class_mass)).astype(float)
+    if not mass.any():
+        return means, class_mass
+    new = class_means(Z, codes, weight, len(class_mass)).nan_to_num()
+    part = torch.as_tensor(mass / np.maximum(class_mass + mass, np.finfo(float).tiny))
+    return torch.lerp(means, new, part.to(new.dtype)[:, None]), class_mass + mass

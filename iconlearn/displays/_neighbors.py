@@ -10,6 +10,7 @@ import torch
 
 from .._checks import check_number
 from ..numerics.geometry import matrix
+from ..supervisory import declared
 from ._canvas import GREY, INK, axes_of, colors_of, name_of
 
 __all__ = ["NeighborDistributionDisplay"]
@@ -75,7 +76,7 @@ class NeighborDistributionDisplay:
         NeighborDistributionDisplay
         """
         conditional = estimator.p_.conditional_
-        if conditional.wide or getattr(estimator.p_, "fresh", False):
+        if conditional.wide or declared(estimator.p_, "fresh"):
             raise ValueError(
                 f"p={estimator.p_!r} has no probabilities of rows to draw: they are in a limit, or of views that are "
                 f"drawn anew at every step"
@@ -86,9 +87,13 @@ class NeighborDistributionDisplay:
                 f"X has {n} rows, and p was fitted on {conditional.n_rows}; give the training rows"
             )
         check_number("index", index, low=0, high=n - 1, integer=True)
-        p, q = conditional.full(np.array([index]))[0], _row_of_q(estimator, X, index)
+        columns = getattr(estimator, "column_embedding_", None)
+        if columns is None and conditional.n_cols != n:
+            columns = estimator.prototypes_
+        p = conditional.full(np.array([index]))[0]
+        q = _row_of_q(estimator.q_, conditional, estimator.transform(X), columns, index)
         names = same = None
-        if getattr(estimator.p_, "columns", "rows") == "classes":
+        if declared(estimator.p_, "columns") == "classes":
             names = getattr(estimator, "classes_", None)
         elif y is not None and conditional.n_cols == n:
             names = np.asarray(y)
@@ -188,16 +193,12 @@ class NeighborDistributionDisplay:
             self.ax_.set_xlabel("columns by group; bold: the row's own")
 
 
-def _row_of_q(estimator, X, index):
-    """q of one row over the columns of p, in double precision."""
-    conditional, q = estimator.p_.conditional_, estimator.q_
-    places = _outputs(estimator, q, estimator.transform(X))
-    columns = getattr(estimator, "column_embedding_", None)
-    if columns is None and conditional.n_cols != conditional.n_rows:
-        columns = estimator.prototypes_
+def _row_of_q(q, conditional, places, columns, index):
+    """q of one row over the columns of p, in double precision; the columns are the rows where they are None."""
+    places = _outputs(q, places)
     with torch.no_grad():
         own = q.place(places, mass=None)[[index]]
-        others = q.place(places if columns is None else _outputs(estimator, q, columns), columns=True)
+        others = q.place(places if columns is None else _outputs(q, columns), columns=True)
         log_k = q.log_kernel(matrix(q.scalar, own, others))[0]
         candidates = len(log_k)
         if columns is None and not (conditional.self_pairs or q.self_pairs):
@@ -206,7 +207,7 @@ def _row_of_q(estimator, X, index):
     return (1 - q.debias) * row + q.debias / candidates * (log_k.numpy() > -np.inf)
 
 
-def _outputs(estimator, q, places):
+def _outputs(q, places):
     """What a mapper gives for these places; assignments to clusters are its outputs' softmax."""
     places = torch.from_numpy(np.asarray(places, dtype=float))
     return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else places

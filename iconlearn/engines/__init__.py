@@ -7,22 +7,16 @@ from __future__ import annotations
 
 from sklearn.base import clone
 
-from ._agglomeration import agglomerate, coarsen, members, merges
 from ._base import Engine
-from ._beliefs import Beliefs
 from ._closed import Closed
-from ._crossings import cross
 from ._dense import Dense
 from ._minibatch import MiniBatch
-from ._partition import Partition, assign, refine, refined, soften
-from ._propagation import propagated
-from ._rounds import split_and_merge
+from ._partition import Partition, transduced
 from ._sampled import Sampled
 from ._visit import visit_all, visit_batch
 from .mesh import Mesh, frozen_field
 
 __all__ = [
-    "Beliefs",
     "Closed",
     "Dense",
     "Engine",
@@ -30,19 +24,9 @@ __all__ = [
     "MiniBatch",
     "Partition",
     "Sampled",
-    "agglomerate",
-    "assign",
     "choose",
-    "coarsen",
-    "cross",
     "frozen_field",
-    "members",
-    "merges",
-    "propagated",
-    "refine",
-    "refined",
-    "soften",
-    "split_and_merge",
+    "transduced",
     "visit_all",
     "visit_batch",
 ]

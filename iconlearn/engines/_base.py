@@ -33,6 +33,8 @@ class Engine(BaseEstimator):
         Whether its long loops bring threads of their own.
     block : int
         Number of pairs that are held at a time.
+    batch_size : int or None
+        Most rows and columns of a step; None is all.
     """
 
     solves = False
@@ -40,6 +42,7 @@ class Engine(BaseEstimator):
     exact = False
     own_loops = False
     block = 2**20
+    batch_size: int | None = None
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""

@@ -112,13 +112,7 @@ def scatter(problem):
 
 def _weights(p, rows, mass, c):
     """m_i (p_ij - 1 / c) for some rows, full; a pair of a row with itself has no distance to weigh."""
-    e = p.entries(rows)
-    if e.i is None:
-        full = e.p
-    else:
-        full = np.full((len(rows), p.n_cols), e.floor)
-        full[e.i, e.j] = e.p
-    return mass[rows, None] * (full - 1.0 / c)
+    return mass[rows, None] * (p.full(rows) - 1.0 / c)
 
 
 def _centred(inputs):

@@ -31,6 +31,8 @@ class Sampled(Engine):
         Columns that are drawn at every step.
     """
 
+    own_loops = True
+
     def __init__(self, n_columns=1000):
         self.n_columns = n_columns
 

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..loss import exaggerate, positive, share
 from ..numerics.geometry import MatrixBlocks, matrix
+from ..numerics.threads import in_stretches, threads_of_blocks
 from ._tiles import TiledSums
 
 __all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "row_sums"]
@@ -123,14 +124,20 @@ class _RowSums(torch.autograd.Function):
         step = max(1, block // max(len(V), 1))
         candidates = max(len(V) - bool(exclude_self), 1)
         out = torch.empty(len(U), dtype=U.dtype, device=U.device)
-        for part, s in MatrixBlocks(q.scalar, U, V, step):
-            own = part if exclude_self else None
-            if reduce == "mean":
-                out[part] = _fill(q.log_kernel(s), own, 0.0).sum(1) / candidates
-            elif q.heavy_tailed:
-                out[part] = _fill(q.kernel(s), own, 0.0).sum(1).log_()
-            else:
-                out[part] = torch.logsumexp(_fill(q.log_kernel(s), own, -torch.inf), 1)
+        n_threads = threads_of_blocks(-(-len(U) // step), U.device)
+
+        @torch.no_grad()
+        def of_blocks(first):
+            for part, s in MatrixBlocks(q.scalar, U, V, step, first, n_threads):
+                own = part if exclude_self else None
+                if reduce == "mean":
+                    out[part] = _fill(q.log_kernel(s), own, 0.0).sum(1) / candidates
+                elif q.heavy_tailed:
+                    out[part] = _fill(q.kernel(s), own, 0.0).sum(1).log_()
+                else:
+                    out[part] = torch.logsumexp(_fill(q.log_kernel(s), own, -torch.inf), 1)
+
+        in_stretches(of_blocks, n_threads)
         ctx.setup = q, exclude_self, step, reduce, tied, candidates
         ctx.save_for_backward(U, V, out)
         return out
@@ -140,13 +147,22 @@ class _RowSums(torch.autograd.Function):
         U, V, out = ctx.saved_tensors
         q, exclude_self, step, reduce, tied, candidates = ctx.setup
         # Symmetric kernels of tied points need one product a block: pair (i, j) is seen from both ends.
-        dU, dV = torch.zeros_like(U), None if tied else torch.zeros_like(V)
+        dU = torch.zeros_like(U)
         ends = (out, g / candidates if reduce == "mean" else g)
         slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
-        for part, s in MatrixBlocks(q.scalar, U, V, step):
-            rows = tuple(end[part] for end in ends)
-            A = slopes(q, s, rows, ends if tied else None)
-            _push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+        n_threads = threads_of_blocks(-(-len(U) // step), U.device)
+
+        @torch.no_grad()
+        def of_blocks(first):
+            dV = None if tied else torch.zeros_like(V)
+            for part, s in MatrixBlocks(q.scalar, U, V, step, first, n_threads):
+                rows = tuple(end[part] for end in ends)
+                A = slopes(q, s, rows, ends if tied else None)
+                _push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+            return dV
+
+        of_columns = in_stretches(of_blocks, n_threads)
+        dV = None if tied else sum(of_columns)
         return dU, dV, None, None, None, None, None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
@@ -42,7 +44,7 @@ from ._monitoring import (
 )
 from ._term import Term
 
-__all__ = ["ICONBase"]
+__all__ = ["ICONBase", "for_mappers_of_features"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -51,6 +53,16 @@ MAX_DENSE_INPUTS = MAX_IN_MEMORY
 
 # Parameters that hold a component of another slot.
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
+
+
+@cache
+def _unfitted(make):
+    """One object of a kind that is asked what it declares, many times a fit; a fit clones it and leaves it as it is."""
+    return make()
+
+
+def _is_name_of_p(slot, value):
+    return slot == "p" and isinstance(value, str) and value in COMPONENTS["p"]
 
 
 class ICONBase(CallbackSupportMixin, BaseEstimator):
@@ -75,7 +87,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """Put the object that a component's name or class stands for in its place."""
         value = getattr(self, name)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
-            value = self._by_default[slot]()
+            value = clone(self._by_default[slot])
             setattr(self, name, value)
         if isinstance(value, str) and value == "auto":
             raise ValueError(
@@ -99,14 +111,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         tags.target_tags.required |= self._declares("requires_y")
         return tags
 
-    # What "auto" stands for, where it is the same component for all data: a function that makes it, by slot.
+    # What "auto" stands for, where it is the same component for all data, by slot; a fit clones it.
     _by_default: ClassVar[dict] = {}
 
     def _resolved(self, slot):
         value = getattr(self, slot)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
-            return self._by_default[slot]()
-        return resolve(slot, value)
+            return self._by_default[slot]
+        return _unfitted(COMPONENTS[slot][value]) if _is_name_of_p(slot, value) else resolve(slot, value)
 
     @property
     def _pairwise(self) -> bool:
@@ -124,6 +136,15 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             return bool(getattr(self._resolved("p"), attribute, False))
         except (TypeError, ValueError):
             return False
+
+    def _reads_features(self) -> bool:
+        """Whether rows that come later can be mapped at all; a table holds an answer for each of its own rows."""
+        if not self._resolved("mapper").parametric:
+            raise AttributeError(
+                f"mapper={self.mapper!r} gives every row of a fit an answer of its own and cannot learn from others; "
+                f"use mapper='linear', 'mlp' or a module"
+            )
+        return True
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
@@ -201,10 +222,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if kept is not None:
             return plan.restore(kept)
         with timed(self, "start", expected):
-            lesson = start()
-        if lesson is None or lesson.reason != "interrupted":
+            found = start()
+        if found is None or found.reason != "interrupted":
             plan.keeper.keep("start", plan.state)
-        return lesson
+        return found
 
     def _check_numbers(self):
         if self.max_iter != "auto":
@@ -295,7 +316,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return engine
 
     def _check_engine(self, engine, problems):
-        """Let an engine say what it cannot do."""
+        """Raise with the reason where the engine cannot do this."""
         for problem in problems:
             reason = engine.refuses(problem)
             if reason is not None:
@@ -364,7 +385,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self.loss_history_[:, None] if parts is None else parts
 
     def _solution_with_losses(self):
-        """The kept solution; where a part of its losses takes far longer to find than it did, found at first use."""
+        """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
             raise AttributeError("losses are there once the estimator is fitted")
         if self._solution.constant is not None:
@@ -373,8 +394,6 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     def __setstate__(self, state):
         super().__setstate__(_with_solution(state))
-
-    # -- rows ---------------------------------------------------------------------------------------
 
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""
@@ -387,6 +406,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
         return self
+
+
+# Marks methods that only an estimator whose mapper reads features has.
+for_mappers_of_features = available_if(ICONBase._reads_features)
 
 
 def _with_solution(state):

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+import torch
+from scipy import sparse
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
-from ..classification._weights import row_weights
+from ..classification._discriminant import Moments, widened
+from ..classification._explanation import TrainingPlaces
+from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
+from ..classification._labels import is_auto, labelled_rows, without_marker
+from ..classification._prototypes import class_means, class_weights, log_similarities, moved_means
+from ..classification._ridge import MAX_FEATURES, Ridge
+from ..classification._weights import log_odds, row_weights
+from ..engines import MiniBatch, Partition
+from ..learned import copy_in_double
+from ..mappers import UnitVectors, declares
+from ..optim import Phase, copies, put_back
+from ..plan import same_shapes
 from ..registry import resolve
-from ._answering import Answering
-from ._base import ICONBase
-from ._explaining import Explained
-from ._few_shot import FewShot
-from ._inputs import like_input, plain, plain_labels, validated, validated_new
-from ._learning import Learning
+from ..solve import adam_rate
+from ..supervisory import search_options
+from ._base import ICONBase, for_mappers_of_features
+from ._incremental import (
+    BATCH,
+    RATE,
+    ContinuedAdam,
+    check_every_class_has_rows,
+    check_no_rows_are_held_out,
+    check_not_balanced,
+    check_same_classes,
+    codes_of,
+    first_classes,
+    new_classes,
+    with_a_row_of_every_class,
+)
+from ._inputs import (
+    all_or_nothing,
+    like_input,
+    plain,
+    plain_labels,
+    search_device,
+    validated,
+    validated_new,
+)
 from ._monitoring import observed, with_callbacks
-from ._semisupervised import fit_partly, reads_pairs, suits_table
-from ._unlabeled import without_marker
+from ._semi_supervised import (
+    Transduction,
+    check_every_class_has_weight,
+    graph_of,
+    in_turns,
+    reads_pairs,
+    targets_of,
+)
 
 __all__ = ["ICONClassifier"]
+
+# Rows of a step of a network.
+NETWORK_BATCH = 200
 
 # Attributes that a later fit may not have.
 OF_SOME_FITS = (
@@ -29,16 +74,7 @@ OF_SOME_FITS = (
 )  # fmt: skip
 
 
-class ICONClassifier(
-    ClassNamePrefixFeaturesOutMixin,
-    Answering,
-    ClassifierMixin,
-    TransformerMixin,
-    Explained,
-    FewShot,
-    Learning,
-    ICONBase,
-):
+class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, ICONBase):
     """Classify rows by their nearness (q) to class prototypes.
 
     With ``p="classes"`` it minimises ``mean_i D(p(.|i) || q(.|i))`` over the classes c, q(c|i) being the
@@ -135,7 +171,9 @@ class ICONClassifier(
     graph_ : object
         The fitted graph, likewise.
     p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
-        As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper the losses are those of the mapper.
+        As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
+        table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
+        `label_distributions_`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
@@ -236,6 +274,73 @@ class ICONClassifier(
         """
         return self._completed(self._fit, X, y, sample_weight, observed=observed(self, X, y))
 
+    @for_mappers_of_features
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from further rows, without the earlier ones.
+
+        With a p over pairs ("labels"), whose prototypes are class means in the learned space, the space stays
+        as it is and the means become those of all rows so far; the first call, if there was no fit, is one.
+        With ``p="classes"`` one epoch of mini-batch steps (Adam, of the engine's batch size if that is a
+        mini-batch engine, else 64 rows) goes on from the present weights; call it for as many epochs as the
+        rows are worth.  A dict of `class_weight` weighs rows as in ``fit``.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes that will ever be seen; needed in the first call, unless a fit came before.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the first call has no `classes`, if y holds a class that is unknown (see :meth:`add_classes`), or
+            if `classes` differ from the known ones; for ``class_weight="balanced"``, which needs all rows, and with
+            ``p="classes"`` for `early_stopping` and `calibrate`, since no rows are held out.
+        """
+        check_not_balanced(self.class_weight)
+        if (
+            self._stepwise()
+        ):  # else the first call is a fit and holds rows out, and later ones learn means only
+            check_no_rows_are_held_out(early_stopping=self.early_stopping, calibrate=self.calibrate)
+        with all_or_nothing(self):
+            if hasattr(self, "classes_"):
+                # Rows whose classes a fit has found by their neighbours are now like all others.
+                self._known = None
+                self._learn_further_rows(X, y, classes, sample_weight)
+            else:
+                self._learn_first_rows(X, y, classes, sample_weight)
+        return self
+
+    @for_mappers_of_features
+    def add_classes(self, X, y):
+        """Take classes that were not there when the classifier was fitted, from a few rows of each.
+
+        Nothing is trained.  The prototype of a new class is the mean of its rows in the learned space.  With the
+        dot q on classes and a linear mapper the class gets the weights that linear discriminant analysis would
+        give it, scaled to fit the learned ones.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Only classes that are new; rows of known ones go to :meth:`partial_fit`.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        with all_or_nothing(self):
+            self._known = None
+            self._learn_new_classes(X, y)
+        return self
+
     def transform(self, X):
         """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
         check_is_fitted(self)
@@ -244,9 +349,102 @@ class ICONClassifier(
         rows = validated_new(self, X)
         return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
 
+    def predict_proba(self, X):
+        """Probability of every class, shape (n_new, n_classes): q over the prototypes."""
+        log_q, rows = self._log_q(X)
+        return like_input(torch.softmax(log_q, 1).numpy().astype(rows.dtype, copy=False), X)
+
+    def predict_log_proba(self, X):
+        """Logarithms of :meth:`predict_proba`, finite also where a probability is too small to be stored."""
+        log_q, rows = self._log_q(X)
+        # Where a probability is stored as one its logarithm is zero, so that the two methods agree.
+        certain = torch.softmax(log_q, 1).numpy().astype(rows.dtype) == 1
+        log_p = np.where(certain, 0.0, torch.log_softmax(log_q, 1).numpy())
+        return like_input(log_p.astype(rows.dtype, copy=False), X)
+
+    def decision_function(self, X):
+        """Log similarity to every prototype, shape (n_new, n_classes), or their difference for two classes."""
+        log_q, rows = self._log_q(X)
+        scores = log_q.numpy().astype(rows.dtype, copy=False)
+        return like_input(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores, X)
+
+    def predict(self, X):
+        """Class of the most similar prototype."""
+        best = self._log_q(X)[0].argmax(1).numpy()
+        labels = self.classes_[best]
+        return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of :meth:`predict` on the rows whose class is known.
+
+        Rows that y marks as unlabelled say nothing about the answers, and are left out.  The marker is `unlabeled`,
+        or -1 where "auto" took it for that in ``fit``.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If y marks every row.
+        """
+        predicted = plain(self.predict(X))
+        marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
+        y, known = labelled_rows(plain(y), marker)
+        if known is not None:
+            check_consistent_length(predicted, known, sample_weight)
+            predicted = predicted[known]
+            sample_weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
+    def explain(self, X, n_neighbors=5):
+        """The training rows nearest to each row in the learned space, and their shares of q.
+
+        Shares are those of the estimator's own kernel between rows; for the dot q, whose outputs are logits,
+        those of a Gaussian of the same temperature on the logits.  Beyond 100 000 training rows an even sample
+        of them stands for all.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_new, n_features)
+        n_neighbors : int, default=5
+            How many training rows; at most as many as there are.
+
+        Returns
+        -------
+        Explanation
+            (indices, distances, labels, shares), each of shape (n_new, n_neighbors).
+        """
+        check_is_fitted(self)
+        if not self._parametric:
+            raise ValueError(
+                "explain reads the space of a mapper, and this fit has a table; give mapper='linear' or 'mlp', or see "
+                "which training rows graph_.extend(X) gives a row for neighbours"
+            )
+        n_kept = len(self._kept_rows)
+        if n_kept == 0:
+            raise ValueError(
+                "add_classes gave the logits a new column, in which the training rows have no place yet; fit again to "
+                "explain predictions by them"
+            )
+        k = check_number("n_neighbors", n_neighbors, low=1, high=n_kept, integer=True)
+        Z = self._mapped(validated_new(self, X))
+        return self._training_places.explained(self.q_, Z, k, self.classes_, search_device(self))
+
     @property
     def _n_features_out(self):
         return self.prototypes_.shape[1]
+
+    # Classes that were found together with those of other rows (a ClassTable), whether "auto" is a table, and whether
+    # some rows of fit had no label; for fits before any of them was known.
+    _known, _prefers_table, _marked = None, False, False
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -267,11 +465,11 @@ class ICONClassifier(
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
         self._check_columns()
-        self._prefers_table = (unlabelled is not None or self._pairwise) and suits_table(self)
+        self._prefers_table = (unlabelled is not None or self._pairwise) and self._suits_table()
         if unlabelled is not None or not self._resolved("mapper").parametric:
             self._check_nothing_is_held_out()
             codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
-            return fit_partly(self, X, codes, weight, last["label_distributions_"])
+            return self._fit_few_labels(X, codes, weight, last["label_distributions_"])
         return self._fit_rows(X, codes, weight)
 
     def _check_numbers(self):
@@ -308,3 +506,380 @@ class ICONClassifier(
     @property
     def _pairwise(self):
         return super()._pairwise or reads_pairs(self.graph)
+
+    # -- rows that all have labels -------------------------------------------------------------------
+
+    def _fit_rows(self, X, codes, weight, keeps=True):
+        """Learn mapper and prototypes together, from rows that all have labels.
+
+        A fit that is a part of another (not `keeps`) is not saved by itself.
+        """
+        rng = check_random_state(self.random_state)
+        learn, held = slice(None), None
+        if self.early_stopping or self.calibrate:
+            learn, held = hold_out(codes, self.validation_fraction, rng)
+        rows, of_rows, held_weight = X[learn], codes[learn], None
+        if weight is not None:
+            weight, held_weight = weight[learn], weight[held] if held is not None else None
+        self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
+        old = getattr(self, "mapper_", None) if self.warm_start else None
+        # What early stopping has seen is not kept, so such a fit begins anew.
+        keeps = keeps and not self.early_stopping
+        width = self._width(len(self.classes_))
+        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=keeps)
+        self._warm_prototypes(plan, old)
+        score = None
+        if self.early_stopping:
+            inputs = X[held] if plan.features is None else X[held][:, plan.features]
+            score = HeldOutScore(
+                plan.problem, inputs, codes[held], held_weight, (of_rows, weight),
+                dtype=plan.dtype, device=plan.device,
+            )  # fmt: skip
+        solution = self._learn(plan, old, score)
+        self._keep(plan, solution)
+        self._keep_classes(plan, rows, of_rows, weight, rng)
+        if held is not None:
+            self._training_places = TrainingPlaces.sampled(self._mapped(X), codes, rng)
+        self.temperature_ = 1.0
+        if self.calibrate:
+            log_k = log_similarities(self.q_, self._mapped(X[held]), self._columns)
+            self.temperature_ = best_temperature(log_k, codes[held], held_weight)
+        plan.keeper.done(solution)
+        return solution
+
+    def _learn(self, plan, old, score):
+        """Optimise, and stop by the score of the rows held out where there is one."""
+        method = self._method(plan)
+        cold = old is None or not same_shapes(old, plan.mapper)
+        if method == "lbfgs" and cold and self._over_classes_by_dot():
+            _set_to_zero(plan.mapper)
+        n_iter = (100 if plan.engine.stochastic else 1000) if self.max_iter == "auto" else self.max_iter
+        momentum = method == "momentum" and self.learning_rate == "auto"
+        phases = [Phase(n_iter, 0.1 if momentum else adam_rate(plan, self.learning_rate))]
+        options = {"patience": 10 if plan.engine.stochastic else 50, "grad_tol": self.tol}
+        if score is None:
+            return self._optimise(plan, method, phases, **options)
+        watch = EarlyStopping(score, lambda: plan.objective.state, self.n_iter_no_change, self.tol)
+        solution = self._optimise(plan, method, phases, watch=watch, **options)
+        watch.restore()
+        self.validation_scores_, self.best_validation_score_ = watch.scores, watch.best
+        if watch.stopped:
+            solution = replace(solution, reason="plateau", converged=True)
+        return solution
+
+    def _choose_engine(self, problems):
+        """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
+        network = not problems[0].tied and not declares(problems[0].rows.mapper, "linear")
+        alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
+        if network and alone and isinstance(self.engine, str) and self.engine == "auto":
+            return MiniBatch(NETWORK_BATCH)
+        return super()._choose_engine(problems)
+
+    def _method(self, plan):
+        if self.optimizer != "auto":
+            return self.optimizer
+        linear = declares(plan.mapper, "linear") and not plan.engine.stochastic
+        return "lbfgs" if linear else "adam"
+
+    def _width(self, n_classes):
+        if self.n_components == "auto" or self._over_classes_by_dot():
+            return n_classes
+        return check_number("n_components", self.n_components, low=1, integer=True)
+
+    def _over_classes_by_dot(self):
+        return self._stepwise() and getattr(self._resolved("q"), "free_dot", False)
+
+    def _prototypes(self, q, n_classes, n_outputs, setting):
+        """Class columns: the standard basis where outputs are their logits, else learned places."""
+        if q.free_dot and n_classes == n_outputs:
+            return UnitVectors(n_classes).to(device=setting.device, dtype=setting.dtype)
+        return super()._prototypes(q, n_classes, n_outputs, setting)
+
+    def _warm_prototypes(self, plan, old):
+        columns = plan.problem.columns.mapper
+        if old is None or columns is plan.mapper or not same_shapes(old, plan.mapper):
+            return
+        if columns.places.requires_grad and columns.places.shape == self.prototypes_.shape:
+            with torch.no_grad():
+                columns.places.copy_(torch.as_tensor(self.prototypes_))
+
+    def _penalty(self, problems):
+        modules = {id(m): m for problem in problems for m in (problem.rows.mapper, problem.columns.mapper)}
+        matrices = [w for m in modules.values() for w in m.parameters() if w.ndim >= 2 and w.requires_grad]
+        if self.C is None or not matrices:
+            return None
+        # Two rows w and -w of a softmax are one row 2 w of a sigmoid, on which LogisticRegression puts C.
+        two = len(self.classes_) == 2 and self._over_classes_by_dot()
+        scale = (1.0 if two else 0.5) / (self.C * self._weight_sum)
+        return Ridge(matrices, scale)
+
+    def _keep_classes(self, plan, X, codes, weight, rng):
+        """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
+        Z, n_classes = self._mapped(X), len(self.classes_)
+        if plan.problem.tied:
+            self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
+            self._log_odds = log_odds(self.class_weight, self.classes_)
+        else:
+            self._log_odds = None
+            self._columns = plan.problem.columns.mapper.places.detach().cpu()
+        self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
+        self.prototypes_ = self._columns.numpy().astype(X.dtype)
+        self._training_places = TrainingPlaces.sampled(Z, codes, rng)
+        self._moments = None
+        if declares(self.mapper_, "linear"):
+            self._keep_coefficients()
+            small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
+            layer = isinstance(self.mapper_, torch.nn.Linear)
+            if small and layer and self._class_mass.all() and self._over_classes_by_dot():
+                self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
+
+    def _keep_coefficients(self):
+        matrix, bias = self.mapper_.weight, getattr(self.mapper_, "bias", None)
+        bias = torch.zeros(len(matrix)) if bias is None else bias.detach()
+        dtype = self.prototypes_.dtype
+        coef, intercept = matrix.detach().numpy().astype(dtype), bias.numpy().astype(dtype)
+        if len(matrix) == 2 and self._over_classes_by_dot():
+            coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
+        self.coef_, self.intercept_ = coef, intercept
+
+    @property
+    def _training_places(self):
+        return TrainingPlaces(self._kept_places, self._kept_rows, self._kept_codes, self._n_seen)
+
+    @_training_places.setter
+    def _training_places(self, kept):
+        # By these names they are in files.
+        self._kept_places, self._kept_rows, self._kept_codes, self._n_seen = kept
+
+    # -- rows of which some have no label --------------------------------------------------------------
+
+    def _suits_table(self):
+        """Whether a free table can hold all that the fit is asked for: classes, KL, and a graph of the features."""
+        graph = graph_of(self.graph)
+        reads_all = getattr(graph, "from_features", False) or getattr(graph, "pairwise", False)
+        return reads_all and self._unsuited_for_table() is None
+
+    def _unsuited_for_table(self):
+        """Why a table cannot serve, None if it can."""
+        if not self._over_classes_by_dot():
+            return f"p={self.p!r} with q={self.q!r} places rows beside prototypes"
+        if not self._resolved("divergence").linear_in_log_q:
+            return f"divergence={self.divergence!r} is not KL"
+        return "there are further terms" if self.terms else None
+
+    def _table_engine(self):
+        """The engine of a table of classes."""
+        reason = self._unsuited_for_table()
+        if reason is not None:
+            raise ValueError(
+                f"mapper={self.mapper!r} cannot be used here: {reason}; use a mapper that reads features, such as "
+                f"'linear' or 'mlp'"
+            )
+        engine = Partition() if self.engine == "auto" else resolve("engine", self.engine)
+        if not hasattr(engine, "graph"):
+            raise ValueError(
+                f"engine={self.engine!r} cannot solve a table of classes; use engine='auto' or 'partition', or a "
+                f"mapper such as 'linear'"
+            )
+        return clone(engine, safe=False)
+
+    def _fit_few_labels(self, X, codes, weight, last):
+        """Find the classes of all rows, and let a mapper of features learn them; codes are -1 without a label.
+
+        `last` are the probabilities that the fit before has found, for a warm start.
+        """
+        if weight is not None:
+            codes = np.where(weight > 0, codes, -1)
+        check_every_class_has_weight(codes, self.classes_)
+        self.timings_, n_classes = {}, len(self.classes_)
+        parametric = self._resolved("mapper").parametric
+        engine = Partition() if parametric else self._table_engine()
+        targets = targets_of(self._debiased(clone(resolve("p", self.p), safe=False)), n_classes)
+        warm = self.warm_start and last is not None and last.shape == (X.shape[0], n_classes)
+        start = last.astype(float) if warm else None
+        transduction = Transduction(self, X, codes, weight, targets, engine, start)
+        plan = transduction.plan
+        if not parametric:
+            self._check_engine(engine, plan.objective.problems)
+        r, reached, solution = transduction.solve()
+        if parametric:
+
+            def learn(codes, weight):
+                timings = self.timings_
+                solution = self._fit_rows(X, codes, weight, keeps=False)
+                for stage, seconds in self.timings_.items():
+                    timings[stage] = timings.get(stage, 0.0) + seconds
+                self.timings_ = timings
+                return solution
+
+            def opinions():
+                return np.exp(_log_softmax(self._scores(X)))
+
+            r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
+            self.converged_ = solution.converged
+        else:
+            self._keep(plan, solution)
+            self.temperature_, self._log_odds = 1.0, None
+            self._columns = torch.eye(n_classes, dtype=plan.dtype)
+            self.prototypes_ = np.eye(n_classes, dtype=X.dtype)
+        self.graph_, self.neighbors_backend_ = plan.p, getattr(plan.p, "neighbors_backend_", None)
+        self.label_distributions_ = r.astype(X.dtype)
+        self.transduction_ = self.classes_[r.argmax(axis=1)]
+        self._known = transduction.table(r, reached)
+        return solution
+
+    # -- further rows and classes ----------------------------------------------------------------------
+
+    def _stepwise(self):
+        """Whether prototypes are learned by gradients: columns are classes."""
+        return getattr(self._resolved("p"), "columns", "rows") == "classes"
+
+    def _learn_first_rows(self, X, y, classes, sample_weight):
+        classes = first_classes(classes)
+        if not self._stepwise():
+            check_every_class_has_rows(y, classes, self.p)
+            self.fit(X, y, sample_weight)
+            return
+        X, y = validated(self, X, y, ensure_min_samples=1)
+        self._check_numbers()
+        self.classes_ = classes
+        self._weight_sum, self.temperature_ = 0.0, 1.0
+        self._learn_an_epoch(X, codes_of(y, classes), sample_weight, None)
+
+    def _learn_further_rows(self, X, y, classes, sample_weight):
+        check_same_classes(classes, self.classes_)
+        X, y = self._further_rows(X, y)
+        codes = codes_of(y, self.classes_)
+        if self._stepwise():
+            self._learn_an_epoch(X, codes, sample_weight, self.mapper_)
+            return
+        weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
+        Z = self._mapped(X)
+        self._columns, self._class_mass = moved_means(
+            self._columns, self._class_mass, self.q_.represent(Z), codes, weight
+        )
+        self.prototypes_ = self._columns.numpy().astype(self.prototypes_.dtype)
+        self._training_places = self._training_places.extended(Z, codes)
+
+    def _further_rows(self, X, y):
+        X = validated_new(self, X)
+        y = column_or_1d(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y)
+        check_consistent_length(X, y)
+        return X, y
+
+    def _learn_an_epoch(self, X, codes, sample_weight, old):
+        """One epoch over some rows, from the present state."""
+        n_classes = len(self.classes_)
+        weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
+        weight = np.ones(len(codes)) if weight is None else weight
+        if old is not None and not weight.any():
+            return  # all rows are of classes that weigh nothing
+        self._weight_sum += float(weight.sum())
+        rows, of_rows, mass = with_a_row_of_every_class(X, codes, weight, n_classes)
+        width = self._width(n_classes) if old is None else self.prototypes_.shape[1]
+        plan = self._plan(rows, of_rows, width, mass=mass, start=old, keeps=False)
+        self._warm_prototypes(plan, old)
+        if old is not None:
+            self._warm_temperature(plan)
+        if not plan.engine.stochastic:
+            plan.engine = MiniBatch(BATCH)
+        adam = ContinuedAdam(getattr(self, "_adam", None) if old is not None else None)
+        # The loop ends at the best state that it has evaluated; a stream continues from its last step.
+        states = []
+
+        def note():
+            states[:] = copies(plan.objective.state)
+
+        rate = RATE if self.learning_rate == "auto" else self.learning_rate
+        solution = self._optimise(plan, adam, [Phase(1, rate)], after_step=note)
+        put_back(plan.objective.state, states)
+        self._adam = adam.state_dict()
+        self._keep(plan, solution)
+        moments = getattr(self, "_moments", None)
+        self._keep_classes(plan, X, codes, weight, check_random_state(self.random_state))
+        # The first rows with all classes say how these lie; a few later ones would say it worse.
+        self._moments = self._moments if moments is None else moments
+
+    def _warm_temperature(self, plan):
+        """A learned temperature continues from where it was."""
+        scale = getattr(plan.q, "log_scale_", None)
+        if scale is not None and scale.requires_grad:
+            with torch.no_grad():
+                scale.copy_(copy_in_double(self.q_).log_scale_)
+
+    def _learn_new_classes(self, X, y):
+        X, y = self._further_rows(X, y)
+        fresh, codes = new_classes(y, self.classes_)
+        n_old = len(self.classes_)
+        classes = np.concatenate([self.classes_, fresh])
+        order = np.argsort(classes)
+        if self._over_classes_by_dot():
+            self._add_outputs(X, codes, len(fresh), order)
+        else:
+            new = class_means(self.q_.represent(self._mapped(X)), codes, None, len(fresh))
+            self._columns = torch.cat([self._columns, new.to(self._columns.dtype)])[torch.as_tensor(order)]
+        mass = np.bincount(codes, minlength=len(fresh)).astype(float)
+        self._class_mass = np.concatenate([self._class_mass, mass])[order]
+        if self._log_odds is not None:
+            self._log_odds = np.concatenate([self._log_odds, np.zeros(len(fresh))])[order]
+        self.prototypes_ = self._columns.numpy().astype(self.prototypes_.dtype)
+        self.classes_, rank = classes[order], np.argsort(order)
+        self._kept_codes, self._adam = rank[self._kept_codes], None
+        if self._over_classes_by_dot():
+            # The logits have a new column, and the rows kept so far no place in it.
+            self._kept_rows = self._kept_rows[:0]
+        else:
+            self._training_places = self._training_places.extended(self._mapped(X), rank[n_old + codes])
+
+    def _add_outputs(self, X, codes, n_new, order):
+        """Give the layer of a linear mapper an output for every new class."""
+        if self._moments is None or sparse.issparse(X):
+            raise ValueError(
+                "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features; with another "
+                "mapper use q='cosine' or q='gaussian', whose prototypes can be class means"
+            )
+        means = class_means(torch.as_tensor(X), codes, None, n_new).double().numpy()
+        self.mapper_ = widened(self.mapper_, self._moments, means, order)
+        self._moments = self._moments.joined(means, order)
+        self._columns = UnitVectors(len(order)).places.detach().to(self.mapper_.weight.dtype)
+        self._keep_coefficients()
+
+    # -- predictions -----------------------------------------------------------------------------------
+
+    def _log_q(self, X):
+        """Log similarities to the prototypes over the temperature, and the rows as checked.
+
+        Rows whose classes were found together with those of others have the probabilities found there.
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        if self._known is None:
+            return self._scores(rows), rows
+        return torch.from_numpy(self._known.log_q(rows, self._log_q_of_others)), rows
+
+    def _log_q_of_others(self, rows):
+        """Log probabilities of rows that are none of the table: by the mapper, or by their neighbours."""
+        if self._parametric:
+            return _log_softmax(self._scores(rows))
+        # From both sides; a p that is no Supervisory may know its own side only.
+        search = search_options(self.graph_, self.n_jobs, search_device(self))
+        p = getattr(self.graph_, "reciprocal", self.graph_.extend)(rows, **search)
+        return self._known.log_q_near(p)
+
+    def _scores(self, rows):
+        """Log similarities by the mapper alone."""
+        with torch.no_grad():
+            log_k = log_similarities(self.q_, self._mapped(rows), self._columns)
+        log_k = log_k / self.temperature_
+        return log_k if self._log_odds is None else log_k + torch.as_tensor(self._log_odds).to(log_k)
+
+
+def _set_to_zero(module):
+    """Start a convex problem from zero, where all classes are alike."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+
+
+def _log_softmax(scores):
+    return torch.log_softmax(scores.double(), dim=1).numpy()

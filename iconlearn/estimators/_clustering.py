@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,43 +10,40 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
+from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
+from ..clusters import counted_path, merge_path, within, without_path
+from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
+from ..mappers import build_mapper
 from ..neighbors import KnownRows
+from ..objective import Objective, Points
 from ..optim import Phase, Solution
-from ..out_of_sample._seen import mean_of_equal_rows
-from ..plan import same_shapes
+from ..out_of_sample._memberships import Assigner, HeadMemberships, among, labels_of
+from ..out_of_sample._placed import PlacedRows
+from ..out_of_sample._score import reference_score
+from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
 from ..supervisory import KNN
-from ._base import ICONBase
-from ._counting import Counting
-from ._heads import labels_of, part_of
-from ._inputs import like_input, validated
-from ._joining import within
-from ._memberships import Memberships, among
-from ._monitoring import observed, with_callbacks
-from ._starting import Starting
-from ._streaming import Streaming
+from ._base import ICONBase, for_mappers_of_features
+from ._inputs import like_input, search_device, validated, validated_new
+from ._monitoring import observed, timed, with_callbacks
 
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
 # Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
+# Numbers in the assignments of those rows that a head is taught the start of.
+MAX_TAUGHT = 2 * 10**7
+# Passes over each batch of a stream after the first, and what is kept of the clusters' sizes.
+N_PASSES, MASS_MOMENTUM = 10, 0.9
 
 
-class ICONClustering(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClusterMixin,
-    Memberships,
-    Streaming,
-    Counting,
-    Starting,
-    ICONBase,
-):
+class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, ICONBase):
     """Cluster rows so that sharing a cluster (q) means being near (p).
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` with ``q(j|i) = sum_c r_ic r_jc / sum_k r_kc`` over soft
@@ -141,7 +137,7 @@ class ICONClustering(
     """
 
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
-    _by_default: ClassVar[dict] = {"p": partial(KNN, 20)}
+    _by_default: ClassVar[dict] = {"p": KNN(20)}
 
     def __init__(
         self,
@@ -216,10 +212,91 @@ class ICONClustering(
         self.fit(X, y)
         return like_input(self.probabilities_, X)
 
-    # Here, and not among the other answers: set_output sees only what this class itself defines.
+    @for_mappers_of_features
+    def partial_fit(self, X, y=None):
+        """Learn from one batch of rows of a stream; for heads.
+
+        The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one, or
+        the first after a :meth:`fit`, moves the head by a few passes (`max_iter`, or 10) over its own rows, whose p
+        is found among themselves, while the sizes of the clusters are means over the batches (`mass_momentum` of q,
+        or 0.9).  `labels_` and the losses are those of the last batch; clusters keep their numbers, and those that
+        had no rows in a fit come after the others.
+
+        There is nothing to go on from after the fit of a table, or where `n_clusters` or `mapper` has been set to
+        something of another shape since: such a batch is a first one again.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels, for a p that needs them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        AttributeError
+            For mapper="table", whose assignments belong to the rows that it has seen.
+        """
+        return self._completed(self._fit_batch, X, y)
+
     def transform(self, X):
         """Soft assignments, as :meth:`predict_proba`."""
         return self.predict_proba(X)
+
+    def predict_proba(self, X):
+        """Soft assignments of new rows, shape ``(n_new, n_clusters_)``.
+
+        A head maps them.  With a table each row takes the assignments that best explain its own p over the
+        training rows; a row equal to a training row has that row's.  No row depends on the others.
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
+
+    def predict(self, X):
+        """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        if self._parametric:
+            return like_input(self._rows.labels(rows, self.min_confidence), X)
+        return like_input(labels_of(self._rows.outputs(rows), self.min_confidence), X)
+
+    def score(self, X, y=None):
+        """Minus the mean divergence of the assignments of X from one fixed reference.
+
+        The reference p is uniform over 15 neighbours among the rows of X, and q has a fixed uniform share,
+        whatever p and debias were fitted, so that candidates of a search can be compared.
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        probabilities = self._rows.outputs(rows)
+        if self._pairwise:
+            raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
+        log_r = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
+        return reference_score(rows, log_r, self.q_, self.n_jobs)
+
+    @property
+    def probabilities_(self):
+        if "_used" not in vars(self):
+            raise AttributeError("probabilities_ are there once the estimator is fitted")
+        r = self._rows.outputs(self._X) if self._parametric else self._assignments
+        return r.astype(self._X.dtype)
+
+    @property
+    def merge_path_(self):
+        if "p_" not in vars(self):
+            raise AttributeError("merge_path_ is there once the estimator is fitted")
+        p = self.p_.conditional_
+        over_rows = getattr(self.p_, "columns", "rows") == "rows" and not getattr(self.p_, "fresh", False)
+        reason = without_path(p) if over_rows else "p has other columns or draws views"
+        if reason is not None:
+            raise AttributeError(f"no merge_path_ here: {reason}")
+        if self._path is None:
+            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
+        return self._path
 
     @property
     def _n_features_out(self):
@@ -231,7 +308,7 @@ class ICONClustering(
         tags.classifier_tags = ClassifierTags()
         return tags
 
-    # -- inside ------------------------------------------------------------------------------------
+    # -- a fit ---------------------------------------------------------------------------------------
 
     def _fit(self, X, y):
         self._check_numbers()
@@ -246,38 +323,42 @@ class ICONClustering(
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         known = KnownRows(X)
-        n_clusters = 1 if auto else self._possible(X, known)
+        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], self._pairwise)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        plan = self._plan(X, y, n_clusters, q=self._shared_q(), table_dtype=torch.float64, start=old)
+        plan = self._plan(
+            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=old
+        )
         self._path, self._sizes = None, None
         if auto:
-            plan, n_clusters = self._counted(plan, old)
+            with timed(self, "counting"):
+                self._path = counted_path(plan.objective.problems, plan.rng)
+            n_clusters = self._path.suggested
+            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
+            plan = _with_mapper(plan, module, n_clusters)
         lesson = None
         if old is not None and same_shapes(old, plan.mapper):
             vars(plan.q).update(self.q_.chosen)
         else:
-            part = part_of(plan, n_clusters) if isinstance(self.init, str) else plan
+            part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
             expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
-            lesson = self._started(plan, lambda: self._start(part, n_clusters, n_init), expected)
+            lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
         if lesson is not None and lesson.reason == "interrupted":
             solution = replace(lesson, loss=present_loss(plan))
         else:
-            solution = self._search(plan)
+            stochastic = plan.engine.stochastic
+            n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
+            solution = self._improve(plan, n_iter, 5 if stochastic else 20)
         self._keep(plan, solution)
-        self._finish(plan, known)
+        self._keep_clusters(plan, known)
+        asked = plan.rows.width if auto else self.n_clusters
+        if self.n_clusters_ < asked:
+            warn(
+                f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
+                f"ended without rows; ask for fewer, or try another p or another debias",
+                ConvergenceWarning,
+            )
         plan.keeper.done(solution)
         return solution
-
-    def _possible(self, X, known):
-        """The number of clusters that the rows allow."""
-        if self.n_clusters > X.shape[0]:
-            raise ValueError(
-                f"n_clusters={self.n_clusters} is more than n_samples={X.shape[0]}; ask for at most as many "
-                f"clusters as rows"
-            )
-        if self._pairwise:
-            return self.n_clusters
-        return min(self.n_clusters, int(known.groups().max()) + 1)
 
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all
@@ -285,52 +366,168 @@ class ICONClustering(
         divergence = self._resolved("divergence")
         return super()._debiased(p) if divergence.linear_in_log_q or divergence.reverse else p
 
-    def _shared_q(self):
-        """The cluster kernel, with the share that debias gives it."""
-        q = clone(resolve("q", self.q), safe=False)
-        if not getattr(q, "shared_clusters", False):
-            raise ValueError(
-                f"q={self.q!r} is no shared-cluster kernel; ICONClustering needs q='cluster' (use ICONEmbedding "
-                f"for kernels on coordinates)"
+    def _put_start(self, plan, n_clusters, n_init):
+        """Put the best start into the table, or teach it to the head; the lesson's solution, if any."""
+        init = self.init
+        if not isinstance(init, str):
+            init = checked_labels(init, plan.X.shape[0], n_clusters)
+        r, weights = best_assignments(
+            plan.objective, plan.engine, None if self._pairwise else plan.X, n_clusters, plan.rng,
+            init=init, n_init=n_init, tol=self.tol, present_loss=lambda: present_loss(plan),
+        )  # fmt: skip
+        if plan.parametric:
+            objective, engine, n_iter = lesson(
+                plan.rows, r, plan.engine, dtype=plan.dtype, device=plan.device
             )
-        if self.debias > 0 and q.debias == 0:
-            q.set_params(debias=self.debias)
-        return q
+            taught = replace(plan, objective=objective, engine=engine, keeper=NoCheckpoint())
+            phase = Phase(n_iter, adam_rate(plan, self.learning_rate), name="start")
+            return self._optimise(taught, "adam", [phase], patience=n_iter)
+        write_table(plan.mapper, r)
+        if plan.engine.solves:
+            plan.objective = replace(plan.objective, pair_weights=weights)
+        return None
 
-    def _search(self, plan) -> Solution:
-        """Improve the start by the engine's own solver or by the loop."""
-        stochastic = plan.engine.stochastic
-        n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
+    def _improve(self, plan, n_iter, patience) -> Solution:
+        """Minimise by the engine's own solver or by the loop."""
         method = "adam" if self.optimizer == "auto" else self.optimizer
         return self._optimise(
-            plan,
-            method,
-            [Phase(n_iter, adam_rate(plan, self.learning_rate))],
-            patience=5 if stochastic else 20,
+            plan, method, [Phase(n_iter, adam_rate(plan, self.learning_rate))], patience=patience
         )
 
-    def _finish(self, plan, known, *, told=True):
+    def _keep_clusters(self, plan, known):
         """Labels without gaps, and what new rows need."""
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._within = self._assignments = None
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
-            winners = [np.unique(r.argmax(axis=1)) for r in self._mapped_parts(plan.X)]
-            self._used = np.unique(np.concatenate(winners))
-            self.labels_ = labels_of(self._mapped_parts(plan.X), self._used, self.min_confidence)
+            self._used = self._head.winners(plan.X)
+            self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
             r = mean_of_equal_rows(self._known, r, self._pairwise)
             self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
-            self.labels_ = self._marked(self._assignments)
+            self.labels_ = labels_of(self._assignments, self.min_confidence)
             if self.divergence_.reverse and plan.problem.tied:
                 self._within = within(plan.problem.p, self._assignments)
         self.n_clusters_ = len(self._used)
-        asked = plan.rows.width if self.n_clusters == "auto" else self.n_clusters
-        if told and self.n_clusters_ < asked:
-            warn(
-                f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
-                f"ended without rows; ask for fewer, or try another p or another debias",
-                ConvergenceWarning,
-            )
+
+    # -- rows ----------------------------------------------------------------------------------------
+
+    @property
+    def _rows(self):
+        """What gives rows their assignments."""
+        if self._parametric:
+            return self._head.within(self._used)
+        assigner = Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within)
+
+        def near(X):
+            return assigner.near(X, self.n_jobs, search_device(self))
+
+        return PlacedRows(SeenRows(self._known, self._assignments), near, assigner)
+
+    @property
+    def _head(self):
+        """Assignments to all outputs of a head."""
+        return HeadMemberships(self.q_, self.mapper_, self._features, self._outputs)
+
+    # -- a stream ------------------------------------------------------------------------------------
+
+    def _fit_batch(self, X, y):
+        """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
+        if self._has_head():
+            used = self._used
+            solution = self._fit_further(X, y)
+        else:
+            used = np.arange(0)
+            solution = self._fit(X, y)
+            if self.n_clusters != "auto" and self._outputs < self.n_clusters:
+                raise ValueError(
+                    f"the first batch has {self._outputs} distinct rows, fewer than "
+                    f"n_clusters={self.n_clusters}; begin with a larger batch"
+                )
+        # A cluster without rows in this batch may have some in the next.
+        self._used = np.concatenate([used, np.setdiff1d(np.arange(self._outputs), used)])
+        self.n_clusters_ = self._outputs
+        self.labels_ = self._rows.labels(self._X, self.min_confidence)
+        return solution
+
+    def _has_head(self):
+        """Whether the last fit or batch left a head of the shape that is asked for."""
+        if not getattr(self, "_parametric", False) or self.n_clusters not in ("auto", self._outputs):
+            return False
+        n_inputs = len(range(self.n_features_in_)[self._features or slice(None)])
+        return _same_head(self.mapper_, self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0])
+
+    def _fit_further(self, X, y):
+        self._check_numbers()
+        X = validated_new(self, X)
+        if X.shape[0] < 2:
+            raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
+        q = _shared_q(self.q, self.debias)
+        if q.mass_momentum == 0:
+            q.set_params(mass_momentum=MASS_MOMENTUM)
+        plan = self._plan(
+            X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_, keeps=False
+        )
+        sizes = self._head.sizes(self._X) if self._sizes is None else self._sizes
+        plan.q.mean_size_ = torch.as_tensor(sizes, dtype=plan.dtype, device=plan.device)
+        n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
+        solution = self._improve(plan, n_iter, n_iter)
+        self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
+        self._keep(plan, solution)
+        self._keep_clusters(plan, KnownRows(plan.X))
+        return solution
+
+
+def _possible(n_clusters, known, n_rows, pairwise):
+    """The number of clusters that the rows allow."""
+    if n_clusters > n_rows:
+        raise ValueError(
+            f"n_clusters={n_clusters} is more than n_samples={n_rows}; ask for at most as many clusters as rows"
+        )
+    return n_clusters if pairwise else min(n_clusters, int(known.groups().max()) + 1)
+
+
+def _shared_q(q, debias):
+    """The cluster kernel, with the share that debias gives it."""
+    kernel = clone(resolve("q", q), safe=False)
+    if not getattr(kernel, "shared_clusters", False):
+        raise ValueError(
+            f"q={q!r} is no shared-cluster kernel; ICONClustering needs q='cluster' (use ICONEmbedding "
+            f"for kernels on coordinates)"
+        )
+    if debias > 0 and kernel.debias == 0:
+        kernel.set_params(debias=debias)
+    return kernel
+
+
+def _with_mapper(plan, module, n_outputs):
+    """The plan with another mapper, whose outputs are other in number."""
+    rows = replace(plan.rows, mapper=module, width=n_outputs)
+    problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
+    return replace(plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems))
+
+
+def _same_head(module, spec, n_inputs, n_outputs, n_rows):
+    """Whether a module has the shapes of one that is made anew."""
+    new = build_mapper(
+        spec, n_inputs, n_outputs, n_rows, generator=torch.Generator().manual_seed(0), dtype=torch.float32,
+        device="cpu",
+    )  # fmt: skip
+    return same_shapes(module, new)
+
+
+def _part_of(plan, n_outputs):
+    """The plan, or one of a random part of its rows where the assignments of all would be too many to hold."""
+    n_rows = max(MAX_TAUGHT // n_outputs, 2 * n_outputs)
+    if not plan.parametric or plan.X.shape[0] <= n_rows or not getattr(plan.p, "from_features", False):
+        return plan
+    chosen = np.sort(plan.rng.permutation(plan.X.shape[0])[:n_rows])
+    p = clone(plan.p).fit(plan.X[chosen], random_state=int(plan.rng.randint(2**31 - 1)))
+    inputs = plan.rows.inputs
+    inputs = inputs[torch.as_tensor(chosen)] if isinstance(inputs, torch.Tensor) else inputs[chosen]
+    points = Points(plan.mapper, n_rows, inputs, n_outputs)
+    conditional = p.conditional_.with_self_pairs() if plan.q.self_pairs else p.conditional_
+    problem = replace(plan.problem, p=conditional, rows=points, columns=points)
+    return replace(plan, X=plan.X[chosen], p=p, rows=points, objective=Objective((problem,)))

@@ -21,9 +21,9 @@ from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import holds_words, is_tokens, sentences_of
+from ..supervisory import holds_words, is_tokens, search_options, sentences_of
 from ._base import ICONBase
-from ._inputs import like_input, plain, searching_as_told, validated, validated_new
+from ._inputs import like_input, plain, search_device, validated, validated_new
 from ._monitoring import observed, with_callbacks
 
 __all__ = ["ICONEmbedding"]
@@ -466,7 +466,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             max_iter=N_ITER if self.max_iter == "auto" else self.max_iter,
             random_state=seed,
         )
-        vars(few).pop("_skl_callbacks", None)  # they hear of the fit itself
+        vars(few).pop("_skl_callbacks", None)  # they watch the fit itself
         return few.fit(X, y).mapper_.places.detach().double().numpy()
 
     # -- rows and columns ----------------------------------------------------------------------------
@@ -485,8 +485,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _near(self, X):
         """p of new rows over the training rows."""
-        with searching_as_told(self):
-            return self.p_.extend(X, n_jobs=self.n_jobs)
+        return self.p_.extend(X, **search_options(self.p_, self.n_jobs, search_device(self)))
 
     def _keep_columns(self, plan, X):
         """Columns that are not the rows: their mapper and their places; and what new rows are placed beside."""

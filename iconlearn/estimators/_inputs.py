@@ -8,23 +8,20 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.utils.data
-from scipy import sparse
 from sklearn.utils.validation import validate_data
 
-from .._canonical import canonical
-from ..neighbors import searching_on
+from .._checks import canonical, in_a_file, unchanging
 
 __all__ = [
     "MAX_IN_MEMORY",
     "all_or_nothing",
     "choose_device",
-    "dense_tensor",
     "in_a_file",
     "like_input",
     "plain",
     "plain_labels",
     "rows_of",
-    "searching_as_told",
+    "search_device",
     "validated",
     "validated_new",
 ]
@@ -43,13 +40,15 @@ def plain(X):
 def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_samples=2, **options):
     """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y.
 
+    X is read-only and its numbers are not the caller's, since a fitted model keeps it.
     Where no p reads y it may hold anything: labels that are missing, or of another task.
     """
     y = plain(y) if read_y else None
     if y is not None:
         options["y"] = y
+    given = plain(X)
     out = validate_data(
-        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+        estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
         ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
@@ -59,7 +58,9 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
             f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
             f"pass a square X, or a p that reads features such as p='gaussian'"
         )
-    return X, y
+    if isinstance(X, np.ndarray) and X.base is None and X is not given:
+        X.flags.writeable = False  # it was made in here
+    return unchanging(X), y
 
 
 def validated_new(estimator, X):
@@ -99,21 +100,9 @@ def plain_labels(y):
     return y if text.all() else np.array(y.tolist())
 
 
-def dense_tensor(X):
-    """Rows as a tensor of their own."""
-    return torch.tensor(X.toarray() if sparse.issparse(X) else X)
-
-
 def like_input(result, X):
     """`result` as a tensor beside `X` if that is one, else as it is."""
     return torch.as_tensor(result, device=X.device) if isinstance(X, torch.Tensor) else result
-
-
-def in_a_file(X) -> bool:
-    """Whether an array is (a view of) a numpy.memmap."""
-    while X is not None and not isinstance(X, np.memmap):
-        X = getattr(X, "base", None)
-    return X is not None
 
 
 def choose_device(device) -> torch.device:
@@ -141,12 +130,12 @@ def all_or_nothing(estimator):
         raise
 
 
-def searching_as_told(estimator):
-    """Neighbours of new rows are searched on the CPU where the estimator was told so, else where torch can.
+def search_device(estimator):
+    """Where neighbours of new rows are searched: on the CPU where the estimator is, else (None) where torch can.
 
     A model that was fitted on a GPU answers on a machine that has none.
     """
-    return searching_on(torch.device("cpu") if str(estimator.device) == "cpu" else None)
+    return torch.device("cpu") if str(estimator.device) == "cpu" else None
 
 
 def is_dataset(X) -> bool:

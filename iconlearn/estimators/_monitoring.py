@@ -38,7 +38,7 @@ __all__ = [
     "with_callbacks",
 ]
 
-# Iterations after which the rest of an optimisation is told for the first time.
+# Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5
 
 
@@ -51,7 +51,7 @@ def timed(estimator, stage, expected=None):
     estimator : estimator
     stage : str
     expected : float or None, default=None
-        Seconds that it is expected to take, which are told before it begins; None where nobody knows.
+        Seconds that it is expected to take, which are printed before it begins; None where that is unknown.
     """
     if estimator.verbose and expected is not None:
         about = "less than a second" if expected < 1 else f"about {expected:.0f} s"
@@ -137,11 +137,11 @@ def checkpoint_of(estimator, X, y, weight):
 
 @contextmanager
 def observed(estimator, X, y):
-    """Tell scikit-learn's callbacks that a fit begins and, unless it fails, that it ends."""
+    """Call scikit-learn's callbacks when a fit begins and, unless it fails, when it ends."""
     if not getattr(estimator, "_skl_callbacks", None):
         yield
         return
-    # How many optimisations there will be is not known before p is.
+    # How many optimisations there will be depends on p.
     fit = estimator._init_callback_context(max_subtasks=None)
     fit.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
     yield
@@ -158,10 +158,10 @@ def optimisation_observed(estimator, n_iter):
     whole = fit.subcontext(task_name="optimisation", max_subtasks=n_iter)
     whole.call_on_fit_task_begin(estimator=estimator)
 
-    def told(record):
+    def step_done(record):
         step = whole.subcontext(task_name=record.phase)
         step.call_on_fit_task_begin(estimator=estimator)
         return step.call_on_fit_task_end(estimator=estimator)
 
-    yield told
+    yield step_done
     whole.call_on_fit_task_end(estimator=estimator)

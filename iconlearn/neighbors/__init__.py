@@ -9,14 +9,14 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
-from ._device import searching_on
 from ._distances import check_defined, check_metric, distance_block, pair_distances
 from ._equal_rows import KnownRows, duplicate_groups, equal_rows
-from ._rows import BLOCK_SIZE
+from ._rows import BLOCK_SIZE, PreparedRows
 from ._search import BACKENDS, choose_backend, expected_search, knn, neighbor_graph
 
 __all__ = [
     "KnownRows",
+    "PreparedRows",
     "BACKENDS",
     "BLOCK_SIZE",
     "check_defined",
@@ -29,5 +29,4 @@ __all__ = [
     "knn",
     "neighbor_graph",
     "pair_distances",
-    "searching_on",
 ]

@@ -17,6 +17,7 @@ from ._rows import BLOCK_SIZE, as_rows, both_rows, sqnorms, unit_rows
 __all__ = [
     "PairDistances",
     "check_defined",
+    "check_form",
     "check_metric",
     "distance_block",
     "evaluable",
@@ -55,6 +56,10 @@ PYNNDESCENT_ONLY = (
 )
 
 
+# Those of scikit-learn's metrics that take sparse rows.
+SPARSE = ("cityblock", "cosine", "euclidean", "l1", "l2", "manhattan")
+
+
 def check_metric(metric):
     """Return `metric` if some search knows it.
 
@@ -76,6 +81,21 @@ def check_metric(metric):
     if metric not in known:
         raise ValueError(f"metric={metric!r} is not known.{suggest(metric, sorted(known))}")
     return metric
+
+
+def check_form(X, metric):
+    """Refuse sparse rows where the metric takes dense ones only, before a search of many rows finds that out.
+
+    Raises
+    ------
+    ValueError
+        Naming the metrics of sparse rows.
+    """
+    if issparse(X) and isinstance(metric, str) and metric not in SPARSE:
+        raise ValueError(
+            f"metric={metric!r} takes dense rows only, and these are sparse; use X.toarray(), or one of the metrics "
+            f"of sparse rows: {', '.join(map(repr, SPARSE))}"
+        )
 
 
 def is_euclidean(metric) -> bool:
@@ -111,6 +131,7 @@ def distance_block(A, B, *, metric="euclidean") -> np.ndarray:
         block[sqnorms(U) == 0] = 1.0
         block[:, sqnorms(V) == 0] = 1.0
         return block
+    check_form(A, metric)
     return sklearn_distances(A, B, evaluable(metric))
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from .._checks import unchanging
 from ._distances import pairs_equal
 from ._rows import BLOCK_SIZE, as_rows, both_rows
 
@@ -24,11 +25,11 @@ class KnownRows:
     Parameters
     ----------
     X : ndarray or sparse matrix of shape (n, n_features)
-        Kept by reference.
+        Kept as a copy, unless it is read-only.
     """
 
     def __init__(self, X):
-        self.X = X
+        self.X = unchanging(X)
 
     def __getstate__(self):
         # Prints are made anew where they are needed: they take as much room as a column of X.

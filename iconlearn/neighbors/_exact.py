@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from ._distances import PairDistances, distance_block, evaluable, from_products, is_euclidean
 from ._libraries import sklearn_search
 from ._products import nearest, product_error
-from ._rows import BLOCK_SIZE, columns_of, rescaled, sqnorms, unit_rows
+from ._rows import BLOCK_SIZE, PreparedRows, rescaled, sqnorms, unit_rows
 
 __all__ = ["by_distance", "exact_search", "without_self"]
 
@@ -24,7 +24,7 @@ __all__ = ["by_distance", "exact_search", "without_self"]
 SLACK = 1e-9
 
 
-def exact_search(X, queries, k, metric, n_jobs=None, device=None):
+def exact_search(X, queries, k, metric, n_jobs=None, device=None, prepared=None):
     """The k nearest rows of X for each query (or for each row of X, itself left out).
 
     Parameters
@@ -37,6 +37,8 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None):
         Workers where scikit-learn searches.
     device : torch.device or None
         Where the products are computed; None is the CPU.
+    prepared : PreparedRows or None
+        Those of X, where they are at hand.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None):
         By (distance, index).
     """
     if from_products(metric) and not issparse(X) and not issparse(queries):
-        return _search_by_products(X, queries, k, metric, device or torch.device("cpu"))
+        return _search_by_products(X, queries, k, metric, device or torch.device("cpu"), prepared)
     if queries is None:
         found = _search_by_library(X, X, k + 1, metric, n_jobs)
         return without_self(*found, np.arange(X.shape[0]))
@@ -75,9 +77,9 @@ def without_self(distances, indices, own):
     return distances[~drop].reshape(shape), indices[~drop].reshape(shape)
 
 
-def _search_by_products(X, queries, k, metric, device):
-    known = columns_of(X, metric)
-    space = known.space
+def _search_by_products(X, queries, k, metric, device, prepared):
+    prepared = prepared or PreparedRows(X, metric)
+    space = prepared.space
     targets = X if queries is None else queries
     pairs = PairDistances(targets, X, metric)
     available = len(X) - (queries is None)
@@ -85,20 +87,20 @@ def _search_by_products(X, queries, k, metric, device):
     wanted = min(available, k + 4 + k // 8)
     distances = np.empty((len(targets), k))
     indices = np.empty((len(targets), k), dtype=np.int64)
-    lengths, longest = known.lengths, known.lengths.max()
+    lengths, longest = prepared.lengths, prepared.lengths.max()
     if queries is not None:
         lengths = sqnorms(space.rows(queries))
     open_ = np.arange(len(targets))
     for dtype in (torch.float32, torch.float64):
         single = dtype == torch.float32
-        columns = (known.points if single else torch.from_numpy(space.rows(X))).to(device)
+        columns = (prepared.points if single else torch.from_numpy(space.rows(X))).to(device)
         if queries is None:
             rows = columns if len(open_) == len(X) else columns[torch.from_numpy(open_).to(device)]
         else:
             rows = torch.as_tensor(space.rows(queries[open_]), dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         found, reach = nearest(columns, rows, wanted, own=own)
-        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype)
+        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype, device)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)
         distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]

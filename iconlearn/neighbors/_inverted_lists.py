@@ -100,7 +100,7 @@ def _known(points, rows, k):
 def _too_coarse(points, rows, gaps):
     """Whether single precision cannot tell many a row's neighbours from what is beside them."""
     lengths = points[rows].double().square().sum(1)
-    error = product_error(lengths, lengths, points.shape[1], points.dtype)
+    error = product_error(lengths, lengths, points.shape[1], points.dtype, points.device)
     clear = gaps.amax(1) / error.clamp(min=1e-300)
     return bool(((clear > 0) & (clear < 10)).double().mean() > 0.05)
 

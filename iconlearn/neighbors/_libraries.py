@@ -7,6 +7,7 @@ distances needs none; so each is imported where it is called.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
     "faiss_search",
@@ -21,6 +22,17 @@ __all__ = [
 FAISS_PROBES = 24
 
 
+# Metrics that compare sets; scikit-learn has this list where it takes long to import.
+BOOLEAN = ("dice", "jaccard", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
+
+
+def as_booleans(metric, *matrices):
+    """Zeros and ones as booleans where the metric takes those; other numbers are left for scikit-learn to warn of."""
+    if metric not in BOOLEAN or not all(((X == 0) | (X == 1)).all() for X in matrices):
+        return matrices
+    return [X.astype(bool) for X in matrices]
+
+
 def sklearn_metrics() -> list[str]:
     """Names that scikit-learn's brute force search knows."""
     from sklearn.neighbors import VALID_METRICS
@@ -32,6 +44,7 @@ def sklearn_distances(A, B, metric) -> np.ndarray:
     """All distances between the rows of A and those of B, float64."""
     from sklearn.metrics import pairwise_distances
 
+    A, B = as_booleans(metric, A, B)
     return np.asarray(pairwise_distances(A, B, metric=metric), dtype=float)
 
 
@@ -39,6 +52,7 @@ def sklearn_search(X, queries, k, metric, n_jobs):
     """Distances and columns of the k nearest rows of X for each query, exact for any metric."""
     from sklearn.neighbors import NearestNeighbors
 
+    X, queries = as_booleans(metric, X, queries)
     search = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=metric, n_jobs=n_jobs).fit(X)
     distances, indices = search.kneighbors(queries)
     return np.asarray(distances, dtype=float), indices.astype(np.int64)
@@ -49,6 +63,8 @@ def pynndescent_search(X, k, metric, n_jobs, random_state):
     from pynndescent import NNDescent
 
     workers = -1 if n_jobs is None else n_jobs
+    # Its compiled loops are made for arrays that can be written to.
+    X = X.copy() if issparse(X) else np.require(X, requirements="W")
     index = NNDescent(X, n_neighbors=k, metric=metric, n_jobs=workers, random_state=random_state)
     indices, distances = index.neighbor_graph
     return distances.astype(float), indices.astype(np.int64)

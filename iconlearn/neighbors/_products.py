@@ -8,10 +8,11 @@ Only the bracket ranks the columns of a row, and it is one ``addmm``.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 
-from ..numerics.threads import Scratch, share
+from ..numerics.threads import Scratch, available, share
 
 __all__ = ["nearest", "product_error", "smallest"]
 
@@ -22,7 +23,11 @@ BLOCK_SIZE_CUDA = 2**28
 MAX_WIDTH = 2**16
 
 # Unit roundoff of float32 products by torch's setting, which a user may have lowered.
-ROUNDOFF = {"highest": 2.0**-24, "high": 2.0**-11, "medium": 2.0**-8}
+ROUNDOFF = {
+    **dict.fromkeys(("highest", "ieee", "none"), 2.0**-24),
+    **dict.fromkeys(("high", "tf32"), 2.0**-11),
+    **dict.fromkeys(("medium", "bf16"), 2.0**-8),
+}
 
 
 def nearest(columns, rows, k, *, own=None):
@@ -48,7 +53,7 @@ def nearest(columns, rows, k, *, own=None):
     width = min(n, MAX_WIDTH)
     block_size = BLOCK_SIZE if columns.device.type == "cpu" else BLOCK_SIZE_CUDA
     # Small searches are one block for each thread.
-    step = max(1, min(block_size // width, -(-m // torch.get_num_threads())))
+    step = max(1, min(block_size // width, -(-m // available())))
     half = columns.square().sum(1) / 2
     indices = torch.empty((m, k), dtype=torch.int64, device=columns.device)
     reach = torch.empty(m, dtype=columns.dtype, device=columns.device)
@@ -102,7 +107,7 @@ def smallest(block, k):
     return values, places.gather(1, chosen)
 
 
-def product_error(sqnorms, largest, n_dims, dtype):
+def product_error(sqnorms, largest, n_dims, dtype, device="cpu"):
     """Bound on the error of squared distances by :func:`nearest`.
 
     Rounding errors of a product of n_dims terms add up as those of a random walk; the constant leaves
@@ -117,6 +122,21 @@ def product_error(sqnorms, largest, n_dims, dtype):
     n_dims : int
     dtype : torch.dtype
         Of the product.
+    device : torch.device or str, default="cpu"
+        Where it is computed.
     """
-    roundoff = ROUNDOFF[torch.get_float32_matmul_precision()] if dtype == torch.float32 else 2.0**-53
+    roundoff = _single_roundoff(torch.device(device).type) if dtype == torch.float32 else 2.0**-53
     return (8 + math.sqrt(n_dims)) * roundoff * (sqnorms + largest)
+
+
+def _single_roundoff(device):
+    """Unit roundoff of float32 products on this kind of device.
+
+    Torch has two settings, one for all devices and (from 2.9 on) one for each; the first cannot be read once the
+    second has been changed.
+    """
+    backend = torch.backends.cuda if device == "cuda" else torch.backends.mkldnn
+    settings = [getattr(getattr(backend, "matmul", None), "fp32_precision", "none")]
+    with suppress(RuntimeError):
+        settings.append(torch.get_float32_matmul_precision())
+    return max(ROUNDOFF[setting] for setting in settings)

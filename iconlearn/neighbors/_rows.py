@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from .._canonical import canonical
+from .._checks import canonical
 
 __all__ = [
     "BLOCK_SIZE",
+    "PreparedRows",
     "Space",
     "as_rows",
     "both_rows",
-    "columns_of",
     "rescaled",
     "sqnorms",
     "unit_rows",
@@ -72,47 +71,40 @@ class Space:
         return 2 * distances if self.cosine else (distances / self.scale) ** 2
 
 
-class Columns:
-    """The rows of X in their space, in single precision, as what others are compared with.
+class PreparedRows:
+    """The rows of X as what others are compared with, prepared when they are first searched.
+
+    Whoever asks for the neighbours of a few new rows at a time keeps it beside an X that does not change:
+    preparing all rows takes longer than the search.
 
     Parameters
     ----------
-    X, metric
-        As for :class:`Space`.
-
-    Attributes
-    ----------
-    space : Space
-    points : Tensor of float32 of shape (n, n_dims)
-    lengths : ndarray of float64 of shape (n,)
-        Squared length of every point.
+    X : ndarray or sparse matrix of shape (n, n_features)
+    metric : str or callable
+        Prepared rows of dense X serve Euclidean and cosine distances; others need no preparation.
     """
 
     def __init__(self, X, metric):
-        self.space = Space(X, metric)
-        rows = self.space.rows(X)
-        self.points, self.lengths = torch.from_numpy(rows).float(), sqnorms(rows)
+        self.X, self.metric = X, metric
 
+    @cached_property
+    def space(self) -> Space:
+        return Space(self.X, self.metric)
 
-# The columns of the array that was searched last, for as long as it lives: many calls ask for the neighbours
-# of a few new rows each, and preparing all columns takes longer than their search.
-_latest: tuple[Any, Any, Any] = (lambda: None, None, None)
+    @cached_property
+    def _both(self):
+        rows = self.space.rows(self.X)
+        return torch.from_numpy(rows).float(), sqnorms(rows)
 
+    @property
+    def points(self) -> torch.Tensor:
+        """Places in the space, float32 of shape (n, n_dims)."""
+        return self._both[0]
 
-def columns_of(X, metric) -> Columns:
-    """The columns of X, kept until those of another array are asked for."""
-    global _latest
-    array, known, columns = _latest
-    if array() is not X or known != metric:
-        columns = Columns(X, metric)
-        _latest = (weakref.ref(X, _forget), metric, columns)
-    return columns
-
-
-def _forget(dead):
-    global _latest
-    if _latest[0] is dead:
-        _latest = (lambda: None, None, None)
+    @property
+    def lengths(self) -> np.ndarray:
+        """Squared length of every point, float64 of shape (n,)."""
+        return self._both[1]
 
 
 def as_rows(X):

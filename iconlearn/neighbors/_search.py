@@ -7,11 +7,11 @@ import torch
 from scipy.sparse import csr_array, issparse
 from sklearn.utils import check_random_state
 
-from .._checks import check_choice
-from ._device import search_device
+from .._checks import check_choice, check_number
 from ._distances import (
     PairDistances,
     check_defined,
+    check_form,
     check_metric,
     evaluable,
     from_products,
@@ -38,7 +38,7 @@ MAX_EXACT_CUDA = 1_000_000
 MAX_BRUTE = 40_000
 
 
-def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
+def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str:
     """The search that :func:`knn` takes for the neighbours among the rows of X.
 
     Parameters
@@ -49,6 +49,8 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
         "auto": exact search up to 15 000 rows (a million on a GPU), cells above,
         for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
         rows, by pynndescent above.
+    device : torch.device, str or None, default=None
+        As for :func:`knn`.
 
     Returns
     -------
@@ -58,11 +60,13 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
     Raises
     ------
     ValueError
-        If the named backend does not know the metric, or sparse input.
+        If the named backend does not know the metric, if the metric does not know sparse input, or where a function
+        that is not compiled by numba would have to be called for more than 40 000 rows.
     """
     check_choice("backend", backend, BACKENDS)
     if isinstance(metric, str) and metric == "precomputed":
         return "precomputed"
+    check_form(X, metric)
     dense = from_products(metric) and not issparse(X)
     if backend in ("ivf", "faiss") and not dense:
         what = "sparse X" if issparse(X) else f"metric={metric!r}"
@@ -70,18 +74,37 @@ def choose_backend(X, *, metric="euclidean", backend="auto") -> str:
             f"backend={backend!r} searches dense rows with a Euclidean or cosine metric only, not {what}; "
             f"use backend='auto'"
         )
-    if backend != "auto":
-        return backend
+    chosen = _fitting_backend(X, metric, dense, device) if backend == "auto" else backend
+    if chosen == "pynndescent" and callable(metric) and not type(metric).__module__.startswith("numba"):
+        raise ValueError(
+            f"metric={metric!r} is a plain Python function, which only backend='exact' calls, for at most {MAX_BRUTE} "
+            f"rows by default; compile it with numba.njit, or use the name of a metric"
+        )
+    return chosen
+
+
+def _fitting_backend(X, metric, dense, device):
     if only_pynndescent(metric):
         return "pynndescent"
     n = X.shape[0]
     if not dense:
         return "exact" if n <= MAX_BRUTE else "pynndescent"
-    most = MAX_EXACT_CUDA if search_device().type == "cuda" else MAX_EXACT
+    most = MAX_EXACT_CUDA if _device(device).type == "cuda" else MAX_EXACT
     return "exact" if n <= most else "ivf"
 
 
-def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None):
+def knn(
+    X,
+    k,
+    *,
+    metric="euclidean",
+    queries=None,
+    backend="auto",
+    n_jobs=None,
+    random_state=None,
+    device=None,
+    prepared=None,
+):
     """The k nearest rows of X, for each of its rows or for each query.
 
     Parameters
@@ -91,7 +114,7 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
     k : int
         At most n - 1 without queries, at most n with queries.
     metric : str or callable, default="euclidean"
-        Any metric of scikit-learn's or pynndescent's.
+        Any metric of scikit-learn's or pynndescent's; a function is called with two rows of floats.
     queries : ndarray or sparse matrix of shape (m, n_features) or None
         Searched exactly, whatever the backend.  With ``metric="precomputed"``: distances of shape
         (m, n).
@@ -101,6 +124,10 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
         Workers of scikit-learn and pynndescent.
     random_state : int, RandomState or None
         Used by the approximate searches only.
+    device : torch.device, str or None, default=None
+        Where the products of large searches are computed; None is a GPU where torch sees one.
+    prepared : PreparedRows or None, default=None
+        ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
     Returns
     -------
@@ -112,8 +139,8 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
     Raises
     ------
     ValueError
-        For an unknown metric or backend, or one that does not serve the other, and where the metric is not
-        defined for a pair of rows.
+        For an unknown metric or backend, or one that does not serve the other, where the metric is not defined for a
+        pair of rows, for NaN or infinity, and for a `k` or `queries` that X has not the rows or the columns for.
     ImportError
         For ``backend="faiss"`` without the package.
     """
@@ -124,15 +151,15 @@ def knn(X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, 
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
-    backend = choose_backend(X, metric=metric, backend=backend)
-    distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state)
+    _check_rows(X, k, queries)
+    device = _device(device)
+    backend = choose_backend(X, metric=metric, backend=backend, device=device)
+    distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)
     check_defined(distances, metric, columns=indices, new_rows=queries is not None)
     return distances, indices
 
 
-def neighbor_graph(
-    X, k, *, metric="euclidean", queries=None, backend="auto", n_jobs=None, random_state=None
-) -> csr_array:
+def neighbor_graph(X, k, *, metric="euclidean", queries=None, **options) -> csr_array:
     """:func:`knn` as a sparse matrix of distances; distances of zero are stored entries.
 
     Parameters
@@ -142,7 +169,7 @@ def neighbor_graph(
         entries are the neighbours, as in the output of ``KNeighborsTransformer(mode="distance")``.
     k : int or None
         None keeps all the neighbours that a precomputed matrix holds.
-    metric, queries, backend, n_jobs, random_state
+    metric, queries, **options
         As for :func:`knn`.
 
     Returns
@@ -152,17 +179,42 @@ def neighbor_graph(
     """
     if metric == "precomputed":
         return given_neighbors(X if queries is None else queries, k, drop_self=queries is None)
-    distances, indices = knn(
-        X, k, metric=metric, queries=queries, backend=backend, n_jobs=n_jobs, random_state=random_state
-    )
+    distances, indices = knn(X, k, metric=metric, queries=queries, **options)
     indptr = np.arange(0, indices.size + 1, k)
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
 
 
-def _searched(X, k, metric, queries, backend, n_jobs, random_state):
-    device = search_device() if X.shape[0] > MAX_EXACT else torch.device("cpu")
+def _check_rows(X, k, queries):
+    for name, rows in (("X", X), ("queries", queries)):
+        if rows is None:
+            continue
+        if rows.ndim != 2:
+            raise ValueError(f"{name} has {rows.ndim} axes; it must have the shape (n_rows, n_features)")
+        numbers = rows.data if issparse(rows) else rows
+        # One sum tells of the usual case; that of large finite numbers may overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = numbers.dtype.kind == "f" and not np.isfinite(numbers.sum())
+        if suspect and not np.isfinite(numbers).all():
+            raise ValueError(f"{name} holds NaN or infinity, which are at no distance from anything")
+    if queries is not None and queries.shape[1] != X.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} columns, and X has {X.shape[1]}")
+    available = X.shape[0] - (queries is None)
+    check_number("k", k, low=1, integer=True, hint="a number of neighbours")
+    if k > available:
+        raise ValueError(
+            f"k={k} neighbours are more than the {available} {'other ' * (queries is None)}rows of X"
+        )
+
+
+def _device(device):
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):
+    if X.shape[0] <= MAX_EXACT:
+        device = torch.device("cpu")
     if queries is not None or backend == "exact":
-        return exact_search(X, queries, k, metric, n_jobs, device)
+        return exact_search(X, queries, k, metric, n_jobs, device, prepared)
     if backend == "pynndescent":
         return _by_pynndescent(X, k, metric, n_jobs, random_state)
     seed = int(check_random_state(random_state).randint(2**31 - 1))

@@ -53,11 +53,13 @@ class MatrixBlocks:
         Places of all rows and columns.
     step : int
         Rows of a block.
+    first, every : int, default=0, 1
+        Only the blocks first, first + every, ...
     """
 
-    def __init__(self, geometry, U, V, step):
+    def __init__(self, geometry, U, V, step, first=0, every=1):
         self.geometry, self.U, self.V, self.n = geometry, U, V, len(U)
-        self.step = step
+        self.step, self.starts = step, range(first * step, len(U), every * step)
         self.direct = geometry != "dot" and U.shape[1] <= DIRECT_WIDTH
         rows = min(step, self.n)
         self.buffer = U.new_empty(rows, len(V))
@@ -70,7 +72,7 @@ class MatrixBlocks:
 
     def __iter__(self):
         """Yield (slice of rows, block); the block may be written to."""
-        for start in range(0, self.n, self.step):
+        for start in self.starts:
             part = slice(start, min(start + self.step, self.n))
             yield part, self._block(part)
 

@@ -4,18 +4,20 @@ Torch's operations wait for all of their threads at every end.  On a machine tha
 wait costs many times what the threads save where an operation is short (measured on two cores with a
 background load: 120 ms a step of two hundred small operations with two threads, 14 ms with one).  So small
 steps run on one thread, and so do those of engines whose long loops bring threads of their own.  Threads that
-each work through blocks of their own (:func:`share`) never wait: a search of 20 000 rows took one second with them
-and twelve with torch's.
+each work through blocks of their own (:func:`share`, :func:`in_stretches`) never wait: a search of 20 000 rows
+took one second with them and twelve with torch's.
 
 Compiled loops need numba, which takes a while to load; they pay from some thousands of points on.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import torch
 
@@ -24,16 +26,18 @@ __all__ = [
     "Scratch",
     "available",
     "compiled_pays",
+    "in_stretches",
     "share",
     "threads_for",
+    "threads_of_blocks",
     "torch_on_one_thread",
 ]
 
 # So many points repay loading the compiler's library.
 MANY_POINTS = 5000
 
-# Products of a step that are not worth a second thread.
-SMALL = 2**22
+# Products of a step that are not worth a second thread: some milliseconds of a core.
+SMALL = 2**26
 
 _held = ContextVar("threads that torch has given up for a while", default=None)
 
@@ -65,42 +69,62 @@ def threads_for(work, device, *, own_loops=False):
     own_loops : bool
         Whether larger steps spend their time in loops that ask for :func:`available` threads.
     """
-    before, small = torch.get_num_threads(), work <= SMALL
-    if device.type != "cpu" or before == 1 or not (small or own_loops):
+    small = work <= SMALL
+    if device.type != "cpu" or not (small or own_loops):
         yield
         return
-    token = _held.set(None if small else before)
-    try:
-        with torch_on_one_thread():
-            yield
-    finally:
-        _held.reset(token)
+    with torch_on_one_thread(1 if small else available()):
+        yield
 
 
 @contextmanager
-def torch_on_one_thread():
-    """Run the body with torch on one thread, and give the others back afterwards."""
-    before = torch.get_num_threads()
+def torch_on_one_thread(left=None):
+    """Run the body with torch on one thread, and give the others back afterwards.
+
+    Parameters
+    ----------
+    left : int or None, default=None
+        What :func:`available` says meanwhile; None is what it said before.
+    """
+    before, token = torch.get_num_threads(), _held.set(left or available())
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        _held.reset(token)
+
+
+def in_stretches(work, n_threads):
+    """``[work(0), ..., work(n_threads - 1)]``, at the same time.
+
+    On each of these threads torch has one, so that work which shares its own work goes on alone.
+    """
+    if n_threads == 1:
+        return [work(0)]
+    with torch_on_one_thread():
+        return list(_pool(os.getpid(), n_threads).map(work, range(n_threads)))
 
 
 def share(work, items, device) -> None:
-    """Call ``work(item)`` for all items, on as many threads as torch may use; a GPU gets them in turn.
+    """Call ``work(item)`` for all items, on as many threads as are available; a GPU gets them in turn.
 
     Torch's own number of threads is one while this runs and what it was afterwards.
     """
-    items, n_threads = list(items), torch.get_num_threads()
-    if device.type != "cpu" or n_threads == 1 or len(items) < 2:
-        for item in items:
+    items = list(items)
+    # Taken one by one, since some may take longer than others.
+    rest = iter(items)
+
+    def some(_):
+        for item in rest:
             work(item)
-        return
-    with torch_on_one_thread(), ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(work, items):
-            pass
+
+    in_stretches(some, threads_of_blocks(len(items), device))
+
+
+def threads_of_blocks(n_blocks, device):
+    """How many threads share so many blocks of work: those that are available, but one on a GPU."""
+    return max(1, min(available(), n_blocks)) if device.type == "cpu" else 1
 
 
 class Scratch(threading.local):
@@ -114,3 +138,19 @@ class Scratch(threading.local):
         if self.buffer is None or len(self.buffer) < size:
             self.buffer = like.new_empty(size)
         return self.buffer[:size].view(n_rows, n_cols)
+
+
+@cache
+def _pool(pid, n_threads):
+    # One for each process, because threads do not survive a fork.
+    return ThreadPoolExecutor(n_threads, initializer=_one_torch_thread)
+
+
+def _one_torch_thread():
+    torch.set_num_threads(1)
+
+
+# Torch's threads do not survive a fork either: in the child of a process that has used them, the first operation
+# that is large enough for two would wait for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_torch_thread)

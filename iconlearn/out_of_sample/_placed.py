@@ -23,6 +23,7 @@ from ..learned import copy_in_double
 from ..loss import log_normalizer, loss, row_divergences
 from ..mappers import TableModule
 from ..numerics.geometry import pairs
+from ..numerics.threads import share, torch_on_one_thread
 from ..objective import Points, Problem
 from ..optim import minimise_rows
 
@@ -93,8 +94,14 @@ class Placer:
         exact = self.field is None or p.dense or p.uniform > 0 or self.q.debias > 0
         engine, numbers = (Dense(block=BLOCK), p.n_cols) if exact else (self.field, NUMBERS_PER_ROW)
         out = np.empty((p.n_rows, self.places.shape[1]))
-        for rows, part in blocks_of_rows(p, numbers):
+
+        def settle(rows):
+            part = _part_of(p, rows)
             out[rows] = self._settle(*((part, self.columns) if exact else self._neighbours(part)), engine)
+
+        # Small operations; blocks of their own keep threads from waiting for one another in each of them.
+        with torch_on_one_thread():
+            share(settle, _row_blocks(p, numbers), torch.device("cpu"))
         return self.q.represent(torch.from_numpy(out)).numpy()
 
     def _neighbours(self, p):
@@ -136,14 +143,18 @@ class Placer:
 
 def blocks_of_rows(p, numbers):
     """Row numbers and their part of p as sparse edges, for rows that take so many `numbers` each."""
+    return ((rows, _part_of(p, rows)) for rows in _row_blocks(p, numbers))
+
+
+def _row_blocks(p, numbers):
     step = max(1, BLOCK // numbers)
-    for begin in range(0, p.n_rows, step):
-        rows = np.arange(begin, min(begin + step, p.n_rows))
-        if p.wide:
-            yield rows, replace(p, block=_Part(p.block, rows), shape=(len(rows), p.n_cols))
-            continue
-        edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
-        yield rows, Conditional(edges, p.uniform)
+    return [np.arange(begin, min(begin + step, p.n_rows)) for begin in range(0, p.n_rows, step)]
+
+
+def _part_of(p, rows):
+    if p.wide:
+        return replace(p, block=_Part(p.block, rows), shape=(len(rows), p.n_cols))
+    return Conditional(csr_array(p.block(rows, None)) if p.dense else p.edges[rows], p.uniform)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,11 @@ nor given to another class.  A class that an estimator comes to keep needs a row
 from __future__ import annotations
 
 from .. import divergences, engines, estimators, learned, mappers, supervisory
+from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
+from ..clusters import MergePath
 from ..conditional import BlockConditional, Conditional, WideConditional
 from ..engines._closed import LogNormaliser
-from ..estimators._merge_path import MergePath
-from ..estimators._semisupervised import Known
 from ..neighbors import KnownRows
 from ..optim import Solution
 from ..registry import COMPONENTS
@@ -31,7 +31,7 @@ CLASSES: dict[str, type] = {
     "estimators.ICONClustering": estimators.ICONClustering,
     "estimators.ICONEmbedding": estimators.ICONEmbedding,
     "estimators.Term": estimators.Term,
-    "estimators.Known": Known,
+    "estimators.Known": ClassTable,
     "estimators.MergePath": MergePath,
     "estimators.Moments": Moments,
     "neighbors.KnownRows": KnownRows,

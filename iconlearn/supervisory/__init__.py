@@ -4,7 +4,7 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory
+from ._base import Supervisory, declared, search_options
 from ._companion import Companion
 from ._cooccurrence import Cooccurrence
 from ._graph import KNN, Graph, Precomputed
@@ -40,7 +40,9 @@ __all__ = [
     "Views",
     "Walk",
     "WideGaussian",
+    "declared",
     "holds_words",
     "is_tokens",
+    "search_options",
     "sentences_of",
 ]

@@ -2,24 +2,33 @@
 
 fit(X, y)      ->  conditional_ : p(.|i) for the training rows
 extend(X_new)  ->  p(.|new row) over the training columns, each new row on its own
+
+What else a p is (over classes, of views, tied to its rows) it declares as attributes, each with a default here;
+:func:`declared` reads them of any p, and nothing is to be guessed from what attributes an object happens to have.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._canonical import canonical
-from .._checks import check_number
+from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
+from ..neighbors import PreparedRows
 
-__all__ = ["Supervisory"]
+__all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
+
+# What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
+# precision.
+ROUNDING = 1e-6
 
 
 class Supervisory(BaseEstimator, ABC):
@@ -32,8 +41,8 @@ class Supervisory(BaseEstimator, ABC):
     Attributes
     ----------
     columns : str
-        "rows" when the columns are the training rows themselves, otherwise what they are
-        ("classes").
+        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
+        "features" (another group of them), "views" (another set).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -43,17 +52,31 @@ class Supervisory(BaseEstimator, ABC):
     from_features : bool
         Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
         kind; one that knows its rows otherwise (a given graph, their order) has not.
+    takes_device : bool
+        Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
         How many positions of p's rows a row of X takes up.
+    prepare : callable
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next three are absent
+        where p has no use for them.
+    features : callable
+        ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
+        or None for all.
+    view : callable
+        ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
+        among the rows of p.
+    neighbors_backend_ : str
+        The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional
         Set by ``fit``.
     """
 
-    columns = "rows"
-    requires_y = False
-    fresh = False
-    from_features = False
-    copies = 1
+    columns: str = "rows"
+    requires_y: bool = False
+    fresh: bool = False
+    from_features: bool = False
+    takes_device: bool = False
+    copies: int = 1
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -63,6 +86,24 @@ class Supervisory(BaseEstimator, ABC):
     def pairwise(self) -> bool:
         return getattr(self, "metric", None) == "precomputed"
 
+    def targets(self, n_classes):
+        """What p says of one row of each class: what labelled rows are held at, label smoothing included.
+
+        Parameters
+        ----------
+        n_classes : int
+
+        Returns
+        -------
+        Conditional of shape (n_classes, n_classes)
+            The class alone where the columns of p are no classes.
+        """
+        each = np.arange(n_classes)
+        if declared(self, "columns") != "classes":
+            return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
+        # Features do not matter to a p over classes.
+        return clone(self, safe=False).fit(np.zeros((n_classes, 1)), each).conditional_
+
     @abstractmethod
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find p for the training rows.
@@ -70,7 +111,7 @@ class Supervisory(BaseEstimator, ABC):
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n_rows, n_features)
-            Square when ``pairwise``.  Never changed; some p keep a reference to it.
+            Square when ``pairwise``.  Never changed; a p that has to keep it keeps a copy, unless it is read-only.
         y : array-like of shape (n_rows,) or None
         random_state : int, RandomState or None
         n_jobs : int or None
@@ -80,7 +121,7 @@ class Supervisory(BaseEstimator, ABC):
         self
         """
 
-    def extend(self, X_new, *, n_jobs=None) -> Conditional | BlockConditional:
+    def extend(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
         """p(.|new row) over the training columns.
 
         Each row depends on that row alone, never on the others in the call, and nothing is drawn at
@@ -91,6 +132,8 @@ class Supervisory(BaseEstimator, ABC):
         X_new : ndarray or sparse matrix of shape (n_new, n_features)
             Of shape (n_new, n_train) when ``pairwise``.
         n_jobs : int or None
+        device : torch.device, str or None
+            Where neighbours are searched; None is a GPU where torch sees one.
 
         Returns
         -------
@@ -102,9 +145,9 @@ class Supervisory(BaseEstimator, ABC):
             If this p has no rule for new rows.
         """
         check_is_fitted(self, "conditional_")
-        return self._extend(X_new, n_jobs)
+        return self._extend(X_new, **search_options(self, n_jobs, device))
 
-    def reciprocal(self, X_new, *, n_jobs=None) -> Conditional | BlockConditional:
+    def reciprocal(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
         """How near new rows and training rows are, seen from both sides.
 
         Proportional to p(j|new row) + p(new row|j), the latter as if the new row had been there when p was
@@ -118,10 +161,10 @@ class Supervisory(BaseEstimator, ABC):
         Conditional or BlockConditional of shape (n_new, n_cols)
         """
         check_is_fitted(self, "conditional_")
-        return self._reciprocal(X_new, n_jobs)
+        return self._reciprocal(X_new, **search_options(self, n_jobs, device))
 
-    def _reciprocal(self, X_new, n_jobs):
-        return self._extend(X_new, n_jobs)
+    def _reciprocal(self, X_new, **options):
+        return self._extend(X_new, **options)
 
     def _extend(self, X_new, n_jobs):
         raise ValueError(
@@ -129,6 +172,50 @@ class Supervisory(BaseEstimator, ABC):
             f"rows alone. Use a p "
             f"that is read off the features, such as KNN(15), to place new rows"
         )
+
+
+class NeighborSearch(Supervisory):
+    """Base of those p that search the neighbours of new rows among their training rows.
+
+    ``_X`` are the training rows (None for given distances), `metric` is a parameter.
+    """
+
+    from_features = True
+    takes_device = True
+
+    @cached_property
+    def _prepared(self):
+        """The training rows as searches need them, for the first new rows and all later ones."""
+        return PreparedRows(self._X, self.metric)
+
+    def _remember(self, X):
+        self._X = X
+        vars(self).pop("_prepared", None)
+
+    def __getstate__(self):
+        # Prepared rows are found again where they are needed.
+        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+
+
+def search_options(p, n_jobs, device):
+    """What the methods of p take besides rows: the device too, where p declares that it takes one."""
+    return {"n_jobs": n_jobs} | ({"device": device} if declared(p, "takes_device") else {})
+
+
+def declared(p, name):
+    """What p declares under a name of the protocol; the default of the protocol where p says nothing of it.
+
+    Parameters
+    ----------
+    p : object
+        Anything with the methods ``fit`` and ``extend``, a Supervisory or not.
+    name : str
+        An attribute or a method of :class:`Supervisory`; None where p may lack it and does.
+    """
+    default = inspect.getattr_static(Supervisory, name, None)
+    if hasattr(p, name):
+        return getattr(p, name)
+    return default.__get__(p) if hasattr(default, "__get__") else default
 
 
 def check_points(X, n_features=None):
@@ -145,8 +232,11 @@ def check_points(X, n_features=None):
     return canonical(X)
 
 
-def check_matrix(X, n_cols=None, *, what):
-    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns."""
+def check_matrix(X, n_cols=None, *, what, free_diagonal=True):
+    """Validate a non-negative square matrix or, with `n_cols`, new rows over the columns.
+
+    `free_diagonal`: whether entries of a row with itself mean nothing, whatever their sign.
+    """
     X = check_array(
         X,
         accept_sparse="csr",
@@ -160,10 +250,27 @@ def check_matrix(X, n_cols=None, *, what):
         raise ValueError(f"{what} has {X.shape[1]} columns: it must have one per training row, {n_cols}")
     X = canonical(X)
     values = X.data if issparse(X) else X
-    lowest = values.min(initial=0.0)
-    if lowest < 0:
-        raise ValueError(f"{what} has a negative entry ({lowest:g}): all entries must be at least 0")
+    if values.min(initial=0.0) < 0:
+        X = _without_rounding(X, diagonal=n_cols is None and free_diagonal, what=what)
     return csr_array(X) if issparse(X) else X
+
+
+def _without_rounding(X, diagonal, what):
+    """A copy with zeros for what is negative by rounding only, or (where `diagonal`) on the diagonal."""
+    X = X.copy()
+    values, low = (X.data if issparse(X) else X), -ROUNDING * abs(X).max()
+    if diagonal and issparse(X):
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        values[(X.indices == rows) & (values < 0)] = 0.0
+    elif diagonal:
+        np.fill_diagonal(X, np.maximum(X.diagonal(), 0.0))
+    if values.min() < low:
+        raise ValueError(
+            f"{what} has a negative entry ({values.min():g}): all entries must be at least 0; rounding errors of up "
+            f"to {-low:.2g} are taken for 0"
+        )
+    np.maximum(values, 0.0, out=values)
+    return X
 
 
 def check_metric_input(X, metric, n_cols=None):

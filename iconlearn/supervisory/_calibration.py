@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-__all__ = ["GaussianKernel", "StudentKernel", "calibrate", "kernel_rows"]
+__all__ = ["GaussianKernel", "StudentKernel", "calibrate", "entropies_of", "kernel_rows"]
 
 TOLERANCE = 1e-8
 MAX_ITER = 100
@@ -203,6 +203,11 @@ def _solve(distances, target, kernel):
         open_ = (np.abs(miss) > TOLERANCE) & (high - low > 1e-14 * np.abs(x))
         rows, low, high, x = rows[open_], low[open_], high[open_], x[open_]
     return sigma
+
+
+def entropies_of(distances, sigma, kernel) -> np.ndarray:
+    """Entropy of each row of dense distances under its bandwidth, in nats."""
+    return _entropy(distances, sigma, distances.min(axis=1), kernel)[0]
 
 
 def _entropy(distances, sigma, nearest, kernel):

@@ -5,21 +5,17 @@ X = [features | companions],     p(j|i) = inner p of the companions
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-from scipy.sparse import csr_array
 from sklearn.preprocessing import normalize
 
 from .._checks import check_number
-from ..conditional import normalize_rows
-from ._base import Supervisory, warn_empty
-from ._wrappers import demand_square, fit_inner
+from ._base import declared, search_options, warn_empty
+from ._wrapper import Wrapper
+from ._wrappers import reweighted
 
 __all__ = ["Companion"]
 
 
-class Companion(Supervisory):
+class Companion(Wrapper):
     """An inner p over the companions, the columns of X from `split` on; the mapper reads the others.
 
     Parameters
@@ -51,32 +47,51 @@ class Companion(Supervisory):
         self.unit = unit
         self.transpose = transpose
 
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
+    # X is features, and p sees the companions only; see _check_companions.
+    from_features = pairwise = fresh = False
+    copies, prepare = 1, None
+    pairs_of_rows = property(lambda self: self.transpose)
 
     def features(self, n_features):
         """The columns that the mapper reads, as rows and as columns of p."""
         split = check_number("split", self.split, low=1, high=n_features - 1, integer=True)
         return slice(0, split), slice(0, split)
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p to the companions; see :meth:`Supervisory.fit`."""
         self.features(X.shape[1])
         for name in ("unit", "transpose"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
-        self.p_ = fit_inner(self.p, self._companions(X), y, random_state, n_jobs)
+        self._check_companions()
+        self.p_ = self.fitted(self.p, self._companions(X), y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_
         if self.transpose:
-            demand_square(self.conditional_, "Companion")
-            edges = normalize_rows(csr_array(self.conditional_.sparse().T))
-            warn_empty(np.diff(edges.indptr) > 0, "any row that it is near to", "use more neighbours")
-            self.conditional_ = replace(self.conditional_, edges=edges)
+            self.conditional_ = reweighted(self.p_.conditional_, None, "transpose")
+            warn_empty(
+                self.conditional_.supported(),
+                "any row that it is near to",
+                f"use more neighbours in {self!r:.200}",
+            )
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         if self.transpose:
             raise ValueError("a transposed Companion has no p for new rows; map them instead")
-        return self.p_.extend(self._companions(X_new), n_jobs=n_jobs)
+        return self.p_.extend(self._companions(X_new), **search_options(self.p_, n_jobs, device))
+
+    def _check_companions(self):
+        reads = {
+            "X as a square matrix": declared(self.p, "pairwise"),
+            "views that a mapper has to see": declared(self.p, "fresh"),
+            "two groups of features": declared(self.p, "columns") == "features",
+        }
+        for what, does in reads.items():
+            if does:
+                raise ValueError(
+                    f"Companion needs a p of the companions' features, and {self.p!r:.200} reads {what}; use a p such "
+                    f"as KNN(15), or give a graph of the rows beside the features as Graph(adjacency)"
+                )
 
     def _companions(self, X):
         part = X[:, self.split :]

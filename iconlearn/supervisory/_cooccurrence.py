@@ -22,6 +22,9 @@ from ._base import Supervisory, warn_empty
 
 __all__ = ["Cooccurrence"]
 
+# Characters of a vocabulary in which every word may take as much room as the longest.
+MAX_PADDED = 10**7
+
 
 class Cooccurrence(Supervisory):
     """p(context | word), or p(word | context), from tokens or from counts.
@@ -112,7 +115,7 @@ class Cooccurrence(Supervisory):
         if self.mode == "cbow":
             codes = np.asarray(y) if y is not None else None
             if codes is None or not np.issubdtype(codes.dtype, np.integer) or len(codes) != X.shape[0]:
-                raise ValueError("mode='cbow' needs tokens: give X as a list of lists of words")
+                raise ValueError("Cooccurrence(mode='cbow') needs tokens: give X as a list of lists of words")
             n_words = X.shape[1]
             keep = self._keep(np.bincount(codes, minlength=n_words))
             n = len(codes)
@@ -141,7 +144,9 @@ class Cooccurrence(Supervisory):
 
     def _extend(self, X_new, n_jobs):
         if self.mode == "cbow":
-            raise ValueError("mode='cbow' has no p for new bags; a linear mapper maps them without one")
+            raise ValueError(
+                "Cooccurrence(mode='cbow') has no p for new bags; a linear mapper maps them without one"
+            )
         counts = csr_array(X_new, dtype=float, copy=True)
         if counts.shape[1] != self.conditional_.n_cols:
             raise ValueError(
@@ -168,9 +173,15 @@ class Cooccurrence(Supervisory):
     def _encode(self, X):
         """Vocabulary, the code of every kept token, and the sentence it stands in."""
         lengths = [len(tokens) for tokens in X]
-        tokens = np.array([token for sentence in X for token in sentence], dtype=str)
         sentence = np.repeat(np.arange(len(lengths)), lengths)
-        words, codes, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+        # Not as an array of strings, in which all tokens would be as wide as the longest.
+        code_of: dict[str, int] = {}
+        tokens = (code_of.setdefault(str(token), len(code_of)) for row in X for token in row)
+        found = np.fromiter(tokens, dtype=np.int64, count=sum(lengths))
+        words, place = sorted(code_of), np.empty(len(code_of), dtype=np.int64)
+        place[[code_of[word] for word in words]] = np.arange(len(words))
+        codes = place[found]
+        counts = np.bincount(codes, minlength=len(words))
         kept = np.flatnonzero(counts >= self.min_count)
         if len(kept) < 2:
             raise ValueError(
@@ -181,7 +192,7 @@ class Cooccurrence(Supervisory):
         rank = np.full(len(words), -1)
         rank[order] = np.arange(len(order))
         on = rank[codes] >= 0
-        return words[order], rank[codes][on], sentence[on]
+        return _as_array([words[i] for i in order]), rank[codes][on], sentence[on]
 
     def _neighbours(self, codes, sentence):
         """Positions (i, j), i before j, of the words within a window, and their weights."""
@@ -196,3 +207,10 @@ class Cooccurrence(Supervisory):
         if not len(i):
             raise ValueError("no two tokens stand in one window; give sentences of at least two words")
         return i, j, weight
+
+
+def _as_array(words):
+    """Words as an array of strings; of objects where one is so long that the array would be mostly empty."""
+    longest = max(map(len, words), default=0)
+    wide = longest * len(words) > max(MAX_PADDED, 2 * sum(map(len, words)))
+    return np.array(words, dtype=object if wide else str)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice
+from .._checks import check_choice, unchanging
 from ..conditional import Conditional, normalize_rows
 from ..neighbors import check_metric, choose_backend, neighbor_graph
 from ._base import (
+    NeighborSearch,
     Supervisory,
     check_matrix,
     check_metric_input,
@@ -26,7 +27,7 @@ from ._reciprocal import WIDER, both_sides, first, reach
 __all__ = ["KNN", "Graph", "Precomputed"]
 
 
-class KNN(Supervisory):
+class KNN(NeighborSearch):
     """p(j|i) = 1/k for the k nearest rows j != i.
 
     Parameters
@@ -51,21 +52,26 @@ class KNN(Supervisory):
     (uniform affinities).
     """
 
-    from_features = True
-
     def __init__(self, n_neighbors=15, *, metric="euclidean", search="auto"):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
         X = check_metric_input(X, check_metric(self.metric))
         self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
-        self._X, self._n_features = None if self.pairwise else X, X.shape[1]
-        backend = choose_backend(X, metric=self.metric, backend=self.search)
+        self._remember(None if self.pairwise else unchanging(X))
+        self._n_features = X.shape[1]
+        backend = choose_backend(X, metric=self.metric, backend=self.search, device=device)
         graph = neighbor_graph(
-            X, self._k, metric=self.metric, backend=self.search, n_jobs=n_jobs, random_state=random_state
+            X,
+            self._k,
+            metric=self.metric,
+            backend=self.search,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            device=device,
         )
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
@@ -73,12 +79,12 @@ class KNN(Supervisory):
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         return self
 
-    def _extend(self, X_new, n_jobs):
-        return Conditional(_uniform(self._nearest(X_new, self._k, n_jobs)))
+    def _extend(self, X_new, n_jobs, device):
+        return Conditional(_uniform(self._nearest(X_new, self._k, n_jobs, device)))
 
-    def _reciprocal(self, X_new, n_jobs):
+    def _reciprocal(self, X_new, n_jobs, device):
         """Both sides among the 4 k nearest rows: whoever counts a new row in from further away is left out."""
-        graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs)
+        graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs, device)
         degree = np.diff(graph.indptr)
         ours = first(graph, self._k) / np.repeat(np.clip(degree, 1, self._k), degree)
         # A row that has found fewer neighbours than k has room for one more.
@@ -86,10 +92,18 @@ class KNN(Supervisory):
         theirs = (graph.data < self._reach[graph.indices]) / room[graph.indices]
         return both_sides(graph, ours, theirs)
 
-    def _nearest(self, X_new, k, n_jobs):
+    def _nearest(self, X_new, k, n_jobs, device):
         """The k nearest training rows of new ones, by ascending distance."""
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        graph = neighbor_graph(self._X, k, metric=self.metric, queries=X_new, n_jobs=n_jobs)
+        graph = neighbor_graph(
+            self._X,
+            k,
+            metric=self.metric,
+            queries=X_new,
+            n_jobs=n_jobs,
+            device=device,
+            prepared=self._prepared,
+        )
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "", new_rows=True)
         return graph
@@ -191,7 +205,7 @@ class Precomputed(Supervisory):
         """Check the matrix; see :meth:`Supervisory.fit`."""
         check_choice("kind", self.kind, ["probability", "distance"])
         if self.kind == "probability":
-            edges = _probabilities(check_matrix(X, what="the probability matrix"))
+            edges = _probabilities(check_matrix(X, what="the probability matrix", free_diagonal=False))
             self.conditional_ = Conditional(edges, self_pairs=bool((edges.diagonal() > 0).any()))
             return self
         X = check_matrix(X, what="the distance matrix")

@@ -17,8 +17,9 @@ from math import ceil
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from scipy.special import entr
 
-from .._checks import check_number
+from .._checks import check_number, unchanging
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, normalize_rows
 from ..neighbors import (
@@ -29,14 +30,14 @@ from ..neighbors import (
     distance_block,
     neighbor_graph,
 )
-from ._base import Supervisory, check_metric_input, clamp_neighbors, warn_empty
-from ._calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
+from ._base import NeighborSearch, check_metric_input, clamp_neighbors, warn_empty
+from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
 
 
-class Gaussian(Supervisory):
+class Gaussian(NeighborSearch):
     """p(j|i) ∝ exp(-d_ij^2 / (2 sigma_i^2)), j != i.
 
     Parameters
@@ -74,8 +75,6 @@ class Gaussian(Supervisory):
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
-    from_features = True
-
     def __init__(
         self,
         perplexity=30.0,
@@ -93,10 +92,10 @@ class Gaussian(Supervisory):
         self.search = search
         self.self_pairs = self_pairs
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
-        X = check_metric_input(X, check_metric(self.metric))
+        X = unchanging(check_metric_input(X, check_metric(self.metric)))
         self._recipe = KernelRecipe.resolve(
             X,
             GaussianKernel(),
@@ -107,29 +106,31 @@ class Gaussian(Supervisory):
             self.search,
             self.self_pairs,
         )
-        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
-        self._X, self._n_features = self._recipe.memory(X), X.shape[1]
-        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X, device)
+        self._remember(self._recipe.memory(X))
+        self._n_features = X.shape[1]
+        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs, device=device)
         self.conditional_, self.sigma_, self._spans = found
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
 
-    def _reciprocal(self, X_new, n_jobs):
+    def _reciprocal(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, n_jobs=n_jobs)
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
 
-class Student(Supervisory):
+class Student(NeighborSearch):
     """p(j|i) ∝ (1 + d_ij^2 / (dof sigma^2))^(-(dof + 1) / 2), j != i.
 
     Parameters
     ----------
     perplexity : float or None, default=None
         Calibrates one sigma_i per row, as in :class:`Gaussian`, and overrides `sigma`.  A row whose
-        tail alone is wider than the perplexity gets the narrowest attainable distribution.
+        tail alone is wider than the perplexity gets the narrowest attainable distribution, with a warning.
     dof : float, default=1.0
         Degrees of freedom; 1 is the Cauchy kernel of t-SNE, large values approach the Gaussian.
     sigma : float or "scale", default=1.0
@@ -155,8 +156,6 @@ class Student(Supervisory):
     side of q).
     """
 
-    from_features = True
-
     def __init__(
         self,
         perplexity=None,
@@ -176,29 +175,31 @@ class Student(Supervisory):
         self.search = search
         self.self_pairs = self_pairs
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         kernel = StudentKernel(
             check_number("dof", self.dof, low=0, closed="neither", hint="1 is the Cauchy kernel")
         )
         sigma = self.sigma if self.perplexity is None else None
-        X = check_metric_input(X, check_metric(self.metric))
+        X = unchanging(check_metric_input(X, check_metric(self.metric)))
         self._recipe = KernelRecipe.resolve(
             X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric, self.search, self.self_pairs
         )
-        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X)
-        self._X, self._n_features = self._recipe.memory(X), X.shape[1]
-        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs)
+        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X, device)
+        self._remember(self._recipe.memory(X))
+        self._n_features = X.shape[1]
+        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs, device=device)
         self.conditional_, self.sigma_, self._spans = found
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs)[0]
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
 
-    def _reciprocal(self, X_new, n_jobs):
+    def _reciprocal(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
-        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, n_jobs=n_jobs)
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
 
 @dataclass(frozen=True)
@@ -255,30 +256,36 @@ class KernelRecipe:
         """What has to be kept of the training X; a distance matrix is never looked at again."""
         return None if _is_precomputed(self.metric) else X
 
-    def backend(self, X):
+    def backend(self, X, device):
         """Which search finds the neighbours of the training rows."""
-        chosen = choose_backend(X, metric=self.metric, backend=self.search)
+        chosen = choose_backend(X, metric=self.metric, backend=self.search, device=device)
         return "none" if self.k is None and chosen != "precomputed" else chosen
 
-    def rows(self, X, queries=None, *, random_state=None, n_jobs=None):
-        """p of the training rows, or of the queries, the bandwidths, and what :meth:`reciprocal` needs of them."""
+    def rows(self, X, queries=None, **search):
+        """p of the training rows, or of the queries, the bandwidths, and what :meth:`reciprocal` needs of them.
+
+        `search` are further arguments of :func:`iconlearn.neighbors.neighbor_graph`.
+        """
         source = X if queries is None else queries
         if self.k is None and not (_is_precomputed(self.metric) and issparse(source)):
             return *self._all_columns(X, queries), None
-        graph = self._nearest(X, queries, self.k, n_jobs, random_state)
+        graph = self._nearest(X, queries, self.k, **search)
         sigma = self._bandwidth(graph)
         edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
+        if queries is None:
+            rows = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
+            self._warn_wide(np.bincount(rows, entr(edges.data), minlength=edges.shape[0]))
         spans = _spans(graph, edges, self.k) if queries is None and self.k is not None else None
         return Conditional(edges, self_pairs=queries is not None), sigma, spans
 
-    def reciprocal(self, X, queries, sigma, spans, *, n_jobs=None):
+    def reciprocal(self, X, queries, sigma, spans, **search):
         """How near queries and training rows are, seen from both sides, the latter's bandwidths as they are.
 
         Over all columns, and where all stored neighbours count, it is the queries' own p.
         """
         if spans is None:
-            return self.rows(X, queries, n_jobs=n_jobs)[0]
-        graph = self._nearest(X, queries, min(WIDER * self.k, len(sigma)), n_jobs)
+            return self.rows(X, queries, **search)[0]
+        graph = self._nearest(X, queries, min(WIDER * self.k, len(sigma)), **search)
         chosen, ours = first(graph, self.k), np.zeros(graph.nnz)
         indptr = np.concatenate([[0], np.cumsum(chosen)])[graph.indptr]
         own = csr_array((graph.data[chosen], graph.indices[chosen], indptr), shape=graph.shape)
@@ -287,17 +294,9 @@ class KernelRecipe:
         weight = np.exp(self.kernel.log_weights(graph.data, sigma[graph.indices], nearest))
         return both_sides(graph, ours, np.where(graph.data < reach, weight / (total + weight), 0.0))
 
-    def _nearest(self, X, queries, k, n_jobs, random_state=None):
+    def _nearest(self, X, queries, k, **search):
         """Distances to the k nearest columns, ascending; None: to all that are stored."""
-        graph = neighbor_graph(
-            X,
-            k,
-            metric=self.metric,
-            queries=queries,
-            backend=self.search,
-            n_jobs=n_jobs,
-            random_state=random_state,
-        )
+        graph = neighbor_graph(X, k, metric=self.metric, queries=queries, backend=self.search, **search)
         if _is_precomputed(self.metric):
             warn_empty(
                 np.diff(graph.indptr) > 0,
@@ -312,6 +311,19 @@ class KernelRecipe:
             return np.full(distances.shape[0], self.sigma)
         return calibrate(distances, self.perplexity, self.kernel)
 
+    def _warn_wide(self, entropies):
+        """Warn of rows whose tail alone is wider than the perplexity, which a Gaussian never is but by ties."""
+        if self.perplexity is None or self.kernel.quadratic:
+            return
+        attained = np.exp(entropies)
+        wide = attained > 1.001 * self.perplexity
+        if wide.any():
+            warn(
+                f"perplexity={self.perplexity:g} is out of reach for {wide.sum()} of {len(wide)} rows: with dof="
+                f"{self.kernel.dof:g} the tail alone is wider, and they have {np.median(attained[wide]):.3g} (the "
+                f"median); raise dof or perplexity, or give n_neighbors"
+            )
+
     def _all_columns(self, X, queries):
         points = X if queries is None else queries
         columns = None if _is_precomputed(self.metric) else X
@@ -319,8 +331,13 @@ class KernelRecipe:
         sigma = np.full(points.shape[0], np.nan if self.sigma is None else self.sigma)
         block = KernelBlock(points, columns, self.metric, self.kernel, sigma, excludes)
         if self.perplexity is not None:
+            entropies = np.zeros(len(sigma))
             for rows, distances in block.full_rows():
                 sigma[rows] = self._bandwidth(distances)
+                if not self.kernel.quadratic:
+                    entropies[rows] = entropies_of(distances, sigma[rows], self.kernel)
+            if queries is None:
+                self._warn_wide(entropies)
         return BlockConditional(block, block.shape, self_pairs=not excludes), sigma
 
 
@@ -422,11 +439,17 @@ class KernelBlock:
 def _scale(X, metric):
     """The standard deviation of the data: half the mean squared distance is their variance."""
     if _is_precomputed(metric):
-        squares = X.multiply(X).mean() if issparse(X) else np.square(X, dtype=float).mean()
-        return float(np.sqrt(0.5 * squares))
+        # Of a sparse matrix the stored distances are known, and no others.
+        distances = np.asarray(X.data if issparse(X) else X, dtype=float)
+        return float(np.sqrt(0.5 * np.square(distances).mean())) if distances.size else 0.0
     if issparse(X):
-        mean = np.asarray(X.mean(axis=0)).ravel()
-        return float(np.sqrt(X.multiply(X).sum() / X.shape[0] - (mean**2).sum()))
+        # About the mean of each feature: a difference of squares loses all digits where the data lie far off.
+        mean = np.asarray(X.mean(axis=0, dtype=float)).ravel()
+        columns = X.tocsc()
+        stored = np.diff(columns.indptr)
+        own = np.repeat(mean, stored)
+        squares = np.square(columns.data - own).sum() + (mean**2 * (X.shape[0] - stored)).sum()
+        return float(np.sqrt(squares / X.shape[0]))
     return float(np.sqrt(X.var(axis=0, dtype=float).sum()))
 
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from .._checks import check_number
+from .._labels import column_of, marked, missing, of_one_type
 from ..conditional import Conditional, normalize_rows
 from ._base import Supervisory
 
@@ -32,10 +33,12 @@ class MustLink(Supervisory):
     pairs : array-like of int of shape (n_pairs, 2) or None, default=None
         Positions of rows that belong together; the order within a pair does not matter.
     labels : array-like of shape (n_rows,) or None, default=None
-        Classes of some rows; -1 (or None, NaN) for the others.  Without `pairs` and `labels` the y of ``fit``
-        takes their place; otherwise y is not looked at.
+        Classes of some rows; `unlabeled`, or what is missing (None, NaN), for the others.  Without `pairs` and
+        `labels` the y of ``fit`` takes their place; otherwise y is not looked at.
     n_mates : int, default=10
         Rows of the same label that each labelled row is linked with, so that the links grow with the rows.
+    unlabeled : object or None, default=-1
+        The marker of rows without a label, as for :class:`Labels`; None where -1 is a class.
 
     Attributes
     ----------
@@ -51,10 +54,11 @@ class MustLink(Supervisory):
     Wagstaff, Cardie, Rogers and Schroedl, "Constrained k-means clustering with background knowledge", ICML 2001.
     """
 
-    def __init__(self, pairs=None, labels=None, *, n_mates=10):
+    def __init__(self, pairs=None, labels=None, *, n_mates=10, unlabeled=-1):
         self.pairs = pairs
         self.labels = labels
         self.n_mates = n_mates
+        self.unlabeled = unlabeled
 
     @property
     def requires_y(self) -> bool:  # type: ignore[override]
@@ -69,9 +73,9 @@ class MustLink(Supervisory):
                 "MustLink needs links: give pairs, or labels, or the y of fit with -1 for rows without a label"
             )
         labels = y if self.requires_y else self.labels
-        codes = np.full(n_rows, -1) if labels is None else _codes(labels, n_rows)
+        codes = np.full(n_rows, -1) if labels is None else _codes(labels, n_rows, self.unlabeled)
         pairs = np.empty((0, 2), dtype=int) if self.pairs is None else _checked_pairs(self.pairs, n_rows)
-        _refuse_contradictions(pairs, codes, labels)
+        _refuse_contradictions(pairs, codes, np.asarray(labels, dtype=object))
         ends = np.vstack([pairs, _mates(codes, n_mates)])
         if not len(ends):
             raise ValueError("MustLink has no link: no pair is given, and no label belongs to two rows")
@@ -100,14 +104,15 @@ def _checked_pairs(pairs, n_rows):
     return pairs
 
 
-def _codes(labels, n_rows):
+def _codes(labels, n_rows, unlabeled):
     """Numbers of the classes, -1 for rows without a label."""
-    labels = np.asarray(labels)
-    if labels.shape != (n_rows,):
-        raise ValueError(f"labels have shape {labels.shape}, but X has {n_rows} rows: give one label per row")
-    missing = np.array([v is None or v != v or (not isinstance(v, str) and v == -1) for v in labels.tolist()])
+    shape = np.shape(labels)
+    if shape not in ((n_rows,), (n_rows, 1)):
+        raise ValueError(f"labels have shape {shape}, but X has {n_rows} rows: give one label per row")
+    labels = column_of(labels, n_rows)
+    lone = marked(labels, unlabeled) | missing(labels)
     codes = np.full(n_rows, -1)
-    codes[~missing] = np.unique(labels[~missing], return_inverse=True)[1]
+    codes[~lone] = np.unique(of_one_type(labels[~lone]), return_inverse=True)[1]
     return codes
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.utils import check_array
 
+from .._labels import column_of, marked, marks_some, missing, of_one_type
+from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 from ._base import Supervisory, warn_empty
 
@@ -40,6 +41,9 @@ class Labels(Supervisory):
     ----------
     self_pairs : bool, default=False
         Whether a row counts among its own class mates (supervised clustering needs it).
+    unlabeled : object or None, default=None
+        The marker of rows without a label, such as -1 or NaN (for all that is missing).  They have no p and carry no
+        mass, but stay candidates of the others.  None: every value of y is a class.
 
     Attributes
     ----------
@@ -55,25 +59,29 @@ class Labels(Supervisory):
 
     requires_y = True
 
-    def __init__(self, *, self_pairs=False):
+    def __init__(self, *, self_pairs=False, unlabeled=None):
         self.self_pairs = self_pairs
+        self.unlabeled = unlabeled
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
         if not isinstance(self.self_pairs, (bool, np.bool_)):
             raise TypeError(f"self_pairs={self.self_pairs!r} must be True or False")
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__)
+        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
+        lone = codes < 0
+        # Rows without a label are of a class of their own each.
+        codes[lone] = len(self.classes_) + np.arange(lone.sum())
         sizes = np.bincount(codes, minlength=len(self.classes_))
         block = LabelBlock(codes, sizes, bool(self.self_pairs))
-        empty = None
-        if not self.self_pairs and (sizes < 2).any():
-            empty = (sizes < 2)[codes]
+        alone = np.zeros_like(lone) if self.self_pairs else (sizes < 2)[codes] & ~lone
+        if alone.any():
             warn_empty(
-                ~empty,
+                ~alone[~lone],
                 "any other member in their class",
                 "give y with at least two rows of one class",
             )
-        n_rows = len(codes)
+        n_rows, empty = len(codes), lone | alone
+        empty = empty if empty.any() else None
         self.conditional_ = BlockConditional(
             block, (n_rows, n_rows), self_pairs=bool(self.self_pairs), empty=empty
         )
@@ -82,6 +90,11 @@ class Labels(Supervisory):
 
 class Classes(Supervisory):
     """p(c|i) = 1[y_i = c]: the columns are the classes (cross-entropy).
+
+    Parameters
+    ----------
+    unlabeled : object or None, default=None
+        As for :class:`Labels`.
 
     Attributes
     ----------
@@ -92,11 +105,15 @@ class Classes(Supervisory):
     columns = "classes"
     requires_y = True
 
+    def __init__(self, *, unlabeled=None):
+        self.unlabeled = unlabeled
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__)
-        n_rows = len(codes)
-        edges = csr_array((np.ones(n_rows), codes, np.arange(n_rows + 1)), shape=(n_rows, len(self.classes_)))
+        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
+        has = codes >= 0
+        starts = np.concatenate([[0], np.cumsum(has)])
+        edges = csr_array((np.ones(starts[-1]), codes[has], starts), shape=(len(codes), len(self.classes_)))
         self.conditional_ = Conditional(edges)
         return self
 
@@ -150,21 +167,33 @@ def _n_rows(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def _encode(y, n_rows, name):
-    """Sorted classes and one code per row."""
+def _encode(y, n_rows, name, unlabeled):
+    """Sorted classes and one code per row, -1 for rows without a label."""
     if y is None:
         raise ValueError(f"{name} needs y, the class of every row: call fit(X, y)")
-    y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
-    if y.ndim != 1:
-        raise ValueError(f"y has shape {y.shape}: it must hold one class per row, shape ({n_rows},)")
-    if len(y) != n_rows:
-        raise ValueError(f"y has {len(y)} entries but X has {n_rows} rows: they must be as many")
+    labels = column_of(y, n_rows)
+    lone = marked(labels, unlabeled)
+    if lone.all():
+        raise ValueError(
+            f"{name} has no label to go by: y is {unlabeled!r}, the marker of rows without one, throughout"
+        )
+    if unlabeled is None and (n_marked := marks_some(labels)):
+        warn(
+            f"y is -1 in {n_marked} of {n_rows} rows, and {name}() takes -1 for a class like any other; "
+            f"{name}(unlabeled=-1) leaves these rows without a label"
+        )
+    gaps = missing(labels) & ~lone
+    if gaps.any():
+        raise ValueError(
+            f"y contains NaN, None or another mark of what is missing in {gaps.sum()} rows (the first is row "
+            f"{int(gaps.argmax())}); give every row a class, or say {name}(unlabeled=float('nan')) to leave them "
+            f"without one"
+        )
+    codes = np.full(n_rows, -1)
     try:
-        return np.unique(y, return_inverse=True)
+        classes, codes[~lone] = np.unique(of_one_type(labels[~lone]), return_inverse=True)
     except TypeError as error:
         raise ValueError(
-            "the classes in y cannot be sorted: they are of mixed types or missing; use "
-            "strings or numbers throughout"
+            "the classes in y cannot be sorted: they are of mixed types; use strings or numbers throughout"
         ) from error
+    return classes, codes

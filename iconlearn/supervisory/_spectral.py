@@ -16,14 +16,14 @@ from scipy import sparse
 from .._checks import check_number
 from ..conditional import BlockConditional
 from ..numerics.graphs import walk_eigenvectors
-from ._base import Supervisory
+from ._base import search_options
 from ._kernel import Gaussian
-from ._wrappers import demand_square, fit_inner
+from ._wrapper import Wrapper
 
 __all__ = ["Cut", "CutBlock", "Spectral"]
 
 
-class Cut(Supervisory):
+class Cut(Wrapper):
     """p(j|i) ∝ exp(scale * W_ij / d_j) over all rows j, the row itself included.
 
     With ``Cluster(degree_weighted=True)`` and the reverse KL divergence this is the normalised cut, less a
@@ -55,30 +55,30 @@ class Cut(Supervisory):
         self.p = p
         self.scale = scale
 
-    columns = property(lambda self: getattr(self.p, "columns", "rows"))
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
-    pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    from_features = keeps_share = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and weigh its edges; see :meth:`Supervisory.fit`."""
         scale = check_number("scale", self.scale, low=0, closed="neither")
-        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
-        W, self.degree_ = symmetric_weights(self.p_.conditional_, "Cut")
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
+        W, self.degree_ = symmetric_weights(self)
         block = CutBlock.of(W, self.degree_, scale)
         empty = self.degree_ <= 0
         self.conditional_ = BlockConditional(
             block, W.shape, empty=empty if empty.any() else None, column_weights=self.degree_
         )
+        self.warn_lost("any edge to another row", "use a p with more neighbours")
         return self
 
-    def _extend(self, X_new, n_jobs):
+    def _extend(self, X_new, n_jobs, device):
         # A new row's weights have no common scale with W; as a row of the walk it has the mean degree.
-        walk = sparse.csr_array(self.p_.extend(X_new, n_jobs=n_jobs).sparse() * self.degree_.mean())
+        near = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).sparse()
+        walk = sparse.csr_array(near * self.degree_.mean())
         block = CutBlock.of(walk, self.degree_, self.scale)
         return BlockConditional(block, walk.shape, column_weights=self.degree_)
 
 
-class Spectral(Supervisory):
+class Spectral(Wrapper):
     """A Gaussian over the leading eigenvectors of the random walk on a graph.
 
     Parameters
@@ -115,13 +115,12 @@ class Spectral(Supervisory):
         self.n_components = n_components
         self.sigma = sigma
 
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
-    pairwise = property(lambda self: getattr(self.p, "pairwise", False))
+    from_features = keeps_share = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and find the eigenvectors; see :meth:`Supervisory.fit`."""
-        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
-        W, degree = symmetric_weights(self.p_.conditional_, "Spectral")
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
+        W, degree = symmetric_weights(self)
         k = check_number("n_components", self.n_components, low=1, integer=True)
         if k > W.shape[0]:
             raise ValueError(f"n_components={k} is more than the {W.shape[0]} rows; ask for at most as many")
@@ -131,10 +130,10 @@ class Spectral(Supervisory):
         self.conditional_ = self._gaussian.conditional_
         return self
 
-    def _extend(self, X_new, n_jobs):
-        steps = self.p_.extend(X_new, n_jobs=n_jobs).sparse()
+    def _extend(self, X_new, n_jobs, device):
+        steps = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).sparse()
         places = (steps @ self.eigenvectors_) / np.where(self.eigenvalues_ > 1e-6, self.eigenvalues_, np.inf)
-        return self._gaussian.extend(places, n_jobs=n_jobs)
+        return self._gaussian.extend(places, n_jobs=n_jobs, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +177,16 @@ class CutBlock:
         return part - total[:, None]
 
 
-def symmetric_weights(conditional, name):
-    """W = (M + M^T) / 2 with M_ij = mass_i p(j|i) off the diagonal, and its row sums."""
-    demand_square(conditional, name)
+def symmetric_weights(wrapper):
+    """W = (M + M^T) / 2 with M_ij = mass_i p(j|i) off the diagonal, p the inner one, and its row sums."""
+    conditional = wrapper.p_.conditional_
     joint = sparse.diags(conditional.row_mass) @ conditional.sparse()
     W = sparse.csr_array((joint + joint.T) * 0.5)
     W.setdiag(0.0)
     W.eliminate_zeros()
+    if not W.nnz:
+        raise ValueError(
+            f"{type(wrapper).__name__} needs a graph, and {wrapper.p!r:.200} has no edge between two rows; use a p "
+            f"such as KNN(15)"
+        )
     return W, np.asarray(W.sum(axis=1)).ravel()

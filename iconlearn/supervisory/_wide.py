@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
+from .._checks import unchanging
 from ..conditional import WideConditional
 from ..neighbors import check_defined, check_metric, distance_block
 from ._base import Supervisory, check_metric_input
@@ -29,7 +31,7 @@ class WideGaussian(Supervisory):
     Parameters
     ----------
     metric : str or callable, default="euclidean"
-        "precomputed" takes X as a matrix of dissimilarities.
+        "precomputed" takes X as a matrix of dissimilarities, those of all pairs.
 
     Attributes
     ----------
@@ -46,7 +48,8 @@ class WideGaussian(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = check_metric_input(X, check_metric(self.metric))
+        X = unchanging(check_metric_input(X, check_metric(self.metric)))
+        self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, self.metric)
         self.conditional_ = WideConditional(block, (X.shape[0], X.shape[0]))
@@ -54,8 +57,23 @@ class WideGaussian(Supervisory):
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
+        self._check_all_known(X_new)
         block = SquaredDistances(X_new, self._X, self.metric)
         return WideConditional(block, (X_new.shape[0], self.conditional_.n_cols))
+
+    def _check_all_known(self, X):
+        if not (self.pairwise and issparse(X)):
+            return
+        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        # A row's distance to itself is zero, stored or not; only among the training rows are both sides the same.
+        tied = X.shape[0] == X.shape[1]
+        stored = np.count_nonzero(X.indices != rows) if tied else X.nnz
+        if stored < X.shape[0] * (X.shape[1] - tied):
+            raise ValueError(
+                "WideGaussian needs the distances of all pairs, and those that a sparse matrix does not store are not "
+                "zero but unknown; give a dense matrix, complete it first (by the shortest paths of "
+                "scipy.sparse.csgraph.shortest_path, as Isomap does), or use Gaussian(metric='precomputed')"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,26 +10,25 @@ back afterwards.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.base import clone
 
 from .._checks import check_choice, check_number
 from ..conditional import BlockConditional, Conditional, normalize_rows
-from ._base import Supervisory
+from ._base import declared, search_options
+from ._wrapper import Wrapper
 
-__all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk"]
+__all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
 
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
 
 
-class Debias(Supervisory):
+class Debias(Wrapper):
     """p~(j|i) = (1 - weight) p(j|i) + weight / m, m the number of candidates of a row.
 
     Parameters
@@ -54,20 +53,9 @@ class Debias(Supervisory):
         self.p = p
         self.weight = weight
 
-    columns = property(lambda self: getattr(self.p, "columns", "rows"))
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
-    pairwise = property(lambda self: getattr(self.p, "pairwise", False))
-    from_features = property(lambda self: getattr(self.p, "from_features", False))
-    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
-    fresh = property(lambda self: getattr(self.p, "fresh", False))
-    copies = property(lambda self: getattr(self.p, "copies", 1))
-    ends = property(lambda self: getattr(self.p, "ends", (0, 1)))
-    # What the inner p knows of tokens, features and views; absent where it knows nothing.
-    prepare = property(lambda self: self.p.prepare)
-    features = property(lambda self: self.p.features)
-    view = property(lambda self: self.p_.view)
+    pairs_of_rows = False
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
         self._share = check_number(
             "weight",
@@ -77,15 +65,19 @@ class Debias(Supervisory):
             closed="left",
             hint="the share that is spread evenly",
         )
-        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
         return self
 
-    def _extend(self, X_new, n_jobs):
-        return self.p_.extend(X_new, n_jobs=n_jobs).with_uniform(self._share)
+    def targets(self, n_classes):
+        """See :meth:`Supervisory.targets`."""
+        return declared(self.p, "targets")(n_classes).with_uniform(self.weight)
+
+    def _extend(self, X_new, n_jobs, device):
+        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).with_uniform(self._share)
 
 
-class Walk(Supervisory):
+class Walk(Wrapper):
     """Neighbours of neighbours: p~ ∝ P + P^2 + ... + P^length.
 
     Parameters
@@ -116,26 +108,19 @@ class Walk(Supervisory):
         self.length = length
         self.mode = mode
 
-    columns = property(lambda self: getattr(self.p, "columns", "rows"))
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
-    pairwise = property(lambda self: getattr(self.p, "pairwise", False))
-    from_features = property(lambda self: getattr(self.p, "from_features", False))
-    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
-
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and walk; see :meth:`Supervisory.fit`."""
         check_number("length", self.length, low=1, integer=True, hint="2 or 3 are usual")
         check_choice("mode", self.mode, ["sum", "uniform"])
-        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         inner = self.p_.conditional_
-        demand_square(inner, "Walk")
         step = inner.sparse()
         edges = _walk(step, step, self.length, self.mode, inner.self_pairs)
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
         return self
 
-    def _extend(self, X_new, n_jobs):
-        first = self.p_.extend(X_new, n_jobs=n_jobs)
+    def _extend(self, X_new, n_jobs, device):
+        first = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
         step = self.p_.conditional_.sparse()
         return Conditional(
             _walk(first.sparse(), step, self.length, self.mode, True),
@@ -145,7 +130,7 @@ class Walk(Supervisory):
         )
 
 
-class Symmetrize(Supervisory):
+class Symmetrize(Wrapper):
     """A p that is as near from j to i as from i to j.
 
     Parameters
@@ -177,28 +162,20 @@ class Symmetrize(Supervisory):
         self.p = p
         self.mode = mode
 
-    columns = property(lambda self: getattr(self.p, "columns", "rows"))
-    requires_y = property(lambda self: getattr(self.p, "requires_y", False))
-    pairwise = property(lambda self: getattr(self.p, "pairwise", False))
-    from_features = property(lambda self: getattr(self.p, "from_features", False))
-    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
-
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and make it symmetric; see :meth:`Supervisory.fit`."""
         check_choice("mode", self.mode, ["mean", "union", "mutual"])
-        self.p_ = fit_inner(self.p, X, y, random_state, n_jobs)
+        self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         inner = self.p_.conditional_
-        demand_square(inner, "Symmetrize")
-        weight = inner.row_mass if self.mode == "mean" else np.ones(inner.n_rows)
-        symmetrize = _symmetrize_blocks if inner.dense else _symmetrize_edges
-        self.conditional_ = symmetrize(inner, weight, self.mode)
+        self.conditional_ = reweighted(inner, inner.row_mass if self.mode == "mean" else None, self.mode)
+        self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
-    def _extend(self, X_new, n_jobs):
-        return self.p_.extend(X_new, n_jobs=n_jobs)
+    def _extend(self, X_new, n_jobs, device):
+        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
 
 
-class Mix(Supervisory):
+class Mix(Wrapper):
     """p(j|i) = sum_k w_k p_k(j|i).
 
     Parameters
@@ -225,18 +202,19 @@ class Mix(Supervisory):
         self.ps = ps
         self.weights = weights
 
-    columns = property(lambda self: getattr(self._first, "columns", "rows"))
-    requires_y = property(lambda self: any(getattr(p, "requires_y", False) for p in self._parts))
-    pairwise = property(lambda self: getattr(self._first, "pairwise", False))
-    from_features = property(lambda self: all(getattr(p, "from_features", False) for p in self._parts))
+    pairs_of_rows = False
+
+    # The parts agree in what is read off the first, or fit refuses them.
+    p = property(lambda self: self._parts[0] if self._parts else None)
+    requires_y = property(lambda self: any(declared(p, "requires_y") for p in self._parts))
+    prepare = property(
+        lambda self: self._refuse_words if any(self._all_declare("prepare")) else self.p.prepare
+    )
+    from_features = property(lambda self: all(declared(p, "from_features") for p in self._parts))
 
     @property
     def _parts(self):
         return list(self.ps) if isinstance(self.ps, (list, tuple)) else []
-
-    @property
-    def _first(self):
-        return self._parts[0] if self._parts else None
 
     def get_params(self, deep=True):
         """Parameters; with `deep` those of the parts too, as ``p0``, ``p0__...`` and so on."""
@@ -260,26 +238,58 @@ class Mix(Supervisory):
                 self.ps = type(self.ps)(parts)
         return super().set_params(**params)
 
-    def fit(self, X, y=None, *, random_state=None, n_jobs=None):
+    def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit all parts; see :meth:`Supervisory.fit`."""
         if not self._parts:
             raise ValueError(
                 f"ps={self.ps!r} must be a list of at least one p, for example [KNN(15), Labels()]"
             )
-        if len({getattr(p, "pairwise", False) for p in self._parts}) > 1:
-            raise ValueError("the parts of Mix disagree about X: some take features and some a square matrix")
         self._shares = _check_weights(self.weights, len(self._parts))
-        self.ps_ = [fit_inner(p, X, y, random_state, n_jobs) for p in self._parts]
+        if len(set(self._all_declare("pairwise"))) > 1:
+            raise ValueError("the parts of Mix disagree about X: some take features and some a square matrix")
+        self.ps_ = [self.fitted(p, X, y, random_state, n_jobs, device) for p in self._parts]
         self.conditional_ = _mix([p.conditional_ for p in self.ps_], self._shares)
+        self._check_same_points(X.shape[1])
         return self
 
-    def _extend(self, X_new, n_jobs):
-        return _mix([p.extend(X_new, n_jobs=n_jobs) for p in self.ps_], self._shares)
+    def targets(self, n_classes):
+        """See :meth:`Supervisory.targets`."""
+        shares = _check_weights(self.weights, len(self._parts))
+        return _mix([declared(p, "targets")(n_classes) for p in self._parts], shares)
+
+    def _extend(self, X_new, n_jobs, device):
+        return _mix([p.extend(X_new, **search_options(p, n_jobs, device)) for p in self.ps_], self._shares)
+
+    def _all_declare(self, name):
+        return [declared(p, name) for p in self._parts]
+
+    def _check_same_points(self, n_features):
+        """Both ends of the pairs have to be the same points for all parts."""
+        for part in self._parts:
+            if declared(part, "fresh"):
+                raise ValueError(
+                    f"Mix has one view of a row for all parts, and {part!r:.200} draws its own anew at every step; "
+                    f"give it to the estimator as a further term, terms=[Term({type(part).__name__}(...))]"
+                )
+        columns = self._all_declare("columns")
+        features = [of and of(n_features) for of in self._all_declare("features")]
+        for part, kind, group in zip(self._parts, columns, features, strict=True):
+            if (kind, group) != (columns[0], features[0]):
+                raise ValueError(
+                    f"the parts of Mix are over different points, the {columns[0]} of {self._parts[0]!r:.200} and the "
+                    f"{kind} of {part!r:.200}; give one of them to the estimator as a further term, terms=[Term(...)]"
+                )
+
+    def _refuse_words(self, sentences):
+        raise ValueError(
+            f"Mix has one X for all parts, and {self!r:.200} would count the words of X in several ways; count them "
+            f"first, X = Cooccurrence(...).prepare(sentences)[0]"
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class SymmetrizedBlock:
-    """Rows of a symmetric matrix of weights, normalised, on demand.
+    """Rows of a p with its pairs weighed both ways, normalised, on demand.
 
     Parameters
     ----------
@@ -288,8 +298,9 @@ class SymmetrizedBlock:
     weight : ndarray of shape (n_rows,)
         Factor of each inner row.
     total : ndarray of shape (n_rows,)
-        Row sums of the symmetric matrix.
-    mode : {"mean", "union", "mutual"}
+        Row sums of the matrix of weights.
+    mode : {"mean", "union", "mutual", "transpose"}
+        "transpose" has the pairs the other way only.
     """
 
     block: Callable
@@ -303,10 +314,12 @@ class SymmetrizedBlock:
         return self.joint(rows, cols) / np.where(total > 0, total, 1.0)
 
     def joint(self, rows, cols):
-        """The symmetric weights of the visited pairs."""
+        """The weights of the visited pairs."""
         to, back = slice(None) if cols is None else cols, slice(None) if rows is None else rows
-        there = self.block(rows, cols) * self.weight[back][:, None]
         here = (self.block(cols, rows) * self.weight[to][:, None]).T
+        if self.mode == "transpose":
+            return here
+        there = self.block(rows, cols) * self.weight[back][:, None]
         if self.mode == "mean":
             return (there + here) / 2
         return np.maximum(there, here) if self.mode == "union" else np.minimum(there, here)
@@ -340,37 +353,10 @@ def _part(part, rows, cols):
     return (part if cols is None else part[:, cols]).toarray()
 
 
-def fit_inner(p, X, y, random_state, n_jobs):
-    if isinstance(p, (str, type)) or not hasattr(p, "fit") or not hasattr(p, "extend"):
-        raise TypeError(
-            f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
-        )
-    inner = clone(p) if hasattr(p, "get_params") else copy.deepcopy(p)
-    return inner.fit(X, y, random_state=random_state, n_jobs=n_jobs)
-
-
 def _scale_rows(matrix, factor):
     matrix = matrix.copy()
     matrix.data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
     return matrix
-
-
-def demand_square(inner, name):
-    _demand_finite(inner, name)
-    if inner.n_rows != inner.n_cols:
-        raise ValueError(
-            f"{name} needs a p whose columns are the rows, but the inner p has {inner.n_rows} "
-            f"rows and {inner.n_cols} "
-            f"columns; use a p such as KNN(15) or Labels()"
-        )
-
-
-def _demand_finite(inner, name):
-    if inner.wide:
-        raise ValueError(
-            f"{name} needs probabilities, and a p in the limit of an infinite bandwidth has none; use a p of "
-            f"finite bandwidth such as Gaussian(sigma=10)"
-        )
 
 
 def _walk(first, step, length, mode, self_pairs):
@@ -390,18 +376,28 @@ def _walk(first, step, length, mode, self_pairs):
     return normalize_rows(total)
 
 
-def _symmetrize_edges(inner, weight, mode):
-    joint = _scale_rows(inner.sparse(), weight)
+def reweighted(inner, weight, mode):
+    """A p over rows with its pairs weighed both ways, by one of the modes of :class:`SymmetrizedBlock`.
+
+    `weight` is a factor for each row of the inner p; None for 1.
+    """
+    weight = np.ones(inner.n_rows) if weight is None else weight
+    return (_reweighted_blocks if inner.dense else _reweighted_edges)(inner, weight, mode)
+
+
+def _reweighted_edges(inner, weight, mode):
+    there = _scale_rows(inner.sparse(), weight)
+    here = csr_array(there.T)
+    if mode == "transpose":
+        return replace(inner, edges=normalize_rows(here))
     if mode == "mean":
-        joint = (joint + joint.T) / 2
-    else:
-        joint = joint.maximum(joint.T) if mode == "union" else joint.minimum(joint.T)
-    joint = csr_array(joint)
-    mass = np.asarray(joint.sum(axis=1)).ravel() if mode == "mean" else None
-    return replace(inner, edges=normalize_rows(joint), mass=mass)
+        joint = csr_array((there + here) / 2)
+        return replace(inner, edges=normalize_rows(joint), mass=np.asarray(joint.sum(axis=1)).ravel())
+    joint = there.maximum(here) if mode == "union" else there.minimum(here)
+    return replace(inner, edges=normalize_rows(joint), mass=None)
 
 
-def _symmetrize_blocks(inner, weight, mode):
+def _reweighted_blocks(inner, weight, mode):
     total = np.zeros(inner.n_rows)
     block = SymmetrizedBlock(inner.block, weight, total, mode)
     step = max(1, BLOCK_SIZE // inner.n_cols)
@@ -409,7 +405,7 @@ def _symmetrize_blocks(inner, weight, mode):
         rows = np.arange(start, min(start + step, inner.n_rows))
         total[rows] = block.joint(rows, None).sum(axis=1)
     empty = total <= 0
-    mass = total if mode == "mean" else None
+    mass = {"mean": total, "transpose": inner.mass}.get(mode)
     return replace(inner, block=block, mass=mass, empty=empty if empty.any() else None)
 
 
@@ -428,8 +424,11 @@ def _check_weights(weights, n_parts):
 
 
 def _mix(conditionals, shares):
-    for conditional in conditionals:
-        _demand_finite(conditional, "Mix")
+    if any(c.wide for c in conditionals):
+        raise ValueError(
+            "Mix needs probabilities, and a p in the limit of an infinite bandwidth such as WideGaussian() has none; "
+            "use a p of finite bandwidth such as Gaussian(sigma=10)"
+        )
     shapes = {c.shape for c in conditionals}
     if len(shapes) > 1:
         raise ValueError(

@@ -49,11 +49,11 @@ COUNTS = {
     "map, Mesh, 1-D": (Counts(210, 9, 0, 2), Counts(239, 11, 24, 2)),
     "map, Mesh, 2-D": (Counts(271, 9, 0, 2), Counts(319, 11, 37, 2)),
     "map, Mesh, 3-D": (Counts(302, 8, 0, 2), Counts(412, 12, 50, 2)),
-    "map, Dense, one tile": (Counts(114, 3, 0, 2), Counts(118, 3, 0, 2)),
-    "map, Sampled, 5-D": (Counts(224, 7, 0, 8), Counts(229, 7, 0, 8)),
-    "map, MiniBatch, a batch": (Counts(124, 9, 0, 3), Counts(124, 9, 0, 3)),
-    "network of views, MiniBatch, a batch": (Counts(136, 11, 0, 3), Counts(142, 11, 0, 3)),
-    "classifier, network, a batch": (Counts(99, 12, 0, 2), Counts(99, 12, 0, 2)),
+    "map, Dense, one tile": (Counts(116, 3, 0, 2), Counts(120, 3, 0, 2)),
+    "map, Sampled, 5-D": (Counts(225, 7, 0, 8), Counts(230, 7, 0, 8)),
+    "map, MiniBatch, a batch": (Counts(127, 10, 0, 3), Counts(127, 10, 0, 3)),
+    "network of views, MiniBatch, a batch": (Counts(137, 12, 1, 3), Counts(142, 12, 1, 3)),
+    "classifier, network, a batch": (Counts(100, 13, 0, 2), Counts(100, 13, 0, 2)),
     "classifier, linear, L-BFGS": (Counts(85, 15, 0, 1), Counts(180, 39, 0, 2)),
     "clusters, Dense, one tile": (Counts(54, 3, 54, 2), Counts(55, 3, 55, 2)),
 }
@@ -124,7 +124,7 @@ CALLS = {
         lambda x: x.index_add_(0, torch.zeros(2, dtype=torch.int64, device=x.device), x[:2].clone()),
         Counts(3, 0, 0, 1),
     ),
-    "a backward pass": (lambda x: x.requires_grad_().sum().backward(), Counts(2, 0, 0, 0)),
+    "a backward pass": (lambda x: x.requires_grad_().sum().backward(), Counts(3, 0, 0, 0)),
 }
 
 
@@ -143,7 +143,7 @@ def test_a_line_of_the_library_is_named():
     with pretended.watch() as watched:
         ICONEmbedding(engine="dense", max_iter=2).fit(X[:100])
     lines = {line for kind, _, line in watched.events if kind == "item"}
-    assert any(re.fullmatch(r"iconlearn/optim/_loop\.py:\d+", line) for line in lines)
+    assert any(re.fullmatch(r"iconlearn/[\w/]+\.py:\d+", line) for line in lines)
 
 
 @pytest.mark.pretended

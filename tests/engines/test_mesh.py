@@ -35,7 +35,7 @@ MAPS = {
 }
 SUMS = {
     "row": lambda engine, q, U: (
-        torch.linspace(0.5, 2, len(U), dtype=U.dtype) * engine.log_sums(q, U, U, OTHERS)
+        torch.linspace(0.5, 2, len(U), dtype=U.dtype, device=U.device) * engine.log_sums(q, U, U, OTHERS)
     ).sum(),
     "joint": lambda engine, q, U: engine.log_total(q, U, U, OTHERS),
     "self": lambda engine, q, U: engine.log_sums(q, U, U, ALL).sum(),
@@ -386,7 +386,7 @@ def test_leaves_no_warning_and_no_buffers_behind():
     assert not hasattr(clone(engine), "_responses")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("how", SUMS)
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_cuda_agrees_and_repeats_itself(width, how):

@@ -16,8 +16,9 @@ from reference import (
 from scipy.optimize import minimize
 from sklearn.datasets import make_blobs
 
+from iconlearn.clusters import assign, refine
 from iconlearn.conditional import Conditional
-from iconlearn.engines import Dense, Partition, assign, refine
+from iconlearn.engines import Dense, Partition
 from iconlearn.learned import Cluster
 from iconlearn.loss import loss
 from iconlearn.objective import Objective, Problem

@@ -7,8 +7,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import scale
 
 from iconlearn import Checkpoint, ICONClustering, load, save
+from iconlearn.clusters import assign
 from iconlearn.divergences import Hellinger
-from iconlearn.engines import assign
 from iconlearn.learned import Cluster
 from iconlearn.supervisory import KNN
 

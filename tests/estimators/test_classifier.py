@@ -15,11 +15,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from iconlearn import ICONClassifier, Term, recipes
+from iconlearn.classification._held_out import hold_out
 from iconlearn.engines import MiniBatch
-from iconlearn.estimators._held_out import hold_out
 from iconlearn.learned import Cosine, Dot
 from iconlearn.mappers import MLP
 from iconlearn.metrics import expected_calibration_error
+from iconlearn.plan import Setting
 from iconlearn.supervisory import Debias, Paired, Views
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
@@ -132,7 +133,7 @@ def test_a_temperature_makes_probabilities_as_sure_as_they_are_right():
 
 
 def test_the_temperature_is_the_one_that_fits_best():
-    from iconlearn.estimators._held_out import best_temperature
+    from iconlearn.classification._held_out import best_temperature
 
     rng = np.random.default_rng(0)
     log_k = torch.as_tensor(rng.normal(size=(4000, 4)))
@@ -365,7 +366,7 @@ def test_an_explanation_is_the_nearest_rows_and_their_shares(params):
 
 
 def test_explanations_by_a_sample_of_many_rows(monkeypatch):
-    monkeypatch.setattr("iconlearn.estimators._explaining.MAX_KEPT", 60)
+    monkeypatch.setattr("iconlearn.classification._explanation.MAX_KEPT", 60)
     model = ICONClassifier(random_state=0).fit(X, Y)
     found = model.explain(X[:5], 60)
     assert sorted(np.bincount(found.labels[0])) == [20, 20, 20]
@@ -466,8 +467,9 @@ def test_columns_of_a_term_that_are_no_logits_are_learned():
     params = {"p": "labels", "q": "cosine", "n_components": 2, "max_iter": 30, "random_state": 0}
     model = ICONClassifier(terms=[Term("cooccurrence", q="dot")], **params).fit(np.abs(X), Y)
     assert model.loss_parts_[-1, 1] < model.loss_parts_[0, 1]
+    setting = Setting(torch.float64, torch.device("cpu"), torch.Generator(), np.random.RandomState(0))
     for n_outputs in (2, 3):
-        columns = model._prototypes(Dot(), 3, n_outputs, torch.Generator(), torch.float64, "cpu").places
+        columns = model._prototypes(Dot(), 3, n_outputs, setting).places
         assert columns.shape == (3, n_outputs) and columns.requires_grad == (n_outputs == 2)
 
 

@@ -13,10 +13,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from iconlearn import ICONClustering
 from iconlearn.engines import MiniBatch
-from iconlearn.estimators import _base, _heads, _starting
+from iconlearn.estimators import _base, _clustering
+from iconlearn.initialization import _assignments
 from iconlearn.learned import Cluster
 from iconlearn.metrics import clustering_accuracy
 from iconlearn.objective import Points
+from iconlearn.out_of_sample import _memberships
 from iconlearn.plan import Setting
 from iconlearn.supervisory import KNN
 
@@ -138,8 +140,8 @@ def test_a_batch_that_fails_changes_nothing():
 
 
 def test_a_start_of_a_part_is_as_good(monkeypatch):
-    monkeypatch.setattr(_heads, "MAX_TAUGHT", 4 * 150)
-    monkeypatch.setattr(_heads, "BLOCK", 4 * 64)
+    monkeypatch.setattr(_clustering, "MAX_TAUGHT", 4 * 150)
+    monkeypatch.setattr(_memberships, "BLOCK", 4 * 64)
     model = ICONClustering(4, mapper="linear", engine=MiniBatch(128), max_iter=5, n_init=2, random_state=0)
     assert adjusted_rand_score(Y, model.fit_predict(X)) == 1
     assert model.probabilities_.shape == (600, 4)
@@ -187,7 +189,7 @@ def peak(n_rows, n_clusters):
 @pytest.mark.slow
 def test_memory_is_not_rows_times_clusters(monkeypatch):
     """What grows is the neighbour graph, some hundred bytes a row, and not 8 bytes for each of the clusters."""
-    monkeypatch.setattr(_heads, "MAX_TAUGHT", 200 * 400)
-    monkeypatch.setattr(_starting, "N_REFINE", 5)
+    monkeypatch.setattr(_clustering, "MAX_TAUGHT", 200 * 400)
+    monkeypatch.setattr(_assignments, "N_REFINE", 5)
     few, many = peak(2000, 200), peak(6000, 200)
     assert (many - few) / 4000 < 1000 < 8 * 200

@@ -9,10 +9,10 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 
 from iconlearn import ICONClustering, Term, storage
+from iconlearn.clusters import joined, within
 from iconlearn.conditional import BlockConditional
 from iconlearn.divergences import ReverseKL
 from iconlearn.engines import Closed
-from iconlearn.estimators._joining import joined, within
 from iconlearn.supervisory import Gaussian
 
 X = load_iris().data

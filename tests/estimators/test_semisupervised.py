@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import coo_array, csr_array
 from scipy.special import xlogy
@@ -15,11 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, ICONEmbedding, Term
-from iconlearn.engines import Partition
-from iconlearn.engines._partition import PairWeights
-from iconlearn.estimators import _transduction
+from iconlearn.clusters import PairWeights, _labels
+from iconlearn.engines import Dense, Partition
+from iconlearn.learned import Cluster, Dot
+from iconlearn.loss import loss
 from iconlearn.mappers import MLP
-from iconlearn.supervisory import KNN, Debias, Gaussian, Graph
+from iconlearn.objective import Points, Problem
+from iconlearn.supervisory import KNN, Classes, Debias, Gaussian, Graph
 
 X, y = make_blobs(150, n_features=4, centers=3, cluster_std=2.5, random_state=1)
 SOME = np.where(np.arange(len(y)) % 10 == 0, y, -1)
@@ -54,6 +57,38 @@ def test_the_loss_is_a_label_term_and_a_graph_term(graph_weight, weighted):
     model = classifier(graph_weight=graph_weight).fit(X, SOME, sample_weight=weight)
     assert model.loss_ == pytest.approx(directly(model, weight, graph_weight), abs=1e-7)
     assert (np.diff(model.loss_history_) <= 1e-12).all() and len(model.loss_history_) > 3
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_p_q_and_the_mapper_are_those_of_the_loss(weighted):
+    """Nothing else than fitted attributes is needed to find the loss again."""
+    weight = np.random.default_rng(0).random(len(y)) + 0.1 if weighted else np.ones(len(y))
+    model = classifier(debias=0.2).fit(X, SOME, sample_weight=weight)
+    p = model.p_.conditional_.with_self_pairs()
+    points = Points(model.mapper_, len(y))
+    terms = [
+        Problem(p.with_mass(mass), model.q_, model.divergence_, points, points, share)
+        for mass, share in ((weight, model.graph_weight), (weight * (SOME >= 0), 1.0))
+    ]
+    with torch.no_grad():
+        every = sum(term.weight * loss(term, Dense(), visit_all(term)) for term in terms)
+    assert model.loss_ == pytest.approx(float(every), abs=1e-7)
+    assert model.p_ is model.graph_ and type(model.q_) is Cluster and type(model.engine_) is Partition
+    with torch.no_grad():
+        r = model.q_.represent(model.mapper_()).numpy()
+    assert_allclose(r, model.label_distributions_, atol=1e-10)
+
+
+def visit_all(problem):
+    return next(Dense().visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
+
+
+def test_with_a_mapper_p_and_q_are_those_that_it_learned_by():
+    model = classifier(mapper="linear").fit(X, SOME)
+    assert type(model.p_) is Classes and type(model.q_) is Dot and model.graph_ is not model.p_
+    assert_array_equal(
+        model.p_.conditional_.sparse().argmax(axis=1), model.label_distributions_.argmax(axis=1)
+    )
 
 
 def test_a_graph_of_all_pairs_is_solved_too():
@@ -151,6 +186,20 @@ def test_a_part_without_labels_has_the_prior():
     # and the rest is as if the part were not there
     alone = classifier(graph=KNN(4)).fit(X, SOME)
     assert np.mean(alone.transduction_ == model.transduction_[:150]) > 0.98
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("prior", [None, [0.5, 0.3, 0.2]])
+def test_rows_that_no_label_reaches_have_no_part_in_the_loss(prior, weighted):
+    """It is the divergence of the others, however many there are that it says nothing of."""
+    rows, labels = with_an_island(60)
+    weight = np.random.default_rng(0).random(len(rows)) + 0.1 if weighted else np.ones(len(rows))
+    far = classifier(graph=KNN(4), class_prior=prior).fit(rows, labels, sample_weight=weight)
+    alone = classifier(graph=KNN(4), class_prior=prior).fit(X, SOME, sample_weight=weight[:150])
+    assert far.loss_ > 0
+    assert far.loss_ == pytest.approx(alone.loss_, rel=1e-9)
+    assert_allclose(far.label_distributions_[:150], alone.label_distributions_, atol=1e-6)
+    assert_allclose(far.predict_proba(X[:20] + 0.01), alone.predict_proba(X[:20] + 0.01), atol=1e-6)
 
 
 def test_rows_without_edges_have_the_prior():
@@ -449,10 +498,10 @@ def test_walks_tell_which_cluster_is_which_class_where_labels_cannot(stray, monk
     known[::10] = np.arange(8)
     known[[0, 1, 20]] = [2 - stray, stray, -1]
     clusters = np.eye(8)[block]
-    monkeypatch.setattr(_transduction, "searched", lambda *told: clusters)
+    monkeypatch.setattr(_labels, "search", lambda *told: clusters)
     graph = PairWeights(csr_array(A), np.zeros(80), 0.0)
     n_labels = (known >= 0).astype(int)
-    starts = list(_transduction._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
+    starts = list(_labels._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
     assert any(start[25].argmax() == stray and start[5].argmax() == 2 - stray for start in starts)
 
 

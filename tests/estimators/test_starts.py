@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from iconlearn import ICONClustering
 from iconlearn.divergences import ReverseKL
 from iconlearn.engines import Closed, Partition
-from iconlearn.estimators import _starting as starting
+from iconlearn.initialization import _assignments as starting
 from iconlearn.learned import Cluster
 from iconlearn.supervisory import KNN, Gaussian
 

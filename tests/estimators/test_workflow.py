@@ -176,6 +176,7 @@ def fitted_answer(estimator, rows, labels):
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
+@pytest.mark.cpu(reason="torch: a forked child cannot use CUDA once its parent has")
 @each
 def test_a_fit_works_in_a_forked_process(name):
     here = fitted_answer(quick(name), X, y)  # torch's threads are awake before the fork

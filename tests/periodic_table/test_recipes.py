@@ -75,7 +75,7 @@ def plan_of(key, **parameters):
     with (
         patch.object(ICONEmbedding, "_optimise", stop),
         patch.object(ICONClassifier, "_optimise", stop),
-        patch.object(ICONClustering, "_search", stop),
+        patch.object(ICONClustering, "_improve", stop),
         pytest.raises(InterruptedError),
     ):
         model.fit(data, y)
@@ -84,21 +84,31 @@ def plan_of(key, **parameters):
     return seen[0]
 
 
+def plain(tensor):
+    return tensor.detach().double().cpu().numpy()
+
+
+def whole(problem):
+    """All rows as one batch, on the device of the mapper."""
+    device = next(problem.rows.mapper.parameters()).device
+    return next(next(MiniBatch(10**6).visits(problem, rng=np.random, dtype=torch.float64, device=device)))
+
+
 def points(problem):
     """Outputs of the mappers, on the views that `value` sees as well."""
     torch.manual_seed(0)
     U = problem.rows.at(None)
     V = U if problem.tied else problem.columns.at(None)
-    return U.detach().double().numpy(), V.detach().double().numpy()
+    return plain(U), plain(V)
 
 
 def value(problem, gradient=False):
-    visit = next(next(MiniBatch(10**6).visits(problem, rng=np.random, dtype=torch.float64, device="cpu")))
+    visit = whole(problem)
     torch.manual_seed(0)
     total = loss(problem, MiniBatch(), visit)
     if not gradient:
         return float(total.detach())
-    return float(total.detach()), torch.autograd.grad(total, problem.rows.mapper.places)[0].numpy()
+    return float(total.detach()), plain(torch.autograd.grad(total, problem.rows.mapper.places)[0])
 
 
 def spread(plan):
@@ -142,7 +152,7 @@ def neighbours(k, data=X):
 
 def by_torch(problem, P, kernel):
     """Value and slope of mean_i KL over full matrices, by torch's own derivative."""
-    Z = problem.rows.mapper.places.detach().clone().requires_grad_()
+    Z = problem.rows.mapper.places.detach().cpu().clone().requires_grad_()
     log_k = kernel((Z[:, None] - Z).square().sum(2)).masked_fill(torch.eye(N, dtype=torch.bool), -torch.inf)
     on = torch.as_tensor(P > 0)
     log_q, p = torch.log_softmax(log_k, 1)[on], torch.as_tensor(P)[on]
@@ -192,7 +202,7 @@ def sklearn_s_tsne(key):
     np.testing.assert_allclose(P, theirs / theirs.sum(), atol=1e-4 * P.max())
     for dof in (1.0, 2.0):
         problem = spread(plan_of(key, perplexity=10, dof=dof))
-        Z = problem.rows.mapper.places.detach().numpy()
+        Z = plain(problem.rows.mapper.places)
         expected, slope = _kl_divergence(Z.ravel(), squareform(P, checks=False), dof, N, 2, skip_num_points=0)
         ours = value(problem, gradient=True)
         assert ours[0] == pytest.approx(expected, rel=1e-9)
@@ -469,7 +479,7 @@ def both_directions(key):
     if key == "clip":
         # The slope of the learned log scale against a difference of the hand-written loss.
         plan.q.log_scale_ = torch.nn.Parameter(plan.q.log_scale_.detach().double())
-        visit = next(next(MiniBatch(10**6).visits(there, rng=np.random, dtype=torch.float64, device="cpu")))
+        visit = whole(there)
         (slope,) = torch.autograd.grad(loss(there, MiniBatch(), visit), plan.q.log_scale_)
         logits = unit(U) @ unit(V).T / 0.07
         expected = (contrast(logits * np.exp(1e-5), own) - contrast(logits * np.exp(-1e-5), own)) / 2e-5

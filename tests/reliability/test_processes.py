@@ -2,7 +2,9 @@
 
 import gc
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +82,72 @@ def test_fits_in_processes_that_begin_anew(method):
     with multiprocessing.get_context(method).Pool(1) as pool:
         for name, result in zip(FITS, pool.map(answer, FITS), strict=True):
             np.testing.assert_allclose(result, answer(name), rtol=1e-6, atol=1e-9)
+
+
+FORKED = """
+import multiprocessing, sys, warnings
+import numpy as np
+import torch
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(2)
+rng = np.random.default_rng(0)
+X = rng.normal(size=(3000, 50))
+y = (X[:, 0] > 0).astype(int)
+few = np.where(np.arange(3000) % 20 == 0, y, -1)
+MADE = {
+    "map": (ICONEmbedding(max_iter=5, random_state=0), None),
+    "linear map": (ICONEmbedding(mapper="linear", max_iter=3, random_state=0), None),
+    "network": (ICONEmbedding(mapper="mlp", engine="minibatch", max_iter=1, random_state=0), None),
+    "wide map": (ICONEmbedding(5, max_iter=2, random_state=0), None),
+    "clusters": (ICONClustering(3, n_init=1, max_iter=5, random_state=0), None),
+    "classes": (ICONClassifier(max_iter=20, random_state=0), y),
+    "few labels": (ICONClassifier(unlabeled=-1, random_state=0), few),
+}
+model, labels = MADE[sys.argv[1]]
+
+
+def new_rows():
+    return getattr(model, "predict", model.transform)(X + 0.1)
+
+
+def new_row():
+    return getattr(model, "predict_proba", model.transform)(X[:1] + 0.1)
+
+
+def refitted():
+    return model.fit(X, labels).loss_
+
+
+model.fit(X, labels)
+expected = [ask() for ask in (new_rows, new_row)]
+big = torch.ones(2000, 2000)
+(big @ big).exp().sum()  # torch's threads are awake
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    for ask, there in zip((new_rows, new_row, refitted), (*expected, model.loss_)):
+        np.testing.assert_allclose(pool.apply_async(ask).get(timeout=100), there, rtol=1e-3, atol=1e-3)
+print("answered")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "map",
+        "clusters",
+        "classes",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("linear map", "network", "wide map", "few labels")
+        ),
+    ],
+)
+def test_a_worker_forked_after_a_fit_answers(name):
+    """Threads of torch and of ours do not survive a fork; enough rows are fitted before it to wake them."""
+    done = subprocess.run([sys.executable, "-c", FORKED, name], capture_output=True, text=True, timeout=400)
+    assert done.stdout.strip() == "answered", done.stderr[-2000:]
 
 
 @each

@@ -5,12 +5,13 @@ import pickle
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 
-from iconlearn.supervisory import KNN, Gaussian, Graph, Precomputed
+from iconlearn.supervisory import KNN, Gaussian, Graph, Mix, Precomputed, Student, Symmetrize, Walk
 
 
 @pytest.fixture
@@ -246,3 +247,73 @@ def test_perplexity_of_distances_matters_and_is_lowered(X):
     assert np.abs(a - b).max() > 1e-3
     with pytest.warns(UserWarning, match="perplexity=30 .* lowered to 3"):
         Precomputed("distance").fit(D[:10, :10])
+
+
+def cosine_distances(n=120, dtype=float):
+    U = np.random.default_rng(0).normal(size=(n, 8)).astype(dtype)
+    U /= np.linalg.norm(U, axis=1, keepdims=True)
+    return 1 - U @ U.T
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_rounding_below_nought_is_nought(sparse, dtype):
+    D = cosine_distances(dtype=dtype)
+    assert D.min() < 0
+    expected = np.maximum(D, 0)
+    for p in (
+        KNN(8, metric="precomputed"),
+        Gaussian(5, metric="precomputed"),
+        Precomputed("distance"),
+        Graph(),
+    ):
+        before = D.copy()
+        given = csr_array(D) if sparse else D
+        found, plain = clone(p).fit(given), clone(p).fit(csr_array(expected) if sparse else expected)
+        np.testing.assert_allclose(
+            found.conditional_.sparse().toarray(), plain.conditional_.sparse().toarray(), atol=1e-6
+        )
+        found.extend(given[:3])
+        np.testing.assert_array_equal(D, before)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_row_with_itself_may_hold_anything_but_not_in_probabilities(sparse):
+    D = cosine_distances()
+    np.fill_diagonal(D, -7.0)
+    given = csr_array(D) if sparse else D
+    np.testing.assert_array_equal(
+        KNN(8, metric="precomputed").fit(given).conditional_.sparse().toarray(),
+        KNN(8, metric="precomputed").fit(np.maximum(D, 0)).conditional_.sparse().toarray(),
+    )
+    with pytest.raises(ValueError, match="negative entry"):
+        Precomputed().fit(given)
+    D[2, 5] = -0.1
+    with pytest.raises(ValueError, match=r"negative entry \(-0.1\).*rounding errors of up to"):
+        KNN(8, metric="precomputed").fit(csr_array(D) if sparse else D)
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Gaussian(10, n_neighbors=30),
+        Student(10, n_neighbors=30),
+        Symmetrize(Gaussian(10, n_neighbors=30)),
+        Walk(Gaussian(10, n_neighbors=30), 3),
+        Mix([Gaussian(10, n_neighbors=30), KNN(5)]),
+    ],
+)
+def test_groups_of_equal_rows_are_not_tied_by_rounding(p):
+    """Three groups of twenty equal rows: a weight of 1e-21 to another group is no link."""
+    X = np.repeat([[100.0, 100.0], [0.0, 0.0], [50.0, 50.0]], 20, axis=0)
+    edges = p.fit(X).conditional_.sparse()
+    assert connected_components(edges)[0] == 3
+    new = p.extend(X[::20]).sparse()
+    assert [set(row // 20) for row in np.split(new.indices, new.indptr[1:-1])] == [{0}, {1}, {2}]
+
+
+def test_edges_of_a_given_graph_that_no_sum_notices_are_none():
+    A = np.kron(np.eye(2), np.ones((4, 4)))
+    A[0, 7] = A[7, 0] = 1e-21
+    for p in (Graph(), Graph(mass="degree"), Symmetrize(Graph())):
+        assert connected_components(p.fit(A).conditional_.sparse())[0] == 2

@@ -390,3 +390,42 @@ def test_refit_is_the_same_and_params_are_stored_as_given(X):
     assert p.perplexity is perplexity
     p.set_params(perplexity=4)
     assert np.abs(rows_of(p.fit(X).conditional_) - first).max() > 1e-3
+
+
+def test_the_scale_of_sparse_distances_is_that_of_the_stored_ones(X):
+    few = kneighbors_graph(X, 10, mode="distance")
+    expected = np.sqrt(0.5 * np.mean(few.data**2))
+    for p in (Gaussian(sigma="scale", metric="precomputed"), Student(sigma="scale", metric="precomputed")):
+        np.testing.assert_allclose(p.fit(few).sigma_, expected)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+def test_the_scale_of_sparse_rows_far_from_nought(X, offset):
+    expected = np.sqrt(X.var(axis=0).sum())
+    found = Gaussian(sigma="scale").fit(csr_array(X + offset)).sigma_
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_distances_that_are_not_stored_are_not_nought_in_the_wide_limit(X):
+    D = cdist(X, X)
+    with pytest.raises(ValueError, match="not zero but unknown; give a dense matrix, complete it"):
+        WideGaussian(metric="precomputed").fit(kneighbors_graph(X, 10, mode="distance"))
+    dense = WideGaussian(metric="precomputed").fit(D)
+    stored = WideGaussian(metric="precomputed").fit(csr_array(D))
+    np.testing.assert_allclose(stored.conditional_.entries().p, dense.conditional_.entries().p)
+    with pytest.raises(ValueError, match="not zero but unknown"):
+        dense.extend(csr_array(D[:3] * (D[:3] < np.median(D))))
+    assert stored.extend(csr_array(D[:3] + 0.1)).shape == (3, 80)
+
+
+@pytest.mark.parametrize("n_neighbors", [None, 70])
+def test_a_perplexity_out_of_reach_is_told(n_neighbors):
+    X = np.random.default_rng(0).normal(size=(100, 5))
+    with pytest.warns(UserWarning, match="perplexity=5 is out of reach for 100 of 100 rows") as caught:
+        p = Student(perplexity=5, n_neighbors=n_neighbors).fit(X)
+    median = np.median(np.exp(entropy(rows_of(p.conditional_))))
+    assert len(caught) == 1 and f"they have {median:.3g}" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Student(perplexity=5, dof=30, n_neighbors=n_neighbors).fit(X)
+        Gaussian(perplexity=5, n_neighbors=n_neighbors).fit(np.repeat(X[:10], 10, axis=0))

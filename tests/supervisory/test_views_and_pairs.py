@@ -1,6 +1,7 @@
 """Views, pairs and co-occurrence: their rows by definition, and the named losses that they make."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -22,7 +23,7 @@ from iconlearn.learned import Cluster, Cosine, Dot, Student
 from iconlearn.loss import loss
 from iconlearn.mappers import EMA, Linear, TableModule
 from iconlearn.objective import Points, Problem
-from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views
+from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views, _cooccurrence
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 X = DIGITS[:200] / 16
@@ -66,13 +67,19 @@ def test_views_are_nt_xent(k):
 def test_a_batch_brings_whole_families():
     p = Views().fit(X).conditional_
     problem = problem_of(p, Cosine(), places(400, 3))
-    epoch = next(MiniBatch(64).visits(problem, rng=np.random.RandomState(0), **FLOAT64))
-    for visit in epoch:
-        rows = visit.rows.numpy()
+    epoch = list(next(MiniBatch(64).visits(problem, rng=np.random.RandomState(0), **FLOAT64)))
+    # Rows that are brought along by their other views are columns only: each row weighs its mass once an epoch.
+    drawn = [visit.rows.numpy()[visit.row_weight.numpy() > 0] for visit in epoch]
+    assert sorted(np.concatenate(drawn)) == list(range(400))
+    for visit, own in zip(epoch, drawn, strict=True):
+        rows = np.sort(visit.rows.numpy())
         assert set(rows) == set((rows + 200) % 400)
-        u = F.normalize(problem.rows.at(visit.rows).detach()).numpy()
-        order = np.argsort(rows)
-        assert float(loss(problem, MiniBatch(), visit)) == pytest.approx(nt_xent(u[order], 0.1), abs=1e-10)
+        u = F.normalize(problem.rows.at(torch.as_tensor(rows)).detach())
+        logits = (u @ u.T / 0.1).fill_diagonal_(-torch.inf)
+        target = torch.as_tensor(np.searchsorted(rows, (rows + 200) % 400))
+        of_rows = F.cross_entropy(logits, target, reduction="none").numpy()
+        expected = len(epoch) * of_rows[np.searchsorted(rows, own)].sum() / 400
+        assert float(loss(problem, MiniBatch(), visit).detach()) == pytest.approx(expected, abs=1e-10)
 
 
 def test_cross_views_have_the_other_set_for_candidates():
@@ -138,7 +145,7 @@ def test_a_function_makes_the_views_and_the_mapper_may_read_pictures():
 
     def flip(x):
         pictures = x.view(-1, 1, 8, 8)
-        return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, pictures.flip(3), pictures)
+        return torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, pictures.flip(3), pictures)
 
     model = ICONEmbedding(4, p=Views(flip), q="cosine", mapper=Pictures(), max_iter=5, random_state=0)
     model.fit(X.astype(np.float32))
@@ -737,6 +744,28 @@ def test_classes_of_one_carry_no_mass_and_labels_must_be_there():
         ICONEmbedding(2, p="labels").fit(X)
     with pytest.raises(ValueError, match="y"):
         ICONClassifier().fit(X, None)
+
+
+def test_one_long_word_takes_its_own_room_only(monkeypatch):
+    rng = np.random.default_rng(0)
+    sentences = [[f"w{j}" for j in rng.integers(0, 200, 20)] for _ in range(1000)]
+    plain = Cooccurrence(2).prepare(sentences)
+    sentences[0][0] = sentences[0][1] = "x" * 20_000
+    tracemalloc.start()
+    counts, _, words = Cooccurrence(2).prepare(sentences)
+    assert tracemalloc.get_traced_memory()[1] < 5e7  # 1.6e9 where all tokens are as wide
+    tracemalloc.stop()
+    assert max(map(len, words)) == 20_000 and counts.shape == (201, 201)
+    assert plain[2].dtype.kind == "U"
+    monkeypatch.setattr(_cooccurrence, "MAX_PADDED", 100)
+    assert Cooccurrence(2).prepare(sentences)[2].dtype == object
+
+
+def test_the_vocabulary_is_by_frequency_and_then_by_name():
+    tokens = [["b", "a", "c", "b", "d"], ["c", 1, None, "b\0"]]
+    counts, _, words = Cooccurrence(1).prepare(tokens)
+    flat = [str(t) for row in tokens for t in row]
+    assert list(words[:2]) == ["b", "c"] and len(words) == len(set(flat)) == counts.shape[0]
 
 
 def test_wrapped_p_keep_what_they_know():

@@ -11,6 +11,7 @@ from iconlearn.conditional import Conditional
 from iconlearn.supervisory import (
     KNN,
     Classes,
+    Cut,
     Debias,
     Gaussian,
     Graph,
@@ -298,3 +299,32 @@ def test_any_object_with_the_protocol_can_be_wrapped():
     p = Walk(Debias(ring, 0.1), 2).fit(X)
     np.testing.assert_allclose(rows_of(p.conditional_)[0, :3], [0, 0.5, 0.5])
     assert not hasattr(ring, "conditional_") and p.columns == "rows" and not p.requires_y
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Symmetrize(KNN(2), "mutual"),
+        Symmetrize(Gaussian(3, n_neighbors=3), "mutual"),
+        Cut(Precomputed()),
+        Debias(Symmetrize(KNN(2), "mutual"), 0.1),
+    ],
+)
+def test_rows_that_a_wrapper_leaves_without_p_are_counted(p):
+    if isinstance(p, Cut):
+        data = np.eye(12)
+        data[:4, :4] = 0.25
+    else:
+        data = X[:30]
+    with pytest.warns(UserWarning, match=r"\d+ of \d+ rows have no .*: nothing pulls them") as caught:
+        p.fit(data)
+    lost = np.count_nonzero(~p.conditional_.supported())
+    assert lost and any(str(w.message).startswith(f"{lost} of {len(data)}") for w in caught)
+
+
+def test_a_wrapper_does_not_repeat_what_the_inner_p_has_said():
+    A = np.zeros((5, 5))
+    A[0, 1] = A[1, 0] = A[1, 2] = A[2, 1] = A[3, 1] = A[1, 3] = 1
+    with pytest.warns(UserWarning) as caught:
+        Symmetrize(Graph(), "mutual").fit(A)
+    assert len(caught) == 1

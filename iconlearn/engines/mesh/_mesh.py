@@ -43,6 +43,9 @@ LEAST_NODES, MOST_NODES = 2**20, 2**24
 # A grid may be coarser than asked for by this factor, and its error three times as large.  A coarser one leaves pairs
 # nearer than so many of its spacings to be summed one by one; few points meet all others instead.
 COARSEST = 1.3
+# Of more rows than this it may be coarser: summing their near pairs would make a step two to three times as long, and
+# the figures of a map of 70 000 rows are the same.
+FEW_POINTS, COARSEST_OF_MANY = 20_000, 2.0
 REACH = 2.5
 # What is left for such a grid changes over a length of which the reach is so many; seen in the errors.
 REACH_WIDTHS = 1.4
@@ -67,8 +70,8 @@ class Mesh(Engine):
         Cells across a map that is small.
     max_nodes : int or None, default=None
         Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at
-        least and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on near pairs are
-        summed one by one.
+        least and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on (twice for more than
+        20 000 rows) near pairs are summed one by one.
     """
 
     own_loops = True
@@ -145,7 +148,7 @@ class Mesh(Engine):
         spacing = self.spacing * responses.width
         most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * len(U), LEAST_NODES), MOST_NODES)
         box = _Box(U.detach(), spacing, self.min_cells, most)
-        if box.grid.spacing <= COARSEST * spacing:
+        if box.grid.spacing <= (COARSEST if len(U) <= FEW_POINTS else COARSEST_OF_MANY) * spacing:
             return _Cloud(U, box, responses)
         if len(U) ** 2 <= FEW_PAIRS:
             return None

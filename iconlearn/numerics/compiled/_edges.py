@@ -10,7 +10,8 @@ from functools import cache
 import numba
 import numpy as np
 
-from ._threads import cuts_of_edges, in_stretches
+from ..threads import in_stretches
+from ._threads import cuts_of_edges
 
 __all__ = ["edge_terms"]
 

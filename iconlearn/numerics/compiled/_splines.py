@@ -9,7 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ._threads import cuts_of_rows, in_stretches
+from ..threads import in_stretches
+from ._threads import cuts_of_rows
 
 __all__ = ["own_of_points", "read_points", "spread_points"]
 

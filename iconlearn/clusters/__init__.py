@@ -1,0 +1,44 @@
+"""Soft clusters of a graph: weights of pairs, steps down the loss, searches of a start, labels, numbers of clusters.
+
+Arrays and sparse matrices only; what a table, a head or an estimator is, the rooms above know.
+"""
+
+from __future__ import annotations
+
+from ._count import MergePath, counted_path, merge_path, without_path
+from ._join import assign, joined, within
+from ._labels import Beliefs, propagate, transduce
+from ._merge import agglomerate
+from ._microclusters import coarsen
+from ._refine import refine, refined, soften
+from ._search import cross, search, search_both_balances, split_and_merge
+from ._starts import k_means, partitions, rank
+from ._weights import SMALLEST, PairWeights, pair_weights
+
+__all__ = [
+    "SMALLEST",
+    "Beliefs",
+    "MergePath",
+    "PairWeights",
+    "agglomerate",
+    "assign",
+    "coarsen",
+    "counted_path",
+    "cross",
+    "joined",
+    "k_means",
+    "merge_path",
+    "pair_weights",
+    "partitions",
+    "propagate",
+    "rank",
+    "refine",
+    "refined",
+    "search",
+    "search_both_balances",
+    "soften",
+    "split_and_merge",
+    "transduce",
+    "within",
+    "without_path",
+]

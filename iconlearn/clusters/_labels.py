@@ -1,0 +1,252 @@
+"""Classes of unlabelled rows: an assignment table under the shared-class kernel, its labelled rows held.
+
+    minimise  sum_t weight_t sum_i mass_ti KL( p(.|i) || q(.|i) ) + beliefs,     q(j|i) = sum_c r_ic r_jc / sum_k r_kc
+
+The loss has many local optima and labels alone do not lead past them, so several starts are tried on a coarse
+graph: labels that walk for a short and for a long time, and the clusters that a search without labels finds,
+matched to classes, provided that the labels agree with them.  Clusters are matched by the labels in them and by
+where walks from the labels end: of two classes whose only labels lie in one cluster, walks tell which it belongs to.
+The loss decides.
+
+Beliefs about assignments before any pair of rows is looked at are further terms of the loss:
+
+    b_1 mean_i u_i KL( h_i || r_i )     h_i: what a classifier of the features says of row i
+    b_2 KL( pi || mean_i r_i )          pi: the proportions of the classes
+
+Neither needs a step of its own: -log r_ic is in the form of the bound already, and Jensen's inequality over the
+rows puts - log sum_i r_ic into it, with weights r_ic / s_c.  So the sum still falls in every step.  An opinion counts
+for as much as it says, u_i = 1 - H(h_i) / log n_clusters: one that hardly favours any class would otherwise hold
+its row back from the class of its neighbours.
+
+References
+----------
+Zhou et al., "Learning with local and global consistency", NIPS 2003; Zhu, Ghahramani and Lafferty,
+"Semi-supervised learning using Gaussian fields and harmonic functions", ICML 2003 (class mass normalisation).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
+from scipy.special import xlogy
+
+from ._microclusters import micro_clusters
+from ._refine import refine, refined, soften
+from ._search import search
+from ._weights import SMALLEST
+
+__all__ = ["Beliefs", "propagate", "transduce"]
+
+# Chances that a walk from a row to a label goes on: 10 and 100 steps on average.
+KEEP = (0.9, 0.99)
+# Share of the labels that must lie in the cluster of their class before clusters can be a start.
+AGREE = 0.8
+# Merges and rounds of the search for clusters, and steps after which starts are compared.
+N_SEARCH, N_RANK = 12, 150
+# The least that a logarithm is taken of.
+LEAST = 1e-300
+
+
+def transduce(
+    graph, codes, targets, beliefs, rng, *, exact, first, start=None, max_iter, tol, offset=0.0, observe=None
+):
+    """Assignments of all rows.
+
+    Parameters
+    ----------
+    graph : PairWeights
+        Those of the loss.
+    codes : ndarray of int of shape (n,)
+        Class of each row, -1 where it is unknown.
+    targets : ndarray of shape (n_classes, n_classes)
+        What the rows of each class are held at.
+    beliefs : dict
+        What :class:`Beliefs` takes, for all rows.
+    rng : RandomState
+    exact : PairWeights
+        The same without random columns for a uniform share: its edges connect rows.
+    first : PairWeights
+        Those by which starts are ranked.
+    start : ndarray of shape (n, n_classes) or None
+        Where to begin; None searches.
+    max_iter, tol, offset, observe
+        As in :func:`refine`.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_classes)
+    reached : ndarray of bool of shape (n,)
+        Rows that edges connect to a label, perhaps through others; the rest have the prior.
+    descent : Descent
+    """
+    reached = _reached(exact.edges, codes)
+    r = np.empty((len(codes), len(targets)))
+    everywhere = bool(reached.all())
+    graph = graph if everywhere else graph.among(reached)
+    codes, held = codes[reached], codes[reached] >= 0
+    beliefs = {k: v[reached] if k == "opinions" and v is not None else v for k, v in beliefs.items()}
+    pins = _pinned(codes, targets)
+    if start is None:
+        first = first if everywhere else first.among(reached)
+        begun = _best_start(first, codes, targets, beliefs["proportions"], rng, tol)
+    else:
+        begun = np.maximum(start[reached], SMALLEST)
+    begun[held] = pins
+    found, descent = refine(
+        graph, begun, max_iter=max_iter, tol=tol, offset=offset, held=held, beliefs=Beliefs(**beliefs),
+        observe=observe,
+    )  # fmt: skip
+    prior = found.mean(axis=0) if beliefs["proportions"] is None else beliefs["proportions"]
+    r[reached], r[~reached] = found, prior
+    return r, reached, descent
+
+
+def _reached(edges, codes):
+    part = connected_components(edges, directed=False)[1]
+    labelled = np.zeros(part.max() + 1, dtype=bool)
+    labelled[part[codes >= 0]] = True
+    return labelled[part]
+
+
+def _pinned(codes, targets):
+    return np.maximum(targets[codes[codes >= 0]], SMALLEST)
+
+
+def _best_start(graph, codes, targets, proportions, rng, tol):
+    """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class."""
+    n_classes = len(targets)
+    micro = micro_clusters(graph, n_classes, rng)
+    first, node = np.unique(micro * (n_classes + 1) + codes + 1, return_index=True, return_inverse=True)[1:]
+    coarse, known = graph.coarsened(node), codes[first]
+    held, n_labels = known >= 0, np.bincount(node[codes >= 0], minlength=len(first))
+    pins = _pinned(known, targets)
+    best, least = None, np.inf
+    for scores in _starts(coarse, known, n_labels, targets, proportions, rng, tol):
+        r = soften(scores.argmax(axis=1), n_classes)
+        r[held] = pins
+        r, loss = refined(
+            coarse, r, max_iter=N_RANK, tol=tol, held=held, beliefs=Beliefs(proportions=proportions)
+        )
+        if loss < least:
+            best, least = r, loss
+    return best[node]
+
+
+def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
+    """Scores of the nodes by labels that walk, and by clusters that agree with them."""
+    held, n_classes = known >= 0, len(targets)
+    labels = np.zeros((coarse.n, n_classes))
+    labels[held] = targets[known[held]] * n_labels[held, None]
+    walked = [propagate(coarse.edges, labels, keep, coarse.size) for keep in KEEP]
+    for scores in walked:
+        yield scores if proportions is None else scores * proportions
+    if coarse.n <= n_classes:
+        return
+    clusters = search(coarse, n_classes, N_SEARCH, rng, tol)
+    votes = np.zeros((n_classes, n_classes))
+    np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
+    by_votes = linear_sum_assignment(-votes)[1]
+    if votes[np.arange(n_classes), by_votes].sum() < AGREE * n_labels.sum():
+        return
+    yield clusters[:, by_votes]
+    tried = {tuple(by_votes)}
+    for scores in walked:
+        by_walk = linear_sum_assignment(-(coarse.size[:, None] * scores).T @ clusters)[1]
+        if tuple(by_walk) not in tried:
+            tried.add(tuple(by_walk))
+            yield clusters[:, by_walk]
+
+
+def propagate(edges, targets, keep, size=None):
+    """Class scores of every row by labels that walk along a graph.
+
+        F <- keep * W F + (1 - keep) * Y,        w_ij the symmetric weights, rows of W summing to one
+
+    F_ic is the chance, up to a factor, that a walk from row i, which stops with probability 1 - keep after every
+    step, stops at a label of class c.  Columns are divided by their sums at the end, so that a class whose labels
+    lie in a dense part of the graph gets no more rows for it.  Rows sum to one, and are zero where no label reaches
+    them.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n, n)
+        Symmetric weights.
+    targets : ndarray of shape (n, n_classes)
+        Y, rows of the unlabelled zero.
+    keep : float in (0, 1)
+        Chance that the walk goes on; it takes 1 / (1 - keep) steps on average.
+    size : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
+
+    Returns
+    -------
+    scores : ndarray of shape (n, n_classes)
+    """
+    degree = np.asarray(edges.sum(axis=1)).ravel()
+    walk = sparse.diags(1.0 / np.where(degree > 0, degree, 1.0)) @ edges
+    scores = targets
+    # After so many steps all but a hundredth of the walks have stopped.
+    for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):
+        scores = keep * (walk @ scores) + (1.0 - keep) * targets
+    size = np.ones(len(scores)) if size is None else size
+    scores = scores / np.maximum(size @ scores, 1e-300)
+    total = scores.sum(axis=1, keepdims=True)
+    return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
+
+
+class Beliefs:
+    """Terms of a loss over assignments that speak of no pairs.
+
+    Parameters
+    ----------
+    opinions : ndarray of shape (n, n_clusters) or None
+        h; rows sum to one.
+    opinion_weight : float
+        b_1.
+    proportions : ndarray of shape (n_clusters,) or None
+        pi; positive, sums to one.
+    proportion_weight : float
+        b_2.
+    """
+
+    def __init__(self, opinions=None, opinion_weight=1.0, proportions=None, proportion_weight=1.0):
+        self.opinions, self.opinion_weight = opinions, opinion_weight
+        self.proportions, self.proportion_weight = proportions, proportion_weight
+
+    def explained(self, r, graph):
+        """The pull on every assignment and what the beliefs cost at r.
+
+        Parameters
+        ----------
+        r : ndarray of shape (n, n_clusters)
+        graph : PairWeights
+            Has how many rows each of these stands for.
+
+        Returns
+        -------
+        pull : ndarray of shape (n, n_clusters)
+        cost : float
+        """
+        pull, cost = np.zeros_like(r), 0.0
+        if self.opinions is not None:
+            weight = self.opinion_weight / graph.n_rows * graph.size[:, None] * _said(self.opinions)
+            pull += weight * self.opinions
+            cost += _divergence(weight * self.opinions, weight * r)
+        if self.proportions is not None:
+            mass = graph.mass(r)
+            pull += self.proportion_weight * self.proportions / mass * r * graph.size[:, None]
+            cost += self.proportion_weight * _divergence(self.proportions, mass / graph.n_rows)
+        return pull, cost
+
+
+def _said(opinions):
+    """1 - H(h_i) / log n_clusters of every row, as a column."""
+    entropy = -xlogy(opinions, opinions).sum(axis=1, keepdims=True)
+    return np.clip(1.0 - entropy / np.log(opinions.shape[1]), 0.0, 1.0)
+
+
+def _divergence(p, q):
+    """sum p log(p / q)."""
+    return float((p * (np.log(np.maximum(p, LEAST)) - np.log(np.maximum(q, LEAST)))).sum())

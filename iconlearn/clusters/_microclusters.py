@@ -1,0 +1,101 @@
+"""Micro-clusters: groups of rows that are near each other in a graph, which stand for their rows in a search."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from ._weights import members
+
+__all__ = ["MAX_CELLS", "coarsen", "merge_smallest", "micro_clusters"]
+
+# Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
+LARGEST = 1.6
+# The most groups that merging begins with.
+MAX_CELLS = 5000
+# The graph that is searched: so many micro-clusters (or so many for each cluster) or a quarter of the rows; few
+# rows are searched as they are.
+N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
+
+
+def micro_clusters(graph, n_clusters, rng):
+    """The micro-cluster of each row."""
+    n_nodes = max(min(N_NODES, graph.n // 4), NODES_PER_CLUSTER * n_clusters)
+    if graph.n <= max(n_nodes, FEW_ROWS):
+        return np.arange(graph.n)
+    return merge_smallest(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
+
+
+def merge_smallest(labels, rows, n_groups, most=MAX_CELLS):
+    """Put the smallest groups together where parts without edges between them left far too many."""
+    most, size = max(most, 2 * n_groups), np.bincount(labels, rows)
+    if len(size) <= most:
+        return labels
+    place = np.empty(len(size), dtype=int)
+    place[np.argsort(-size, kind="stable")] = np.arange(len(size))
+    return np.minimum(place, most - 1)[labels]
+
+
+def coarsen(edges, n_groups, rng, rows=None):
+    """Micro-clusters from a graph alone: rounds in which groups that are each other's best partner join.
+
+    Mass between two groups is divided by the product of their sizes, and no group outgrows the mean one by much
+    as long as others can join; ties are broken by `rng`.  Ends at no fewer than `n_groups` groups, or where no
+    edges are left.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n, n)
+    n_groups : int
+    rng : RandomState
+    rows : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
+
+    Returns
+    -------
+    labels : ndarray of int of shape (n,)
+        Numbered from zero without gaps.
+    """
+    n = edges.shape[0]
+    labels, size = np.arange(n), np.ones(n) if rows is None else rows
+    graph, largest = _without_loops(edges + edges.T), LARGEST * size.sum() / n_groups
+    while len(size) > n_groups and graph.nnz:
+        m = len(size)
+        factor = (1.0 + 1e-2 * rng.random(m)) / size
+        partner, score = _best_partner(graph, factor, size, largest)
+        if (partner < 0).all():
+            largest *= 2.0
+            continue
+        first = np.flatnonzero((partner > np.arange(m)) & (partner[partner] == np.arange(m)))
+        if len(first) > m - n_groups:
+            first = first[np.argsort(-score[first], kind="stable")[: m - n_groups]]
+        group = np.arange(m)
+        group[partner[first]] = first
+        group = np.unique(group, return_inverse=True)[1]
+        member = members(group)
+        graph, size, labels = (
+            _without_loops(member.T @ graph @ member),
+            np.bincount(group, size),
+            group[labels],
+        )
+    return labels
+
+
+def _best_partner(graph, factor, size, largest):
+    """The column of largest w_ij f_i f_j for each row, and that weight; -1 where all would be too large together."""
+    n = graph.shape[0]
+    row, col = np.repeat(np.arange(n), np.diff(graph.indptr)), graph.indices
+    score = np.where(size[row] + size[col] <= largest, graph.data * (factor[row] * factor[col]), -np.inf)
+    best, partner = np.full(n, -np.inf), np.full(n, -1)
+    some = np.flatnonzero(np.diff(graph.indptr))
+    best[some] = np.maximum.reduceat(score, graph.indptr[some])
+    # Of equal columns the first, so that two rows that are alike agree.
+    at = np.flatnonzero((score == best[row]) & (score > -np.inf))[::-1]
+    partner[row[at]] = col[at]
+    return partner, best
+
+
+def _without_loops(graph):
+    graph = sparse.coo_array(graph)
+    other = (graph.row != graph.col) & (graph.data > 0)
+    return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)

@@ -1,0 +1,96 @@
+"""Majorise-minimise steps from given assignments, down to a local optimum."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Descent", "refine", "refined", "soften"]
+
+# Share of a row that a soft start leaves to the other clusters.
+DOUBT = 0.1
+
+
+class Descent(NamedTuple):
+    """The way of :func:`refine`.
+
+    Attributes
+    ----------
+    history : list of float
+        The loss before every step.
+    reason : {"plateau", "max_iter", "stopped", "interrupted"}
+        Why it ended.
+    """
+
+    history: list[float]
+    reason: str
+
+    @property
+    def loss(self) -> float:
+        """The last loss, that of the assignments which are returned."""
+        return self.history[-1] if self.history else math.inf
+
+
+def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, observe=None):
+    """Majorise-minimise from the assignments `r`.
+
+    Parameters
+    ----------
+    graph : PairWeights
+    r : ndarray of shape (n, n_clusters)
+        Rows sum to one.
+    max_iter : int
+    tol : float
+        Stop when an iteration improves the loss by less than ``tol * |loss|``.
+    offset : float
+        Added to the loss (minus the entropy of p, to report a divergence).
+    held : ndarray of bool or None
+        Rows that keep their assignments.
+    beliefs : Beliefs or None
+        Further terms of the loss, which speak of assignments without pairs.
+    observe : callable or None
+        Called with every loss; true ends the descent.
+
+    Returns
+    -------
+    r : ndarray
+    descent : Descent
+    """
+    history, reason, best_r = [], "max_iter", r
+    try:
+        while len(history) < max_iter:
+            G, loss = graph.explained(r)
+            pull, cost = (None, 0.0) if beliefs is None else beliefs.explained(r, graph)
+            loss += offset + cost
+            history.append(loss)
+            best_r = r
+            if observe is not None and observe(loss):
+                reason = "stopped"
+                break
+            if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
+                reason = "plateau"
+                break
+            new = graph.improved(r, G, pull)
+            if held is not None:
+                new[held] = r[held]
+            r = new
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    return best_r, Descent(history, reason)
+
+
+def refined(graph, r, *, max_iter, tol, **fixed):
+    """:func:`refine` as a part of something longer, which Ctrl-C ends; the assignments and their loss."""
+    r, descent = refine(graph, r, max_iter=max_iter, tol=tol, **fixed)
+    if descent.reason == "interrupted":
+        raise KeyboardInterrupt
+    return r, descent.loss
+
+
+def soften(labels, n_clusters):
+    """Assignments that leave every row a little doubt."""
+    r = np.full((len(labels), n_clusters), DOUBT / max(n_clusters - 1, 1))
+    r[np.arange(len(labels)), labels] = 1.0 - DOUBT if n_clusters > 1 else 1.0
+    return r

@@ -1,0 +1,298 @@
+"""The search of a start: merges, crossings and rounds on a graph of some thousand micro-clusters.
+
+From random assignments the loss has poor local optima, so micro-clusters are merged by the closed form of
+the hard loss at several resolutions, and the eigenvectors of the walk add what merges miss.  Micro-clusters are
+groups of neighbours in p: cells of k-means cut across the borders of classes, and the loss of such a coarse graph
+has its optimum elsewhere.
+
+Crossings: two clusterings of about the same loss are often wrong in different places.  Their common refinement has a
+few pieces more than either has clusters, and the greedy merges of so few pieces find combinations that neither steps
+nor single splits reach.  The idea is that of evolutionary graph partitioning.
+
+Rounds of splits and merges: steps that only improve assignments cannot move a whole cluster.  A round cuts clusters in
+two along the slowest random walk inside them, refines, and takes back the cuts that the loss likes least, which need
+not be those just made.  The loss decides whether the round is kept.
+
+References
+----------
+Sanders and Schulz, "Distributed evolutionary graph partitioning", ALENEX 2012.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.cluster.vq import ClusterError, kmeans2
+from scipy.linalg import qr
+from scipy.spatial.distance import cdist
+
+from ..numerics.graphs import vectors_of_graph
+from ._merge import agglomerate, gains
+from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters
+from ._refine import refined, soften
+from ._weights import SMALLEST
+
+__all__ = ["RESOLUTIONS", "cross", "search", "search_both_balances", "split_and_merge", "walk_places"]
+
+# Debias weights of the merging (resolutions).
+RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
+# The search looks at eigenvectors too where it needs no more than these.
+MAX_EIGENVECTORS, MAX_LLOYD = 100, 100
+# A uniform share, which joins all pairs, is seen by so many groups of micro-clusters.
+N_SHARING = 300
+# Groups of nodes per cluster where the merging by the hard loss begins.
+GROUPS_PER_CLUSTER = 10
+# Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
+N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
+# A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
+# share of the mean one: a clump of outliers.
+MUCH_LESS, TINY = 1 / 3, 0.1
+# Clusters that a round splits at most: the merges that follow cost as many steps each.
+MAX_SPLITS = 20
+# Pairs whose merged loss is evaluated for each merge; the closed form of the hard loss proposes them.
+N_CANDIDATES = 6
+ROUND_RESOLUTION = 0.2
+# Steps of the random walk, after which a random start has become the slowest direction, roughly.
+N_WALK = 20
+# Share of a row that a cut leaves on the other side.
+DOUBT = 0.1
+# Steps after the splits, after each merge, and at the end of a round.
+N_AFTER_SPLIT, N_AFTER_MERGE, N_LAST = 20, 4, 80
+
+
+def search(graph, n_clusters, n_init, rng, tol):
+    """Assignments of low loss: merges at several resolutions, crossed, then rounds of splits and merges.
+
+    Merges see masses between groups, and not the way around a ring or along a curve.  The leading eigenvectors of the
+    walk do, so clusters among them are one more start where they are few enough to be cheap.
+
+    Parameters
+    ----------
+    graph : PairWeights
+        A uniform share is best left as a constant: rounds of splits and merges can fit columns drawn for it.
+    n_clusters : int
+    n_init : int
+        Merges (the first eight) and rounds together.
+    rng : RandomState
+    tol : float
+        As in :func:`refine`.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    """
+    coarse = _CoarseSearch(graph, n_clusters, rng, tol)
+    return coarse.best(graph.balance, n_init)[coarse.node]
+
+
+def search_both_balances(graph, n_clusters, n_init, rng, tol, *, loose):
+    """As :func:`search`, under a weaker balance where that leaves as many clusters and cuts much less.
+
+    Parameters
+    ----------
+    graph, n_clusters, n_init, rng, tol
+        As for :func:`search`.
+    loose : float
+        The weaker balance.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    balance : float
+        What it was found under.
+    """
+    coarse = _CoarseSearch(graph, n_clusters, rng, tol)
+    balance, r = graph.balance, coarse.best(graph.balance, n_init)
+    tried = coarse.best(loose, min(n_init, N_MERGES), crossed=False)
+    if coarse.cuts_much_less(tried, r):
+        balance = loose
+        r = min(tried, coarse.best(loose, n_init), key=lambda found: coarse.loss(found, loose))
+    return r[coarse.node], balance
+
+
+class _CoarseSearch:
+    """The search on a graph of micro-clusters."""
+
+    def __init__(self, graph, n_clusters, rng, tol):
+        self.n_clusters, self.rng, self.tol = n_clusters, rng, tol
+        self.node = micro_clusters(graph, n_clusters, rng)
+        self.coarse = graph.coarsened(self.node)
+        self.edges = self.coarse.edges / self.coarse.unit
+        if self.coarse.floor.any() and self.coarse.n > N_SHARING:
+            self.coarse = self.coarse.grouped(self._groups(N_SHARING))
+
+    def best(self, balance, n_init, *, crossed=True):
+        """The best assignments of the micro-clusters."""
+        coarse, rng, n_clusters = self.coarse.balanced(balance), self.rng, self.n_clusters
+        n_groups = max(
+            min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n)
+        )
+        starts, n_merges = [], min(n_init, N_MERGES)
+        for k in range(n_merges):
+            groups, resolution = self._groups(n_groups), RESOLUTIONS[k % len(RESOLUTIONS)]
+            starts.append(agglomerate(self.edges, groups, n_clusters, resolution, coarse.size, balance))
+        if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS and self._places is not None:
+            starts.append(_from_spread(self._places, n_clusters))
+        found = [
+            refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
+        ]
+        n_crossings = CROSSINGS_PER_MERGE * n_merges if crossed else 0
+        best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=n_crossings, n_steps=N_SHORT)
+        return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=self.tol)
+
+    def loss(self, r, balance):
+        return self.coarse.balanced(balance).explained(r)[1]
+
+    def cuts_much_less(self, r, other):
+        """Whether r has all clusters, none of them tiny, and cuts much less than other assignments."""
+        labels = r.argmax(axis=1)
+        size = np.bincount(labels, self.coarse.size, self.n_clusters)
+        whole = size.min() >= TINY * size.mean()
+        return whole and self.coarse.cut(labels) < MUCH_LESS * self.coarse.cut(other.argmax(axis=1))
+
+    def _groups(self, n_groups):
+        return merge_smallest(
+            coarsen(self.edges, n_groups, self.rng, self.coarse.size), self.coarse.size, n_groups
+        )
+
+    @cached_property
+    def _places(self):
+        return walk_places(self.edges, self.n_clusters, self.rng)
+
+
+def walk_places(edges, n_clusters, rng):
+    """Leading eigenvectors of the walk on the symmetrised graph, the constant one among them.
+
+    None where they do not tell as many rows apart as there are clusters.
+    """
+    if edges.shape[0] <= n_clusters:
+        return None
+    places = vectors_of_graph(edges, n_clusters, rng, tol=1e-5)
+    return places if places is not None and len(np.unique(places, axis=0)) >= n_clusters else None
+
+
+def _from_spread(places, n_clusters):
+    """Labels by k-means from rows of places that point in different directions; nothing is left to chance."""
+    spread = places[qr(places.T, mode="r", pivoting=True)[1][:n_clusters]]
+    try:
+        return kmeans2(places, spread, iter=MAX_LLOYD, minit="matrix", missing="raise")[1]
+    except ClusterError:  # a cluster has lost its rows
+        return cdist(places, spread).argmin(axis=1)
+
+
+def cross(graph, found, resolutions, rng, *, n_crossings, n_steps):
+    """Improve a set of clusterings by crossing pairs of them; a child takes the place of the worst.
+
+    Parameters
+    ----------
+    graph : PairWeights
+    found : list of (float, ndarray of shape (n, n_clusters))
+        Losses and assignments.
+    resolutions : sequence of float
+        Debias weights of the merges; each crossing draws one.
+    rng : RandomState
+    n_crossings : int
+    n_steps : int
+        Steps that refine each child.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+        Those of the lowest loss.
+    """
+    found = sorted(found, key=_loss)
+    edges, n_clusters = graph.edges / graph.unit, found[0][1].shape[1]
+    for _ in range(n_crossings if len(found) > 1 else 0):
+        one, other = (found[k][1].argmax(axis=1) for k in rng.permutation(len(found))[:2])
+        resolution = resolutions[rng.randint(len(resolutions))]
+        pieces = np.unique(one * n_clusters + other, return_inverse=True)[1]
+        if pieces.max() + 1 <= n_clusters:
+            continue
+        labels = agglomerate(edges, pieces, n_clusters, resolution, graph.size, graph.balance)
+        r, loss = refined(graph, soften(labels, n_clusters), max_iter=n_steps, tol=0.0)
+        # A twin would crowd out what there is to cross with.
+        if loss < found[-1][0] and not any(np.isclose(loss, other, rtol=1e-6) for other, _ in found):
+            found = sorted([*found[:-1], (loss, r)], key=_loss)
+    return found[0][1]
+
+
+def _loss(start):
+    return start[0]
+
+
+def split_and_merge(graph, r, rng, *, n_rounds, tol):
+    """Improve the assignments `r` by rounds of splits and merges.
+
+    Parameters
+    ----------
+    graph : PairWeights
+    r : ndarray of shape (n, n_clusters)
+    rng : RandomState
+    n_rounds : int
+    tol : float
+        As in :func:`refine`.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    """
+    n_clusters = r.shape[1]
+    if n_clusters == 1 or graph.n <= n_clusters:
+        return r
+    r, loss = refined(graph, r, max_iter=N_LAST, tol=tol)
+    for _ in range(n_rounds):
+        chosen = rng.permutation(n_clusters)[:MAX_SPLITS]
+        other = refined(graph, _split(graph, r, chosen, rng), max_iter=N_AFTER_SPLIT, tol=0.0)[0]
+        while other.shape[1] > n_clusters:
+            other = refined(graph, _merged(graph, other), max_iter=N_AFTER_MERGE, tol=0.0)[0]
+        other, other_loss = refined(graph, other, max_iter=N_LAST, tol=tol)
+        if other_loss < loss:
+            r, loss = other, other_loss
+    return r
+
+
+def _split(graph, r, chosen, rng):
+    """Cut the chosen clusters in two; the second halves are appended."""
+    side = 0.5 + (0.5 - DOUBT) * np.sign(_slowest(graph, r.argmax(axis=1), r.shape[1], rng))
+    halves = r[:, chosen]
+    kept = r.copy()
+    kept[:, chosen] = halves * side[:, None]
+    return np.maximum(np.hstack([kept, halves * (1.0 - side[:, None])]), SMALLEST)
+
+
+def _slowest(graph, labels, n_clusters, rng):
+    """A few steps of the random walks inside the clusters from random values, with mean zero in each cluster."""
+    edges = sparse.coo_array(graph.edges)
+    within = labels[edges.row] == labels[edges.col]
+    row, col, weight = edges.row[within], edges.col[within], edges.data[within]
+    degree = np.maximum(np.bincount(row, weight, graph.n), 1e-300)
+    walk = sparse.csr_array((weight / degree[row], (row, col)), shape=edges.shape)
+    mass = np.maximum(np.bincount(labels, graph.size, n_clusters), SMALLEST)
+    values = rng.normal(size=graph.n)
+    for _ in range(N_WALK):
+        values = walk @ values
+        values = values - (np.bincount(labels, graph.size * values, n_clusters) / mass)[labels]
+        spread = np.sqrt(np.bincount(labels, graph.size * values**2, n_clusters) / mass)
+        values = values / np.maximum(spread, 1e-300)[labels]
+    return values
+
+
+def _merged(graph, r):
+    """The merge of one pair that leaves the lowest loss."""
+    gain = gains(r.T @ (graph.edges @ r) / graph.unit, graph.mass(r), ROUND_RESOLUTION, graph.balance)
+    gain[np.tril_indices(len(gain))] = -np.inf
+    proposed = np.argsort(-gain, axis=None, kind="stable")[:N_CANDIDATES]
+    pairs = [
+        (keep, drop)
+        for keep, drop in zip(*np.unravel_index(proposed, gain.shape), strict=True)
+        if keep < drop
+    ]
+    return min((_joined(r, *pair) for pair in pairs), key=lambda found: graph.explained(found)[1])
+
+
+def _joined(r, keep, drop):
+    joined = r.copy()
+    joined[:, keep] += joined[:, drop]
+    return np.delete(joined, drop, axis=1)

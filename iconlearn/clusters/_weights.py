@@ -1,0 +1,248 @@
+"""Symmetric weights of pairs of rows, and a step of soft assignments under them.
+
+    minimise  - sum_ij w_ij log q_ij,     q_ij = (1 - a) sum_c r_ic r_jc / s_c + a / n,     s_c = sum_k r_kc
+
+Let g_ijc = (1 - a) (r_ic r_jc / s_c) / q_ij be the share of q that cluster c explains.  Jensen's inequality
+on the sum over c bounds the loss from above, and the bound is minimised in closed form by
+
+    r_ic = G_ic / (lambda_i + B_c / s_c),     G_ic = sum_j (w_ij + w_ji) g_ijc,     B_c = sum_ij w_ij g_ijc
+
+with lambda_i the root that makes row i sum to one.  So the loss falls in every step, without a step size.
+A balance b < 1 of q puts s_c^b n^(1 - b) in the place of s_c; the bound then has b B_c log s_c where it had
+B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from scipy import sparse
+
+from ..numerics.threads import MANY_POINTS, available
+
+__all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized"]
+
+# Numbers that are held at a time in sums over pairs and clusters.
+BLOCK = 2**21
+# No assignment is less, so that the loss stays finite.
+SMALLEST = 1e-12
+
+
+class PairWeights:
+    """Symmetric pair weights: sparse edges, and optionally a constant for every row against all columns.
+
+    Rows may stand for groups of rows; what is constant between rows is then proportional to the sizes of both
+    groups, and exact however coarse they are.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n, n)
+        w_ij; symmetrised here, since q is symmetric.
+    floor : ndarray of shape (n,)
+        Added to w_ij for every row that j stands for; summed over the rows that i stands for.
+    debias : float
+        The share a on q.
+    size : ndarray of shape (n,) or None
+        How many rows each of these stands for; None is one.
+    balance : float, default=1.0
+        The power b of the clusters' sizes in q.
+
+    Notes
+    -----
+    The constant part costs all pairs.  :meth:`grouped` lets it see the mean assignments of groups instead.
+    """
+
+    def __init__(self, edges, floor, debias, size=None, balance=1.0):
+        edges = sparse.csr_array((edges + edges.T) * 0.5)
+        edges.sum_duplicates()
+        self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
+        self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)
+        self.balance = balance
+        self.group, self.group_floor, self.group_size = None, floor, self.size
+        self.n_rows = self.size.sum()
+        # What a row weighs on average.
+        self.unit = edges.sum() / self.n_rows or 1.0
+        self.many = self.n_rows >= MANY_POINTS
+        self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
+
+    def coarsened(self, labels):
+        """The weights between groups of rows, numbered without gaps.
+
+        The loss is the same where the rows of each group are assigned alike.
+        """
+        if len(labels) == labels.max() + 1 and (labels == np.arange(self.n)).all():
+            return self
+        m = int(labels.max()) + 1
+        member = members(labels)
+        size = np.bincount(labels, self.size, m)
+        edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
+        return PairWeights(edges, floor, self.debias, size, self.balance)
+
+    def balanced(self, balance):
+        """The same weights under another balance."""
+        other = copy.copy(self)
+        other.balance = balance
+        return other
+
+    def cut(self, labels):
+        """Share of the mass of the edges that runs between groups of rows."""
+        apart = labels[self.row] != labels[self.edges.indices]
+        return self.edges.data[apart].sum() / (self.edges.sum() or 1.0)
+
+    def grouped(self, labels):
+        """The same, but the constant part sees groups (numbered without gaps) by their mean assignments.
+
+        - log q is convex in what a row is assigned, so the loss is no larger than without groups, and the same
+        where the rows of each group are assigned alike; Jensen's inequality once more keeps every step's bound.
+        """
+        other = copy.copy(self)
+        other.group = labels
+        other.group_floor, other.group_size = np.bincount(labels, self.floor), np.bincount(labels, self.size)
+        return other
+
+    def among(self, rows):
+        """The weights among some of the rows."""
+        edges = self.edges[rows][:, rows]
+        return PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+
+    def mass(self, r):
+        """s_c, the rows of each cluster."""
+        return np.maximum(self.size @ r, SMALLEST)
+
+    def explained(self, r):
+        """G (rows x clusters) and the loss at r."""
+        a, edges = self.debias, self.edges
+        right = r / sized(self.mass(r), self.n_rows, self.balance)
+        if self.many:
+            from ..numerics.compiled import explained_by_clusters
+
+            G, loss = explained_by_clusters(
+                r, right, edges.indptr, edges.indices, edges.data, a, a / self.n_rows, available()
+            )
+        else:
+            G, loss = self._explained(r, right)
+        if self.floor.any():
+            pulled, more = self._by_floor(r, right)
+            G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
+        return G, loss
+
+    def _explained(self, r, right):
+        """The part of the edges."""
+        a, loss, shares = self.debias, 0.0, np.empty_like(self.edges.data)
+        step = max(1, BLOCK // r.shape[1])
+        for start in range(0, len(shares), step):
+            part = slice(start, start + step)
+            q = np.einsum("ec,ec->e", r[self.row[part]], right[self.edges.indices[part]])
+            q = (1.0 - a) * q + a / self.n_rows
+            np.maximum(q, 1e-300, out=q)
+            shares[part] = self.edges.data[part] / q
+            loss -= self.edges.data[part] @ np.log(q)
+        pulled = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape) @ r
+        return 2.0 * (1.0 - a) * right * pulled, loss
+
+    def _by_floor(self, r, right):
+        """The constant part, over all pairs by blocks."""
+        a, loss, floor, size = self.debias, 0.0, self.group_floor, self.group_size
+        if self.group is not None:
+            share = members(self.group).T * (self.size / size[self.group])
+            r, right = share @ r, share @ right
+        pulled = np.empty_like(r)
+        step = max(1, BLOCK // len(r))
+        for start in range(0, len(r), step):
+            part = slice(start, start + step)
+            q = (1.0 - a) * (r[part] @ right.T) + a / self.n_rows
+            np.maximum(q, 1e-300, out=q)
+            weight = 0.5 * (np.outer(floor[part], size) + np.outer(size[part], floor))
+            loss -= (weight * np.log(q)).sum()
+            pulled[part] = (weight / q) @ r
+        return pulled if self.group is None else share.T @ pulled, loss
+
+    def improved(self, r, G, pull=None):
+        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""
+        price = 0.5 * self.balance * G.sum(0) / self.mass(r)
+        G = G if pull is None else G + pull
+        if not self.single:
+            G = G / self.size[:, None]
+        if self.many:
+            from ..numerics.compiled import onto_simplex
+
+            return onto_simplex(G, price, r, SMALLEST, available())
+        return _project(G, price, r)
+
+
+def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
+    """The weights w of all terms of a loss together.
+
+    Parameters
+    ----------
+    terms : sequence of Problem
+        All over the same rows and under the same shared clusters; each p has sparse support.
+    n_off : int or None
+        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.
+    rng : RandomState or None
+        Draws the columns.
+    """
+    n = terms[0].p.n_rows
+    debias = _shared("debias", terms)
+    balance = _shared("balance_", terms)
+    total, floor = sparse.csr_array((n, n)), np.zeros(n)
+    for term in terms:
+        mass = term.weight * term.p.row_mass
+        total = total + sparse.diags(mass * (1.0 - term.p.uniform)) @ term.p.sparse()
+        floor += mass * term.p.uniform
+    if floor.any() and n_off is not None:
+        cols = rng.randint(n, size=n * n_off)
+        pointers = np.arange(0, n * n_off + 1, n_off)
+        values = np.repeat(floor / n_off, n_off)
+        total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)
+    return PairWeights(total, floor / n, debias, balance=balance)
+
+
+def _shared(name, terms):
+    """The one value that a parameter of q has in all terms."""
+    values = {getattr(term.q, name) for term in terms}
+    if len(values) > 1:
+        raise ValueError(
+            f"all terms must share one {name.rstrip('_')} of q in the partition engine, got {sorted(values)}"
+        )
+    return values.pop()
+
+
+def sized(size, n, balance):
+    """s_c^b n^(1 - b), what the assignments to cluster c are divided by."""
+    return size**balance * n ** (1.0 - balance)
+
+
+def members(labels):
+    """One column for each group."""
+    n = len(labels)
+    return sparse.csr_array((np.ones(n), (np.arange(n), labels)), shape=(n, int(labels.max()) + 1))
+
+
+def _project(G, price, r):
+    """r_ic = G_ic / (lambda_i + price_c) with rows on the simplex.
+
+    sum_c G_ic / (lambda + price_c) is convex and falling in lambda, so Newton's method from the left of
+    the root climbs to it without overshooting.  Prices count from the lowest of a row: beside them its G may be
+    so small that lambda + price_c would be nothing but rounding.
+    """
+    price = np.maximum(
+        price - np.where(G > 0, price, np.inf).min(axis=1, keepdims=True, initial=price.max()), 0.0
+    )
+    low = (G - price).max(axis=1)
+    lam = low.copy()
+    active = np.flatnonzero(G.max(axis=1) > 0)
+    for _ in range(60):
+        over = 1.0 / np.maximum(lam[active, None] + price[active], 1e-300)
+        ratio = G[active] * over
+        excess = ratio.sum(1) - 1.0
+        lam[active] += excess / (ratio * over).sum(1)
+        active = active[np.abs(excess) > 1e-12]
+        if not len(active):
+            break
+    new = np.maximum(G / np.maximum(lam[:, None] + price, 1e-300), SMALLEST)
+    new /= new.sum(1, keepdims=True)
+    still = G.max(axis=1) <= 0
+    new[still] = r[still]
+    return new

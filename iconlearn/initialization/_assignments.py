@@ -1,0 +1,171 @@
+"""Assignments that a clustering begins with, and how they reach a table or a head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from sklearn.utils.validation import column_or_1d
+
+from ..clusters import (
+    k_means,
+    pair_weights,
+    partitions,
+    rank,
+    refined,
+    search,
+    search_both_balances,
+    soften,
+)
+from ..conditional import MAX_MATERIALISED, Conditional
+from ..divergences import KL
+from ..engines import Dense
+from ..learned import Dot
+from ..mappers import TableModule
+from ..objective import Objective, Points, Problem
+
+__all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
+
+# Steps that refine the best starts.
+N_REFINE = 150
+# Random columns per row that stand for a uniform share of p while starts are compared.
+N_OFF = 32
+# The balance that is tried where none is given.
+LOOSE = 0.1
+# Lessons of a head: steps, and the fewest and the most epochs of batches.
+N_LESSONS = 200
+N_LESSONS_EPOCHS = 5, 40
+
+
+def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol, present_loss):
+    """The best of several starts.
+
+    Parameters
+    ----------
+    objective : Objective
+    engine : Engine
+        What follows; the start of one that solves by the same steps is not refined here.
+    X : ndarray, sparse matrix or None
+        Features, where there are any.
+    n_clusters : int
+    rng : RandomState
+    init : str or ndarray of int of shape (n,)
+    n_init : int
+    tol : float
+    present_loss : callable
+        Gives the loss at what a table of the objective holds.
+
+    Returns
+    -------
+    r : ndarray of shape (n, n_clusters)
+    weights : PairWeights or None
+        Of all terms, where the start was found by them.
+    """
+    main = objective.problems[0]
+    terms = [term for term in objective.problems if term.q.shared_clusters and term.tied and not term.fresh]
+    if main.divergence.reverse and terms and terms[0] is main:
+        tried = _tried(main.p, X, n_clusters, rng, init, n_init)
+        if main.rows.inputs is not None or _only_one(init, n_init):
+            return next(tried), None
+        return min(tried, key=lambda r: _loss_from(r, objective, engine, rng, tol, present_loss)), None
+    if not terms or any(term.p.dense and term.n_pairs > MAX_MATERIALISED for term in terms):
+        # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
+        labels = init if not isinstance(init, str) else k_means(X, n_clusters, rng)
+        return soften(labels, n_clusters), None
+    # p as edges and KL, by which starts are searched.
+    terms = [replace(term, p=term.p.with_edges(), divergence=KL()) for term in terms]
+    weights = pair_weights(terms)
+    # A uniform share is sampled while starts are compared, but exact on the few nodes that are searched.
+    sampled = pair_weights(terms, N_OFF, rng) if weights.floor.any() else weights
+    if isinstance(init, str) and init == "agglomerate":
+        starts = [_searched(weights, terms, n_clusters, n_init, rng, tol, engine)]
+    else:
+        tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, rng)
+        if _only_one(init, n_init):
+            starts = [soften(labels, n_clusters) for labels in tried]
+        else:
+            starts = rank(sampled, tried, n_clusters)
+    if len(starts) == 1 and engine.solves:
+        return starts[0], weights  # the engine takes these very steps itself
+    ended = [refined(sampled, r, max_iter=N_REFINE, tol=max(tol, 1e-7)) for r in starts]
+    return min(ended, key=lambda found: found[1])[0], weights
+
+
+def _searched(weights, terms, n_clusters, n_init, rng, tol, engine):
+    """The best start of all, and with it the balance where none is given; a head may lose what few rows hold."""
+    if not engine.solves or any(term.q.balance != "auto" for term in terms):
+        return search(weights, n_clusters, n_init, rng, tol)
+    r, balance = search_both_balances(weights, n_clusters, n_init, rng, tol, loose=LOOSE)
+    for term in terms:
+        term.q.balance_ = balance
+    return r
+
+
+def _tried(p, X, n_clusters, rng, init, n_init):
+    """Starts for divergences that run from q to p; a loss that runs from p to q says nothing about them."""
+    points, edges = p.quadratic, p.graph
+    X = X if points is None else points[0]
+    if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):
+        edges = p.sparse()
+    return (soften(labels, n_clusters) for labels in partitions(init, n_init, X, edges, n_clusters, rng))
+
+
+def _loss_from(r, objective, engine, rng, tol, present_loss):
+    """The loss some steps after assignments r where the engine solves, else the one at r."""
+    write_table(objective.problems[0].rows.mapper, r)
+    if not engine.solves:
+        return present_loss()
+    return engine.solve(objective, max_iter=N_REFINE, tol=tol, rng=rng).loss
+
+
+def _only_one(init, n_init):
+    """Whether there is but one start, with which none is to be compared."""
+    return not isinstance(init, str) or n_init == 1
+
+
+def checked_labels(init, n_rows, n_clusters):
+    """Labels that a user gives for a start, as an array."""
+    labels = column_or_1d(init)
+    whole = np.issubdtype(labels.dtype, np.integer)
+    if not whole or len(labels) != n_rows or labels.min() < 0 or labels.max() >= n_clusters:
+        raise ValueError(
+            f"init must be a name or n_samples={n_rows} integers from 0 to n_clusters - 1 = {n_clusters - 1}, "
+            f"got {len(labels)} values of type {labels.dtype}"
+        )
+    return labels
+
+
+def write_table(module, r):
+    """Make assignments those of a table."""
+    with torch.no_grad():
+        module.places.copy_(torch.as_tensor(np.log(np.maximum(r, 1e-12))))
+
+
+def lesson(rows, r, engine, *, dtype, device):
+    """What gives assignments to a head: cross-entropy, the same loss with classes for columns.
+
+    Parameters
+    ----------
+    rows : Points
+        Behind the head.
+    r : ndarray of shape (n, n_clusters)
+    engine : Engine
+        That of the fit.
+
+    Returns
+    -------
+    objective : Objective
+    engine : Engine
+    n_iter : int
+    """
+    n_clusters = r.shape[1]
+    q = Dot()
+    q.begin(dtype=dtype, device=device)
+    basis = TableModule(torch.eye(n_clusters)).to(device=device, dtype=dtype).requires_grad_(False)
+    problem = Problem(Conditional(csr_array(r)), q, KL(), rows, Points(basis, n_clusters))
+    if not engine.stochastic:
+        return Objective((problem,)), Dense(), N_LESSONS
+    visits = max(1, rows.size // getattr(engine, "batch_size", 1))
+    return Objective((problem,)), engine, int(np.clip(N_LESSONS // visits, *N_LESSONS_EPOCHS))

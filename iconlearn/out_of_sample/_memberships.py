@@ -1,0 +1,112 @@
+"""Memberships: soft assignments of rows to clusters, by a head or beside a table of assignments."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..clusters import assign, joined
+from ..supervisory import search_options
+from ._mapped import mapped
+from ._placed import blocks_of_rows
+
+__all__ = ["Assigner", "HeadMemberships", "among", "labels_of"]
+
+# Numbers of a block of assignments.
+BLOCK = 2**22
+
+
+class HeadMemberships:
+    """Assignments by a network, a block of rows at a time: no array of all rows and all outputs is made for labels.
+
+    A head with a thousand clusters and a million rows would need eight gigabytes for its assignments alone.
+
+    Parameters
+    ----------
+    q : Learned
+    module : torch.nn.Module
+    features : slice or None
+        Those that the module reads; None for all.
+    n_outputs : int
+    """
+
+    def __init__(self, q, module, features, n_outputs):
+        self.q, self.module, self.features, self.n_outputs = q, module, features, n_outputs
+        self.used = np.arange(n_outputs)
+
+    def within(self, used):
+        """The same among some of the outputs."""
+        self.used = used
+        return self
+
+    def parts(self, X):
+        """Yield the assignments of X to all outputs in double precision, block by block."""
+        step = max(1, BLOCK // self.n_outputs)
+        for start in range(0, X.shape[0], step):
+            rows = X[slice(start, start + step)]
+            yield self.q.represent(mapped(self.module, rows, self.features)).double().numpy()
+
+    def outputs(self, X):
+        """Assignments of the rows of X."""
+        return np.concatenate([among(r, self.used) for r in self.parts(X)])
+
+    def labels(self, X, min_confidence):
+        """The most probable cluster of each row, -1 below the confidence."""
+        parts = (r[:, self.used] for r in self.parts(X))
+        return np.concatenate([labels_of(r, min_confidence, r.sum(axis=1)) for r in parts])
+
+    def sizes(self, X):
+        """Shares of all outputs in the rows of X."""
+        sizes = sum(r.sum(axis=0) for r in self.parts(X))
+        return sizes / sizes.sum()
+
+    def winners(self, X):
+        """The outputs that are the most probable one of any row."""
+        return np.unique(np.concatenate([np.unique(r.argmax(axis=1)) for r in self.parts(X)]))
+
+
+class Assigner:
+    """Assignments of new rows beside a table, by their p over the training rows; no row depends on another.
+
+    Parameters
+    ----------
+    p, q, divergence : objects
+        As they were fitted.
+    table : ndarray of shape (n, n_clusters)
+        Assignments of the training rows.
+    inside : ndarray of shape (n_clusters,) or None
+        :func:`iconlearn.clusters.within` of the training rows, where the divergence runs from q to p.
+    """
+
+    def __init__(self, p, q, divergence, table, inside):
+        self.p, self.q, self.divergence, self.table, self.inside = p, q, divergence, table, inside
+
+    def near(self, X, n_jobs, device):
+        """p of new rows over the training rows.
+
+        q is symmetric, so training rows that would have chosen a new one say as much about it as those which it
+        chooses.  A p that is no Supervisory may find one side only; from q to p there is no other side.
+        """
+        both = self.p.extend if self.divergence.reverse else getattr(self.p, "reciprocal", self.p.extend)
+        return both(X, **search_options(self.p, n_jobs, device))
+
+    def __call__(self, p):
+        """Assignments of new rows, shape (n_new, n_clusters)."""
+        if self.divergence.reverse:
+            weights = self.p.conditional_.column_weights if self.q.degree_weighted else None
+            return joined(p, self.table, self.inside, self.divergence.entropy, weights)
+        how = {"debias": self.q.debias, "balance": self.q.balance_}
+        return np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
+
+
+def among(r, used):
+    """Assignments among the clusters in use."""
+    r = r[:, used]
+    return r / r.sum(axis=1, keepdims=True)
+
+
+def labels_of(r, min_confidence, total=1.0):
+    """The most probable cluster of each row, -1 where its share of the total is below the confidence."""
+    labels = r.argmax(axis=1)
+    if min_confidence > 0:
+        labels[r.max(axis=1) < min_confidence * total] = -1
+    return labels

@@ -1,0 +1,97 @@
+"""What every p that is made from another p has in common: it fits a copy, and speaks for it.
+
+A wrapper says at once, in a sentence, where the inner p is none that it can be made from.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from sklearn.base import clone
+
+from ._base import Supervisory, declared, search_options, warn_empty
+
+__all__ = ["Wrapper"]
+
+
+class Wrapper(Supervisory):
+    """A p made from an inner p, with the inner p's declarations for its own.
+
+    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.
+
+    Attributes
+    ----------
+    p_ : Supervisory
+        The fitted inner p.
+    """
+
+    takes_device = True
+    # Whether the inner p has to be probabilities of rows over the same rows, each of which is one point.
+    pairs_of_rows = True
+    # Whether a uniform share of the inner p has a place in the result.
+    keeps_share = True
+
+    columns = property(lambda self: declared(self.p, "columns"))
+    requires_y = property(lambda self: declared(self.p, "requires_y"))
+    pairwise = property(lambda self: declared(self.p, "pairwise"))
+    from_features = property(lambda self: declared(self.p, "from_features"))
+    fresh = property(lambda self: declared(self.p, "fresh"))
+    copies = property(lambda self: declared(self.p, "copies"))
+    # Absent where the inner p has none.
+    prepare = property(lambda self: self.p.prepare)
+    features = property(lambda self: self.p.features)
+    view = property(lambda self: self.p_.view)
+    neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
+
+    def fitted(self, p, X, y, random_state, n_jobs, device):
+        """A fitted copy of an inner p.
+
+        Raises
+        ------
+        TypeError
+            If it is no p.
+        ValueError
+            If this wrapper cannot be made from it.
+        """
+        if isinstance(p, (str, type)) or not hasattr(p, "fit") or not hasattr(p, "extend"):
+            raise TypeError(
+                f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
+            )
+        inner = clone(p) if hasattr(p, "get_params") else copy.deepcopy(p)
+        inner.fit(X, y, random_state=random_state, **search_options(inner, n_jobs, device))
+        reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
+        if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
+            reason = (
+                f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"
+            )
+        if reason is not None:
+            raise ValueError(f"{type(self).__name__} {reason}")
+        return inner
+
+    def warn_lost(self, what, remedy):
+        """Warn of rows that have a p inside and none outside."""
+        supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
+        if (before & ~supported).any():
+            warn_empty(supported, what, f"{remedy} in {self!r:.200}")
+
+
+def _no_pairs_of_rows(p):
+    """Why a fitted p is no probabilities of rows over the same rows; None if it is."""
+    conditional = p.conditional_
+    if conditional.wide:
+        return (
+            f"needs probabilities, and a p in the limit of an infinite bandwidth such as {p!r:.200} has none; use a p "
+            f"of finite bandwidth such as Gaussian(sigma=10)"
+        )
+    if declared(p, "fresh"):
+        return (
+            f"needs a p over the rows themselves, and {p!r:.200} sees views of them that are drawn anew at every step; "
+            f"use a p such as KNN(15) or Labels(), or Debias, which takes views too"
+        )
+    columns = declared(p, "columns")
+    if columns != "rows" or conditional.n_rows != conditional.n_cols:
+        return (
+            f"needs a p whose columns are the rows, but {p!r:.200} has {conditional.n_rows} rows and "
+            f"{conditional.n_cols} columns, which are {columns}; use a p such as KNN(15) or Labels()"
+        )
+    return None

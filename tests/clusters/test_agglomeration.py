@@ -1,0 +1,105 @@
+"""Greedy merges against brute force over the directly computed loss."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from reference import cluster_kernel, random_rows, sparse_p
+from scipy.sparse import csr_array
+
+from iconlearn.clusters import agglomerate, coarsen
+
+N, M = 30, 8
+P = random_rows(N, density=0.25, seed=5)
+LABELS = np.random.default_rng(6).permutation(np.arange(N) % M)
+
+
+def cross_entropy(labels, debias, P=P):
+    """The debiased loss of hard clusters, the share on p and on q."""
+    r = np.eye(labels.max() + 1)[labels]
+    r = r[:, r.sum(axis=0) > 0]
+    q = (1 - debias) * cluster_kernel(r, r) + debias / len(labels)
+    return -(((1 - debias) * P + debias / len(labels)) * np.log(q)).sum()
+
+
+def closed_form(labels, a):
+    total = 0.0
+    for c in np.unique(labels):
+        on = labels == c
+        size, inside = on.sum(), P[np.ix_(on, on)].sum()
+        w = (1 - a) * inside + a * size**2 / N
+        total -= w * (np.log((1 - a) / size + a / N) - np.log(a / N))
+    return total - N * np.log(a / N)
+
+
+def merged(labels, c, d):
+    return np.where(labels == d, c, labels)
+
+
+def same_partition(a, b):
+    return ((a[:, None] == a) == (b[:, None] == b)).all()
+
+
+def greedy(labels, n_clusters, debias):
+    """The best merge of all, again and again."""
+    while len(np.unique(labels)) > n_clusters:
+        pairs = combinations(np.unique(labels), 2)
+        labels = merged(labels, *min(pairs, key=lambda pair: cross_entropy(merged(labels, *pair), debias)))
+    return labels
+
+
+@pytest.mark.parametrize("debias", [0.05, 0.5])
+def test_the_closed_form(debias):
+    for labels in (LABELS, merged(LABELS, 0, 5)):
+        assert closed_form(labels, debias) == pytest.approx(cross_entropy(labels, debias), abs=1e-10)
+
+
+@pytest.mark.parametrize("debias", [0.02, 0.2, 0.7])
+@pytest.mark.parametrize("n_clusters", [7, 6, 4, 2, 1])
+def test_every_merge_is_the_best_one(n_clusters, debias):
+    found = agglomerate(csr_array(P), LABELS, n_clusters, debias)
+    assert found.max() + 1 == n_clusters == len(np.unique(found))
+    expected = greedy(LABELS, n_clusters, debias)
+    assert same_partition(found, expected)
+    assert cross_entropy(found, debias) == pytest.approx(
+        cross_entropy(np.unique(expected, return_inverse=True)[1], debias)
+    )
+
+
+def test_nothing_to_merge():
+    assert same_partition(agglomerate(csr_array(P), LABELS, M, 0.1), LABELS)
+    assert same_partition(agglomerate(csr_array(P), LABELS, M + 3, 0.1), LABELS)
+
+
+def test_what_it_is_given_stays_as_it_was():
+    edges, labels = csr_array(P), LABELS.copy()
+    agglomerate(edges, labels, 3, 0.1)
+    np.testing.assert_array_equal(edges.toarray(), P)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def blocks(n_groups, size, links=0.0):
+    A = np.kron(np.eye(n_groups), np.ones((size, size))) * (1 - np.eye(n_groups * size))
+    A[0, -1] = A[-1, 0] = links
+    return A / A.sum(axis=1, keepdims=True)
+
+
+def test_coarsening_joins_neighbours_and_stops_in_time():
+    P, truth = blocks(6, 8, links=0.01), np.repeat(np.arange(6), 8)
+    labels = coarsen(csr_array(P), 20, np.random.RandomState(0))
+    assert sorted(np.unique(labels)) == list(range(20))
+    assert all(len(np.unique(truth[labels == c])) == 1 for c in range(20))
+    assert np.bincount(labels).max() <= 4
+    assert same_partition(labels, coarsen(csr_array(P), 20, np.random.RandomState(0)))
+
+
+def test_coarsening_ends_at_the_connected_parts():
+    P = blocks(5, 6)
+    labels = coarsen(csr_array(P), 2, np.random.RandomState(0))
+    assert same_partition(labels, np.repeat(np.arange(5), 6))
+
+
+def test_coarse_groups_are_merged_into_the_true_ones():
+    P, truth = blocks(4, 10, links=0.01), np.repeat(np.arange(4), 10)
+    start = coarsen(sparse_p(P).edges, 12, np.random.RandomState(0))
+    assert same_partition(agglomerate(csr_array(P), start, 4, 0.1), truth)

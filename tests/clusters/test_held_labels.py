@@ -1,0 +1,92 @@
+"""Starts and terms of assignments that are partly known: walks from labels, beliefs, and the step they share."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from reference import random_rows, softmax
+from scipy.optimize import minimize
+from scipy.sparse import csr_array
+from scipy.special import rel_entr
+
+from iconlearn.clusters import Beliefs, PairWeights, propagate, refine
+from iconlearn.clusters._weights import _project
+from iconlearn.numerics.compiled import onto_simplex
+
+N, K = 30, 3
+RNG = np.random.default_rng(0)
+P = random_rows(N, density=0.2, seed=4) / N
+R = softmax(RNG.normal(size=(N, K)))
+OPINIONS = softmax(2 * RNG.normal(size=(N, K)))
+PI = np.array([0.6, 0.3, 0.1])
+GRAPH = PairWeights(csr_array(P), np.zeros(N), 0.0)
+
+
+def loss_of(r, opinion_weight, proportion_weight):
+    """All terms written out over all pairs."""
+    q = r @ (r / r.sum(axis=0)).T
+    said = 1 + (OPINIONS * np.log(OPINIONS)).sum(axis=1) / np.log(K)
+    total = -(P * np.log(q)).sum()
+    total += opinion_weight * np.mean(said * rel_entr(OPINIONS, r).sum(axis=1))
+    return total + proportion_weight * rel_entr(PI, r.mean(axis=0)).sum()
+
+
+BELIEFS = Beliefs(OPINIONS, 0.7, PI, 2.0)
+
+
+def test_the_loss_is_the_sum_of_its_terms():
+    solution = refine(GRAPH, R, max_iter=1, tol=0, beliefs=BELIEFS)[1]
+    assert solution.loss == pytest.approx(loss_of(R, 0.7, 2.0), abs=1e-10)
+
+
+def test_the_sum_falls_to_where_nothing_is_better():
+    held = np.arange(N) < 5
+    r, solution = refine(GRAPH, R, max_iter=3000, tol=0, beliefs=BELIEFS, held=held)
+    assert (np.diff(solution.history) <= 1e-12).all()
+    assert_allclose(r[held], R[held])
+
+    def of(logits):
+        return loss_of(np.vstack([R[held], softmax(logits.reshape(-1, K))]), 0.7, 2.0)
+
+    other = minimize(of, np.log(r[~held]).ravel(), options={"maxiter": 30})
+    assert other.fun > solution.loss - 1e-5
+
+
+def test_a_group_that_is_of_one_mind_costs_what_its_rows_cost():
+    groups = np.arange(N) // 3
+    r = softmax(RNG.normal(size=(10, K)))
+    beliefs = Beliefs(proportions=PI, proportion_weight=2.0)
+    fine, coarse = (
+        refine(g, rows, max_iter=2, tol=0, beliefs=beliefs)
+        for g, rows in ((GRAPH, r[groups]), (GRAPH.coarsened(groups), r))
+    )
+    assert coarse[1].history[0] == pytest.approx(fine[1].history[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("project", [_project, lambda G, price, r: onto_simplex(G, price, r, 1e-12, 1)])
+def test_a_row_that_weighs_next_to_nothing_is_solved_all_the_same(project):
+    unit = 2.0**-51  # eight roundings of the prices
+    G = np.array([[0.75 * unit, 0.25 * unit, 0.0], [0.3, 0.1, 0.2]])
+    price = np.array([0.25, 0.25 + unit, 0.125])
+    new = project(G, price, np.full((2, 3), 1 / 3))
+    # 0.75 / m + 0.25 / (m + 1) = 1 has the root sqrt(0.75)
+    assert_allclose(new[0], [0.75**0.5, 1 - 0.75**0.5, 0.0], atol=1e-9)
+    assert_allclose(new.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_walks_end_at_labels_as_the_linear_system_says(keep):
+    A = csr_array(P + P.T)
+    labels = np.zeros((N, K))
+    labels[[0, 1, 2, 3], [0, 1, 2, 0]] = 1
+    W = A.toarray() / A.toarray().sum(axis=1, keepdims=True)
+    exact = np.linalg.solve(np.eye(N) - keep * W, (1 - keep) * labels)
+    exact /= exact.sum(axis=0)
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert_allclose(propagate(A, labels, keep), exact, atol=0.03)
+    assert_allclose(propagate(A, labels, keep).sum(axis=1), 1)
+
+
+def test_walks_do_not_reach_other_parts():
+    A = csr_array(np.kron(np.eye(2), np.ones((3, 3))))
+    scores = propagate(A, np.eye(6, 2), 0.9)
+    assert (scores[3:] == 0).all() and (scores[:3].sum(axis=1) > 0.99).all()
