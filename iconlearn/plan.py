@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ._randomness import torch_seeded
 from .objective import Objective, Points, Problem
-from .supervisory import search_options
+from .supervisory import declared, search_options
 
 __all__ = [
     "Ends",
@@ -177,12 +177,12 @@ class Terms:
     def __call__(self, p, q, divergence, weight, mass):
         self._fit(p)
         if mass is not None:
-            mass = np.tile(mass, getattr(p, "copies", 1))
+            mass = np.tile(mass, declared(p, "copies"))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
         if not conditional.row_mass.any():
             raise ValueError(f"p={p!r} gives no row any support, so there is nothing to learn from")
         rows, columns = self.ends.of(p), None
-        kind = getattr(p, "columns", "rows")
+        kind = declared(p, "columns")
         if kind == "rows":
             columns = rows
             if q.self_pairs:
@@ -233,7 +233,7 @@ class Ends:
         features = features_of(p, self.n_features)
         if features is not None and _key(features) != self.main:
             return self._group(features)
-        if not getattr(p, "fresh", False):
+        if not declared(p, "fresh"):
             return self.rows
         return self._seen(p, self.rows.mapper)
 
@@ -246,7 +246,7 @@ class Ends:
         return self._seen(p, self.teacher)
 
     def _seen(self, p, mapper):
-        size = self.rows.size * getattr(p, "copies", 1)
+        size = self.rows.size * declared(p, "copies")
         if self.inputs is None:
             raise ValueError(
                 f"mapper='table' gives every row one place, and p={p!r} needs a place for every view of a row; "
@@ -270,7 +270,7 @@ def _key(features):
 
 def features_of(p, n_features):
     """The group of features that the rows of p are read off, None for all."""
-    groups = getattr(p, "features", None)
+    groups = declared(p, "features")
     groups = None if groups is None else groups(n_features)
     return None if groups is None else groups[0]
 

@@ -32,6 +32,7 @@ from ..out_of_sample._mapped import mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
 from ..solve import solve
+from ..supervisory import declared
 from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
     CallbackSupportMixin,
@@ -128,12 +129,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _reads_y(self) -> bool:
         """Whether p or that of a term needs labels."""
         terms = [resolve("p", term.p) for term in self.terms or []]
-        return self._declares("requires_y") or any(getattr(p, "requires_y", False) for p in terms)
+        return self._declares("requires_y") or any(declared(p, "requires_y") for p in terms)
 
     def _declares(self, attribute) -> bool:
         """What p says of itself; False for a p that cannot be resolved, of which fit complains."""
         try:
-            return bool(getattr(self._resolved("p"), attribute, False))
+            return bool(declared(self._resolved("p"), attribute))
         except (TypeError, ValueError):
             return False
 
@@ -185,7 +186,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
-        searches = getattr(p, "from_features", False) and not fitted
+        searches = declared(p, "from_features") and not fitted
         with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q, setting)]
@@ -359,7 +360,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
         self._keep_losses(solution)
-        self.neighbors_backend_ = getattr(plan.p, "neighbors_backend_", None)
+        self.neighbors_backend_ = declared(plan.p, "neighbors_backend_")
         self._parametric, self._features = plan.parametric, plan.features
 
     def _keep_losses(self, solution):

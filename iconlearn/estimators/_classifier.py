@@ -28,7 +28,7 @@ from ..optim import Phase, copies, put_back
 from ..plan import same_shapes
 from ..registry import resolve
 from ..solve import adam_rate
-from ..supervisory import search_options
+from ..supervisory import declared, search_options
 from ._base import ICONBase, for_mappers_of_features
 from ._incremental import (
     BATCH,
@@ -482,7 +482,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _check_columns(self):
         """A classifier has a place for columns that are classes, and for those that are the rows."""
-        columns = getattr(self._resolved("p"), "columns", "rows")
+        columns = declared(self._resolved("p"), "columns")
         if columns not in ("classes", "rows"):
             raise ValueError(
                 f"p={self.p!r} relates rows to {columns}, and a classifier needs rows beside classes or beside one "
@@ -656,7 +656,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _suits_table(self):
         """Whether a free table can hold all that the fit is asked for: classes, KL, and a graph of the features."""
         graph = graph_of(self.graph)
-        reads_all = getattr(graph, "from_features", False) or getattr(graph, "pairwise", False)
+        reads_all = declared(graph, "from_features") or declared(graph, "pairwise")
         return reads_all and self._unsuited_for_table() is None
 
     def _unsuited_for_table(self):
@@ -722,7 +722,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self.temperature_, self._log_odds = 1.0, None
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
             self.prototypes_ = np.eye(n_classes, dtype=X.dtype)
-        self.graph_, self.neighbors_backend_ = plan.p, getattr(plan.p, "neighbors_backend_", None)
+        self.graph_, self.neighbors_backend_ = plan.p, declared(plan.p, "neighbors_backend_")
         self.label_distributions_ = r.astype(X.dtype)
         self.transduction_ = self.classes_[r.argmax(axis=1)]
         self._known = transduction.table(r, reached)
@@ -732,7 +732,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _stepwise(self):
         """Whether prototypes are learned by gradients: columns are classes."""
-        return getattr(self._resolved("p"), "columns", "rows") == "classes"
+        return declared(self._resolved("p"), "columns") == "classes"
 
     def _learn_first_rows(self, X, y, classes, sample_weight):
         classes = first_classes(classes)

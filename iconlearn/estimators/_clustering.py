@@ -27,7 +27,7 @@ from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
-from ..supervisory import KNN
+from ..supervisory import KNN, declared
 from ._base import ICONBase, for_mappers_of_features
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
@@ -290,7 +290,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if "p_" not in vars(self):
             raise AttributeError("merge_path_ is there once the estimator is fitted")
         p = self.p_.conditional_
-        over_rows = getattr(self.p_, "columns", "rows") == "rows" and not getattr(self.p_, "fresh", False)
+        over_rows = declared(self.p_, "columns") == "rows" and not declared(self.p_, "fresh")
         reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
@@ -521,7 +521,7 @@ def _same_head(module, spec, n_inputs, n_outputs, n_rows):
 def _part_of(plan, n_outputs):
     """The plan, or one of a random part of its rows where the assignments of all would be too many to hold."""
     n_rows = max(MAX_TAUGHT // n_outputs, 2 * n_outputs)
-    if not plan.parametric or plan.X.shape[0] <= n_rows or not getattr(plan.p, "from_features", False):
+    if not plan.parametric or plan.X.shape[0] <= n_rows or not declared(plan.p, "from_features"):
         return plan
     chosen = np.sort(plan.rng.permutation(plan.X.shape[0])[:n_rows])
     p = clone(plan.p).fit(plan.X[chosen], random_state=int(plan.rng.randint(2**31 - 1)))

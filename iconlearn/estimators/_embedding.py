@@ -21,7 +21,7 @@ from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import holds_words, is_tokens, search_options, sentences_of
+from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
 from ._base import ICONBase
 from ._inputs import like_input, plain, search_device, validated, validated_new
 from ._monitoring import observed, with_callbacks
@@ -354,7 +354,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _counted_words(self, X, y):
         """Lists of tokens as what their p counts; anything else as it is."""
         vars(self).pop("vocabulary_", None)
-        prepare = getattr(self._resolved("p"), "prepare", None)
+        prepare = declared(self._resolved("p"), "prepare")
         sentences = None if prepare is None else sentences_of(X)
         if sentences is None:
             if holds_words(X):
@@ -425,9 +425,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Whether the map of a few rows is the start for all."""
         if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
             return False
-        able = getattr(plan.p, "from_features", False) and not (
-            plan.parametric or self._pairwise or self.terms
-        )
+        able = declared(plan.p, "from_features") and not (plan.parametric or self._pairwise or self.terms)
         if self.init == "coarse" and not able:
             raise ValueError(
                 "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
@@ -449,7 +447,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return
         # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
         scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale
-        if getattr(plan.p, "columns", "rows") != "rows" and features is None:
+        if declared(plan.p, "columns") != "rows" and features is None:
             raise ValueError("a p over classes needs a feature matrix X")
         edges = plan.problem.p.sparse
         places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)

@@ -59,7 +59,7 @@ def graph_of(graph):
 def reads_pairs(graph) -> bool:
     """Whether X itself is the graph; False for what cannot be resolved, of which fit complains."""
     try:
-        return bool(getattr(graph_of(graph), "pairwise", False))
+        return declared(graph_of(graph), "pairwise")
     except (TypeError, ValueError):
         return False
 
@@ -169,7 +169,7 @@ class Transduction:
 
     def table(self, r, reached) -> ClassTable:
         """What becomes of assignments: those of the rows, and what others need of them."""
-        known, pairwise = KnownRows(self.plan.X), bool(getattr(self.plan.p, "pairwise", False))
+        known, pairwise = KnownRows(self.plan.X), declared(self.plan.p, "pairwise")
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
         # Equal rows of a given graph differ as little as equal features.
         rows = mean_of_equal_rows(known, r, pairwise=False)
@@ -233,8 +233,8 @@ def _weight_of_reached(edges, codes, weight):
 
 
 def _check_graph(name, graph):
-    over_rows = getattr(graph, "columns", "rows") == "rows" and not getattr(graph, "fresh", False)
-    if not over_rows or getattr(graph, "requires_y", False):
+    over_rows = declared(graph, "columns") == "rows" and not declared(graph, "fresh")
+    if not over_rows or declared(graph, "requires_y"):
         raise ValueError(
             f"graph={name!r} does not say which rows are near which; use 'auto', another p of "
             f"iconlearn.supervisory that reads the features, or Graph(adjacency)"
