@@ -91,7 +91,8 @@ def unchanging(X):
     """
     if in_a_file(X) or not any(map(_writeable, _parts(X))):
         return X
-    X = X.copy()
+    # In the same order, since sums over it follow the order in memory.
+    X = X.copy() if issparse(X) else X.copy(order="K")
     for part in _parts(X):
         part.flags.writeable = False
     return X

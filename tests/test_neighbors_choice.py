@@ -396,3 +396,11 @@ def test_prepared_rows_answer_as_the_rows_do_and_are_no_part_of_a_pickle(X):
     np.testing.assert_array_equal(
         p.extend(2 * X[:4]).edges.indices, KNN(5).fit(2 * X).extend(2 * X[:4]).edges.indices
     )
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_that_are_kept_lie_in_memory_as_they_did(order, X):
+    rows = np.asarray(X, order=order)
+    kept = KNN(5).fit(rows)._X
+    assert kept is not rows and kept.strides == rows.strides and not kept.flags.writeable
+    np.testing.assert_array_equal(kept, rows)
