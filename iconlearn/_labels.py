@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Number
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def is_missing(value) -> bool:
     """Whether a value is None, NaN, or one of pandas' own marks of what is missing."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, Real) and bool(value != value)
+    return isinstance(value, Number) and bool(value != value)
 
 
 def marks_some(labels, marker=-1) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._labels import missing
+
 __all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "one_of_each", "push_apart", "rgb"]
 
 # Paul Tol's muted scheme, told apart with any kind of colour vision, and orange for a tenth.
@@ -50,10 +52,10 @@ def name_of(value):
 def one_of_each(values):
     """Distinct labels in order, and the position of every label among them; None and NaN have position -1."""
     values = np.asarray(values)
-    missing = np.array([v is None or v != v for v in values.tolist()], dtype=bool)
-    groups, codes = np.unique(values[~missing], return_inverse=True)
+    absent = missing(values.astype(object))
+    groups, codes = np.unique(values[~absent], return_inverse=True)
     places = np.full(len(values), -1)
-    places[~missing] = codes
+    places[~absent] = codes
     return groups, places
 
 

@@ -11,6 +11,7 @@ import torch.utils.data
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
+from .._labels import missing
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -85,10 +86,10 @@ def plain_labels(y):
     y = np.asarray(y)
     if y.dtype.kind != "O" or y.ndim != 1:
         return y
-    missing = np.array([v is None or v != v for v in y], dtype=bool)
-    if missing.any():
+    absent = missing(y)
+    if absent.any():
         raise ValueError(
-            f"y holds {missing.sum()} missing labels (the first in row {int(missing.argmax())}); give every row a "
+            f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}); give every row a "
             f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
         )
     text = np.array([isinstance(v, str) for v in y], dtype=bool)

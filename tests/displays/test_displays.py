@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_blobs
@@ -17,6 +18,7 @@ from iconlearn.displays import (
     NeighborDistributionDisplay,
     PeriodicTableDisplay,
 )
+from iconlearn.displays._canvas import one_of_each
 from iconlearn.learned import Gaussian, Student
 from iconlearn.supervisory import Views
 
@@ -408,3 +410,12 @@ def test_a_part_of_the_table_is_a_table():
     assert set(PeriodicTableDisplay.from_table(part).cells_) == {("Gaussian", "Student-t")}
     with pytest.raises(ValueError, match="nothing to draw"):
         PeriodicTableDisplay.from_table(part[:0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["a", None, "b"], pd.array(["a", None, "b"], dtype="string"), np.array(["a", pd.NA, "b"], dtype=object)],
+)
+def test_labels_that_are_missing_are_in_no_group(values):
+    groups, places = one_of_each(values)
+    assert groups.tolist() == ["a", "b"] and places.tolist() == [0, -1, 1]

@@ -406,8 +406,9 @@ def test_labels_of_every_kind(make):
         (np.zeros(120), "one class only"),
         (["a", *Y[1:].tolist()], "mixed type"),
         ([None, *map(str, Y[1:])], "missing labels"),
+        (np.array([pd.NA, *map(str, Y[1:])], dtype=object), "missing labels"),
     ],
-    ids=["one class", "mixed", "missing"],
+    ids=["one class", "mixed", "missing", "missing in pandas"],
 )
 def test_labels_that_cannot_be(labels, words):
     with pytest.raises(ValueError, match=words):
