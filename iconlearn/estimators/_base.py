@@ -62,10 +62,6 @@ def _unfitted(make):
     return make()
 
 
-def _is_name_of_p(slot, value):
-    return slot == "p" and isinstance(value, str) and value in COMPONENTS["p"]
-
-
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -119,7 +115,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         value = getattr(self, slot)
         if isinstance(value, str) and value == "auto" and slot in self._by_default:
             return self._by_default[slot]
-        return _unfitted(COMPONENTS[slot][value]) if _is_name_of_p(slot, value) else resolve(slot, value)
+        if slot == "p" and isinstance(value, str) and value in COMPONENTS["p"]:
+            return _unfitted(COMPONENTS["p"][value])
+        return resolve(slot, value)
 
     @property
     def _pairwise(self) -> bool:
