@@ -816,7 +816,7 @@ def test_no_rule_bites_a_sound_house():
         "_types.py": "",
         "metrics.py": "from .numerics import sqdist",
         "numerics.py": "from . import _types\ndef f():\n    import numba.core",
-        "supervisory/_wrappers.py": "from ._graph import KNN\nclass Walk(KNN): isinstance(0, KNN)",
+        "supervisory/_composition.py": "from ._graph import KNN\nclass Walk(KNN): isinstance(0, KNN)",
         "displays.py": (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import matplotlib\n"
             "from .supervisory import Supervisory\nisinstance(0, (int, Supervisory))"

@@ -5,14 +5,14 @@ Arrays and sparse matrices only; what a table, a head or an estimator is, the ro
 
 from __future__ import annotations
 
+from ._agglomeration import agglomerate
 from ._count import MergePath, counted_path, merge_path, without_path
-from ._join import assign, joined, within
-from ._labels import Beliefs, propagate, transduce
-from ._merge import agglomerate
 from ._microclusters import coarsen
 from ._refine import refine, refined, soften
+from ._reverse_divergence import assign, joined, within
 from ._search import cross, search, search_both_balances, split_and_merge
 from ._starts import k_means, partitions, rank
+from ._transduction import Beliefs, propagate, transduce
 from ._weights import SMALLEST, PairWeights, pair_weights
 
 __all__ = [

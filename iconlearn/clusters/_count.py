@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._merge import merges
+from ._agglomeration import merges
 from ._microclusters import coarsen, merge_smallest
 from ._weights import members
 

@@ -29,7 +29,7 @@ from scipy.linalg import qr
 from scipy.spatial.distance import cdist
 
 from ..numerics.graphs import vectors_of_graph
-from ._merge import agglomerate, gains
+from ._agglomeration import agglomerate, gains
 from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters
 from ._refine import refined, soften
 from ._weights import SMALLEST

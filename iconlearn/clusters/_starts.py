@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._merge import agglomerate
+from ._agglomeration import agglomerate
 from ._microclusters import MAX_CELLS, coarsen, merge_smallest
 from ._refine import refined, soften
 from ._search import RESOLUTIONS, walk_places

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._labels import missing
+from .._label_markers import missing
 
 __all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "one_of_each", "push_apart", "rgb"]
 

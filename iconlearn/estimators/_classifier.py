@@ -17,9 +17,9 @@ from .._checks import check_number
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
-from ..classification._labels import is_auto, labelled_rows, without_marker
 from ..classification._prototypes import class_means, class_weights, log_similarities, moved_means
 from ..classification._ridge import MAX_FEATURES, Ridge
+from ..classification._unlabeled import is_auto, labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
 from ..learned import copy_in_double

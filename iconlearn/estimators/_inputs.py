@@ -11,7 +11,7 @@ import torch.utils.data
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._labels import missing
+from .._label_markers import missing
 
 __all__ = [
     "MAX_IN_MEMORY",

@@ -17,11 +17,11 @@ from ..neighbors import KnownRows
 from ..optim import Solution
 from ..registry import COMPONENTS
 from ..supervisory._calibration import GaussianKernel, StudentKernel
+from ..supervisory._classes import LabelBlock
+from ..supervisory._composition import MixedBlock, SymmetrizedBlock
 from ..supervisory._kernel import KernelBlock, KernelRecipe
-from ..supervisory._pairs import LabelBlock
 from ..supervisory._spectral import CutBlock
 from ..supervisory._wide import SquaredDistances
-from ..supervisory._wrappers import MixedBlock, SymmetrizedBlock
 
 __all__ = ["CLASSES", "class_of", "name_of"]
 

@@ -5,18 +5,17 @@ gives new rows their distribution over the training columns.  Wrappers take anot
 """
 
 from ._base import Supervisory, declared, search_options
+from ._classes import Classes, Identity, Labels
 from ._companion import Companion
+from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student
-from ._mustlink import MustLink
-from ._paired import Paired
-from ._pairs import Classes, Identity, Labels
+from ._links import MustLink, Paired
 from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
 from ._views import Views
 from ._wide import WideGaussian
-from ._wrappers import Debias, Mix, Symmetrize, Walk
 
 __all__ = [
     "Classes",

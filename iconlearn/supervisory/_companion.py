@@ -9,8 +9,8 @@ from sklearn.preprocessing import normalize
 
 from .._checks import check_number
 from ._base import declared, search_options, warn_empty
+from ._composition import reweighted
 from ._wrapper import Wrapper
-from ._wrappers import reweighted
 
 __all__ = ["Companion"]
 

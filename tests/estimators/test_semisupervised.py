@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, ICONEmbedding, Term
-from iconlearn.clusters import PairWeights, _labels
+from iconlearn.clusters import PairWeights, _transduction
 from iconlearn.engines import Dense, Partition
 from iconlearn.learned import Cluster, Dot
 from iconlearn.loss import loss
@@ -498,10 +498,10 @@ def test_walks_tell_which_cluster_is_which_class_where_labels_cannot(stray, monk
     known[::10] = np.arange(8)
     known[[0, 1, 20]] = [2 - stray, stray, -1]
     clusters = np.eye(8)[block]
-    monkeypatch.setattr(_labels, "search", lambda *told: clusters)
+    monkeypatch.setattr(_transduction, "search", lambda *told: clusters)
     graph = PairWeights(csr_array(A), np.zeros(80), 0.0)
     n_labels = (known >= 0).astype(int)
-    starts = list(_labels._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
+    starts = list(_transduction._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
     assert any(start[25].argmax() == stray and start[5].argmax() == 2 - stray for start in starts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from .._labels import marked, of_one_type
+from .._label_markers import marked, of_one_type
 from .._warnings import warn
 
 __all__ = ["is_auto", "labelled_rows", "without_marker"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._labels import column_of, marked, marks_some, missing, of_one_type
+from .._label_markers import column_of, marked, marks_some, missing, of_one_type
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
 from ._base import Supervisory, warn_empty
