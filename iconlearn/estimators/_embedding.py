@@ -18,7 +18,7 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..out_of_sample._seen import SeenRows, share_places
 from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
@@ -338,15 +338,17 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = self._phases(plan, method, exaggeration, coarse)
         patience = 5 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
+        known = KnownRows(X)
+        if not plan.parametric:
+            share_places(plan.mapper, known, self._pairwise)
         self._keep(plan, solution)
-        self._X, self._known = X, KnownRows(X)
+        self._X, self._known = X, known
         if plan.parametric:
             self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
             places = plan.mapper.places.detach().double()
-            both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
-            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
-            self.embedding_ = shown.astype(X.dtype)
+            self._places = places.numpy()
+            self.embedding_ = self.q_.represent(places).numpy().astype(X.dtype)
         self._keep_columns(plan, X)
         plan.keeper.done(solution)
         return solution
