@@ -232,8 +232,8 @@ def check_map(draw):
         optimizer=draw(st.sampled_from(["auto", "adam"])), random_state=0,
     )  # fmt: skip
     model = fitted(model, X, labels)
-    U = places_of(model, X)
-    Z = U
+    Z = U = places_of(model, X)
+    assert np.isfinite(Z).all(), model
     U = np.exp(U - np.logaddexp.reduce(U, 1)[:, None]) if isinstance(q, learned.Cluster) else U
     shown = unit(U) if isinstance(q, learned.Cosine | learned.WideGaussian | learned.NarrowGaussian) else U
     np.testing.assert_allclose(model.embedding_, shown, rtol=1e-4, atol=1e-5 * np.abs(U).max())
