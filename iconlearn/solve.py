@@ -358,7 +358,10 @@ def adam_rate(plan, given="auto"):
     if given != "auto":
         return given
     if not plan.parametric:
-        return TABLE
+        # A place that one of s batches visits is moved by s steps: Adam's means recall its gradient, and their
+        # squares recall s times less of it, so that all of them together are as long as s^(1/2) steps.
+        batches = plan.problem.p.n_rows / (plan.engine.batch_size or math.inf)
+        return TABLE / math.sqrt(max(1.0, batches))
     if declares(plan.mapper, "linear"):
         return LINEAR
     return HEAD if plan.q.shared_clusters else NETWORK

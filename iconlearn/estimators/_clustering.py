@@ -83,8 +83,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
-        Step size where gradients are used; "auto" is 0.1 for a table, 0.01 for a linear head
-        and 0.001 for a deep one.
+        Step size where gradients are used; "auto" is 0.1 for a table (over the root of the number of
+        batches), 0.01 for a linear head and 0.001 for a deep one.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         Method where gradients are used; "auto" is Adam.
     min_confidence : float, default=0.0
@@ -109,8 +109,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
+    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
+        As for :class:`ICONEmbedding`; `loss_` is that of `probabilities_`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int

@@ -13,14 +13,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import DIVERGENCES, sqdist, unit
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 
-from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term, divergences, learned, supervisory
+from iconlearn import (
+    ICONClassifier,
+    ICONClustering,
+    ICONEmbedding,
+    Term,
+    divergences,
+    learned,
+    recipes,
+    supervisory,
+)
 from iconlearn.engines import MiniBatch, Sampled
 from iconlearn.mappers import MLP
-from reference import DIVERGENCES, sqdist, unit
 
 FEW = settings(max_examples=40, derandomize=True)
 MANY = settings(max_examples=200)
@@ -46,7 +55,7 @@ def written(p, q, divergence, U, V=None, *, mass=None):
         log_norm = (mask * log_k).sum(1, keepdims=True) / m
         return -(mass[:, None] * P * (log_k - log_norm)).sum()
     if isinstance(q, learned.NarrowGaussian):
-        unsupported = (P <= p.uniform / m) if p.dense else (E == 0)
+        unsupported = (p.uniform / m >= P) if p.dense else (E == 0)
         log_norm = (log_k + off + q.margin * unsupported).max(1, keepdims=True)
         return -(mass[:, None] * P * (log_k - log_norm)).sum()
     log_k = log_k + off
@@ -101,7 +110,11 @@ def places_of(model, X):
 
 def assert_is_the_loss(model, expected, *, penalised=False, single=False):
     scale = max(abs(expected), 1e-3)
-    assert abs(model.loss_ - expected) <= (1e-6 if not single else 2e-6) * scale, (model, model.loss_, expected)
+    assert abs(model.loss_ - expected) <= (1e-6 if not single else 2e-6) * scale, (
+        model,
+        model.loss_,
+        expected,
+    )
     assert not model.loss_is_estimate_
     if isinstance(model.divergence_, divergences.KL) and not penalised and model.q_.reduce == "logsumexp":
         assert model.loss_ >= -1e-9
@@ -148,8 +161,15 @@ def graph_with_isolated_rows(n, rng):
 def supervision(draw, n, rng, *, dense=True):
     """A p of n rows over the rows: neighbours, kernels, graphs with isolated rows, and what is made of these."""
     few = min(n - 1, draw(st.integers(1, 12)))
-    graph = supervisory.Graph(graph_with_isolated_rows(n, rng), mass=draw(st.sampled_from(["uniform", "degree"])))
-    choices = [supervisory.KNN(few), graph, supervisory.Gaussian(sigma=1.0, n_neighbors=few), supervisory.Labels()]
+    graph = supervisory.Graph(
+        graph_with_isolated_rows(n, rng), mass=draw(st.sampled_from(["uniform", "degree"]))
+    )
+    choices = [
+        supervisory.KNN(few),
+        graph,
+        supervisory.Gaussian(sigma=1.0, n_neighbors=few),
+        supervisory.Labels(),
+    ]
     if dense:
         choices += [supervisory.Gaussian(sigma=2.0), supervisory.Student(sigma=1.0)]
     p = draw(st.sampled_from(choices))
@@ -240,7 +260,9 @@ def check_map(draw):
     expected = written(model.p_.conditional_, model.q_, model.divergence_, U)
     for further in model.terms or []:
         expected += of_term(further, X, model.q_, model.divergence_, U if further.q is None else Z)
-    assert_is_the_loss(model, expected, penalised=bool(terms), single=mapper != "table" and X.dtype == np.float32)
+    assert_is_the_loss(
+        model, expected, penalised=bool(terms), single=mapper != "table" and X.dtype == np.float32
+    )
 
 
 # -- clusterings --------------------------------------------------------------------------------------------------
@@ -294,7 +316,9 @@ def check_classifier(draw):
     class_weight = draw(st.sampled_from([None, "balanced", {0: 3.0}]))
     over_pairs = draw(st.booleans())
     kernels = [learned.Cosine(0.5), learned.Gaussian(), learned.Student(), learned.InversePower()]
-    q = draw(st.sampled_from(kernels if over_pairs else [learned.Dot(), learned.Dot(learnable=True), *kernels]))
+    q = draw(
+        st.sampled_from(kernels if over_pairs else [learned.Dot(), learned.Dot(learnable=True), *kernels])
+    )
     mapper = draw(st.sampled_from(["linear", "linear", MLP((8,))]))
     model = ICONClassifier(
         p="labels" if over_pairs else "classes", q=q, mapper=mapper, class_weight=class_weight,
@@ -375,3 +399,84 @@ def test_losses_of_random_problems(check, data):
 @given(data=st.data())
 def test_losses_of_many_more_random_problems(check, data):
     check(data.draw)
+
+
+# -- what the loop sees is not always the loss of what is kept ----------------------------------------------------
+
+
+X = np.random.default_rng(0).normal(size=(60, 4))
+REPEATED = np.r_[X, X[:20], X[:20]]
+
+
+def test_batches_report_the_loss_of_all_rows():
+    model = ICONEmbedding(engine=MiniBatch(16), max_iter=3, random_state=0).fit(X)
+    assert_is_the_loss(model, written(model.p_.conditional_, model.q_, model.divergence_, model.embedding_))
+    assert abs(model.loss_ - model.loss_history_[-1]) > 0.01
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(8)])
+def test_layers_that_act_otherwise_in_training(layer):
+    net = torch.nn.Sequential(
+        torch.nn.Linear(4, 8, dtype=torch.float64), layer.double(), torch.nn.Linear(8, 2).double()
+    )
+    model = ICONEmbedding(mapper=net, max_iter=3, random_state=0).fit(X)
+    assert_is_the_loss(model, written(model.p_.conditional_, model.q_, model.divergence_, model.embedding_))
+
+
+def test_equal_rows_share_a_place_and_the_loss_is_that_of_it():
+    model = ICONEmbedding(max_iter=20, init="random", random_state=0).fit(REPEATED)
+    np.testing.assert_array_equal(model.mapper_.places.detach().numpy(), model.embedding_)
+    assert_is_the_loss(model, written(model.p_.conditional_, model.q_, model.divergence_, model.embedding_))
+
+
+def test_views_have_an_estimate_for_a_loss():
+    model = ICONEmbedding(p="views", mapper="linear", max_iter=2, random_state=0).fit(X)
+    assert model.loss_is_estimate_ and model.loss_ == pytest.approx(model.loss_history_[-1])
+
+
+def test_more_pairs_than_are_evaluated(monkeypatch):
+    monkeypatch.setattr("iconlearn.solve.MAX_EVALUATED", 100)
+    model = ICONEmbedding(engine=MiniBatch(16), max_iter=3, random_state=0).fit(X)
+    assert model.loss_is_estimate_ and model.loss_ == pytest.approx(model.loss_history_[-1])
+    assert not ICONEmbedding(engine="dense", max_iter=3, random_state=0).fit(X).loss_is_estimate_
+    assert not ICONClustering(2, engine="partition", random_state=0).fit(X).loss_is_estimate_
+
+
+def test_states_that_are_not_finite_are_not_kept():
+    A = graph_with_isolated_rows(14, np.random.default_rng(0))
+    model = ICONEmbedding(
+        5, p=supervisory.Graph(A, mass="degree"), q=learned.Cosine(normalize="joint"), divergence="jensen_shannon",
+        debias=0.3, engine=MiniBatch(9), max_iter=5, random_state=0,
+    )  # fmt: skip
+    assert np.isfinite(fitted(model, X[:14]).embedding_).all()
+
+
+# -- word vectors of more words than the dense engine takes ---------------------------------------------------------
+
+
+def two_topics(n_words, n_tokens, rng):
+    """Sentences of words of one topic each, by Zipf's law, and every word at least once."""
+    half = n_words // 2
+    share = 1.0 / np.arange(1, half + 1)
+    drawn = rng.choice(half, (n_tokens // 20, 20), p=share / share.sum())
+    lines = [[f"{i % 2}:{w}" for w in line] for i, line in enumerate(drawn)]
+    for topic in (0, 1):
+        order = rng.permutation(half)
+        lines += [[f"{topic}:{w}" for w in order[start : start + 20]] for start in range(0, half, 20)]
+    return lines
+
+
+def test_word_vectors_in_batches_converge():
+    lines = two_topics(1200, 20_000, np.random.default_rng(0))
+    model = recipes.skip_gram(n_components=16).set_params(engine=MiniBatch(64), max_iter=12, random_state=0)
+    model = fitted(model, lines)
+    history = model.loss_history_
+    assert history[-1] < history[0] and (np.diff(history) < 0.05).all()
+    expected = written(
+        model.p_.conditional_, model.q_, model.divergence_, model.embedding_, model.column_embedding_
+    )
+    assert_is_the_loss(model, expected)
+    start = written(
+        model.p_.conditional_, model.q_, model.divergence_, 0 * model.embedding_, model.column_embedding_
+    )
+    assert model.loss_ < start
