@@ -352,9 +352,13 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.done(solution)
         return solution
 
-    def _keep(self, plan, solution, shown=None):
-        """Fitted attributes that all estimators have; `shown` is as in :func:`iconlearn.solve.evaluated`."""
-        solution = evaluated(plan, solution, shown)
+    def _keep(self, plan, solution, shown=None, part=None):
+        """Fitted attributes that all estimators have.
+
+        `shown` is as in :func:`iconlearn.solve.evaluated`; `part` is the plan without the rows that have no part in the
+        loss, where there are any.
+        """
+        solution = evaluated(plan if part is None else part, solution, shown)
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()

@@ -720,7 +720,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
             self.converged_ = solution.converged
         else:
-            self._keep(plan, solution)
+            self._keep(plan, solution, part=transduction.among(reached))
             self.temperature_, self._log_odds = 1.0, None
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
             self.prototypes_ = np.eye(n_classes, dtype=X.dtype)
