@@ -32,7 +32,7 @@ from iconlearn import (
 from iconlearn.engines import MiniBatch, Sampled
 from iconlearn.mappers import MLP
 
-FEW = settings(max_examples=40, derandomize=True)
+FEW = settings(max_examples=25, derandomize=True)
 MANY = settings(max_examples=200)
 
 
@@ -350,7 +350,7 @@ def check_classifier(draw):
 
 
 def check_few_labels(draw):
-    X, rng = draw(features(smallest=12))
+    X, rng = draw(features(smallest=12, largest=150))
     n = len(X)
     y = np.full(n, -1)
     y[:6] = [0, 1, 0, 1, 0, 1]
@@ -451,6 +451,22 @@ def test_states_that_are_not_finite_are_not_kept():
         debias=0.3, engine=MiniBatch(9), max_iter=5, random_state=0,
     )  # fmt: skip
     assert np.isfinite(fitted(model, X[:14]).embedding_).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("log_p", [-600.0, -80.0, -1.0])
+def test_f_divergences_have_a_slope_wherever_q_is(dtype, log_p):
+    """A joint q of a row without mass is as large as its type allows."""
+    most = float(np.log(torch.finfo(dtype).max))
+    log_q = torch.tensor([-0.9 * most, -1.0, 0.0, 0.5 * most, 0.9 * most], dtype=dtype, requires_grad=True)
+    p = torch.full_like(log_q, max(log_p, -0.9 * most)).exp().detach()
+    value = divergences.FDivergence(chi_square)(p, log_q)
+    slope = torch.autograd.grad(value.sum(), log_q)[0]
+    assert value.isfinite().all() and slope.isfinite().all()
+    # (p - q)^2 / q, and its slope q - p^2 / q, where q is no smaller than t allows
+    q, exact = log_q.detach().double().exp()[1:], p.double()[1:]
+    np.testing.assert_allclose(value.detach().double()[1:], q * (exact / q - 1) ** 2, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(slope.double()[1:], q * (1 - (exact / q) ** 2), rtol=1e-4, atol=1e-7)
 
 
 # -- word vectors of more words than the dense engine takes ---------------------------------------------------------
