@@ -176,9 +176,11 @@ class FDivergence(Divergence):
         return float(self.function(torch.zeros((), dtype=torch.float64)))
 
     def __call__(self, p, log_q):
-        # p f(t) / t, with t kept within range; f(0) by itself, since its slope there may be infinite.
+        # q f(t) for t below one, else p f(t) / t, so that neither q nor 1 / t leaves the range; t is kept within it;
+        # f(0) by itself, since its slope there may be infinite.
         q, at_zero = torch.exp(log_q), self.at_zero
         longest = 0.4 * math.log(torch.finfo(log_q.dtype).max)
         t = torch.exp(torch.where(p > 0, _log(p) - log_q, 0.0).clamp_max(longest))
         off = at_zero * q if math.isfinite(at_zero) else torch.full_like(q, math.inf)
-        return torch.where(p > 0, p * self.function(t) / t, off)
+        f = self.function(t)
+        return torch.where(p > 0, torch.where(t < 1, q * f, p * f / t.clamp_min(1)), off)

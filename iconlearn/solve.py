@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from contextlib import nullcontext
@@ -12,12 +13,14 @@ import torch
 
 from ._randomness import torch_seeded
 from .classification._ridge import preconditioner
+from .engines import Dense, visit_all
 from .loss import loss
-from .mappers import declares, draws
+from .mappers import TableModule, declares, draws
 from .numerics.threads import threads_for
+from .objective import Points
 from .optim import EstimatedPlateau, Plateau, Solution, minimise
 
-__all__ = ["adam_rate", "present_loss", "solve"]
+__all__ = ["adam_rate", "evaluated", "present_loss", "solve"]
 
 # Epochs in a row that may find no pair in any batch.
 MAX_EMPTY = 20
@@ -28,6 +31,13 @@ N_COOLING = 8
 # Steps of Adam: of a free place for every row; of the weights of one linear layer; of those of a network, where each
 # moves many outputs; and of one that assigns clusters, which begins at a good start and is only to improve on it.
 TABLE, LINEAR, NETWORK, HEAD = 0.1, 0.01, 0.003, 0.001
+
+# Pairs up to which the loss of the final state is evaluated where the engine never visits all of them in one step:
+# about a second of work.
+MAX_EVALUATED = 2 * 10**8
+
+# Numbers of the features that pass through a mapper at a time.
+BLOCK = 2**24
 
 
 def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solution:
@@ -168,6 +178,83 @@ def present_loss(plan):
         )
 
 
+def evaluated(plan, solution, shown=None) -> Solution:
+    """The solution with the loss of the state that is kept, from all pairs in double precision.
+
+    What the loop has seen differs from it: batches have a p and a q of their own, the sums of other engines are
+    estimates, dropout and batch normalisation act otherwise in training, single precision loses the digits of a
+    small divergence, and a state may have been replaced after the loop.
+
+    Parameters
+    ----------
+    plan : Plan
+    solution : Solution
+    shown : callable or None
+        From the mapper's outputs, in double precision, to those that the estimator shows; None shows them as
+        they are.
+
+    Returns
+    -------
+    Solution
+        With ``estimated=True`` and its loss as it was where views are drawn anew at every step, so that there is
+        no such loss, or where an engine that estimates sums has more than 2e8 pairs.
+    """
+    problems = plan.objective.problems
+    if solution.constant is not None:
+        return solution  # found in double precision, but for what is left to the first use
+    visited = plan.engine.solves or (plan.engine.exact and not plan.engine.stochastic)
+    if any(problem.fresh for problem in problems) or not (
+        visited or sum(map(_pairs_to_evaluate, problems)) <= MAX_EVALUATED
+    ):
+        return replace(solution, estimated=True)
+    kept: dict[int, Points] = {}
+
+    def fixed(points):
+        if id(points) not in kept:
+            Z = _outputs(points)
+            kept[id(points)] = Points(TableModule(Z if shown is None else shown(Z)), points.size)
+        return kept[id(points)]
+
+    value, engine = 0.0, Dense()
+    with torch.no_grad():
+        for problem in problems:
+            fixed_problem = replace(
+                problem, q=_in_double(problem.q), rows=fixed(problem.rows), columns=fixed(problem.columns)
+            )
+            visit = visit_all(fixed_problem, dtype=torch.float64, device=plan.device)
+            value += problem.weight * float(loss(fixed_problem, engine, visit))
+        if plan.objective.penalty is not None:
+            value += float(plan.objective.penalty())
+    return replace(solution, loss=value)
+
+
+def _pairs_to_evaluate(problem):
+    """Pairs that the loss of all rows looks at."""
+    q, p = problem.q, problem.p
+    of_edges = q.normalize == "self" and q.debias == 0 and problem.summand.linear_in_log_q
+    if of_edges and not p.dense and p.uniform == 0:
+        return p.sparse().nnz
+    return problem.n_pairs
+
+
+def _outputs(points):
+    """Outputs of the mapper for all points as it answers after training, in double precision."""
+    points.mapper.eval()
+    if points.inputs is None:
+        return points.at(None).double()
+    step = max(1, BLOCK // max(points.inputs.shape[1], 1))
+    return torch.cat([points.at(part).double() for part in torch.arange(points.size).split(step)])
+
+
+def _in_double(q):
+    """A fitted q with all that it has learned in double precision."""
+    double = copy.copy(q)
+    for name, value in vars(q).items():
+        if isinstance(value, torch.Tensor):
+            setattr(double, name, value.detach().double())
+    return double
+
+
 def _own_randomness(plan):
     """What views and modules draw in training (dropout) follows the fit's seed and leaves torch's own state alone."""
     seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator))
@@ -271,7 +358,10 @@ def adam_rate(plan, given="auto"):
     if given != "auto":
         return given
     if not plan.parametric:
-        return TABLE
+        # A place that one of s batches visits is moved by s steps: Adam's means recall its gradient, and their
+        # squares recall s times less of it, so that all of them together are as long as s^(1/2) steps.
+        batches = plan.problem.p.n_rows / (plan.engine.batch_size or math.inf)
+        return TABLE / math.sqrt(max(1.0, batches))
     if declares(plan.mapper, "linear"):
         return LINEAR
     return HEAD if plan.q.shared_clusters else NETWORK

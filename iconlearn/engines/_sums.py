@@ -107,11 +107,13 @@ def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):
 
 def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
     log_k = exaggerate(q.log_kernel(matrix(q.scalar, U, V)), pull)
-    values = summand(share(q, log_k - log_norm[:, None], log_norm, visit, part), part)
+    log_q = share(q, log_k - log_norm[:, None], log_norm, visit, part)
     if visit.exclude_self:
-        values = values.masked_fill(
-            own_pairs(torch.arange(part.start, part.stop, device=V.device), len(V)), 0.0
-        )
+        # What is no candidate may be out of range, and zero times infinity is no gradient.
+        own = own_pairs(torch.arange(part.start, part.stop, device=V.device), len(V))
+        values = summand(log_q.masked_fill(own, 0.0), part).masked_fill(own, 0.0)
+    else:
+        values = summand(log_q, part)
     mass = positive(visit.mass) if q.normalize == "joint" else visit.mass
     return (mass[part] * values.sum(1)).sum()
 

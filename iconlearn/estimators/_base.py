@@ -31,7 +31,7 @@ from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._mapped import mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
-from ..solve import solve
+from ..solve import evaluated, solve
 from ..supervisory import declared
 from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
@@ -352,8 +352,13 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.done(solution)
         return solution
 
-    def _keep(self, plan, solution):
-        """Fitted attributes that all estimators have."""
+    def _keep(self, plan, solution, shown=None, part=None):
+        """Fitted attributes that all estimators have.
+
+        `shown` is as in :func:`iconlearn.solve.evaluated`; `part` is the plan without the rows that have no part in the
+        loss, where there are any.
+        """
+        solution = evaluated(plan if part is None else part, solution, shown)
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
@@ -373,6 +378,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     @property
     def loss_(self):
         return self._solution_with_losses().loss
+
+    @property
+    def loss_is_estimate_(self):
+        return self._solution_with_losses().estimated
 
     @property
     def loss_history_(self):

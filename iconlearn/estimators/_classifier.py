@@ -170,7 +170,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Their probabilities, likewise.
     graph_ : object
         The fitted graph, likewise.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
+        As for :class:`ICONEmbedding`; the ridge penalty (`C`) is part of the losses.
+    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.
@@ -718,7 +720,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
             self.converged_ = solution.converged
         else:
-            self._keep(plan, solution)
+            self._keep(plan, solution, part=transduction.among(reached))
             self.temperature_, self._log_odds = 1.0, None
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
             self.prototypes_ = np.eye(n_classes, dtype=X.dtype)

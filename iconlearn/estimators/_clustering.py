@@ -83,8 +83,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
-        Step size where gradients are used; "auto" is 0.1 for a table, 0.01 for a linear head
-        and 0.001 for a deep one.
+        Step size where gradients are used; "auto" is 0.1 for a table (over the root of the number of
+        batches), 0.01 for a linear head and 0.001 for a deep one.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         Method where gradients are used; "auto" is Adam.
     min_confidence : float, default=0.0
@@ -109,8 +109,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_
         As for :class:`ICONEmbedding`.
+    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
+        As for :class:`ICONEmbedding`; `loss_` is that of `probabilities_`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
@@ -348,8 +350,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             stochastic = plan.engine.stochastic
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
             solution = self._improve(plan, n_iter, 5 if stochastic else 20)
-        self._keep(plan, solution)
-        self._keep_clusters(plan, known)
+        self._keep_clusters(plan, solution, known, shown=_among_winners)
         asked = plan.rows.width if auto else self.n_clusters
         if self.n_clusters_ < asked:
             warn(
@@ -394,8 +395,14 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan, method, [Phase(n_iter, adam_rate(plan, self.learning_rate))], patience=patience
         )
 
-    def _keep_clusters(self, plan, known):
-        """Labels without gaps, and what new rows need."""
+    def _keep_clusters(self, plan, solution, known, shown=None):
+        """The solution, labels without gaps, and what new rows need."""
+        if not plan.parametric:
+            r = plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
+            mean = mean_of_equal_rows(known, r, self._pairwise)
+            if mean is not r:
+                write_table(plan.mapper, mean)
+        self._keep(plan, solution, shown)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._within = self._assignments = None
         if plan.parametric:
@@ -404,7 +411,6 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
-            r = mean_of_equal_rows(self._known, r, self._pairwise)
             self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
             self.labels_ = labels_of(self._assignments, self.min_confidence)
@@ -475,8 +481,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         solution = self._improve(plan, n_iter, n_iter)
         self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
-        self._keep(plan, solution)
-        self._keep_clusters(plan, KnownRows(plan.X))
+        self._keep_clusters(plan, solution, KnownRows(plan.X))
         return solution
 
 
@@ -507,6 +512,12 @@ def _with_mapper(plan, module, n_outputs):
     rows = replace(plan.rows, mapper=module, width=n_outputs)
     problems = tuple(replace(problem, rows=rows, columns=rows) for problem in plan.objective.problems)
     return replace(plan, mapper=module, rows=rows, objective=replace(plan.objective, problems=problems))
+
+
+def _among_winners(Z):
+    """Outputs of assignments among the clusters that are the most probable one of any row."""
+    unused = np.setdiff1d(np.arange(Z.shape[1]), Z.argmax(1).cpu().numpy())
+    return Z.index_fill(1, torch.as_tensor(unused, device=Z.device), -torch.inf)
 
 
 def _same_head(module, spec, n_inputs, n_outputs, n_rows):

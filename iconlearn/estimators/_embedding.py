@@ -18,7 +18,7 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..out_of_sample._seen import SeenRows, share_places
 from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
@@ -76,8 +76,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
         (batches, views) ends the fit once its mean falls by less than its noise could hide.
     learning_rate : float or "auto", default="auto"
-        Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table, 0.01 for a linear
-        mapper and 0.003 for a network.
+        Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table (over the root of
+        the number of batches), 0.01 for a linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
         Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
@@ -114,7 +114,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     vocabulary_ : ndarray of str
         The words that rows (skip-gram) or columns are, if X was lists of tokens.
     loss_ : float
-        Mean divergence at the end (with `terms`: their weighted sum).
+        Mean divergence at the state that is kept (with `terms`: their weighted sum; with a penalty: and that), over
+        all rows and all columns, in double precision, whatever the engine: that of batches is another one, whose p
+        and q know the batch alone.
+    loss_is_estimate_ : bool
+        Whether `loss_` is no more than the last that the optimisation has seen (of batches, the mean over the last
+        epoch): where p draws views anew at every step, or where "mesh", "sampled" or "minibatch" have more than 2e8
+        pairs of rows and columns (14 000 rows).
     loss_history_ : ndarray of shape (n_records,)
         True loss of each iteration, exaggerated or not (L-BFGS: at the start of each ten iterations;
         mini-batches: the mean over each epoch).
@@ -338,15 +344,17 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = self._phases(plan, method, exaggeration, coarse)
         patience = 5 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
+        known = KnownRows(X)
+        if not plan.parametric:
+            share_places(plan.mapper, known, self._pairwise)
         self._keep(plan, solution)
-        self._X, self._known = X, KnownRows(X)
+        self._X, self._known = X, known
         if plan.parametric:
             self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
             places = plan.mapper.places.detach().double()
-            both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
-            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
-            self.embedding_ = shown.astype(X.dtype)
+            self._places = places.numpy()
+            self.embedding_ = self.q_.represent(places).numpy().astype(X.dtype)
         self._keep_columns(plan, X)
         plan.keeper.done(solution)
         return solution

@@ -167,6 +167,18 @@ class Transduction:
         self.start = r
         return r, reached, solution
 
+    def among(self, reached) -> Plan:
+        """The plan of the rows that a label reaches, at the present state of the table."""
+        if reached.all():
+            return self.plan
+        mapper = TableModule(self.plan.mapper.places[torch.from_numpy(reached)])
+        points = Points(mapper, int(reached.sum()), width=self.plan.rows.width)
+        problems = tuple(
+            replace(problem, p=_among(problem.p, reached), rows=points, columns=points)
+            for problem in self.plan.objective.problems
+        )
+        return replace(self.plan, mapper=mapper, rows=points, objective=Objective(problems))
+
     def table(self, r, reached) -> ClassTable:
         """What becomes of assignments: those of the rows, and what others need of them."""
         known, pairwise = KnownRows(self.plan.X), declared(self.plan.p, "pairwise")
@@ -216,6 +228,11 @@ def in_turns(transduction, r, reached, reason, learn, opinions):
     if reason in STOPPED and solution.reason not in STOPPED:
         solution = replace(solution, reason=reason, converged=False)
     return r, solution
+
+
+def _among(p, rows):
+    """A p of edges over some rows, its masses as they are."""
+    return replace(p, edges=sparse.csr_array(p.edges[rows][:, rows]), mass=p.row_mass[rows])
 
 
 def _weight_of_reached(edges, codes, weight):

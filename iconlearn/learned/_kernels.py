@@ -203,7 +203,7 @@ class _Tempered(Learned):
     @property
     def temperature_(self) -> float:
         """The temperature in use, learned or not."""
-        return math.exp(-float(self._log_scale().detach()))
+        return float(torch.exp(-self._log_scale().detach().double()))  # infinite rather than an OverflowError
 
     def _log_scale(self):
         # A learned scale stays below 100, beyond which a softmax is an arg max in single precision.

@@ -47,7 +47,7 @@ class Solution:
     Attributes
     ----------
     loss : float
-        Loss at the parameters that were kept; where losses are estimates, the mean of the epoch that led to them.
+        Loss at the parameters that were kept; where it is an estimate, the mean of the epoch that led to them.
     history : sequence of float
         True loss of every iteration.
     n_iter : int
@@ -62,6 +62,8 @@ class Solution:
         ``constant()`` finds what all the losses lack, the same number for all; None where that is nothing.
     parts : ndarray of shape (n_records, n_terms) or None
         The weighted terms of each entry of the history; None where they were solved together.
+    estimated : bool
+        Whether the loss is an estimate.
     """
 
     loss: float
@@ -72,6 +74,7 @@ class Solution:
     phases: Sequence[str] | np.ndarray = field(default_factory=list)
     constant: Callable[[], float] | None = None
     parts: np.ndarray | None = None
+    estimated: bool = False
 
     def completed(self):
         """The same with all of its losses."""

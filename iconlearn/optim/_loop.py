@@ -192,6 +192,8 @@ class _Run:
         value = total / count if count else math.nan
         if count == 1 and single is not None:
             single.commit()
+        elif not all(bool(t.isfinite().all()) for t in self.tensors()):
+            value = math.nan  # the last step was one too many, which only the next loss would show
         elif math.isfinite(value):
             # The latest state, after steps that each lowered an estimate of their own.
             self.history.best = min(value, self.history.best)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-__all__ = ["SeenRows", "mean_of_equal_rows"]
+__all__ = ["SeenRows", "mean_of_equal_rows", "share_places"]
 
 
 class SeenRows:
@@ -56,3 +57,10 @@ def mean_of_equal_rows(known, values, pairwise):
     sums = np.zeros((groups.max() + 1, values.shape[1]))
     np.add.at(sums, groups, values)
     return (sums / np.bincount(groups)[:, None])[groups]
+
+
+@torch.no_grad()
+def share_places(table, known, pairwise):
+    """Move equal rows of a table to their mean place, in place; as :func:`mean_of_equal_rows`."""
+    places = table.places.detach().double().cpu().numpy()
+    table.places.copy_(torch.from_numpy(mean_of_equal_rows(known, places, pairwise)))
