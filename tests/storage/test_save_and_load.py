@@ -1,5 +1,6 @@
 """Files of estimators: what comes back answers bit for bit, and what was harmed is refused with a reason."""
 
+import copy
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -48,6 +50,11 @@ from iconlearn.supervisory import (
     Views,
     Walk,
 )
+
+try:
+    import skops.io as SKOPS
+except ImportError:
+    SKOPS = None
 
 X, y = load_digits(return_X_y=True)
 X, X_new, y = X[:80] / 16, X[80:90] / 16, y[:80]
@@ -150,6 +157,42 @@ def same(a, b):
     return type(a) is type(b) and a == b
 
 
+def tensors_in(value, path="", inside=()):
+    """Where a state holds tensors or modules, for a reader that knows ``__getstate__`` and containers only."""
+    if id(value) in inside or isinstance(value, type):
+        return []
+    if isinstance(value, torch.Tensor | nn.Module):
+        return [path]
+    parts = {}
+    if isinstance(value, dict):
+        parts = value
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
+    elif hasattr(value, "__dict__"):
+        parts = value.__getstate__() or {}
+    inside = (*inside, id(value))
+    return [found for key, part in parts.items() for found in tensors_in(part, f"{path}.{key}", inside)]
+
+
+def assert_same_answers(loaded, estimator, rows):
+    assert list(vars(loaded)) == list(vars(estimator))
+    expected, found = answers(estimator, rows), answers(loaded, rows)
+    assert all(map(same, expected.values(), found.values())), (expected, found)
+    assert same(loaded.loss_, estimator.loss_)
+
+
+def assert_other_files_hold_it(estimator, rows):
+    """Files that know numpy and not torch hold a fit of the package's own layers."""
+    assert tensors_in(estimator) == []
+    if SKOPS is None:
+        return
+    content = SKOPS.dumps(estimator)
+    trusted = SKOPS.get_untrusted_types(data=content)
+    known = ("iconlearn.", "torch.nn.modules.", "scipy.sparse.")
+    assert all(kind.startswith(known) for kind in trusted), trusted
+    assert_same_answers(SKOPS.loads(content, trusted=trusted), estimator, rows)
+
+
 def assert_comes_back(estimator, rows, folder, **given):
     path = folder / "a file"
     iconlearn.save(estimator, path)
@@ -162,6 +205,8 @@ def assert_comes_back(estimator, rows, folder, **given):
         if name.endswith("_") and isinstance(value, np.ndarray | float | int | bool | str):
             assert same(value, getattr(loaded, name)), name
     assert [path] == list(folder.iterdir())
+    if not given:
+        assert_other_files_hold_it(estimator, rows)
     return loaded
 
 
@@ -360,6 +405,87 @@ def test_columns_of_pandas_come_back(tmp_path):
                 pandas.testing.assert_index_equal(loaded[name], value)
             else:
                 assert loaded[name] is value or loaded[name] == value
+
+
+# -- pickle, copies and skops --------------------------------------------------------------------------------
+
+
+class Branching(nn.Module):
+    """Layers with buffers of several types, a frozen weight, a weight in two places, and attributes of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64)
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(64, 2)
+        self.last.bias.requires_grad_(False)
+        self.register_buffer("coarse", torch.full((2,), 1.5, dtype=torch.bfloat16))
+        self.factor, self.act = 2.0, torch.tanh
+
+    def forward(self, x):
+        x = self.act(self.second(self.first(self.norm(x))))
+        return self.factor * self.last(x) * self.coarse.to(x.dtype)
+
+
+def test_skops_is_tried_with_every_fit_above():
+    pytest.importorskip("skops.io", reason="skops is not installed")
+    assert SKOPS is not None
+
+
+@pytest.mark.parametrize("again", [lambda fit: pickle.loads(pickle.dumps(fit)), copy.deepcopy, copy.copy])
+def test_copies_hold_what_a_module_holds(again):
+    fit = fitted(ICONEmbedding, {"mapper": Branching(), "column_mapper": "ema", "p": Views(cross=True)})
+    assert tensors_in(fit) == []
+    loaded = again(fit)
+    assert_same_answers(loaded, fit, X_new)
+    made = loaded.mapper_
+    assert type(made) is Branching and not made.training and made.factor == 2.0
+    assert made.second.weight is made.first.weight and loaded.column_mapper_.followed[0] is made
+    assert [(name, p.dtype, p.requires_grad) for name, p in made.named_parameters()] == [
+        (name, p.dtype, p.requires_grad) for name, p in fit.mapper_.named_parameters()
+    ]
+    for key, value in fit.mapper_.state_dict().items():
+        assert torch.equal(made.state_dict()[key], value)
+    assert loaded.fit(X).n_iter_ == 8
+
+
+def test_a_deep_copy_shares_no_weights():
+    fit = fitted(ICONEmbedding, {"mapper": "linear"})
+    before = fit.transform(X_new)
+    with torch.no_grad():
+        copy.deepcopy(fit).mapper_.weight.zero_()
+    assert_array_equal(fit.transform(X_new), before)
+
+
+def test_a_fit_that_is_mapped_into_memory_answers(tmp_path):
+    fit = fitted(ICONClassifier, {"mapper": "mlp"})
+    joblib.dump(fit, tmp_path / "fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = joblib.load(tmp_path / "fit", mmap_mode="r")
+    assert_same_answers(loaded, fit, X_new)
+
+
+class Guarded(nn.Linear):
+    """A layer that stores itself in a way of its own."""
+
+    def __reduce__(self):
+        return Guarded.again, (self.weight.detach().numpy(), self.bias.detach().numpy())
+
+    @staticmethod
+    def again(weight, bias):
+        made = Guarded(weight.shape[1], weight.shape[0])
+        made.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
+        made.again_made = True
+        return made
+
+
+def test_a_module_that_says_how_it_is_stored_is_asked():
+    fit = fitted(ICONEmbedding, {"mapper": Guarded(64, 2)})
+    loaded = pickle.loads(pickle.dumps(fit))
+    assert loaded.mapper_.again_made
+    assert_array_equal(loaded.transform(X_new), fit.transform(X_new))
 
 
 def test_another_process_reads_it(tmp_path):
