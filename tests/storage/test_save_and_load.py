@@ -194,6 +194,13 @@ def assert_other_files_hold_it(estimator, rows):
 
 
 def assert_comes_back(estimator, rows, folder, **given):
+    loaded = assert_comes_back_from_file(estimator, rows, folder, **given)
+    if not given:
+        assert_other_files_hold_it(estimator, rows)
+    return loaded
+
+
+def assert_comes_back_from_file(estimator, rows, folder, **given):
     path = folder / "a file"
     iconlearn.save(estimator, path)
     loaded = iconlearn.load(path, **given)
@@ -205,8 +212,6 @@ def assert_comes_back(estimator, rows, folder, **given):
         if name.endswith("_") and isinstance(value, np.ndarray | float | int | bool | str):
             assert same(value, getattr(loaded, name)), name
     assert [path] == list(folder.iterdir())
-    if not given:
-        assert_other_files_hold_it(estimator, rows)
     return loaded
 
 
@@ -387,24 +392,76 @@ def test_requests_that_came_back_are_heard(tmp_path):
     assert_array_equal(*asked)
 
 
-def test_columns_of_pandas_come_back(tmp_path):
-    pandas = pytest.importorskip("pandas")
-    prior = pandas.Series(np.full(10, 0.1), index=[f"digit {k}" for k in range(10)], name="share")
-    start = pandas.Series(np.random.default_rng(0).integers(0, 4, 80)).astype("Int64")
-    for fit in (
-        ICONClassifier(class_prior=prior, unlabeled=pandas.NA),
-        ICONClustering(4, init=start),
-        ICONClassifier(class_prior=pandas.Index([0.25, 0.75], name="of two")),
+def pandas_values():
+    """Values of pandas that a parameter may be, by name."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, 80)
+    kinds = pd.Categorical.from_codes(codes, ["z", "y", "x", "w"], ordered=True)
+    pairs = pd.MultiIndex.from_arrays([codes, list(map(str, range(80)))], names=["a", None])
+    return {
+        "series": pd.Series(np.full(10, 0.1), index=[f"digit {k}" for k in range(10)], name="share"),
+        "integers": pd.Series(codes).astype("Int64"),
+        "integers, some missing": pd.Series([1, None] * 40).astype("Int64"),
+        "texts": pd.Series(list("abcd"), dtype="string").iloc[codes],
+        "categories": pd.Series(kinds),
+        "index": pd.Index([0.25, 0.75], name="of two"),
+        "range": pd.RangeIndex(80),
+        "dates": pd.DatetimeIndex(["2020-01-01", "2020-01-05", None]),
+        "index of categories": pd.CategoricalIndex(kinds),
+        "index of pairs": pairs,
+        "rows of pairs": pd.Series(codes, index=pairs),
+        "frame": pd.DataFrame(rng.normal(size=(80, 2)), columns=["x", "y"], index=pairs),
+        "frame of kinds": pd.DataFrame({"x": codes, "y": kinds, "z": list(map(str, codes))}),
+        "frame of one name": pd.DataFrame(np.column_stack([codes, codes]), columns=["x", "x"]).astype(
+            {"x": "Int64"}
+        ),
+        "categorical": kinds,
+        "array": pd.array([0.3, None], dtype="Float64"),
+        "NA": pd.NA,
+        "NaT": pd.NaT,
+    }
+
+
+PANDAS = (
+    "series", "integers", "integers, some missing", "texts", "categories", "index", "range", "dates",
+    "index of categories", "index of pairs", "rows of pairs", "frame", "frame of kinds", "frame of one name",
+    "categorical", "array", "NA", "NaT",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_values_of_pandas_come_back(name, tmp_path):
+    pd = pytest.importorskip("pandas")
+    values = pandas_values()
+    assert tuple(values) == PANDAS
+    value = values[name]
+    iconlearn.save(ICONClustering(4, init=value), tmp_path / "file")
+    loaded = iconlearn.load(tmp_path / "file").init
+    assert type(loaded) is type(value) or isinstance(value, pd.RangeIndex | pd.DatetimeIndex)
+    for kind, check in (
+        (pd.Series, pd.testing.assert_series_equal),
+        (pd.DataFrame, pd.testing.assert_frame_equal),
+        (pd.api.extensions.ExtensionArray, pd.testing.assert_extension_array_equal),
     ):
-        iconlearn.save(fit, tmp_path / "file")
-        loaded = iconlearn.load(tmp_path / "file").get_params()
-        for name, value in fit.get_params().items():
-            if isinstance(value, pandas.Series):
-                pandas.testing.assert_series_equal(loaded[name], value)
-            elif isinstance(value, pandas.Index):
-                pandas.testing.assert_index_equal(loaded[name], value)
-            else:
-                assert loaded[name] is value or loaded[name] == value
+        if isinstance(value, kind):
+            return check(loaded, value)
+    if isinstance(value, pd.Index):
+        return pd.testing.assert_index_equal(loaded, value, exact="equiv")
+    assert loaded is value
+
+
+def test_fits_with_parameters_of_pandas_come_back(tmp_path):
+    pd = pytest.importorskip("pandas")
+    labels = pd.array(np.where(SOME, None, y), dtype="Int64")
+    start = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)))
+    for make, options, target in (
+        (ICONClassifier, {"unlabeled": pd.NA, "class_prior": pd.Series(np.full(9, 1 / 9))}, labels),
+        (ICONClustering, {"n_clusters": 4, "init": pd.Series(np.arange(80) % 4)}, None),
+        (ICONEmbedding, {"init": start}, None),
+        (ICONEmbedding, {"p": Graph(pd.DataFrame(GRAPH))}, None),
+    ):
+        assert_comes_back_from_file(fitted(make, options, X, target), X_new, tmp_path)
 
 
 # -- pickle, copies and skops --------------------------------------------------------------------------------
