@@ -17,7 +17,7 @@ MAX_LARGE, LARGE_NAME, SMALL_NAME = 20, 11.0, 6.0
 # Lines of a legend in one column.
 MAX_LINES = 40
 # Share of the picture that the points cover together, and the least and largest area of one in points squared.
-COVER, SMALLEST, LARGEST = 0.12, 0.1, 40.0
+COVER, SMALLEST, LARGEST = 0.25, 0.1, 40.0
 # Pictures of more points than this are stored as pixels, inside a vector graphic too.
 MAX_VECTORS = 5000
 
