@@ -6,7 +6,7 @@ from numbers import Number
 
 import numpy as np
 
-__all__ = ["column_of", "is_missing", "marked", "marks_some", "missing", "of_one_type"]
+__all__ = ["column_of", "is_missing", "marked", "marks_some", "missing", "of_one_type", "refuse_mixed"]
 
 
 def column_of(y, n_rows) -> np.ndarray:
@@ -34,6 +34,23 @@ def of_one_type(labels) -> np.ndarray:
         return labels
     alike = len({"text" if isinstance(label, str) else "number" for label in labels.tolist()}) == 1
     return np.array(labels.tolist()) if alike and not missing(labels).any() else labels
+
+
+def refuse_mixed(labels, name="y"):
+    """Raise where an array of objects holds texts beside numbers, what is missing aside.
+
+    Raises
+    ------
+    ValueError
+        With one label of either type.
+    """
+    labels = labels[~missing(labels)]
+    text = np.array([isinstance(label, str) for label in labels], dtype=bool)
+    if text.any() and not text.all():
+        raise ValueError(
+            f"{name} holds labels of mixed type, such as {labels[text][0]!r} and {labels[~text][0]!r}; use strings or "
+            f"numbers throughout"
+        )
 
 
 def marked(labels, marker) -> np.ndarray:

@@ -20,13 +20,14 @@ FACE = "iconlearn"
 
 # From the roof down. A module imports from its own floor and from those below it.
 FLOORS = [
+    {"displays"},
     {"recipes", "storage"},
     {"estimators"},
     {"registry"},
     {"solve"},
     {"plan"},
     {"classification", "initialization", "out_of_sample"},
-    {"engines", "displays"},
+    {"engines"},
     {"loss"},
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},

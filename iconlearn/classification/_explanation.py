@@ -41,6 +41,10 @@ class Explanation(NamedTuple):
     labels: np.ndarray
     shares: np.ndarray
 
+    def __repr__(self):
+        n, k = self.indices.shape
+        return f"<Explanation of {n} rows by {k} training rows each; fields {', '.join(self._fields)}>"
+
 
 class TrainingPlaces(NamedTuple):
     """Where training rows lie in the learned space, at most 100 000 of them.

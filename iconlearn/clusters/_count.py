@@ -71,6 +71,11 @@ class MergePath(NamedTuple):
         """The number of clusters of the largest score, 1 where there is none: no more than a suggestion."""
         return int(self.n_clusters[self.score.argmax()]) if len(self.n_clusters) else 1
 
+    def __repr__(self):
+        counts = self.n_clusters
+        span = f"{counts[0]} to {counts[-1]} clusters" if len(counts) else "no clusters"
+        return f"<MergePath of {span}, suggested={self.suggested}; fields {', '.join(self._fields)}>"
+
 
 def merge_path(p, rng, *, balance=1.0) -> MergePath:
     """The merges of a sparse p, means over several starts.

@@ -1,4 +1,4 @@
-"""Pictures of fitted estimators, in scikit-learn's manner.
+"""Pictures of fitted estimators and of the periodic table, in scikit-learn's manner.
 
 A display holds numbers and nothing else; ``plot(ax=None)`` draws them and keeps the artists, so that one
 computation may be drawn many times.  matplotlib, and plotly for the interactive map, are imported when something

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._label_markers import missing
-
-__all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "one_of_each", "push_apart", "rgb"]
+__all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "push_apart", "rgb"]
 
 # Paul Tol's muted scheme, told apart with any kind of colour vision, and orange for a tenth.
 PALETTE = (
@@ -45,22 +43,24 @@ def rgb(color):
 
 
 def name_of(value):
-    """A label as it is written: numbers without needless digits."""
+    """A label as it is written: numbers without needless digits, dates without needless zeros."""
+    if isinstance(value, np.datetime64):
+        return str(np.datetime_as_string(value, unit="auto")).replace("T", " ")
+    if isinstance(value, np.timedelta64):
+        return f"{value / np.timedelta64(1, 'D'):g} days"
     return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def one_of_each(values):
-    """Distinct labels in order, and the position of every label among them; None and NaN have position -1."""
-    values = np.asarray(values)
-    absent = missing(values.astype(object))
-    groups, codes = np.unique(values[~absent], return_inverse=True)
-    places = np.full(len(values), -1)
-    places[~absent] = codes
-    return groups, places
+def push_apart(texts, weights, *, rounds=100):
+    """Move texts that cover each other up and down, each by half of what they share, until none does.
 
+    Of texts that still cover each other after so many rounds, those of smaller weight are taken out.
 
-def push_apart(texts, *, rounds=100):
-    """Move texts that cover each other up and down, each by half of what they share, until none does."""
+    Returns
+    -------
+    list of matplotlib Text
+        Those that are left.
+    """
     figure = texts[0].figure
     figure.draw_without_rendering()
     x0, y0, x1, y1 = np.array([text.get_window_extent().extents for text in texts]).T
@@ -69,12 +69,27 @@ def push_apart(texts, *, rounds=100):
     rank = np.argsort(np.argsort(y0 + y1, kind="stable"))
     above, moved = np.sign(rank[:, None] - rank), np.zeros(len(texts))
     for _ in range(rounds):
-        shared = np.minimum((y1 + moved)[:, None], y1 + moved) - np.maximum((y0 + moved)[:, None], y0 + moved)
-        shared = np.where(beside, np.maximum(shared, 0), 0)
+        shared = _shared(y0 + moved, y1 + moved, beside)
         if not (shared > 0.5).any():
             break
         moved += 0.5 * (above * shared).sum(axis=1)
-    for text, step in zip(texts, moved, strict=True):
-        if step:
+    covers = _shared(y0 + moved, y1 + moved, beside) > 1
+    kept = []
+    for k in np.argsort(-np.asarray(weights), kind="stable"):
+        text = texts[k]
+        if covers[k, kept].any():
+            text.remove()
+            continue
+        kept.append(k)
+        if moved[k]:
             frame = text.axes.transData
-            text.set_position(frame.inverted().transform(frame.transform(text.get_position()) + [0, step]))
+            text.set_position(
+                frame.inverted().transform(frame.transform(text.get_position()) + [0, moved[k]])
+            )
+    return [texts[k] for k in sorted(kept)]
+
+
+def _shared(low, high, beside):
+    """How much of their heights texts share that stand beside each other."""
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    return np.where(beside, np.maximum(shared, 0), 0)

@@ -138,7 +138,7 @@ class ClusterDisplay:
     def _name(self, order):
         ax, k = self.ax_, len(order)
         names = [str(j) for j in range(k)] if self.names is None else [name_of(name) for name in self.names]
-        ax.set_yticks(np.arange(k), [names[j] for j in order])
+        ax.set_yticks(np.arange(k), [names[j] for j in order], parse_math=False)
         ax.tick_params(axis="y", length=0)
         ax.invert_yaxis()
         ax.set(xlabel="rows")

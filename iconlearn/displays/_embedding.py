@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from .._checks import check_choice
-from ._canvas import GREY, INK, axes_of, colors_of, name_of, one_of_each, push_apart, rgb
-from ._places import are_groups, checked_places
+from ._canvas import GREY, INK, axes_of, colors_of, push_apart, rgb
+from ._places import MAX_NAMED, Groups, checked_places, predicted, read_values
 
 __all__ = ["EmbeddingDisplay"]
 
 # Groups that a legend can hold.
 MAX_LEGEND = 12
+# Groups whose names are as large as a name on a map is read best, in points; names of more are smaller.
+MAX_LARGE, LARGE_NAME, SMALL_NAME = 20, 11.0, 6.0
+# Lines of a legend in one column.
+MAX_LINES = 40
 # Share of the picture that the points cover together, and the least and largest area of one in points squared.
-COVER, SMALLEST, LARGEST = 0.12, 0.1, 40.0
+COVER, SMALLEST, LARGEST = 0.25, 0.1, 40.0
 # Pictures of more points than this are stored as pixels, inside a vector graphic too.
 MAX_VECTORS = 5000
 
@@ -27,11 +31,11 @@ class EmbeddingDisplay:
     ----------
     embedding : ndarray of shape (n_samples, 2) or (n_samples, 3)
         Places of the points.
-    values : array-like of shape (n_samples,) or None, default=None
-        What the points are coloured by.
+    values : array-like of shape (n_samples,) or (n_samples, 1), or None, default=None
+        What the points are coloured by.  Categories of pandas and polars keep their order.
     kind : {"groups", "scale"} or None, default=None
-        Whether `values` names groups or measures something; None looks at them: numbers with fractions, and
-        whole numbers of more than fifty different values, are a scale.
+        Whether `values` names groups or measures something; None looks at them: dates, durations, numbers with
+        fractions, and whole numbers of more than fifty different values are a scale.
 
     Attributes
     ----------
@@ -59,16 +63,19 @@ class EmbeddingDisplay:
         self.kind = kind
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, kind=None, ax=None, **options):
-        """Draw where an estimator puts the rows of X.
+    def from_estimator(cls, estimator, X, y=None, *, coordinates=None, kind=None, ax=None, **options):
+        """Draw where an estimator puts the rows of X, or which clusters or classes it gives them.
 
         Parameters
         ----------
-        estimator : fitted estimator with ``transform``
+        estimator : fitted estimator with ``transform``, or (with `coordinates`) ``predict``
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training rows get the places that the fit gave them.
         y : array-like of shape (n_samples,) or None, default=None
             What the points are coloured by.
+        coordinates : array-like of shape (n_samples, 2) or (n_samples, 3), or None, default=None
+            Places of the rows on a map, for an estimator that has none of its own (clusters, classes); where there
+            is no `y`, the points are coloured by ``estimator.predict(X)``.
         kind : {"groups", "scale"} or None, default=None
             See :class:`EmbeddingDisplay`.
         ax : matplotlib Axes or None, default=None
@@ -79,7 +86,11 @@ class EmbeddingDisplay:
         -------
         EmbeddingDisplay
         """
-        return cls.from_predictions(estimator.transform(X), y, kind=kind, ax=ax, **options)
+        if coordinates is None:
+            coordinates = estimator.transform(X)
+        elif y is None:
+            y, kind = predicted(estimator, X), "groups" if kind is None else kind
+        return cls.from_predictions(coordinates, y, kind=kind, ax=ax, **options)
 
     @classmethod
     def from_predictions(cls, embedding, values=None, *, kind=None, ax=None, **options):
@@ -111,8 +122,10 @@ class EmbeddingDisplay:
         ax : matplotlib Axes or None, default=None
             A new figure by default; a map of three dimensions needs axes with ``projection="3d"``.
         labels : {"auto", "medians", "legend", "none"}, default="auto"
-            How the groups are named: at their medians (names that would cover each other are moved up and down),
-            or in a legend.  "auto" is a legend while that has at most twelve entries.
+            How the groups are named: at their medians (names that would cover each other are moved up and down, and
+            a name that finds no place is left out), or in a legend.  "auto" is a legend while that has at most
+            twelve entries, and no names for more than a hundred groups; of so many, "medians" and "legend" name the
+            hundred largest.
         size : float, array-like of shape (n_samples,) or "auto", default="auto"
             Area of a point in points squared; "auto" is smaller for more points.
         cmap : str or Colormap, default="cividis"
@@ -138,11 +151,17 @@ class EmbeddingDisplay:
             "s": self._size(n) if isinstance(size, str) else size,
             "linewidths": 0, "rasterized": n > MAX_VECTORS, **options,
         }  # fmt: skip
-        draw = self._groups if are_groups(self.values, self.kind) else self._scale
-        draw(order, labels, cmap, options)
+        found = read_values(self.values, self.kind)
+        if found is None:
+            options.setdefault("color", colors_of(1)[0])
+            self._scatter(order, options)
+        elif isinstance(found, Groups):
+            self._groups(found, order, labels, options)
+        else:
+            self._scale(found, order, {"cmap": cmap, **options})
         self._frame(flat, title)
         if flat and self.texts_:
-            push_apart(self.texts_)
+            self.texts_ = push_apart(self.texts_, found.sizes[found.named()])
         return self
 
     def _scatter(self, order, options):
@@ -160,48 +179,54 @@ class EmbeddingDisplay:
         area = box.width * box.height * (72 / self.figure_.dpi) ** 2
         return float(np.clip(COVER * area / max(n, 1), SMALLEST, LARGEST))
 
-    def _groups(self, order, labels, cmap, options):
-        if self.values is None:
-            options.setdefault("color", colors_of(1)[0])
-            self._scatter(order, options)
-            return
-        groups, codes = one_of_each(self.values)
+    def _groups(self, found, order, labels, options):
+        n, codes = len(found.names), found.codes
         # Position -1 is the last row: what has no group.
-        colors = np.vstack([colors_of(len(groups)), rgb(GREY)])
+        colors = np.vstack([colors_of(n), rgb(GREY)])
         order = order[np.argsort(codes[order] >= 0, kind="stable")]
         options.setdefault("c", colors[codes])
         self._scatter(order, options)
         if labels == "auto":
-            labels = "legend" if len(groups) <= MAX_LEGEND else "medians"
+            labels = "legend" if n <= MAX_LEGEND else "medians" if n <= MAX_NAMED else "none"
+        named = found.named()
         if labels == "legend":
-            self._add_legend(groups, colors)
+            self._add_legend([found.names[k] for k in named], colors[named])
         elif labels == "medians":
-            self._add_medians(groups, codes, colors)
+            self._add_medians(found, named, colors)
 
-    def _add_legend(self, groups, colors):
-        points = [
-            self.ax_.scatter([], [], s=40, color=color, linewidths=0) for color in colors[: len(groups)]
-        ]
+    def _add_legend(self, names, colors):
+        points = [self.ax_.scatter([], [], s=40, color=color, linewidths=0) for color in colors]
+        columns = max(1, -(-len(names) // MAX_LINES))
+        height = self.ax_.get_window_extent().height * 72 / self.figure_.dpi
+        size = np.clip(height / (1.5 * max(len(names), 1) / columns), SMALL_NAME, 10.0)
+        # Names that begin with "_" would be left out, and two dollars taken for a formula.
         self.legend_ = self.ax_.legend(
-            points, [name_of(group) for group in groups], loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
-            handletextpad=0.1,
+            points, [" "] * len(names), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
+            handletextpad=0.1, ncols=columns, fontsize=size,
         )  # fmt: skip
+        for text, name in zip(self.legend_.get_texts(), names, strict=True):
+            text.set(text=name, parse_math=False)
 
-    def _add_medians(self, groups, codes, colors):
+    def _add_medians(self, found, named, colors):
         from matplotlib.patheffects import withStroke
 
-        look = {"ha": "center", "va": "center", "fontsize": 11, "fontweight": "bold"}
-        for k, group in enumerate(groups):
-            x = np.median(self.embedding[codes == k], axis=0)
-            text = self.ax_.text(*x, name_of(group), color=0.6 * colors[k], **look)
-            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+        size = max(SMALL_NAME, LARGE_NAME * min(1.0, (MAX_LARGE / max(len(named), 1)) ** 0.5))
+        look = {"ha": "center", "va": "center", "fontsize": size, "fontweight": "bold", "parse_math": False}
+        for k in named:
+            x = np.median(self.embedding[found.codes == k], axis=0)
+            text = self.ax_.text(*x, found.names[k], color=0.6 * colors[k], **look)
+            text.set_path_effects([withStroke(linewidth=size / 4, foreground="white")])
             self.texts_.append(text)
 
-    def _scale(self, order, labels, cmap, options):
-        options.setdefault("c", np.asarray(self.values, dtype=float))
-        self._scatter(order, {"cmap": cmap, "plotnonfinite": False, **options})
+    def _scale(self, found, order, options):
+        options.setdefault("c", found.numbers)
+        self._scatter(order, {"plotnonfinite": False, **options})
         self.colorbar_ = self.figure_.colorbar(self.scatter_, ax=self.ax_, shrink=0.5, aspect=25, pad=0.02)
         self.colorbar_.outline.set_visible(False)
+        if found.ticks is not None:
+            self.colorbar_.set_ticks(found.ticks[0], labels=found.ticks[1])
+        if found.unit is not None:
+            self.colorbar_.set_label(found.unit)
 
     def _frame(self, flat, title):
         # Only nearness means anything: neither the axes nor their units do.

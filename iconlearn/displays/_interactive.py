@@ -9,14 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._checks import check_choice
-from ._canvas import GREY, INK, colors_of, name_of, one_of_each, rgb
-from ._places import are_groups, checked_places
+from ._canvas import GREY, INK, colors_of, name_of, rgb
+from ._places import MAX_NAMED, Groups, checked_places, predicted, read_values
 
 __all__ = ["InteractiveMapDisplay"]
 
 # Share of the picture that the points cover together, and the least and largest width of one in pixels.
 COVER, SMALLEST, LARGEST = 0.1, 2.0, 8.0
+# What the size of a point is reckoned with; the picture itself is as wide as what it is shown in.
 WIDTH, HEIGHT = 900, 700
+# Of the window, where the map is a page.
+PAGE = {"default_width": "100%", "default_height": "96vh"}
 # Of the map's extent, left free on every side.
 MARGIN = 0.05
 # Hover texts are wrapped at this width, and end after this many characters.
@@ -35,8 +38,8 @@ class InteractiveMapDisplay:
     ----------
     embedding : ndarray of shape (n_samples, 2) or (n_samples, 3)
         Places of the points.
-    values : array-like of shape (n_samples,) or None, default=None
-        What the points are coloured by.
+    values : array-like of shape (n_samples,) or (n_samples, 1), or None, default=None
+        What the points are coloured by.  Categories of pandas and polars keep their order.
     hover : array-like of shape (n_samples,), mapping or None, default=None
         What a point says under the mouse.
     kind : {"groups", "scale"} or None, default=None
@@ -46,7 +49,7 @@ class InteractiveMapDisplay:
     Attributes
     ----------
     figure_ : plotly Figure
-        It shows itself in a notebook; ``figure_.show()`` opens a browser.
+        The display shows it in a notebook, as wide as the notebook; ``figure_.show()`` opens a browser.
 
     Examples
     --------
@@ -66,16 +69,19 @@ class InteractiveMapDisplay:
         self.kind = kind
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, hover=None, kind=None, **options):
-        """Draw where an estimator puts the rows of X.
+    def from_estimator(cls, estimator, X, y=None, *, coordinates=None, hover=None, kind=None, **options):
+        """Draw where an estimator puts the rows of X, or which clusters or classes it gives them.
 
         Parameters
         ----------
-        estimator : fitted estimator with ``transform``
+        estimator : fitted estimator with ``transform``, or (with `coordinates`) ``predict``
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training rows get the places that the fit gave them.
         y : array-like of shape (n_samples,) or None, default=None
             What the points are coloured by.
+        coordinates : array-like of shape (n_samples, 2) or (n_samples, 3), or None, default=None
+            Places of the rows on a map, for an estimator that has none of its own (clusters, classes); where there
+            is no `y`, the points are coloured by ``estimator.predict(X)``.
         hover : array-like of shape (n_samples,), mapping or None, default=None
             What a point says under the mouse: a text for each, or (a dict, or a data frame) columns by name.
             None is the number of the row and its value.
@@ -88,7 +94,11 @@ class InteractiveMapDisplay:
         -------
         InteractiveMapDisplay
         """
-        return cls.from_predictions(estimator.transform(X), y, hover=hover, kind=kind, **options)
+        if coordinates is None:
+            coordinates = estimator.transform(X)
+        elif y is None:
+            y, kind = predicted(estimator, X), "groups" if kind is None else kind
+        return cls.from_predictions(coordinates, y, hover=hover, kind=kind, **options)
 
     @classmethod
     def from_predictions(cls, embedding, values=None, *, hover=None, kind=None, **options):
@@ -137,48 +147,65 @@ class InteractiveMapDisplay:
             size = size if flat else 0.5 * size
         trace = go.Scattergl if flat else go.Scatter3d
         self._said = _said(self.hover, n)
-        groups = are_groups(self.values, self.kind)
-        points = self._groups(size) if groups else self._scale(size, cmap)
+        found = read_values(self.values, self.kind)
+        if found is None:
+            points = [self._points(np.arange(n), "", {"size": size, "color": _hex(colors_of(1)[0])})]
+        elif isinstance(found, Groups):
+            points = self._groups(found, size)
+        else:
+            points = self._scale(found, size, cmap)
         self.figure_ = go.Figure([trace(**one) for one in points], self._layout(title, flat))
         del self._said
         return self
 
     def write_html(self, path):
-        """Write a page that needs nothing else, neither a network nor a server.
+        """Write a page that needs nothing else, neither a network nor a server; the map fills the window.
 
         Parameters
         ----------
         path : str or path-like
             Of the file; some 5 MB are the code that draws.
         """
-        self.figure_.write_html(path, include_plotlyjs=True, config=CONFIG)
+        self.figure_.write_html(path, include_plotlyjs=True, config=CONFIG, **PAGE)
 
-    def _groups(self, size):
-        """A trace for every group, those without one first and so beneath."""
-        n = len(self.embedding)
-        if self.values is None:
-            return [self._points(np.arange(n), "", {"size": size, "color": _hex(colors_of(1)[0])})]
-        groups, codes = one_of_each(self.values)
-        names = [name_of(group) for group in groups] + ["none"]
-        colors = [*colors_of(len(groups)), rgb(GREY)]
-        found = [k for k in (-1, *range(len(groups))) if (codes == k).any()]
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """What a notebook shows."""
+        return self.figure_._repr_mimebundle_(include, exclude)
+
+    def _repr_html_(self):
+        return self.figure_._repr_html_()
+
+    def _groups(self, found, size):
+        """A trace for every group, those without one first and so beneath; one for all where they are many."""
+        n, codes = len(found.names), found.codes
+        colors = [_hex(color) for color in (*colors_of(n), rgb(GREY))]
+        names = [*found.names, "none"]
+        if n > MAX_NAMED:
+            rows = np.argsort(codes >= 0, kind="stable")
+            look = {"size": size, "color": [colors[k] for k in codes[rows]]}
+            return [self._points(rows, "", look, np.array([names[k] for k in codes[rows]]))]
+        present = [k for k in (-1, *range(n)) if (codes == k).any()]
         return [
-            self._points(np.flatnonzero(codes == k), names[k], {"size": size, "color": _hex(colors[k])})
-            for k in found
+            self._points(np.flatnonzero(codes == k), names[k], {"size": size, "color": colors[k]})
+            for k in present
         ]
 
-    def _scale(self, size, cmap):
-        values = np.asarray(self.values, dtype=float)
-        known = np.isfinite(values)
+    def _scale(self, found, size, cmap):
+        values, known = found.numbers, np.isfinite(found.numbers)
         bar = {"thickness": 12, "len": 0.5, "outlinewidth": 0}
+        if found.unit is not None:
+            bar["title"] = {"text": found.unit}
+        if found.ticks is not None:
+            bar["tickvals"], bar["ticktext"] = found.ticks
         look = {"size": size, "color": values[known], "colorscale": cmap, "showscale": True, "colorbar": bar}
-        points = [self._points(np.flatnonzero(known), "", look)]
+        texts = None if found.texts is None else found.texts[known]
+        points = [self._points(np.flatnonzero(known), "", look, texts)]
         if known.all():
             return points
         return [self._points(np.flatnonzero(~known), "none", {"size": size, "color": GREY}), *points]
 
-    def _points(self, rows, name, look):
-        """What a trace is made of: places, in the precision that WebGL has, a look and a saying."""
+    def _points(self, rows, name, look, texts=None):
+        """What a trace is made of: places, in the precision that WebGL has, a look, and what is said of each point."""
         places = self.embedding[rows].astype(np.float32)
         look = {"opacity": 0.85, "line": {"width": 0}, **look}
         trace = {
@@ -193,6 +220,9 @@ class InteractiveMapDisplay:
         said = ["row %{customdata}"]
         if name:
             said.append(html.escape(name))
+        elif texts is not None:
+            said.append("%{text}")
+            trace["text"] = [html.escape(text) for text in texts.tolist()]
         elif isinstance(look["color"], np.ndarray):
             said.append("%{marker.color:.4g}")
         return {
@@ -205,7 +235,7 @@ class InteractiveMapDisplay:
         layout = {
             "template": "plotly_white", "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
             "font": {"color": INK}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
-            "legend": {"itemsizing": "constant"}, "width": WIDTH, "height": HEIGHT,
+            "legend": {"itemsizing": "constant"}, "autosize": True,
         }  # fmt: skip
         if not flat:
             return {**layout, "scene": {"xaxis": bare, "yaxis": bare, "zaxis": bare, "aspectmode": "data"}}

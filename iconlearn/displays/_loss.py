@@ -27,6 +27,8 @@ class LossDisplay:
         Weighted terms that the losses are made of.
     kept : float or None, default=None
         Loss at what was kept in the end.
+    unit : str, default="iteration"
+        What lies between two losses.
 
     Attributes
     ----------
@@ -47,11 +49,12 @@ class LossDisplay:
     >>> display = LossDisplay.from_estimator(ICONEmbedding(max_iter=60, random_state=0).fit(X))
     """
 
-    def __init__(self, history, phases=None, parts=None, *, kept=None):
+    def __init__(self, history, phases=None, parts=None, *, kept=None, unit="iteration"):
         self.history = history
         self.phases = phases
         self.parts = parts
         self.kept = kept
+        self.unit = unit
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **options):
@@ -69,12 +72,14 @@ class LossDisplay:
         LossDisplay
         """
         return cls.from_predictions(
-            estimator.loss_history_, estimator.loss_phases_, estimator.loss_parts_, kept=estimator.loss_, ax=ax,
-            **options,
+            estimator.loss_history_, estimator.loss_phases_, estimator.loss_parts_, kept=estimator.loss_,
+            unit="epoch" if estimator.engine_.stochastic else "iteration", ax=ax, **options,
         )  # fmt: skip
 
     @classmethod
-    def from_predictions(cls, history, phases=None, parts=None, *, kept=None, ax=None, **options):
+    def from_predictions(
+        cls, history, phases=None, parts=None, *, kept=None, unit="iteration", ax=None, **options
+    ):
         """Draw losses that are known.
 
         Parameters
@@ -84,6 +89,8 @@ class LossDisplay:
         parts : array-like of shape (n_records, n_terms) or None, default=None
         kept : float or None, default=None
             See :class:`LossDisplay`.
+        unit : str, default="iteration"
+            What lies between two losses.
         ax : matplotlib Axes or None, default=None
         **options
             Passed on to :meth:`plot`.
@@ -103,7 +110,7 @@ class LossDisplay:
                 raise ValueError(f"{name} has {len(value)} entries for {len(history)} losses")
         phases = None if phases is None else np.asarray(phases, dtype=str)
         parts = None if parts is None else np.asarray(parts, dtype=float)
-        return cls(history, phases, parts, kept=kept).plot(ax, **options)
+        return cls(history, phases, parts, kept=kept, unit=unit).plot(ax, **options)
 
     def plot(self, ax=None, *, log="auto", title=None, **options):
         """Draw the losses.
@@ -143,7 +150,7 @@ class LossDisplay:
             ax.set_yscale("log")
         else:
             ax.ticklabel_format(axis="y", useOffset=False)
-        ax.set(xlabel="record", ylabel="mean divergence of p from q (nats)")
+        ax.set(xlabel=self.unit, ylabel="mean divergence of p from q (nats)")
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(x=0.01)
         self._mark_phases()

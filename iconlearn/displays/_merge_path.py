@@ -19,6 +19,9 @@ NAMES = {
 class MergePathDisplay:
     """Curves over the number of clusters, each divided by its largest value.
 
+    The curves have units of their own, so their heights cannot be compared with each other: a number of clusters stands
+    out where a curve is at one and lower on both sides.
+
     Make one with :meth:`from_estimator`.
 
     Parameters
@@ -109,7 +112,7 @@ class MergePathDisplay:
                 **options,
             }
             (self.lines_[name],) = ax.plot(self.path.n_clusters, scaled, **drawn)
-        ax.set(xscale="log", xlabel="number of clusters", ylabel="share of the largest value")
+        ax.set(xscale="log", xlabel="number of clusters", ylabel="each curve divided by its maximum")
         ticks = [k for k in (2, 3, 5, 10, 20, 50, 100, 150) if k <= self.path.n_clusters[-1]]
         ax.set_xticks(ticks, [str(k) for k in ticks])
         ax.minorticks_off()

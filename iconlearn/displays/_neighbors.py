@@ -29,6 +29,10 @@ class NeighborDistributionDisplay:
         Names of the columns; None numbers them.
     same : ndarray of bool of shape (n_columns,) or None, default=None
         Which columns are of the row's own group.
+    row : str or None, default=None
+        Which row it is: the title, unless :meth:`plot` is given another.
+    columns : str, default="columns"
+        What the columns are.
 
     Attributes
     ----------
@@ -48,11 +52,13 @@ class NeighborDistributionDisplay:
     >>> display = NeighborDistributionDisplay.from_estimator(embedding, X, y, index=7)
     """
 
-    def __init__(self, p, q, names=None, same=None):
+    def __init__(self, p, q, names=None, same=None, *, row=None, columns="columns"):
         self.p = p
         self.q = q
         self.names = names
         self.same = same
+        self.row = row
+        self.columns = columns
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, index=0, ax=None, **options):
@@ -92,16 +98,22 @@ class NeighborDistributionDisplay:
             columns = estimator.prototypes_
         p = conditional.full(np.array([index]))[0]
         q = _row_of_q(estimator.q_, conditional, estimator.transform(X), columns, index)
-        names = same = None
+        names, same, row, kind = None, None, f"row {index}", "training rows"
+        groups = None if y is None else np.asarray(y)
+        if groups is not None:
+            row = f"{row}, {name_of(groups[index])}"
         if declared(estimator.p_, "columns") == "classes":
-            names = getattr(estimator, "classes_", None)
-        elif y is not None and conditional.n_cols == n:
-            names = np.asarray(y)
-            same = names == names[index]
-        return cls.from_predictions(p, q, names=names, same=same, ax=ax, **options)
+            names, kind = getattr(estimator, "classes_", None), "classes"
+        elif conditional.n_cols != n:
+            kind = "columns"
+        elif groups is not None:
+            names, same = groups, groups == groups[index]
+        return cls.from_predictions(p, q, names=names, same=same, row=row, columns=kind, ax=ax, **options)
 
     @classmethod
-    def from_predictions(cls, p, q, *, names=None, same=None, ax=None, **options):
+    def from_predictions(
+        cls, p, q, *, names=None, same=None, row=None, columns="columns", ax=None, **options
+    ):
         """Draw two distributions that are known.
 
         Parameters
@@ -112,6 +124,10 @@ class NeighborDistributionDisplay:
             Names of the columns.
         same : array-like of bool of shape (n_columns,) or None, default=None
             Which columns are of the row's own group.
+        row : str or None, default=None
+            Which row it is.
+        columns : str, default="columns"
+            What the columns are.
         ax : matplotlib Axes or None, default=None
         **options
             Passed on to :meth:`plot`.
@@ -128,7 +144,7 @@ class NeighborDistributionDisplay:
                 raise ValueError(
                     f"{name} is no distribution: it sums to {value.sum():g}, least {value.min():g}"
                 )
-        return cls(p, q, names, same).plot(ax, **options)
+        return cls(p, q, names, same, row=row, columns=columns).plot(ax, **options)
 
     def plot(self, ax=None, *, n_columns=30, title=None, **options):
         """Draw p upwards and q downwards.
@@ -139,6 +155,7 @@ class NeighborDistributionDisplay:
         n_columns : int, default=30
             Most columns that are drawn; how much of p and of q is on the others is written beside.
         title : str or None, default=None
+            None says which row it is.
         **options
             Passed on to ``Axes.bar``.
 
@@ -157,9 +174,9 @@ class NeighborDistributionDisplay:
         ax.axhline(0, color="white", linewidth=2)
         for color, values, height in ((of_p, self.p, 0.97), (of_q, self.q, 0.03)):
             rest = max(0.0, 1 - values[shown].sum())
-            side = "p, what should be near" if height > 0.5 else "q, what the model has near"
+            side = "p: neighbours in the data" if height > 0.5 else "q: neighbours in the model"
             ax.text(
-                0.99, height, f"{side}\n{100 * rest:.0f} % on other columns", transform=ax.transAxes, ha="right",
+                0.99, height, f"{side}\n{100 * rest:.0f} % on other {self.columns}", transform=ax.transAxes, ha="right",
                 va="top" if height > 0.5 else "bottom", color=color, fontsize=11,
             )  # fmt: skip
         highest = 1.1 * max(self.p[shown].max(), self.q[shown].max())
@@ -169,6 +186,8 @@ class NeighborDistributionDisplay:
         self._name_columns(shown)
         if title is not None:
             ax.set_title(title, color=INK, loc="left")
+        elif self.row is not None:
+            ax.set_title(self.row, color=INK, loc="left", parse_math=False)
         return self
 
     def _chosen(self, n_columns):
@@ -184,13 +203,13 @@ class NeighborDistributionDisplay:
         names = shown if self.names is None else np.asarray(self.names)[shown]
         names = [name_of(name) for name in names]
         turned = 90 if max(map(len, names)) > 3 else 0
-        self.ax_.set_xticks(np.arange(len(shown)), names, fontsize=8, rotation=turned)
+        self.ax_.set_xticks(np.arange(len(shown)), names, fontsize=8, rotation=turned, parse_math=False)
         self.ax_.tick_params(axis="x", length=0)
-        self.ax_.set_xlabel("columns" if self.names is None else "columns, by name")
+        self.ax_.set_xlabel(f"{self.columns} by {'number' if self.names is None else 'name'}")
         if self.same is not None:
             for tick, same in zip(self.ax_.get_xticklabels(), np.asarray(self.same)[shown], strict=True):
                 tick.set(color=INK if same else GREY, fontweight="bold" if same else "normal")
-            self.ax_.set_xlabel("columns by group; bold: the row's own")
+            self.ax_.set_xlabel(f"{self.columns} by group; bold: the row's own")
 
 
 def _row_of_q(q, conditional, places, columns, index):

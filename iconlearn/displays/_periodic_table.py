@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..recipes import periodic_table
 from ._canvas import INK, axes_of
 
 __all__ = ["PeriodicTableDisplay"]
@@ -33,22 +34,21 @@ class PeriodicTableDisplay:
 
     Examples
     --------
-    >>> import iconlearn
     >>> from iconlearn.displays import PeriodicTableDisplay
-    >>> display = PeriodicTableDisplay.from_table(iconlearn.periodic_table())
+    >>> display = PeriodicTableDisplay.from_table()
     """
 
     def __init__(self, table):
         self.table = table
 
     @classmethod
-    def from_table(cls, table, *, ax=None, **options):
+    def from_table(cls, table=None, *, ax=None, **options):
         """Draw a table.
 
         Parameters
         ----------
-        table : PeriodicTable
-            As :func:`iconlearn.periodic_table` gives it.
+        table : PeriodicTable or None, default=None
+            As :func:`iconlearn.periodic_table` gives it; None is all of that.
         ax : matplotlib Axes or None, default=None
         **options
             Passed on to :meth:`plot`.
@@ -57,6 +57,7 @@ class PeriodicTableDisplay:
         -------
         PeriodicTableDisplay
         """
+        table = periodic_table() if table is None else table
         if len(table) == 0:
             raise ValueError("the table has no recipes, so there is nothing to draw")
         return cls(table).plot(ax, **options)

@@ -22,6 +22,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
+from .._torch_state import plain, restored
 from .._warnings import warn
 from ..engines import choose
 from ..mappers import TableModule, build_mapper, declares
@@ -400,8 +401,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             self._solution = self._solution.completed()
         return self._solution
 
+    def __getstate__(self):
+        return plain(super().__getstate__())
+
     def __setstate__(self, state):
-        super().__setstate__(_with_solution(state))
+        super().__setstate__(_with_solution(restored(state)))
 
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""

@@ -11,7 +11,7 @@ import torch.utils.data
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._label_markers import missing
+from .._label_markers import missing, refuse_mixed
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -92,13 +92,8 @@ def plain_labels(y):
             f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}); give every row a "
             f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
         )
-    text = np.array([isinstance(v, str) for v in y], dtype=bool)
-    if text.any() and not text.all():
-        raise ValueError(
-            f"y holds labels of mixed type, such as {y[text][0]!r} and {y[~text][0]!r}; use strings or numbers "
-            f"throughout"
-        )
-    return y if text.all() else np.array(y.tolist())
+    refuse_mixed(y)
+    return y if not len(y) or isinstance(y[0], str) else np.array(y.tolist())
 
 
 def like_input(result, X):

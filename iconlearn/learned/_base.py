@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator, clone
 
 from .._checks import check_number, suggest
+from .._torch_state import plain, restored
 
 __all__ = ["Learned", "copy_in_double"]
 
@@ -119,6 +120,12 @@ class Learned(BaseEstimator):
         with torch.enable_grad():
             s = s.detach().requires_grad_()
             return torch.autograd.grad(self.log_kernel(s).sum(), s)[0]
+
+    def __getstate__(self):
+        return plain(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(restored(state))
 
     # Standard deviation of a good start, in units of the kernel's width.
     start_scale = 1e-2

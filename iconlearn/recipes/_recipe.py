@@ -17,6 +17,13 @@ RECIPES: dict[str, Recipe] = {}
 FIXED = ("p", "q", "terms", "column_mapper")
 
 
+class _Signature:
+    """What ``inspect.signature`` and completion read off a recipe: found when it is asked for."""
+
+    def __get__(self, entry, owner=None):
+        return None if entry is None else entry._signature()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A named method; call it for an unfitted estimator.
@@ -63,6 +70,57 @@ class Recipe:
     data: str
     gap: bool
     make: Callable
+
+    __signature__ = _Signature()
+
+    def __post_init__(self):
+        # Of the recipe's own, so that help(recipes.tsne) and recipes.tsne? show it.
+        object.__setattr__(self, "__doc__", self._description())
+
+    def _description(self):
+        own = inspect.signature(self.make).parameters.values()
+        needed = [p.name for p in own if p.default is p.empty]
+        lines = [
+            f"{self.name}: an unfitted {self.estimator}.",
+            "",
+            f"p and q: {self.formula}",
+            f"Divergence: {self.divergence}, {self.direction}. Mapper: {self.mapper}. Fitted to: {self.data}.",
+            f"Paper: {self.paper}",
+            f"Verified against: {self.verified}",
+            "",
+            "Parameters",
+            "----------",
+            *[str(p.replace(annotation=p.empty)) for p in own],
+            *([f"    {', '.join(needed)} must be given."] if needed else []),
+            "**parameters",
+            f"    Any of {self.estimator} but {', '.join(FIXED)}, which make the method.",
+            "",
+            "Returns",
+            "-------",
+            self.estimator,
+        ]
+        return "\n".join(lines)
+
+    def _signature(self) -> inspect.Signature:
+        """The recipe's own parameters, then those of its estimator with the defaults that the recipe gives them."""
+        own = inspect.signature(self.make).parameters
+        needed = {name: 1 for name, value in own.items() if value.default is value.empty}
+        estimator = self.make(**needed)
+        rest = {
+            name: value
+            for name, value in estimator.get_params(deep=False).items()
+            if name not in FIXED and name not in own
+        }
+        return inspect.Signature(
+            [
+                *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()),
+                *(
+                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value)
+                    for name, value in rest.items()
+                ),
+            ],
+            return_annotation=type(estimator),
+        )
 
     @property
     def parameters(self) -> dict:

@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 from torch import nn
 
+from .._torch_state import restored
 from ._classes import name_of
 from ._modules import describe
 from ._others import parts_of
@@ -176,4 +177,4 @@ def _state_of(value):
     """The fields of a dataclass (what it remembers besides can be found again), else all attributes."""
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    return value.__getstate__() or {}
+    return restored(value.__getstate__() or {})

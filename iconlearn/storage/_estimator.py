@@ -7,6 +7,7 @@ import scipy
 import sklearn
 import torch
 
+from .._torch_state import restored
 from ._classes import CLASSES
 from ._decode import Decoder, revived
 from ._encode import Encoder
@@ -42,6 +43,10 @@ def save(estimator, path):
         If the estimator holds a function, such as a metric or a custom q, or an object of a class that is neither
         the package's nor registered with it; pickle can store those.
 
+    Notes
+    -----
+    Whole pipelines go into files of skops, which ask for the classes to trust, or into a pickle.
+
     Examples
     --------
     >>> import tempfile, os
@@ -62,7 +67,8 @@ def save(estimator, path):
             f"only iconlearn's own estimators can be saved, not a {type(estimator).__name__}; pickle it instead"
         )
     encoder = Encoder()
-    kept = {name: value for name, value in estimator.__getstate__().items() if name not in CALLBACKS}
+    state = restored(estimator.__getstate__())
+    kept = {name: value for name, value in state.items() if name not in CALLBACKS}
     state = encoder.mapping({**kept, "callback": None}, "")
     versions = {m.__name__: m.__version__ for m in (np, scipy, sklearn, torch)}
     document = {"estimator": kind, "state": state, "nodes": encoder.nodes, "versions": versions}

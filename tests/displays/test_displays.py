@@ -1,7 +1,9 @@
 """Displays: what they compute, what they draw, and that they draw nothing before they are asked to."""
 
+import datetime as dt
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,8 @@ from iconlearn.displays import (
     NeighborDistributionDisplay,
     PeriodicTableDisplay,
 )
-from iconlearn.displays._canvas import one_of_each
+from iconlearn.displays._canvas import colors_of
+from iconlearn.displays._places import Scale, read_values
 from iconlearn.learned import Gaussian, Student
 from iconlearn.supervisory import Views
 
@@ -417,5 +420,213 @@ def test_a_part_of_the_table_is_a_table():
     [["a", None, "b"], pd.array(["a", None, "b"], dtype="string"), np.array(["a", pd.NA, "b"], dtype=object)],
 )
 def test_labels_that_are_missing_are_in_no_group(values):
-    groups, places = one_of_each(values)
-    assert groups.tolist() == ["a", "b"] and places.tolist() == [0, -1, 1]
+    found = read_values(values, None)
+    assert found.names == ["a", "b"] and found.codes.tolist() == [0, -1, 1]
+
+
+# -- values of every kind ----------------------------------------------------------------------------------
+
+DATES = pd.date_range("2020-01-01", periods=60)
+MEASURES = {
+    "dates": DATES,
+    "dates of a time zone": pd.Series(DATES.tz_localize("Europe/Berlin")),
+    "dates of numpy": DATES.to_numpy(),
+    "dates of python": [date.date() for date in DATES],
+    "dates of objects": np.array(DATES.to_pydatetime(), dtype=object),
+    "dates in a frame": pd.DataFrame({"when": DATES}),
+    "periods": pd.period_range("2020-01", periods=60, freq="M"),
+    "some dates": pd.Series(DATES).where(np.arange(60) % 3 > 0),
+    "durations": pd.to_timedelta(np.arange(60), unit="h"),
+    "durations of python": [dt.timedelta(minutes=k) for k in range(60)],
+    "numbers that may be missing": pd.array([0.5, 1.5, None] * 20, dtype="Float64"),
+    "decimals": [Decimal(k) / 7 for k in range(60)],
+}
+CODES = np.arange(60) % 3
+GROUPS = {
+    "a column": (CODES.reshape(-1, 1), ["0", "1", "2"]),
+    "a frame": (pd.DataFrame({"y": CODES}), ["0", "1", "2"]),
+    "categories": (pd.Categorical.from_codes(CODES, ["low", "mid", "high"], ordered=True), ["low", "mid", "high"]),
+    "a series of categories": (
+        pd.Series(pd.Categorical.from_codes(CODES, ["z", "y", "x", "w"])), ["z", "y", "x"]
+    ),
+    "bins": (pd.cut(np.arange(60), 2), ["(-0.059, 29.5]", "(29.5, 59.0]"]),
+    "whole numbers that may be missing": (pd.array([3, 4, None] * 20, dtype="Int64"), ["3", "4"]),
+    "truths that may be missing": (pd.array([True, False, None] * 20, dtype="boolean"), ["False", "True"]),
+    "a formula": (np.array(["$5_vs_$6", "$a", "b$^"])[CODES], ["$5_vs_$6", "$a", "b$^"]),
+    "names that a legend leaves out": (np.array(["_a", "_b", "c"])[CODES], ["_a", "_b", "c"]),
+}  # fmt: skip
+PLACES = np.random.default_rng(0).normal(size=(60, 2))
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_dates_and_durations_are_a_scale(name):
+    values = MEASURES[name]
+    display = drawn(EmbeddingDisplay.from_predictions(PLACES, values))
+    assert display.colorbar_ is not None and display.legend_ is None and display.texts_ == []
+    found = read_values(values, None)
+    assert isinstance(found, Scale)
+    column = values["when"] if name == "dates in a frame" else values
+    known = ~pd.isna(pd.Series(list(column)))
+    assert_array_equal(np.isfinite(found.numbers), known)
+    assert (np.diff(found.numbers[known]) > 0).all() or name.startswith("numbers")
+    if found.ticks is not None:
+        positions, texts = found.ticks
+        # A tick stands where its date is.
+        first = pd.Timestamp(found.texts[known][0])
+        offsets = [(pd.Timestamp(text) - first).total_seconds() for text in texts]
+        assert_allclose(positions, offsets)
+        assert 3 <= len(texts) <= 15
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "expected"),
+    [
+        (np.timedelta64(365, "D"), 60, ["1980", "2000", "2020"]),
+        (np.timedelta64(1, "D"), 10, ["1970-01-01", "1970-01-03", "1970-01-05", "1970-01-07", "1970-01-09"]),
+        (np.timedelta64(1, "h"), 30, ["1970-01-01 00:00", "1970-01-01 12:00", "1970-01-02 00:00"]),
+        (np.timedelta64(1, "s"), 3, ["1970-01-01 00:00:00", "1970-01-01 00:00:01", "1970-01-01 00:00:02"]),
+        (np.timedelta64(1, "s"), 1, ["1970-01-01"]),
+    ],
+)
+def test_ticks_of_dates_are_round(step, count, expected):
+    assert read_values(np.datetime64("1970-01-01") + step * np.arange(count), None).ticks[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "unit"), [(3600e3, "days"), (3600, "hours"), (60, "minutes"), (0.5, "seconds")]
+)
+def test_durations_have_the_unit_that_suits_them(length, unit):
+    found = read_values([dt.timedelta(seconds=length * k) for k in range(4)], None)
+    seconds = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}[unit]
+    assert found.unit == unit
+    assert_allclose(found.numbers * seconds, length * np.arange(4))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("labels", ["legend", "medians"])
+def test_groups_keep_their_order_and_their_names(name, labels):
+    values, names = GROUPS[name]
+    display = drawn(EmbeddingDisplay.from_predictions(PLACES, values, labels=labels))
+    texts = display.legend_.get_texts() if labels == "legend" else display.texts_
+    assert [text.get_text() for text in texts] == names
+    at = {tuple(place): color for place, color in zip(
+        np.asarray(display.scatter_.get_offsets()).tolist(), display.scatter_.get_facecolors(), strict=True
+    )}  # fmt: skip
+    codes = read_values(values, None).codes
+    seen = np.array([at[tuple(place)][:3] for place in PLACES.tolist()])
+    assert_allclose(seen[codes >= 0], colors_of(3)[codes[codes >= 0]])
+
+
+@pytest.mark.parametrize("n", [101, 400, 3000])
+def test_more_groups_than_can_be_named_have_colours_only(n):
+    Z, values = np.random.default_rng(0).normal(size=(n, 2)), [f"doc {k}" for k in range(n)]
+    display = drawn(EmbeddingDisplay.from_predictions(Z, values))
+    assert display.legend_ is None and display.texts_ == [] and display.colorbar_ is None
+    assert len(np.unique(display.scatter_.get_facecolors(), axis=0)) == 30
+
+
+def test_of_many_groups_the_largest_are_named():
+    codes = np.concatenate([np.arange(150), np.arange(100, 150)])
+    Z = np.random.default_rng(0).normal(size=(200, 2))
+    display = drawn(EmbeddingDisplay.from_predictions(Z, [f"{k:03}" for k in codes], labels="legend"))
+    names = [text.get_text() for text in display.legend_.get_texts()]
+    assert len(names) == 100 and names[50:] == [f"{k}" for k in range(100, 150)]
+
+
+def test_names_of_many_groups_do_not_cover_each_other():
+    rng = np.random.default_rng(0)
+    codes, centers = rng.integers(77, size=3000), 5 * rng.normal(size=(77, 2))
+    codes[:300] = 7
+    display = drawn(EmbeddingDisplay.from_predictions(centers[codes] + rng.normal(size=(3000, 2)), [
+        f"a topic of long name {k}" for k in codes
+    ]))  # fmt: skip
+    boxes = [text.get_window_extent() for text in display.texts_]
+    shared = [
+        min(min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0))
+        for k, a in enumerate(boxes)
+        for b in boxes[:k]
+    ]
+    assert len(boxes) > 30 and max(shared) < 2
+    assert "a topic of long name 7" in [text.get_text() for text in display.texts_]
+    assert len(display.ax_.texts) == len(boxes)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "match"),
+    [
+        (
+            np.array(["a", 1, None] * 20, dtype=object),
+            {},
+            "values holds labels of mixed type, such as 'a' and 1",
+        ),
+        (["a", 1, None] * 20, {}, "values holds labels of mixed type"),
+        (np.zeros((60, 2)), {}, r"values has shape \(60, 2\): give one value for each point"),
+        (pd.DataFrame({"a": CODES, "b": CODES}), {}, r"values has shape \(60, 2\)"),
+        (
+            ["a"] * 60,
+            {"kind": "scale"},
+            "kind='scale' needs numbers, dates or durations, and values holds 'a'",
+        ),
+        (np.array([{}, 1j] * 30, dtype=object), {}, "cannot be put in order"),
+    ],
+)
+def test_values_that_cannot_be_shown_are_refused(values, options, match):
+    with pytest.raises(ValueError, match=match):
+        EmbeddingDisplay.from_predictions(PLACES, values, **options)
+
+
+def test_values_are_not_changed():
+    values = pd.DataFrame({"y": pd.array([1, None, 2] * 20, dtype="Int64")})
+    before = values.copy()
+    drawn(EmbeddingDisplay.from_predictions(PLACES, values))
+    pd.testing.assert_frame_equal(values, before)
+
+
+def test_clusters_and_classes_are_shown_on_a_map(embedding, clusters, classifier):
+    places = embedding.transform(X)
+    with pytest.raises(ValueError, match=r"coordinates=ICONEmbedding\(\)\.fit_transform\(X\)"):
+        EmbeddingDisplay.from_estimator(ICONClustering(5, n_init=1, random_state=0).fit(PLACES), PLACES)
+    display = drawn(EmbeddingDisplay.from_estimator(clusters, X, coordinates=places))
+    assert_array_equal(display.values, clusters.labels_)
+    assert [text.get_text() for text in display.legend_.get_texts()] == ["0", "1", "2"]
+    between = ICONClustering(3, n_init=2, min_confidence=0.999999, random_state=0).fit(X)
+    marked = EmbeddingDisplay.from_estimator(between, X, coordinates=places)
+    assert (between.labels_ == -1).any()
+    assert_array_equal(np.isnan(marked.values), between.labels_ == -1)
+    display = drawn(EmbeddingDisplay.from_estimator(classifier, X, coordinates=places))
+    assert_array_equal(display.values, classifier.predict(X))
+    assert EmbeddingDisplay.from_estimator(classifier, X, y / 7, coordinates=places).colorbar_ is not None
+
+
+def test_names_with_dollars_are_no_formulas_elsewhere():
+    names = ["$5_vs_$6", "$x", "b$^"]
+    drawn(ClusterDisplay.from_predictions(np.eye(3), names=names))
+    drawn(
+        NeighborDistributionDisplay.from_predictions(
+            np.full(3, 1 / 3), np.full(3, 1 / 3), names=names, row="$5_vs_$6"
+        )
+    )
+
+
+# -- what pictures say -------------------------------------------------------------------------------------
+
+
+def test_the_axis_of_a_loss_says_what_it_counts(embedding):
+    assert LossDisplay.from_estimator(embedding).ax_.get_xlabel() == "iteration"
+    batches = ICONEmbedding(engine="minibatch", max_iter=2, random_state=0).fit(X)
+    assert LossDisplay.from_estimator(batches).ax_.get_xlabel() == "epoch"
+
+
+def test_p_and_q_say_of_which_row_they_are(embedding, classifier):
+    titles = [
+        NeighborDistributionDisplay.from_estimator(embedding, X, index=7),
+        NeighborDistributionDisplay.from_estimator(embedding, X, np.array(["a", "b", "c"])[y], index=7),
+        NeighborDistributionDisplay.from_estimator(embedding, X, index=7, title="mine"),
+    ]
+    assert [d.ax_.get_title(loc="left") for d in titles] == ["row 7", f"row 7, {'abc'[y[7]]}", "mine"]
+    assert titles[0].ax_.get_xlabel() == "training rows by number"
+    assert NeighborDistributionDisplay.from_estimator(classifier, X).ax_.get_xlabel() == "classes by name"
+
+
+def test_the_whole_table_is_drawn_by_default():
+    assert PeriodicTableDisplay.from_table().texts_.keys() == {e.key for e in iconlearn.periodic_table()}

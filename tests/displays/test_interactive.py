@@ -4,13 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_blobs
 
-from iconlearn import ICONEmbedding
+from iconlearn import ICONClustering, ICONEmbedding
 from iconlearn.displays import EmbeddingDisplay, InteractiveMapDisplay
 
 X, y = make_blobs(60, n_features=4, centers=3, random_state=0)
@@ -119,6 +120,74 @@ class TestFigure:
             still = EmbeddingDisplay.from_predictions(Z, values)
             scale = InteractiveMapDisplay.from_predictions(Z, values).figure_.data[0].marker.showscale
             assert bool(scale) == (still.colorbar_ is not None)
+
+    @pytest.mark.parametrize("n", [60, 400])
+    def test_dates_are_one_trace_with_dates_at_its_bar(self, n):
+        dates = np.datetime64("2020-01-01") + np.arange(n)
+        (trace,) = InteractiveMapDisplay.from_predictions(
+            np.random.default_rng(0).normal(size=(n, 2)), dates
+        ).figure_.data
+        assert_allclose(trace.marker.color, 86400.0 * np.arange(n))
+        ticks = trace.marker.colorbar.ticktext
+        assert trace.marker.showscale and 3 <= len(ticks) < 15
+        assert all(any(str(date).startswith(text) for date in dates) for text in ticks)
+        first, at = np.datetime64(trace.marker.colorbar.ticktext[0]), trace.marker.colorbar.tickvals[0]
+        assert at == (first - dates[0]) / np.timedelta64(1, "s")
+        assert trace.text[3] == "2020-01-04" and "%{text}" in trace.hovertemplate
+
+    def test_some_durations_are_a_scale_and_the_others_beneath(self):
+        durations = np.where(np.arange(60) < 5, np.timedelta64("NaT"), np.arange(60).astype("m8[h]"))
+        missing, known = InteractiveMapDisplay.from_predictions(Z, durations).figure_.data
+        assert len(missing.x) == 5 and missing.name == "none"
+        assert known.marker.colorbar.title.text == "days"
+        assert_allclose(known.marker.color, np.arange(5, 60) / 24)
+
+    def test_more_groups_than_can_be_named_are_one_trace(self):
+        names = [f"doc <{k}>" for k in range(398)] + [None, None]
+        (trace,) = InteractiveMapDisplay.from_predictions(
+            np.random.default_rng(0).normal(size=(400, 2)), names
+        ).figure_.data
+        assert not trace.showlegend and len(set(trace.marker.color)) == 31
+        said = dict(zip(trace.customdata.tolist(), trace.text, strict=True))
+        assert said[5] == "doc &lt;5&gt;" and said[399] == "none"
+        assert trace.customdata[:2].tolist() == [398, 399]
+
+    def test_categories_keep_their_order(self):
+        pandas = pytest.importorskip("pandas")
+        values = pandas.Categorical.from_codes(y, ["low", "mid", "high"])
+        traces = InteractiveMapDisplay.from_predictions(Z, values).figure_.data
+        assert [trace.name for trace in traces] == ["low", "mid", "high"]
+
+    def test_clusters_are_shown_on_a_map(self):
+        clusters = ICONClustering(3, n_init=2, random_state=0).fit(X)
+        traces = InteractiveMapDisplay.from_estimator(clusters, X, coordinates=Z).figure_.data
+        for k, trace in enumerate(traces):
+            assert_array_equal(trace.customdata, np.flatnonzero(clusters.labels_ == k))
+
+    def test_it_is_as_wide_as_what_it_is_shown_in(self, tmp_path):
+        display = InteractiveMapDisplay.from_predictions(Z, y)
+        layout = display.figure_.layout
+        assert layout.width is None and layout.height is None and layout.autosize
+        display.write_html(tmp_path / "map.html")
+        page = (tmp_path / "map.html").read_text()
+        assert "height:96vh; width:100%" in page and '"responsive": true' in page
+
+    def test_a_notebook_shows_it(self):
+        display = InteractiveMapDisplay.from_predictions(Z, y)
+        assert "plotly-graph-div" in display._repr_html_()
+        with default_renderer("plotly_mimetype"):
+            assert "application/vnd.plotly.v1+json" in display._repr_mimebundle_()
+
+
+@contextmanager
+def default_renderer(name):
+    from plotly import io
+
+    before, io.renderers.default = io.renderers.default, name
+    try:
+        yield
+    finally:
+        io.renderers.default = before
 
 
 def browser():

@@ -27,3 +27,13 @@ def test_an_unknown_column_is_named():
     model = ICONClustering(3, n_init=2, random_state=0).fit(X)
     with pytest.raises(ValueError, match="columns holds 'gap'"):
         MergePathDisplay.from_estimator(model, columns=("gap",))
+
+
+def test_a_path_is_one_line_in_a_notebook():
+    path = ICONClustering(3, n_init=2, random_state=0).fit(X).merge_path_
+    assert len(repr(path)) < 200 and "\n" not in repr(path)
+    assert repr(path).startswith(
+        f"<MergePath of 2 to {path.n_clusters[-1]} clusters, suggested={path.suggested}"
+    )
+    empty = type(path)(*(np.empty(0) for _ in path))
+    assert "no clusters" in repr(empty)

@@ -254,6 +254,8 @@ def test_means_of_pairs_are_those_of_all_rows():
     np.testing.assert_allclose(model.prototypes_, [Z[c == Y].mean(0) for c in range(3)], atol=1e-12)
     assert all(torch.equal(weights[n], v) for n, v in model.mapper_.state_dict().items())
     assert model.explain(X[100:101], 1).indices == [[100]]
+    assert repr(model.explain(X[:50], 9)).startswith("<Explanation of 50 rows by 9 training rows each")
+    assert "\n" not in repr(model.explain(X[:50], 9))
 
 
 @pytest.mark.parametrize("params", [{}, {"p": "labels", "q": "cosine", "max_iter": 10}], ids=str)

@@ -1,5 +1,6 @@
 """The table as a value: its entries, its views, and what a recipe says about wrong words."""
 
+import inspect
 import sys
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from sklearn.model_selection import GridSearchCV
 import iconlearn
 from iconlearn import recipes
 from iconlearn.recipes import PeriodicTable, Recipe
+from iconlearn.recipes._recipe import FIXED
 from iconlearn.recipes._table import COLUMNS, ROWS
 
 TABLE = iconlearn.periodic_table()
@@ -83,6 +85,24 @@ def test_wrong_words_are_named_with_the_nearest():
         recipes.tsne(30)
     assert recipes.tsne(p__p__perplexity=5).p.p.perplexity == 5
     assert "tsne(perplexity=30.0" in repr(recipes.tsne)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_recipe_has_the_signature_of_what_it_takes(key):
+    entry = recipes.RECIPES[key]
+    found = inspect.signature(entry).parameters
+    assert list(found)[: len(entry.parameters)] == list(entry.parameters)
+    needed = {name: 2 for name, parameter in found.items() if parameter.default is parameter.empty}
+    assert set(needed) <= set(entry.parameters)
+    estimator = entry(**needed)
+    assert inspect.signature(entry).return_annotation is type(estimator)
+    # What is given as its own default changes nothing.
+    defaults = {name: found[name].default for name in found if name not in needed}
+    assert str(entry(**needed, **defaults).get_params()) == str(estimator.get_params())
+    assert {*found, *FIXED} >= set(estimator.get_params(deep=False))
+    for word in (entry.name, entry.paper, entry.formula, entry.estimator, *entry.parameters):
+        assert word in inspect.getdoc(entry)
+    assert f"{key}(" not in str(inspect.signature(Recipe)) and "key" in inspect.signature(Recipe).parameters
 
 
 def test_a_recipe_can_be_searched():

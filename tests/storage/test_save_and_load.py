@@ -1,5 +1,6 @@
 """Files of estimators: what comes back answers bit for bit, and what was harmed is refused with a reason."""
 
+import copy
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -48,6 +50,11 @@ from iconlearn.supervisory import (
     Views,
     Walk,
 )
+
+try:
+    import skops.io as SKOPS
+except ImportError:
+    SKOPS = None
 
 X, y = load_digits(return_X_y=True)
 X, X_new, y = X[:80] / 16, X[80:90] / 16, y[:80]
@@ -150,7 +157,50 @@ def same(a, b):
     return type(a) is type(b) and a == b
 
 
+def tensors_in(value, path="", inside=()):
+    """Where a state holds tensors or modules, for a reader that knows ``__getstate__`` and containers only."""
+    if id(value) in inside or isinstance(value, type):
+        return []
+    if isinstance(value, torch.Tensor | nn.Module):
+        return [path]
+    parts = {}
+    if isinstance(value, dict):
+        parts = value
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
+    elif hasattr(value, "__dict__"):
+        parts = value.__getstate__() or {}
+    inside = (*inside, id(value))
+    return [found for key, part in parts.items() for found in tensors_in(part, f"{path}.{key}", inside)]
+
+
+def assert_same_answers(loaded, estimator, rows):
+    assert list(vars(loaded)) == list(vars(estimator))
+    expected, found = answers(estimator, rows), answers(loaded, rows)
+    assert all(map(same, expected.values(), found.values())), (expected, found)
+    assert same(loaded.loss_, estimator.loss_)
+
+
+def assert_other_files_hold_it(estimator, rows):
+    """Files that know numpy and not torch hold a fit of the package's own layers."""
+    assert tensors_in(estimator) == []
+    if SKOPS is None:
+        return
+    content = SKOPS.dumps(estimator)
+    trusted = SKOPS.get_untrusted_types(data=content)
+    known = ("iconlearn.", "torch.nn.modules.", "scipy.sparse.")
+    assert all(kind.startswith(known) for kind in trusted), trusted
+    assert_same_answers(SKOPS.loads(content, trusted=trusted), estimator, rows)
+
+
 def assert_comes_back(estimator, rows, folder, **given):
+    loaded = assert_comes_back_from_file(estimator, rows, folder, **given)
+    if not given:
+        assert_other_files_hold_it(estimator, rows)
+    return loaded
+
+
+def assert_comes_back_from_file(estimator, rows, folder, **given):
     path = folder / "a file"
     iconlearn.save(estimator, path)
     loaded = iconlearn.load(path, **given)
@@ -342,24 +392,157 @@ def test_requests_that_came_back_are_heard(tmp_path):
     assert_array_equal(*asked)
 
 
-def test_columns_of_pandas_come_back(tmp_path):
-    pandas = pytest.importorskip("pandas")
-    prior = pandas.Series(np.full(10, 0.1), index=[f"digit {k}" for k in range(10)], name="share")
-    start = pandas.Series(np.random.default_rng(0).integers(0, 4, 80)).astype("Int64")
-    for fit in (
-        ICONClassifier(class_prior=prior, unlabeled=pandas.NA),
-        ICONClustering(4, init=start),
-        ICONClassifier(class_prior=pandas.Index([0.25, 0.75], name="of two")),
+def pandas_values():
+    """Values of pandas that a parameter may be, by name."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, 80)
+    kinds = pd.Categorical.from_codes(codes, ["z", "y", "x", "w"], ordered=True)
+    pairs = pd.MultiIndex.from_arrays([codes, list(map(str, range(80)))], names=["a", None])
+    return {
+        "series": pd.Series(np.full(10, 0.1), index=[f"digit {k}" for k in range(10)], name="share"),
+        "integers": pd.Series(codes).astype("Int64"),
+        "integers, some missing": pd.Series([1, None] * 40).astype("Int64"),
+        "texts": pd.Series(list("abcd"), dtype="string").iloc[codes],
+        "categories": pd.Series(kinds),
+        "index": pd.Index([0.25, 0.75], name="of two"),
+        "range": pd.RangeIndex(80),
+        "dates": pd.DatetimeIndex(["2020-01-01", "2020-01-05", None]),
+        "index of categories": pd.CategoricalIndex(kinds),
+        "index of pairs": pairs,
+        "rows of pairs": pd.Series(codes, index=pairs),
+        "frame": pd.DataFrame(rng.normal(size=(80, 2)), columns=["x", "y"], index=pairs),
+        "frame of kinds": pd.DataFrame({"x": codes, "y": kinds, "z": list(map(str, codes))}),
+        "frame of one name": pd.DataFrame(np.column_stack([codes, codes]), columns=["x", "x"]).astype(
+            {"x": "Int64"}
+        ),
+        "categorical": kinds,
+        "array": pd.array([0.3, None], dtype="Float64"),
+        "NA": pd.NA,
+        "NaT": pd.NaT,
+    }
+
+
+PANDAS = (
+    "series", "integers", "integers, some missing", "texts", "categories", "index", "range", "dates",
+    "index of categories", "index of pairs", "rows of pairs", "frame", "frame of kinds", "frame of one name",
+    "categorical", "array", "NA", "NaT",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PANDAS)
+def test_values_of_pandas_come_back(name, tmp_path):
+    pd = pytest.importorskip("pandas")
+    values = pandas_values()
+    assert tuple(values) == PANDAS
+    value = values[name]
+    iconlearn.save(ICONClustering(4, init=value), tmp_path / "file")
+    loaded = iconlearn.load(tmp_path / "file").init
+    assert type(loaded) is type(value) or isinstance(value, pd.RangeIndex | pd.DatetimeIndex)
+    for kind, check in (
+        (pd.Series, pd.testing.assert_series_equal),
+        (pd.DataFrame, pd.testing.assert_frame_equal),
+        (pd.api.extensions.ExtensionArray, pd.testing.assert_extension_array_equal),
     ):
-        iconlearn.save(fit, tmp_path / "file")
-        loaded = iconlearn.load(tmp_path / "file").get_params()
-        for name, value in fit.get_params().items():
-            if isinstance(value, pandas.Series):
-                pandas.testing.assert_series_equal(loaded[name], value)
-            elif isinstance(value, pandas.Index):
-                pandas.testing.assert_index_equal(loaded[name], value)
-            else:
-                assert loaded[name] is value or loaded[name] == value
+        if isinstance(value, kind):
+            return check(loaded, value)
+    if isinstance(value, pd.Index):
+        return pd.testing.assert_index_equal(loaded, value, exact="equiv")
+    assert loaded is value
+
+
+def test_fits_with_parameters_of_pandas_come_back(tmp_path):
+    pd = pytest.importorskip("pandas")
+    labels = pd.array(np.where(SOME, None, y), dtype="Int64")
+    start = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)))
+    for make, options, target in (
+        (ICONClassifier, {"unlabeled": pd.NA, "class_prior": pd.Series(np.full(9, 1 / 9))}, labels),
+        (ICONClustering, {"n_clusters": 4, "init": pd.Series(np.arange(80) % 4)}, None),
+        (ICONEmbedding, {"init": start}, None),
+        (ICONEmbedding, {"p": Graph(pd.DataFrame(GRAPH))}, None),
+    ):
+        assert_comes_back_from_file(fitted(make, options, X, target), X_new, tmp_path)
+
+
+# -- pickle, copies and skops --------------------------------------------------------------------------------
+
+
+class Branching(nn.Module):
+    """Layers with buffers of several types, a frozen weight, a weight in two places, and attributes of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(64)
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(64, 2)
+        self.last.bias.requires_grad_(False)
+        self.register_buffer("coarse", torch.full((2,), 1.5, dtype=torch.bfloat16))
+        self.factor, self.act = 2.0, torch.tanh
+
+    def forward(self, x):
+        x = self.act(self.second(self.first(self.norm(x))))
+        return self.factor * self.last(x) * self.coarse.to(x.dtype)
+
+
+def test_skops_is_tried_with_every_fit_above():
+    pytest.importorskip("skops.io", reason="skops is not installed")
+    assert SKOPS is not None
+
+
+@pytest.mark.parametrize("again", [lambda fit: pickle.loads(pickle.dumps(fit)), copy.deepcopy, copy.copy])
+def test_copies_hold_what_a_module_holds(again):
+    fit = fitted(ICONEmbedding, {"mapper": Branching(), "column_mapper": "ema", "p": Views(cross=True)})
+    assert tensors_in(fit) == []
+    loaded = again(fit)
+    assert_same_answers(loaded, fit, X_new)
+    made = loaded.mapper_
+    assert type(made) is Branching and not made.training and made.factor == 2.0
+    assert made.second.weight is made.first.weight and loaded.column_mapper_.followed[0] is made
+    assert [(name, p.dtype, p.requires_grad) for name, p in made.named_parameters()] == [
+        (name, p.dtype, p.requires_grad) for name, p in fit.mapper_.named_parameters()
+    ]
+    for key, value in fit.mapper_.state_dict().items():
+        assert torch.equal(made.state_dict()[key], value)
+    assert loaded.fit(X).n_iter_ == 8
+
+
+def test_a_deep_copy_shares_no_weights():
+    fit = fitted(ICONEmbedding, {"mapper": "linear"})
+    before = fit.transform(X_new)
+    with torch.no_grad():
+        copy.deepcopy(fit).mapper_.weight.zero_()
+    assert_array_equal(fit.transform(X_new), before)
+
+
+def test_a_fit_that_is_mapped_into_memory_answers(tmp_path):
+    fit = fitted(ICONClassifier, {"mapper": "mlp"})
+    joblib.dump(fit, tmp_path / "fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = joblib.load(tmp_path / "fit", mmap_mode="r")
+    assert_same_answers(loaded, fit, X_new)
+
+
+class Guarded(nn.Linear):
+    """A layer that stores itself in a way of its own."""
+
+    def __reduce__(self):
+        return Guarded.again, (self.weight.detach().numpy(), self.bias.detach().numpy())
+
+    @staticmethod
+    def again(weight, bias):
+        made = Guarded(weight.shape[1], weight.shape[0])
+        made.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
+        made.again_made = True
+        return made
+
+
+def test_a_module_that_says_how_it_is_stored_is_asked():
+    fit = fitted(ICONEmbedding, {"mapper": Guarded(64, 2)})
+    loaded = pickle.loads(pickle.dumps(fit))
+    assert loaded.mapper_.again_made
+    assert_array_equal(loaded.transform(X_new), fit.transform(X_new))
 
 
 def test_another_process_reads_it(tmp_path):
