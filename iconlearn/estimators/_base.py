@@ -43,6 +43,7 @@ from ._monitoring import (
     timed,
     together,
 )
+from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 
 __all__ = ["ICONBase", "for_mappers_of_features"]
@@ -65,18 +66,38 @@ def _unfitted(make):
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
+    def __new__(cls, *args, **params):
+        # Here, since scikit-learn reads the parameters off the signature of __init__, which must list them.
+        for name in unknown_names(cls, params):
+            raise TypeError(remedy(cls, name, params[name]))
+        return super().__new__(cls)
+
     def set_params(self, **params):
         """Set parameters, nested ones included.
 
         A nested parameter such as ``p__perplexity`` reaches into a slot that holds a name: the name is
         replaced by the object it stands for.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that the estimator or the component has not; it says where there is one of that name.
         """
+        for name in unknown_names(type(self), (k for k in params if "__" not in k)):
+            raise ValueError(remedy(type(self), name, params[name]))
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
         nested = {k: v for k, v in params.items() if "__" in k}
         for name in {name.partition("__")[0] for name in nested}:
             slot = SLOTS.get(name, name)
             if slot in COMPONENTS and hasattr(self, name):
                 self._object_for(name, slot)
+        for key, value in nested.items():
+            name, _, inner = key.partition("__")
+            component, slot = getattr(self, name, None), SLOTS.get(name, name)
+            if slot in COMPONENTS and hasattr(component, "get_params"):
+                message = nested_remedy(name, slot, component, inner.partition("__")[0], value)
+                if message:
+                    raise ValueError(message)
         super().set_params(**nested)
         return self
 
