@@ -5,7 +5,7 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
-from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
+from . import displays, divergences, engines, learned, mappers, metrics, recipes, scorers, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
@@ -28,5 +28,6 @@ __all__ = [
     "periodic_table",
     "recipes",
     "save",
+    "scorers",
     "supervisory",
 ]

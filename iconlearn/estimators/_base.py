@@ -24,6 +24,7 @@ from .. import supervisory
 from .._checks import check_choice, check_number
 from .._warnings import warn
 from ..engines import choose
+from ..learned import check_kernel
 from ..mappers import TableModule, build_mapper, declares
 from ..neighbors import expected_search
 from ..objective import Objective, Points
@@ -187,7 +188,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         module = self._module(spec, shown, n_outputs, setting, start)
         setting = replace(setting, dtype=next((t.dtype for t in module.parameters()), dtype))
         q = clone(resolve("q", self.q if q is None else q), safe=False)
-        q.begin(dtype=setting.dtype, device=setting.device)
+        _begin(q, setting)
         inputs = self._inputs(X, setting) if spec.parametric else None
         rows = Points(
             module,
@@ -312,7 +313,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             other = q
             if term.q is not None:
                 other = clone(resolve("q", term.q), safe=False)
-                other.begin(dtype=setting.dtype, device=setting.device)
+                _begin(other, setting)
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
@@ -448,6 +449,13 @@ def _with_solution(state):
     )
     once = ("loss_", "loss_history_", "loss_parts_", "_late")
     return {name: value for name, value in state.items() if name not in once} | {"_solution": solution}
+
+
+def _begin(q, setting):
+    """Begin a q; a kernel that is not of this library is tried first."""
+    q.begin(dtype=setting.dtype, device=setting.device)
+    if type(q) not in COMPONENTS["q"].values():
+        check_kernel(q, dtype=setting.dtype, device=setting.device)
 
 
 def _to_cpu(q):

@@ -21,9 +21,9 @@ from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
+from ..supervisory import declared, extended, holds_words, is_tokens, sentences_of
 from ._base import ICONBase
-from ._inputs import like_input, plain, search_device, validated, validated_new
+from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import observed, with_callbacks
 
 __all__ = ["ICONEmbedding"]
@@ -235,15 +235,19 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
             Of shape (n_new, n_samples) where p is precomputed or a graph.  After a fit of tokens counts, with a
-            column for each word of ``vocabulary_``.
+            column for each word of ``vocabulary_``.  Where p pairs groups of features, as in CLIP, the group that rows
+            are read off is enough.
 
         Returns
         -------
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        rows = self._new_rows(X)
-        return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
+        rows, placed = validated_group(self, X, self._features), None
+        if rows is None:
+            rows, placed = self._new_rows(X), self._rows
+        placed = placed or MappedRows(self.q_, self.mapper_)
+        return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     def transform_columns(self, X):
         """Places of rows as columns of p: their other group of features, or their keys.
@@ -251,7 +255,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
-            All features, as in :meth:`fit`.
+            All features, as in :meth:`fit`, or those of the columns' group alone.
 
         Returns
         -------
@@ -263,8 +267,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
                 f"where there is one"
             )
-        rows = validated_new(self, X)
-        return like_input(self._columns.outputs(rows).astype(rows.dtype, copy=False), X)
+        rows, placed = validated_group(self, X, self._column_features), None
+        if rows is None:
+            rows, placed = validated_new(self, X), self._columns
+        placed = placed or MappedRows(self.q_, self.column_mapper_)
+        return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     def inverse_transform(self, Z):
         """Rows of features for places of the map, by interpolation between the training rows.
@@ -483,7 +490,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _near(self, X):
         """p of new rows over the training rows."""
-        return self.p_.extend(X, **search_options(self.p_, self.n_jobs, search_device(self)))
+        return extended(self.p_, X, n_jobs=self.n_jobs, device=search_device(self))
 
     def _keep_columns(self, plan, X):
         """Columns that are not the rows: their mapper and their places; and what new rows are placed beside."""

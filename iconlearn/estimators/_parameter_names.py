@@ -13,7 +13,7 @@ __all__ = ["nested_remedy", "remedy", "unknown_names"]
 # iconlearn has under the same name is found in the registry and needs no line here, but where one component is meant
 # above the others.
 ELSEWHERE = {
-    "affinity": "give a matrix of weights by p='graph', one of distances by p=iconlearn.supervisory.KNN(metric='precomputed')",
+    "affinity": "weights of pairs are p='graph', distances p=iconlearn.supervisory.KNN(metric='precomputed')",
     "a": "q=iconlearn.learned.Student() has no such shape; its tail is set by dof",
     "angle": "the accuracy of sums is that of the engine: engine='dense' is exact",
     "alpha": "the weight of the penalty is 1 / C in ICONClassifier(C=...); a uniform share of p is debias",
@@ -36,7 +36,7 @@ ELSEWHERE = {
     "metric": "use p=iconlearn.supervisory.KNN(metric={value})",
     "metric_params": "use p=iconlearn.supervisory.KNN(metric=..., metric_params={value})",
     "min_cluster_size": "clusters have no least size; their number is n_clusters, or n_clusters='auto'",
-    "min_dist": "how tight a map is depends on q (as in q='inverse_power') and on debias; recipes.umap() is UMAP's loss",
+    "min_dist": "how tight a map is depends on q (as q='inverse_power') and debias; recipes.umap() is UMAP's loss",
     "min_samples": "no row is noise; ICONClustering(min_confidence=...) marks rows between clusters -1",
     "n_clusters": "it is one of ICONClustering({value})",
     "n_epochs": "use max_iter={value}",
@@ -51,7 +51,7 @@ ELSEWHERE = {
     "perplexity": "use p=iconlearn.supervisory.Gaussian(perplexity={value})",
     "precomputed_knn": "use p=(indices, distances)",
     "repulsion_strength": "attraction against repulsion is set by debias, and in the beginning by early_exaggeration",
-    "resolution": "the number of clusters is n_clusters, or n_clusters='auto'; their balance q=iconlearn.learned.Cluster(balance=...)",
+    "resolution": "clusters are as many as n_clusters says; their balance is q=iconlearn.learned.Cluster(balance=...)",
     "seed": "use random_state={value}",
     "sigma": "use p=iconlearn.supervisory.Gaussian(sigma={value})",
     "spread": "the scale of a map is free; how tight it is depends on q and debias",

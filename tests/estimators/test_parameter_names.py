@@ -42,7 +42,7 @@ def test_a_name_of_another_library_is_answered_with_ours(kind, params, said):
 def test_what_is_advised_exists(kind):
     known = inspect.signature(kind).parameters
     for name in ELSEWHERE:
-        assert name not in known or kind is ICONClustering and name == "n_clusters"
+        assert name not in known or (kind is ICONClustering and name == "n_clusters")
         with pytest.raises(TypeError) as error:
             kind(**{name: 1}) if name not in known else kind(none=1)
         advice = str(error.value).partition(": use ")[2]
