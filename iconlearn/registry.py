@@ -101,7 +101,7 @@ def resolve(slot: str, value):
     ):
         return supervisory.Graph(value)
     if slot == "p" and supervisory.is_neighbor_lists(value):
-        return supervisory.KNN(value[0].shape[1], neighbors=value)
+        return supervisory.KNN(supervisory.n_listed(value), neighbors=value)
     if not isinstance(value, type) and all(hasattr(value, name) for name in PROTOCOLS[slot]):
         return value
     if slot == "mapper" and callable(value):

@@ -9,7 +9,7 @@ from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
-from ._edges import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
+from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student
 from ._links import MustLink, Paired
@@ -48,6 +48,7 @@ __all__ = [
     "is_neighbor_lists",
     "is_network",
     "is_tokens",
+    "n_listed",
     "neighbor_matrix",
     "search_options",
     "sentences_of",

@@ -383,6 +383,15 @@ def clamp_neighbors(n_neighbors, available: int) -> int:
     return min(k, available)
 
 
+def one_way(edges, name) -> str:
+    """A hint for those rows of a matrix of pairs that store nothing while others store them; '' without any."""
+    empty = np.diff(edges.indptr) == 0
+    count = int(np.count_nonzero(empty & (np.bincount(edges.indices, minlength=len(empty)) > 0)))
+    if not count:
+        return ""
+    return f"others have edges to {count} of them: give edges without a direction in both, as in {name} + {name}.T"
+
+
 def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False, hint="") -> None:
     """Warn about rows without support, with a hint; refuse when none has any, unless they are new."""
     n_empty = int(np.count_nonzero(~supported))

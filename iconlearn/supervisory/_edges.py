@@ -7,7 +7,7 @@ from scipy.sparse import csr_array, issparse
 
 from .._checks import check_number
 
-__all__ = ["as_matrix", "is_network", "is_neighbor_lists", "neighbor_matrix"]
+__all__ = ["as_matrix", "is_neighbor_lists", "is_network", "n_listed", "neighbor_matrix"]
 
 
 def as_matrix(A, n_rows=None):
@@ -53,6 +53,13 @@ def is_neighbor_lists(value) -> bool:
     return tuple(one.shape) == tuple(other.shape) and bool(kinds & set("iu")) and "f" in kinds
 
 
+def n_listed(lists) -> int:
+    """How many neighbours a row has in lists of them, itself left out."""
+    indices = _indices_and_distances(lists)[0]
+    own = (indices == np.arange(len(indices))[:, None]).any()
+    return indices.shape[1] - int(own and indices.shape[1] > 1)
+
+
 def neighbor_matrix(lists, n_rows) -> csr_array:
     """Distances to the neighbours of each row, from lists of them.
 
@@ -79,8 +86,7 @@ def neighbor_matrix(lists, n_rows) -> csr_array:
             f"neighbors={lists!r:.100} must be two arrays of one shape (n_rows, k): the row numbers of each row's "
             f"neighbours (integers) and their distances (floats)"
         )
-    one, other = map(np.asarray, lists[:2])
-    indices, distances = (one, other) if one.dtype.kind in "iu" else (other, one)
+    indices, distances = _indices_and_distances(lists)
     if len(indices) != n_rows:
         raise ValueError(
             f"the neighbours are those of {len(indices)} rows, and X has {n_rows}: they must be of the same rows, in "
@@ -103,6 +109,11 @@ def neighbor_matrix(lists, n_rows) -> csr_array:
         first = int(np.flatnonzero(np.diff(matrix.indptr) < known.sum(axis=1))[0])
         raise ValueError(f"row {first} lists a neighbour twice; give each neighbour of a row once")
     return matrix
+
+
+def _indices_and_distances(lists):
+    one, other = map(np.asarray, lists[:2])
+    return (one, other) if one.dtype.kind in "iu" else (other, one)
 
 
 def _of_network(graph):
@@ -139,7 +150,7 @@ def _listed(A):
             edges = edges.astype(float)
         except (TypeError, ValueError):
             raise ValueError(
-                f"the edges join {edges[0, 0]!r} and {edges[0, 1]!r}, which are no row numbers: number the nodes 0 to "
+                f"the edges join {edges[0, :2].tolist()}, which are no row numbers: number the nodes 0 to "
                 f"n - 1, as in numbers, names = pandas.factorize(edges[:, :2].ravel())"
             ) from None
     ends = edges[:, :2]

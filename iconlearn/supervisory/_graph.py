@@ -19,6 +19,7 @@ from ._base import (
     check_matrix,
     check_metric_input,
     clamp_neighbors,
+    one_way,
     warn_empty,
 )
 from ._calibration import GaussianKernel
@@ -89,7 +90,12 @@ class KNN(NeighborSearch):
             device=device,
         )
         if metric == "precomputed":
-            warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
+            warn_empty(
+                np.diff(graph.indptr) > 0,
+                "any neighbour",
+                "store more distances per row",
+                hint=one_way(graph, "D"),
+            )
         self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         return self
@@ -189,15 +195,12 @@ class Graph(Supervisory):
         rows = np.repeat(np.arange(n_rows), np.diff(weights.indptr))
         weights.data[weights.indices == rows] = 0.0
         edges = normalize_rows(weights)
-        out = np.diff(edges.indptr) > 0
-        only_in = ~out & (np.bincount(edges.indices, minlength=n_rows) > 0)
-        hint = ""
-        if only_in.any():
-            hint = (
-                f"others have edges to {only_in.sum()} of them: if edges have no direction, give each in both, as in "
-                f"A + A.T"
-            )
-        warn_empty(out, "any edge to another row", "add edges with positive weights", hint=hint)
+        warn_empty(
+            np.diff(edges.indptr) > 0,
+            "any edge to another row",
+            "add edges with positive weights",
+            hint=one_way(edges, "A"),
+        )
         mass = np.asarray(weights.sum(axis=1)).ravel() if self.mass == "degree" else None
         self.conditional_ = Conditional(edges, mass=mass, self_pairs=False)
         return self

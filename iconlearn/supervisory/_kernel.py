@@ -29,7 +29,7 @@ from ..neighbors import (
     distance_block,
     neighbor_graph,
 )
-from ._base import NeighborSearch, check_metric_input, clamp_neighbors, warn_empty
+from ._base import NeighborSearch, check_metric_input, clamp_neighbors, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 
@@ -304,6 +304,7 @@ class KernelRecipe:
                 "any neighbour",
                 "store more distances per row",
                 new_rows=queries is not None,
+                hint="" if queries is not None else one_way(graph, "D"),
             )
         return graph
 

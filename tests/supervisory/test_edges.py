@@ -65,7 +65,7 @@ def test_weights_of_listed_edges():
         (
             np.array([("a", "b"), ("b", "c"), ("c", "d")]),
             None,
-            "'a' and 'b', which are no row numbers.*factorize",
+            r"\['a', 'b'\], which are no row numbers.*factorize",
         ),
         (EDGES + 0.5, None, "square"),
     ],
@@ -109,8 +109,15 @@ def test_nodes_in_another_order_than_their_numbers_are_asked_about():
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
 def test_one_way_edges_are_warned_of_with_the_remedy(form):
-    with pytest.warns(UserWarning, match=r"2 of 6 rows have no edge.*edges to 2 of them.*A \+ A.T"):
+    with pytest.warns(UserWarning, match=r"3 of 6 rows have no edge.*edges to 2 of them.*A \+ A.T"):
         Graph().fit(form(np.triu(DENSE) * (np.arange(6)[:, None] != 3)))
+
+
+@pytest.mark.parametrize("p", [KNN(3, metric="precomputed"), Gaussian(2, metric="precomputed")])
+def test_distances_of_one_way_are_warned_of_with_the_remedy(p):
+    D = triu(csr_array(cdist(X, X)), 1)
+    with pytest.warns(UserWarning, match=r"1 of 30 rows have no neighbour.*edges to 1 of them.*D \+ D.T"):
+        p.fit(D)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cityblock", "chebyshev", "sqeuclidean"])
