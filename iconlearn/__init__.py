@@ -5,7 +5,9 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
-from . import displays, divergences, engines, learned, mappers, metrics, recipes, scorers, supervisory
+from importlib import import_module
+
+from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
@@ -31,3 +33,14 @@ __all__ = [
     "scorers",
     "supervisory",
 ]
+
+
+def __getattr__(name):
+    # Loaded when it is asked for, since it needs more of scikit-learn than a fit does.
+    if name == "scorers":
+        return import_module(f"{__name__}.scorers")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -230,7 +230,7 @@ class _Given(Mapper):
 
 def _check_factory(source, n_inputs, n_outputs):
     """Refuse what cannot be called with the numbers of inputs and outputs, such as the class of a module."""
-    name = getattr(source, "__name__", repr(source))
+    name = source.__name__ if isinstance(source, type) else repr(source)
     try:
         parameters = inspect.signature(source)
     except (TypeError, ValueError):

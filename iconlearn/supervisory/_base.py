@@ -197,15 +197,15 @@ class NeighborSearch(Supervisory):
         """The metric with its parameters, checked."""
         return check_metric(with_params(self.metric, self.metric_params))
 
-    def _given(self, X):
-        """Distances to the neighbours that are given; None where they are to be searched."""
+    def _searched(self, X):
+        """What the neighbours of the training rows are read off, X or distances that are given, and by which metric."""
         if self.neighbors is None:
-            return None
+            return X, self._metric
         if self.pairwise:
             raise ValueError(
                 "neighbors= are found already, and metric='precomputed' takes X as distances; give one of both"
             )
-        return neighbor_matrix(self.neighbors, X.shape[0])
+        return neighbor_matrix(self.neighbors, X.shape[0]), "precomputed"
 
     @cached_property
     def _prepared(self):
@@ -218,7 +218,10 @@ class NeighborSearch(Supervisory):
 
     def __getstate__(self):
         # Prepared rows are found again where they are needed.
-        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        state = {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        # Parameters that came later stand in a state where they say something, so that it stays what it was.
+        later = ("metric_params", "neighbors")
+        return {name: value for name, value in state.items() if name not in later or value is not None}
 
 
 def search_options(p, n_jobs, device):

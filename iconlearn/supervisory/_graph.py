@@ -74,11 +74,10 @@ class KNN(NeighborSearch):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
         X = check_metric_input(X, self._metric)
-        given = self._given(X)
+        rows, metric = self._searched(X)
         self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
-        metric, rows = (self._metric, X) if given is None else ("precomputed", given)
         backend = choose_backend(rows, metric=metric, backend=self.search, device=device)
         graph = neighbor_graph(
             rows,

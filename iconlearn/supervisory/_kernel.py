@@ -36,36 +36,7 @@ from ._reciprocal import WIDER, both_sides, first, reach
 __all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
 
 
-class _Kernel(NeighborSearch):
-    """A p by a kernel of the distance; what it keeps of a fit, and what it says of new rows."""
-
-    def _fit(self, X, kernel, perplexity, sigma, random_state, n_jobs, device):
-        X = unchanging(check_metric_input(X, self._metric))
-        given = self._given(X)
-        metric, rows = (self._metric, X) if given is None else ("precomputed", given)
-        recipe = KernelRecipe.resolve(
-            rows, kernel, perplexity, sigma, self.n_neighbors, metric, self.search, self.self_pairs
-        )
-        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
-        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
-        # Neighbours of new rows are searched in any case.
-        self._recipe = replace(recipe, metric=self._metric)
-        self._remember(self._recipe.memory(X))
-        self._n_features = X.shape[1]
-        self.conditional_, self.sigma_, self._spans = found
-        return self
-
-    def _extend(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self._metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
-
-    def _reciprocal(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self._metric, self._n_features)
-        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
-        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
-
-
-class Gaussian(_Kernel):
+class Gaussian(NeighborSearch):
     """p(j|i) ∝ exp(-d_ij^2 / (2 sigma_i^2)), j != i.
 
     Parameters
@@ -133,10 +104,38 @@ class Gaussian(_Kernel):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
-        return self._fit(X, GaussianKernel(), perplexity, self.sigma, random_state, n_jobs, device)
+        X = unchanging(check_metric_input(X, self._metric))
+        rows, metric = self._searched(X)
+        recipe = KernelRecipe.resolve(
+            rows,
+            GaussianKernel(),
+            perplexity,
+            self.sigma,
+            self.n_neighbors,
+            metric,
+            self.search,
+            self.self_pairs,
+        )
+        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
+        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
+        self.conditional_, self.sigma_, self._spans = found
+        # Neighbours of new rows are searched in any case.
+        self._recipe = replace(recipe, metric=self._metric)
+        self._remember(self._recipe.memory(X))
+        self._n_features = X.shape[1]
+        return self
+
+    def _extend(self, X_new, n_jobs, device):
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
+
+    def _reciprocal(self, X_new, n_jobs, device):
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
 
-class Student(_Kernel):
+class Student(NeighborSearch):
     """p(j|i) ∝ (1 + d_ij^2 / (dof sigma^2))^(-(dof + 1) / 2), j != i.
 
     Parameters
@@ -200,7 +199,28 @@ class Student(_Kernel):
             check_number("dof", self.dof, low=0, closed="neither", hint="1 is the Cauchy kernel")
         )
         sigma = self.sigma if self.perplexity is None else None
-        return self._fit(X, kernel, self.perplexity, sigma, random_state, n_jobs, device)
+        X = unchanging(check_metric_input(X, self._metric))
+        rows, metric = self._searched(X)
+        recipe = KernelRecipe.resolve(
+            rows, kernel, self.perplexity, sigma, self.n_neighbors, metric, self.search, self.self_pairs
+        )
+        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
+        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
+        self.conditional_, self.sigma_, self._spans = found
+        # Neighbours of new rows are searched in any case.
+        self._recipe = replace(recipe, metric=self._metric)
+        self._remember(self._recipe.memory(X))
+        self._n_features = X.shape[1]
+        return self
+
+    def _extend(self, X_new, n_jobs, device):
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
+        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
+
+    def _reciprocal(self, X_new, n_jobs, device):
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
+        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ def are_distances(A, features=None) -> bool:
     block = block.toarray() if issparse(block) else np.asarray(block, dtype=float)
     off = ~np.eye(len(rows), dtype=bool)
     if (block[off] > 0).all() and np.allclose(block, block.T, rtol=1e-5, atol=0):
-        along = 0.0 if features is None else _correlation(block, off, features, rows)
+        # Rows of the matrix for features are as far apart as their own entries are large.
+        alone = features is None or features.shape == A.shape
+        along = 0.0 if alone else _correlation(block, off, features, rows)
         return along > CORRELATED or (along > -CORRELATED and _metric(block, off))
     return issparse(A) and _keeps_the_nearest(A)
 
