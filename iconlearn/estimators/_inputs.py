@@ -136,7 +136,7 @@ def _rows_as_given(X, pairwise, p):
         raise TypeError(
             "X is an AnnData; give features such as X.obsm['X_pca'] or X.X, or X.obsp['connectivities'] with p='graph'"
         )
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not sparse.issparse(X):
         raise TypeError(f"X is a {type(X).__name__}; give a table of rows, such as pandas.DataFrame(X)")
     if isinstance(X, Iterator):
         raise TypeError(f"X is a {type(X).__name__}, whose rows can be read once; give list(X)")

@@ -155,6 +155,14 @@ def test_missing_labels_are_named_and_may_be_marked(form):
         ICONClassifier(max_iter=3).fit(X, y).score(X, labels)
 
 
+def test_labels_that_no_p_reads_are_mentioned_where_stages_are_printed(capsys):
+    for terms, said in [(None, True), ([iconlearn.Term("labels")], False)]:
+        ICONEmbedding(max_iter=3, verbose=1, terms=terms, random_state=0).fit(X, y)
+        assert ("y is not read" in capsys.readouterr().out) is said
+    ICONEmbedding(max_iter=3, random_state=0).fit(X, y)
+    assert capsys.readouterr().out == ""
+
+
 # -- one modality ----------------------------------------------------------------------------------------------
 
 
