@@ -273,8 +273,8 @@ def plain_labels(y):
     if absent.any():
         raise ValueError(
             f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}), and NaN, None and NA "
-            f"are no classes; give every row a class, or say unlabeled=float('nan') if rows without one are to get theirs "
-            f"from their neighbours"
+            f"are no classes; give every row a class, or say unlabeled=float('nan') if rows without one are to get "
+            f"theirs from their neighbours"
         )
     if y.dtype.kind == "f":
         return y
