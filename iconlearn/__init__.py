@@ -5,6 +5,8 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
+from importlib import import_module
+
 from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
@@ -28,5 +30,17 @@ __all__ = [
     "periodic_table",
     "recipes",
     "save",
+    "scorers",
     "supervisory",
 ]
+
+
+def __getattr__(name):
+    # Loaded when it is asked for, since it needs more of scikit-learn than a fit does.
+    if name == "scorers":
+        return import_module(f"{__name__}.scorers")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -16,9 +16,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
-__all__ = ["BlockConditional", "Conditional", "Entries", "WideConditional"]
+__all__ = [
+    "BlockConditional",
+    "Conditional",
+    "Entries",
+    "WideConditional",
+    "check_conditional",
+    "normalize_rows",
+]
 
 # A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
 # attempted.
@@ -27,6 +34,9 @@ MAX_MATERIALISED = 2 * 10**7
 # Rows, and numbers in them, that are looked at for zeros.
 MAX_SAMPLED_ROWS = 64
 MAX_SAMPLED = 2**22
+
+# How far from one the sum of a row may be; single precision over many entries is within it.
+MAX_OFF_ONE = 1e-3
 
 
 class Entries(NamedTuple):
@@ -343,6 +353,51 @@ class WideConditional(BlockConditional):
         """
         D = super().sparse().toarray()
         return normalize_rows(D.max() - D)
+
+
+def check_conditional(value, name):
+    """Check that a value is a p over rows, each of which is a distribution or empty.
+
+    Parameters
+    ----------
+    value : object
+    name : str
+        What it is called in messages.
+
+    Raises
+    ------
+    TypeError
+        For a matrix or anything else without the methods of :class:`Conditional`.
+    ValueError
+        For negative entries, NaN, and rows that do not sum to one.
+    """
+    if isinstance(value, np.ndarray | list | tuple) or issparse(value) or value is None:
+        what = f"a {type(value).__name__}"
+        raise TypeError(
+            f"{name} is {what if value is not None else None}: it has to be an iconlearn.conditional.Conditional, as "
+            f"Conditional(normalize_rows(A), self_pairs=False) is for non-negative weights A of pairs of rows"
+        )
+    if not isinstance(value, Conditional):
+        return
+    edges = value.edges
+    if not isinstance(edges, csr_array):
+        raise TypeError(
+            f"{name} has edges of type {type(edges).__name__}: they have to be a scipy.sparse.csr_array, which "
+            f"iconlearn.conditional.normalize_rows makes"
+        )
+    least = edges.data.min(initial=0.0)
+    if not least >= 0 or not np.isfinite(edges.data).all():
+        raise ValueError(
+            f"{name} has an entry of {least:g}, or one that is not finite: probabilities are at least 0"
+        )
+    total = np.asarray(edges.sum(axis=1)).ravel()
+    off = np.where(np.diff(edges.indptr) > 0, np.abs(total - 1), 0.0)
+    worst = int(np.argmax(off))
+    if off[worst] > MAX_OFF_ONE:
+        raise ValueError(
+            f"row {worst} of {name} sums to {total[worst]:.6g}: every row has to sum to one, or be empty; use "
+            f"iconlearn.conditional.normalize_rows"
+        )
 
 
 def normalize_rows(matrix) -> csr_array:

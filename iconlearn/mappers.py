@@ -18,6 +18,7 @@ What more a module can do, it declares by an attribute that is True, read by :fu
 from __future__ import annotations
 
 import copy
+import inspect
 
 import torch
 from sklearn.base import BaseEstimator
@@ -216,6 +217,7 @@ class _Given(Mapper):
         if isinstance(self.source, nn.Module):
             return copy.deepcopy(self.source)
         # A factory draws from torch's global generator; give it a seed of ours and put the state back.
+        _check_factory(self.source, n_inputs, n_outputs)
         with torch_seeded(int(torch.randint(2**31 - 1, (), generator=generator))):
             module = self.source(n_inputs, n_outputs)
         if not isinstance(module, nn.Module):
@@ -224,6 +226,28 @@ class _Given(Mapper):
                 f"(n_inputs, n_outputs) and returns a torch.nn.Module"
             )
         return module
+
+
+def _check_factory(source, n_inputs, n_outputs):
+    """Refuse what cannot be called with the numbers of inputs and outputs, such as the class of a module."""
+    name = source.__name__ if isinstance(source, type) else repr(source)
+    try:
+        parameters = inspect.signature(source)
+    except (TypeError, ValueError):
+        return  # compiled
+    error: object = None
+    try:
+        parameters.bind(n_inputs, n_outputs)
+    except TypeError as failure:
+        error = failure
+    if isinstance(source, type) and issubclass(source, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        error = "it holds modules, not numbers"
+    if error is not None:
+        raise TypeError(
+            f"mapper={name} cannot be called as {name}({n_inputs}, {n_outputs}), with the numbers of inputs and "
+            f"outputs ({error}): give a module, mapper={name}(...), or a function that makes one, such as "
+            f"lambda n_inputs, n_outputs: {name}(...)"
+        )
 
 
 def declares(module, capability: str) -> bool:

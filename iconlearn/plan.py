@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ._randomness import torch_seeded
 from .objective import Objective, Points, Problem
-from .supervisory import declared, search_options
+from .supervisory import declared, fitted_on
 
 __all__ = [
     "Ends",
@@ -200,8 +200,7 @@ class Terms:
         if len(self.every) < len(self.fitted):
             vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            search = search_options(p, self.n_jobs, self.setting.device)
-            p.fit(self.X, self.y, random_state=seed, **search)
+            fitted_on(p, self.X, self.y, random_state=seed, n_jobs=self.n_jobs, device=self.setting.device)
         self.every.append(p)
 
 
@@ -282,9 +281,17 @@ def check_module(module, spec, X, n_outputs):
     like = next(iter(module.parameters()), torch.zeros(0))
     rows = X[:2].toarray() if sparse.issparse(X) else np.array(X[:2])
     was_training = module.training
-    with torch.no_grad():
-        out = module.eval()(torch.from_numpy(rows).to(device=like.device, dtype=like.dtype))
-    module.train(was_training)
+    try:
+        with torch.no_grad():
+            out = module.eval()(torch.from_numpy(rows).to(device=like.device, dtype=like.dtype))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"the mapper cannot read rows of {rows.shape[1]} features: {error}. Rows come as a tensor of shape "
+            f"(n_rows, {rows.shape[1]}); a module for images begins with torch.nn.Unflatten(1, (channels, height, "
+            f"width)), and the first linear layer takes as many features as there are"
+        ) from error
+    finally:
+        module.train(was_training)
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or out.shape[0] != len(rows):
         got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ValueError(

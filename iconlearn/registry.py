@@ -79,7 +79,8 @@ def resolve(slot: str, value):
     slot : {"p", "q", "divergence", "mapper", "engine"}
     value : str or object
         A registered name; an object with the protocol of the slot; a class of such objects; for `p` also a
-        square matrix of weights; for `mapper` a torch module or a function that makes one; for `q` a
+        square matrix of weights, a networkx graph, a list of edges as an array, or the neighbours of each row as
+        (indices, distances); for `mapper` a torch module or a function that makes one; for `q` a
         function from scalars of pairs to log kernels; for `divergence` the convex f of an f-divergence.
 
     Raises
@@ -95,8 +96,12 @@ def resolve(slot: str, value):
         return value()
     if slot == "mapper" and isinstance(value, torch.nn.Module):
         return mappers.given(value)
-    if slot == "p" and (isinstance(value, np.ndarray) or sparse.issparse(value)):
+    if slot == "p" and (
+        isinstance(value, np.ndarray) or sparse.issparse(value) or supervisory.is_network(value)
+    ):
         return supervisory.Graph(value)
+    if slot == "p" and supervisory.is_neighbor_lists(value):
+        return supervisory.KNN(supervisory.n_listed(value), neighbors=value)
     if not isinstance(value, type) and all(hasattr(value, name) for name in PROTOCOLS[slot]):
         return value
     if slot == "mapper" and callable(value):
@@ -110,6 +115,15 @@ def resolve(slot: str, value):
         raise TypeError(
             f"a {type(value).__name__} of {size} cannot be used as p (or graph): a matrix of weights has to be a numpy "
             f"array or a sparse matrix, so give np.asarray(...) of it, or iconlearn.supervisory.Graph(...)"
+        )
+    if isinstance(value, type) and all(hasattr(value, name) for name in PROTOCOLS[slot]):
+        raise TypeError(
+            f"{slot}={value.__name__} is a class; give an object of it, {slot}={value.__name__}()"
+        )
+    if slot == "p" and callable(value):
+        raise TypeError(
+            f"p={value!r:.200} is a function, and no rule says what it is called with: give the matrix of weights that "
+            f"it makes of the rows, p=f(X), or an object with fit() and extend(), as in doc/extending.md"
         )
     raise TypeError(
         f"{slot}={value!r:.200} cannot be used: give one of {_known(slot)}, or an object with "

@@ -108,6 +108,7 @@ APART = {
     "engines._tiles": "one kind of row sum, with a backward pass of its own",
     "engines.mesh._splines": "points and grids, in plain torch and compiled",
     "estimators._incremental": "further rows and classes, which a fit does not need",
+    "estimators._parameter_names": "names of other libraries, which no fit needs",
     "estimators._semi_supervised": "few labels, which a fit of labelled rows does not need",
     "neighbors._exact": "one of the searches that _search chooses from",
     "neighbors._inverted_lists": "one of the searches that _search chooses from",

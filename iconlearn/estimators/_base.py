@@ -25,6 +25,7 @@ from .._checks import check_choice, check_number
 from .._torch_state import plain, restored
 from .._warnings import warn
 from ..engines import choose
+from ..learned import check_kernel
 from ..mappers import TableModule, build_mapper, declares
 from ..neighbors import expected_search
 from ..objective import Objective, Points
@@ -44,6 +45,7 @@ from ._monitoring import (
     timed,
     together,
 )
+from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 
 __all__ = ["ICONBase", "for_mappers_of_features"]
@@ -66,18 +68,38 @@ def _unfitted(make):
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
+    def __new__(cls, *args, **params):
+        # Here, since scikit-learn reads the parameters off the signature of __init__, which must list them.
+        for name in unknown_names(cls, params):
+            raise TypeError(remedy(cls, name, params[name]))
+        return super().__new__(cls)
+
     def set_params(self, **params):
         """Set parameters, nested ones included.
 
         A nested parameter such as ``p__perplexity`` reaches into a slot that holds a name: the name is
         replaced by the object it stands for.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that the estimator or the component has not; it says where there is one of that name.
         """
+        for name in unknown_names(type(self), (k for k in params if "__" not in k)):
+            raise ValueError(remedy(type(self), name, params[name]))
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
         nested = {k: v for k, v in params.items() if "__" in k}
         for name in {name.partition("__")[0] for name in nested}:
             slot = SLOTS.get(name, name)
             if slot in COMPONENTS and hasattr(self, name):
                 self._object_for(name, slot)
+        for key, value in nested.items():
+            name, _, inner = key.partition("__")
+            component, slot = getattr(self, name, None), SLOTS.get(name, name)
+            if slot in COMPONENTS and hasattr(component, "get_params"):
+                message = nested_remedy(name, slot, component, inner.partition("__")[0], value)
+                if message:
+                    raise ValueError(message)
         super().set_params(**nested)
         return self
 
@@ -167,7 +189,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         module = self._module(spec, shown, n_outputs, setting, start)
         setting = replace(setting, dtype=next((t.dtype for t in module.parameters()), dtype))
         q = clone(resolve("q", self.q if q is None else q), safe=False)
-        q.begin(dtype=setting.dtype, device=setting.device)
+        _begin(q, setting)
         inputs = self._inputs(X, setting) if spec.parametric else None
         rows = Points(
             module,
@@ -292,7 +314,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             other = q
             if term.q is not None:
                 other = clone(resolve("q", term.q), safe=False)
-                other.begin(dtype=setting.dtype, device=setting.device)
+                _begin(other, setting)
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
@@ -440,6 +462,13 @@ def _with_solution(state):
     )
     once = ("loss_", "loss_history_", "loss_parts_", "_late")
     return {name: value for name, value in state.items() if name not in once} | {"_solution": solution}
+
+
+def _begin(q, setting):
+    """Begin a q; a kernel that is not of this library is tried first."""
+    q.begin(dtype=setting.dtype, device=setting.device)
+    if type(q) not in COMPONENTS["q"].values():
+        check_kernel(q, dtype=setting.dtype, device=setting.device)
 
 
 def _to_cpu(q):

@@ -28,7 +28,7 @@ from ..optim import Phase, copies, put_back
 from ..plan import same_shapes
 from ..registry import resolve
 from ..solve import adam_rate
-from ..supervisory import declared, search_options
+from ..supervisory import declared, extended
 from ._base import ICONBase, for_mappers_of_features
 from ._incremental import (
     BATCH,
@@ -400,6 +400,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         predicted = plain(self.predict(X))
         marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
         y, known = labelled_rows(plain(y), marker)
+        y = plain_labels(y)
         if known is not None:
             check_consistent_length(predicted, known, sample_weight)
             predicted = predicted[known]
@@ -864,8 +865,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if self._parametric:
             return _log_softmax(self._scores(rows))
         # From both sides; a p that is no Supervisory may know its own side only.
-        search = search_options(self.graph_, self.n_jobs, search_device(self))
-        p = getattr(self.graph_, "reciprocal", self.graph_.extend)(rows, **search)
+        p = extended(self.graph_, rows, n_jobs=self.n_jobs, device=search_device(self), both_sides=True)
         return self._known.log_q_near(p)
 
     def _scores(self, rows):

@@ -21,10 +21,10 @@ from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import SeenRows, share_places
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
+from ..supervisory import declared, extended, holds_words, is_tokens, sentences_of
 from ._base import ICONBase
-from ._inputs import like_input, plain, search_device, validated, validated_new
-from ._monitoring import observed, with_callbacks
+from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
+from ._monitoring import Progress, observed, with_callbacks
 
 __all__ = ["ICONEmbedding"]
 
@@ -36,17 +36,20 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
-    that gives the places).  The defaults are t-SNE with uniform affinities; ``p="gaussian"`` is t-SNE,
-    with ``q="gaussian"`` SNE, ``mapper="linear"`` a linear
+    that gives the places).  By default p is uniform over the nearest neighbours and q is Student's, as in t-SNE, but
+    each row is normalised by itself; t-SNE to the letter, symmetric and normalised over all pairs, is
+    :func:`iconlearn.recipes.tsne`.  ``p="gaussian"`` with ``q="gaussian"`` is SNE, ``mapper="linear"`` a linear
     projection that can be applied to new rows, ``p="graph"`` a graph layout.
 
     Parameters
     ----------
     n_components : int, default=2
         Dimensions of the embedding.
-    p : str, object or matrix, default="knn"
-        Supervisory distribution: "gaussian", "student", "knn", "graph", "precomputed", "identity", "labels",
-        "classes", an object of :mod:`iconlearn.supervisory`, or a square matrix of weights.
+    p : str, object, matrix, graph or tuple, default="knn"
+        Supervisory distribution: "gaussian", "student", "wide_gaussian", "knn", "graph", "precomputed",
+        "cooccurrence", "paired", "views", "identity", "labels", "must_link", "classes", or an object of
+        :mod:`iconlearn.supervisory`; a square matrix of weights (not of distances), a list of edges as an array, or a
+        networkx graph; or the neighbours of each row as (indices, distances).
     q : str, object or callable, default="student"
         Learned distribution: "student", "gaussian", "inverse_power", "dot", "cosine", "cluster", an object
         of :mod:`iconlearn.learned`, or a function from squared distances to log kernels.
@@ -214,11 +217,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Parameters
         ----------
         X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
-            Square (n_samples, n_samples) where p is precomputed or a graph.  The items of a map-style
+            Square (n_samples, n_samples) where p is precomputed or a graph, or then a networkx graph or a list of
+            edges (see :class:`~iconlearn.supervisory.Graph`).  The items of a map-style
             dataset (of a pair, the first part) are read once and flattened, into a temporary file where they hold
             more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
         y : array-like of shape (n_samples,) or None, default=None
-            Labels, for a p that needs them; without one it is not looked at.
+            Labels, for a p that needs them, such as that of ``terms=[Term("labels")]``; without one it is not looked
+            at, since a pipeline hands its y to every step.
 
         Returns
         -------
@@ -241,15 +246,19 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
             Of shape (n_new, n_samples) where p is precomputed or a graph.  After a fit of tokens counts, with a
-            column for each word of ``vocabulary_``.
+            column for each word of ``vocabulary_``.  Where p pairs groups of features, as in CLIP, the group that rows
+            are read off is enough.
 
         Returns
         -------
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        rows = self._new_rows(X)
-        return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
+        rows, placed = validated_group(self, X, self._features), None
+        if rows is None:
+            rows, placed = self._new_rows(X), self._rows
+        placed = placed or MappedRows(self.q_, self.mapper_)
+        return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     def transform_columns(self, X):
         """Places of rows as columns of p: their other group of features, or their keys.
@@ -257,7 +266,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
-            All features, as in :meth:`fit`.
+            All features, as in :meth:`fit`, or those of the columns' group alone.
 
         Returns
         -------
@@ -269,8 +278,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 f"with p={self.p!r} columns are not mapped from features; use transform, or column_embedding_ "
                 f"where there is one"
             )
-        rows = validated_new(self, X)
-        return like_input(self._columns.outputs(rows).astype(rows.dtype, copy=False), X)
+        rows, placed = validated_group(self, X, self._column_features), None
+        if rows is None:
+            rows, placed = validated_new(self, X), self._columns
+        placed = placed or MappedRows(self.q_, self.column_mapper_)
+        return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     def inverse_transform(self, Z):
         """Rows of features for places of the map, by interpolation between the training rows.
@@ -322,6 +334,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
+        if y is not None and not self._reads_y:
+            Progress(type(self).__name__, self.verbose, 0).stage(
+                f"y is not read, since p={self.p!r:.60} needs no labels; terms=[Term('labels')] would read it"
+            )
         X, y = validated(self, *self._counted_words(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         grown = self._warm_places(X)
@@ -491,7 +507,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _near(self, X):
         """p of new rows over the training rows."""
-        return self.p_.extend(X, **search_options(self.p_, self.n_jobs, search_device(self)))
+        return extended(self.p_, X, n_jobs=self.n_jobs, device=search_device(self))
 
     def _keep_columns(self, plan, X):
         """Columns that are not the rows: their mapper and their places; and what new rows are placed beside."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Number
 
 import numpy as np
 import torch
 import torch.utils.data
+from scipy import sparse
+from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._label_markers import missing, refuse_mixed
+from .._label_markers import is_missing, missing, refuse_mixed
+from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -24,6 +29,7 @@ __all__ = [
     "rows_of",
     "search_device",
     "validated",
+    "validated_group",
     "validated_new",
 ]
 
@@ -32,10 +38,16 @@ MAX_IN_MEMORY = 5 * 10**7
 
 
 def plain(X):
-    """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is."""
+    """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is; masked entries are missing."""
     if is_dataset(X):
         return rows_of(X)
-    return as_array(X) if isinstance(X, torch.Tensor) else X
+    if isinstance(X, torch.Tensor):
+        return as_array(X)
+    if np.ma.isMaskedArray(X):
+        return _with_missing(X)
+    if hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray) and not sparse.issparse(X):
+        return _of_another_library(X)
+    return X
 
 
 def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_samples=2, **options):
@@ -47,11 +59,12 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     y = plain(y) if read_y else None
     if y is not None:
         options["y"] = y
-    given = plain(X)
-    out = validate_data(
-        estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
-        ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
-    )  # fmt: skip
+    given = _rows_as_given(X, pairwise, estimator.p)
+    with _numbers_alone(given):
+        out = validate_data(
+            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+            ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
+        )  # fmt: skip
     X, y = out if y is not None else (out, None)
     X = canonical(X)
     if pairwise and X.shape[0] != X.shape[1]:
@@ -66,10 +79,180 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
 
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
-    rows = validate_data(
-        estimator, plain(X), accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
-    )  # fmt: skip
+    given = _rows_as_given(X, is_network(X), estimator.p)
+    with _numbers_alone(given):
+        rows = validate_data(
+            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
+        )  # fmt: skip
     return canonical(rows)
+
+
+def validated_group(estimator, X, group):
+    """Check new rows that show one group of the features alone, as a query of one modality does.
+
+    Parameters
+    ----------
+    group : slice or None
+        Of the features of the fit; None: all.
+
+    Returns
+    -------
+    ndarray, csr_array or None
+        None where X does not have just those columns.
+    """
+    if group is None or getattr(X, "shape", (0, 0))[1:] != (group.stop - group.start,):
+        return None
+    names = getattr(estimator, "feature_names_in_", None)
+    columns = getattr(X, "columns", None)
+    if names is not None and columns is not None and list(columns) != list(names[group]):
+        raise ValueError(
+            f"the columns of X are {list(columns)!r:.200}, and this side was fitted on {list(names[group])!r:.200}: "
+            f"give those, in that order"
+        )
+    given = plain(X)
+    with _numbers_alone(given):
+        rows = check_array(given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C")
+    return canonical(rows)
+
+
+def _rows_as_given(X, pairwise, p):
+    """X as scikit-learn can check it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what holds rows, but in a form that no table is; they say how to get one.
+    """
+    if is_network(X) and not pairwise:
+        raise TypeError(
+            f"X is a graph of networkx, and p={p!r} reads features; use p='graph' with it, or give features"
+        )
+    if isinstance(X, torch.utils.data.DataLoader):
+        raise TypeError(
+            "X is a DataLoader, which gives batches; give its dataset, X.dataset, and let "
+            "engine=iconlearn.engines.MiniBatch(batch_size) draw the batches"
+        )
+    if type(X).__module__.partition(".")[0] == "anndata":
+        raise TypeError(
+            "X is an AnnData; give features such as X.obsm['X_pca'] or X.X, or X.obsp['connectivities'] with p='graph'"
+        )
+    if isinstance(X, Mapping) and not sparse.issparse(X):
+        raise TypeError(f"X is a {type(X).__name__}; give a table of rows, such as pandas.DataFrame(X)")
+    if isinstance(X, Iterator):
+        raise TypeError(f"X is a {type(X).__name__}, whose rows can be read once; give list(X)")
+    if isinstance(X, list | tuple):
+        _refuse_parts(X, pairwise)
+        if pairwise and is_neighbor_lists(X):
+            return neighbor_matrix(X, len(X[0]))
+    X = plain(X)
+    if pairwise:
+        X = as_matrix(X)
+    if len(getattr(X, "shape", ())) > 2:
+        _refuse_images(tuple(X.shape))
+    return X
+
+
+def _refuse_parts(X, pairwise):
+    """Refuse a list or tuple of several tables, or of images."""
+    shapes = [tuple(part.shape) if hasattr(part, "shape") else None for part in X[:10]]
+    if not shapes or None in shapes or (pairwise and is_neighbor_lists(X)):
+        if X and isinstance(X[0], list | tuple) and X[0] and len(getattr(X[0][0], "shape", ())) > 0:
+            raise ValueError(
+                f"row 0 of X is a {type(X[0]).__name__} of {len(X[0])} arrays; give one flat row for each: what "
+                f"belongs together beside each other, numpy.hstack, with p=iconlearn.supervisory.Paired(split=...)"
+            )
+        return
+    tables = len(X) == len(shapes) and len(X) > 1 and all(len(s) > 0 and s[0] == shapes[0][0] for s in shapes)
+    if tables and [len(s) for s in shapes] == [2, 1]:
+        raise ValueError(
+            f"X is a {type(X).__name__} of a table and a column; give X and y as two arguments, fit(X, y)"
+        )
+    if (
+        tables
+        and all(len(s) == 2 for s in shapes)
+        and (isinstance(X, tuple) or len({s[1] for s in shapes}) > 1)
+    ):
+        widths = [s[1] for s in shapes]
+        cuts = [sum(widths[: i + 1]) for i in range(len(widths) - 1)]
+        raise ValueError(
+            f"X is a {type(X).__name__} of {len(X)} tables of {' and '.join(map(str, widths))} columns; give them side "
+            f"by side, numpy.hstack(X), with p=iconlearn.supervisory.Paired(split={cuts if cuts[1:] else cuts[0]}). "
+            f"New rows of one of them alone go to transform, those of the other to transform_columns"
+        )
+    if all(len(s) > 1 for s in shapes):
+        _refuse_images((len(X), *shapes[0]))
+
+
+def _refuse_images(shape):
+    raise ValueError(
+        f"X has shape {shape}, and a row must be flat: Found array with dim {len(shape)}, while dim <= 2 is required. "
+        f"Give X.reshape(len(X), -1); a module that reads images begins with torch.nn.Unflatten(1, {shape[1:]})"
+    )
+
+
+def _with_missing(X):
+    """A masked array as one without a mask, its masked entries NaN (or None where X holds no floats)."""
+    mask = np.ma.getmaskarray(X)
+    if not mask.any():
+        return X.data
+    filled = X.data.copy() if X.dtype.kind == "f" else X.data.astype(object)
+    filled[mask] = np.nan if X.dtype.kind == "f" else None
+    return filled
+
+
+def _of_another_library(X):
+    """An array of another library of the array API."""
+    for read in (np.asarray, np.from_dlpack):
+        try:
+            array = read(X)
+        except (TypeError, ValueError, BufferError, RuntimeError, AttributeError):
+            continue
+        if array.dtype.kind != "O":
+            return array
+    raise TypeError(
+        f"X is an array of {type(X).__module__}, which numpy cannot read; give it on the CPU as a numpy "
+        f"array, as by X.get()"
+    )
+
+
+@contextmanager
+def _numbers_alone(X):
+    """Say which entry is at fault where numbers cannot be made of X."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        at = _first_without_number(X)
+        if at is None:
+            raise
+        row, column, value = at
+        if is_missing(value):
+            raise ValueError(
+                f"X holds a missing value ({value!r}) in row {row}, column {column!r}; leave such rows out, or fill "
+                f"them in, as by sklearn.impute.SimpleImputer"
+            ) from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"X holds {value!r:.60} in row {row}, column {column!r}, which is no number ({error}); leave the column "
+            f"out, or turn it into numbers, as by sklearn.preprocessing.OneHotEncoder"
+        ) from error
+
+
+def _first_without_number(X):
+    """Row, column and value of the first entry that is no number; None where there is none, or X is no table."""
+    if sparse.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
+        return None
+    names = list(getattr(X, "columns", ()))
+    try:
+        entries = np.asarray(X, dtype=object)
+    except (TypeError, ValueError):
+        return None
+    if entries.ndim != 2:
+        return None
+    for column in range(entries.shape[1]):
+        for row, value in enumerate(entries[:, column].tolist()):
+            if not isinstance(value, Number):
+                return row, names[column] if names else column, value
+    return None
 
 
 def plain_labels(y):
@@ -84,14 +267,17 @@ def plain_labels(y):
     if not hasattr(y, "dtype") and isinstance(y, list | tuple):
         y = np.array(y, dtype=object) if len({str if isinstance(v, str) else None for v in y}) > 1 else y
     y = np.asarray(y)
-    if y.dtype.kind != "O" or y.ndim != 1:
+    if y.dtype.kind not in "Of" or y.ndim != 1:
         return y
     absent = missing(y)
     if absent.any():
         raise ValueError(
-            f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}); give every row a "
-            f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
+            f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}), and NaN, None and NA "
+            f"are no classes; give every row a class, or say unlabeled=float('nan') if rows without one are to get "
+            f"theirs from their neighbours"
         )
+    if y.dtype.kind == "f":
+        return y
     refuse_mixed(y)
     return y if not len(y) or isinstance(y[0], str) else np.array(y.tolist())
 
@@ -109,8 +295,19 @@ def choose_device(device) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} is not a torch device; use 'auto', 'cpu' or 'cuda'") from error
+    if chosen.type not in ("cpu", "cuda"):
+        why = "which has no double precision" if chosen.type == "mps" else "which it was not written for"
+        raise ValueError(
+            f"device={device!r} is not supported: iconlearn computes on 'cpu' and 'cuda', and not on {chosen.type!r}, "
+            f"{why}; use device='cpu'"
+        )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto'")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, counted from "
+            f"0; use device='cuda:0'"
+        )
     return chosen
 
 

@@ -28,7 +28,7 @@ from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian, declared, search_options
+from ..supervisory import Gaussian, declared, fitted_on
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
 
@@ -111,8 +111,8 @@ class Transduction:
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):
-            search = search_options(graph, estimator.n_jobs, choose_device(estimator.device))
-            graph.fit(X, random_state=int(rng.randint(2**31 - 1)), **search)
+            seed, device = int(rng.randint(2**31 - 1)), choose_device(estimator.device)
+            fitted_on(graph, X, None, random_state=seed, n_jobs=estimator.n_jobs, device=device)
         q, dtype, n_classes = Cluster(balance=1.0), torch.float64, len(targets)
         q.begin(dtype=dtype)
         mapper = TableModule(torch.zeros(X.shape[0], n_classes, dtype=dtype))

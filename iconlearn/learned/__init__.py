@@ -1,6 +1,6 @@
 """Learned distributions q: how near the model says two points are."""
 
-from ._base import Learned, copy_in_double
+from ._base import Learned, check_kernel, copy_in_double
 from ._cluster import Cluster
 from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
 from ._limits import NarrowGaussian, WideGaussian
@@ -16,5 +16,6 @@ __all__ = [
     "NarrowGaussian",
     "Student",
     "WideGaussian",
+    "check_kernel",
     "copy_in_double",
 ]

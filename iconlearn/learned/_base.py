@@ -14,7 +14,10 @@ from sklearn.base import BaseEstimator, clone
 from .._checks import check_number, suggest
 from .._torch_state import plain, restored
 
-__all__ = ["Learned", "copy_in_double"]
+__all__ = ["Learned", "check_kernel", "copy_in_double"]
+
+# Scalars of pairs for which a user's function is tried.
+TRIED = [[0.1, 0.5, 0.9], [0.2, 0.4, 0.8]]
 
 
 class Learned(BaseEstimator):
@@ -132,6 +135,48 @@ class Learned(BaseEstimator):
 
     # A heavy-tailed kernel cannot underflow in a row sum, so it may be summed outside the log domain.
     heavy_tailed = False
+
+
+def check_kernel(q, *, dtype, device):
+    """Try the kernel of a q on a few scalars of pairs, so that a mistake is noticed before the work starts.
+
+    Raises
+    ------
+    TypeError
+        If it fails, or returns something else than a tensor.
+    ValueError
+        If what it returns has another shape or no gradient, or depends on the other pairs.
+    """
+    s = torch.tensor(TRIED, dtype=dtype, device=device, requires_grad=True)
+    what = f"the log kernel of q={q!r:.200}"
+    with torch.enable_grad():
+        try:
+            out, part = q.log_kernel(s), q.log_kernel(s[:1])
+        except Exception as error:
+            raise TypeError(
+                f"{what} cannot be computed: {error}. It takes one tensor of scalars of pairs, squared distances or "
+                f"dot products, and uses torch's operations throughout, such as -torch.log1p(s), not "
+                f"-numpy.log1p(s)"
+            ) from error
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(
+            f"{what} is a {type(out).__name__}: it has to be a tensor, computed by torch's operations throughout, such "
+            f"as -torch.log1p(s) in place of -numpy.log1p(s)"
+        )
+    if out.shape != s.shape:
+        raise ValueError(
+            f"{what} has shape {tuple(out.shape)} for scalars of shape {tuple(s.shape)}: it has to be one number for "
+            f"each pair; sums over pairs are not its business"
+        )
+    if not out.requires_grad:
+        raise ValueError(
+            f"{what} does not follow its argument: no gradient reaches it; leave out detach(), item() and numpy()"
+        )
+    if not torch.allclose(out[:1], part, equal_nan=True):
+        raise ValueError(
+            f"{what} of a pair depends on the other pairs: it has to be computed for each by itself, and is normalised "
+            f"by the objective; leave out softmax and the like"
+        )
 
 
 def copy_in_double(q, **changes):

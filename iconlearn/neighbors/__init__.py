@@ -11,11 +11,13 @@ depends on the others in its batch.
 
 from ._distances import check_defined, check_metric, distance_block, pair_distances
 from ._equal_rows import KnownRows, duplicate_groups, equal_rows
+from ._parameters import ParametricMetric, with_params
 from ._rows import BLOCK_SIZE, PreparedRows
 from ._search import BACKENDS, choose_backend, expected_search, knn, neighbor_graph
 
 __all__ = [
     "KnownRows",
+    "ParametricMetric",
     "PreparedRows",
     "BACKENDS",
     "BLOCK_SIZE",
@@ -29,4 +31,5 @@ __all__ = [
     "knn",
     "neighbor_graph",
     "pair_distances",
+    "with_params",
 ]

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, issparse
 from .._checks import suggest
 from ..numerics.threads import share
 from ._libraries import pynndescent_metric, sklearn_distances, sklearn_metrics
+from ._parameters import PARAMETERS, ParametricMetric, parts_of
 from ._rows import BLOCK_SIZE, as_rows, both_rows, sqnorms, unit_rows
 
 __all__ = [
@@ -68,12 +69,15 @@ def check_metric(metric):
     ValueError
         For an unknown name (with the nearest known one), or for a metric that depends on the batch.
     """
+    if isinstance(metric, ParametricMetric):
+        return metric
     # The usual names first: the list of all others has to be imported.
     if callable(metric) or from_products(metric) or metric == "precomputed":
         return metric
     if metric in _DATA_DEPENDENT:
         raise ValueError(
-            f'metric="{metric}" takes its scale from the rows at hand; {_DATA_DEPENDENT[metric]} '
+            f'metric="{metric}" takes its scale from the rows at hand; give '
+            f'metric_params={{"{PARAMETERS[metric][0][0]}": ...}}, or {_DATA_DEPENDENT[metric]} '
             f'and use metric="euclidean" instead'
         )
     known = {"precomputed", *sklearn_metrics(), *PYNNDESCENT_ONLY}
@@ -84,16 +88,23 @@ def check_metric(metric):
 
 
 def check_form(X, metric):
-    """Refuse sparse rows where the metric takes dense ones only, before a search of many rows finds that out.
+    """Refuse rows that the metric cannot compare, before a search of many rows finds that out.
 
     Raises
     ------
     ValueError
-        Naming the metrics of sparse rows.
+        For parameters of the metric of another number of features, and for sparse rows where it takes none.
     """
-    if issparse(X) and isinstance(metric, str) and metric not in SPARSE:
+    name, params = parts_of(metric)
+    for parameter, value in params.items():
+        if isinstance(name, str) and np.ndim(value) > 0 and set(np.shape(value)) != {X.shape[1]}:
+            raise ValueError(
+                f"metric_params[{parameter!r}] of metric={name!r} has shape {np.shape(value)}, and the rows have "
+                f"{X.shape[1]} features: it must have as many entries along each axis"
+            )
+    if issparse(X) and isinstance(name, str) and name not in SPARSE:
         raise ValueError(
-            f"metric={metric!r} takes dense rows only, and these are sparse; use X.toarray(), or one of the metrics "
+            f"metric={name!r} takes dense rows only, and these are sparse; use X.toarray(), or one of the metrics "
             f"of sparse rows: {', '.join(map(repr, SPARSE))}"
         )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import issparse
 
+from ._parameters import parts_of
+
 __all__ = [
     "faiss_search",
     "pynndescent_metric",
@@ -45,7 +47,8 @@ def sklearn_distances(A, B, metric) -> np.ndarray:
     from sklearn.metrics import pairwise_distances
 
     A, B = as_booleans(metric, A, B)
-    return np.asarray(pairwise_distances(A, B, metric=metric), dtype=float)
+    metric, params = parts_of(metric)
+    return np.asarray(pairwise_distances(A, B, metric=metric, **params), dtype=float)
 
 
 def sklearn_search(X, queries, k, metric, n_jobs):
@@ -53,7 +56,13 @@ def sklearn_search(X, queries, k, metric, n_jobs):
     from sklearn.neighbors import NearestNeighbors
 
     X, queries = as_booleans(metric, X, queries)
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=metric, n_jobs=n_jobs).fit(X)
+    metric, params = parts_of(metric)
+    # The parameter p of a search is Minkowski's, under a name of its own.
+    p = 2 if callable(metric) else params.get("p", 2)
+    params = {name: value for name, value in params.items() if callable(metric) or name != "p"}
+    search = NearestNeighbors(
+        n_neighbors=k, algorithm="brute", metric=metric, p=p, metric_params=params or None, n_jobs=n_jobs
+    ).fit(X)
     distances, indices = search.kneighbors(queries)
     return np.asarray(distances, dtype=float), indices.astype(np.int64)
 
@@ -65,7 +74,10 @@ def pynndescent_search(X, k, metric, n_jobs, random_state):
     workers = -1 if n_jobs is None else n_jobs
     # Its compiled loops are made for arrays that can be written to.
     X = X.copy() if issparse(X) else np.require(X, requirements="W")
-    index = NNDescent(X, n_neighbors=k, metric=metric, n_jobs=workers, random_state=random_state)
+    metric, params = parts_of(metric)
+    index = NNDescent(
+        X, n_neighbors=k, metric=metric, metric_kwds=params, n_jobs=workers, random_state=random_state
+    )
     indices, distances = index.neighbor_graph
     return distances.astype(float), indices.astype(np.int64)
 

@@ -21,6 +21,7 @@ from ._distances import (
 from ._exact import by_distance, exact_search, without_self
 from ._inverted_lists import search_cells
 from ._libraries import faiss_search, pynndescent_search
+from ._parameters import parts_of, with_params
 from ._rows import Space, as_rows, both_rows
 
 __all__ = ["expected_search", "BACKENDS", "choose_backend", "knn", "neighbor_graph"]
@@ -38,13 +39,15 @@ MAX_EXACT_CUDA = 1_000_000
 MAX_BRUTE = 40_000
 
 
-def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str:
+def choose_backend(X, *, metric="euclidean", metric_params=None, backend="auto", device=None) -> str:
     """The search that :func:`knn` takes for the neighbours among the rows of X.
 
     Parameters
     ----------
     X : ndarray or sparse matrix of shape (n, n_features)
     metric : str or callable, default="euclidean"
+    metric_params : dict or None, default=None
+        As for :func:`knn`.
     backend : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
         "auto": exact search up to 15 000 rows (a million on a GPU), cells above,
         for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
@@ -64,6 +67,7 @@ def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str
         that is not compiled by numba would have to be called for more than 40 000 rows.
     """
     check_choice("backend", backend, BACKENDS)
+    metric = with_params(metric, metric_params)
     if isinstance(metric, str) and metric == "precomputed":
         return "precomputed"
     check_form(X, metric)
@@ -75,6 +79,12 @@ def choose_backend(X, *, metric="euclidean", backend="auto", device=None) -> str
             f"use backend='auto'"
         )
     chosen = _fitting_backend(X, metric, dense, device) if backend == "auto" else backend
+    name, params = parts_of(metric)
+    if chosen == "pynndescent" and params and (callable(name) or "w" in params):
+        raise ValueError(
+            f"metric={metric!r} cannot be searched by pynndescent, which takes metric_params p, V and VI alone; use "
+            f"backend='exact'"
+        )
     if chosen == "pynndescent" and callable(metric) and not type(metric).__module__.startswith("numba"):
         raise ValueError(
             f"metric={metric!r} is a plain Python function, which only backend='exact' calls, for at most {MAX_BRUTE} "
@@ -98,6 +108,7 @@ def knn(
     k,
     *,
     metric="euclidean",
+    metric_params=None,
     queries=None,
     backend="auto",
     n_jobs=None,
@@ -115,6 +126,10 @@ def knn(
         At most n - 1 without queries, at most n with queries.
     metric : str or callable, default="euclidean"
         Any metric of scikit-learn's or pynndescent's; a function is called with two rows of floats.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as in scikit-learn: ``{"p": 3}`` (and weights "w") of "minkowski",
+        ``{"V": variances}`` of "seuclidean", ``{"VI": inverse covariance}`` of "mahalanobis", or further arguments of a
+        function.
     queries : ndarray or sparse matrix of shape (m, n_features) or None
         Searched exactly, whatever the backend.  With ``metric="precomputed"``: distances of shape
         (m, n).
@@ -144,8 +159,9 @@ def knn(
     ImportError
         For ``backend="faiss"`` without the package.
     """
+    metric = with_params(metric, metric_params)
     check_metric(metric)
-    if metric == "precomputed":
+    if isinstance(metric, str) and metric == "precomputed":
         graph = neighbor_graph(X, k, metric=metric, queries=queries)
         if np.any(np.diff(graph.indptr) < k):
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..clusters import assign, joined
-from ..supervisory import search_options
+from ..supervisory import extended
 from ._mapped import mapped
 from ._placed import blocks_of_rows
 
@@ -86,8 +86,7 @@ class Assigner:
         q is symmetric, so training rows that would have chosen a new one say as much about it as those which it
         chooses.  A p that is no Supervisory may find one side only; from q to p there is no other side.
         """
-        both = self.p.extend if self.divergence.reverse else getattr(self.p, "reciprocal", self.p.extend)
-        return both(X, **search_options(self.p, n_jobs, device))
+        return extended(self.p, X, n_jobs=n_jobs, device=device, both_sides=not self.divergence.reverse)
 
     def __call__(self, p):
         """Assignments of new rows, shape (n_new, n_clusters)."""

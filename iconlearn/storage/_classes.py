@@ -13,7 +13,7 @@ from ..classification._discriminant import Moments
 from ..clusters import MergePath
 from ..conditional import BlockConditional, Conditional, WideConditional
 from ..engines._closed import LogNormaliser
-from ..neighbors import KnownRows
+from ..neighbors import KnownRows, ParametricMetric
 from ..optim import Solution
 from ..registry import COMPONENTS
 from ..supervisory._calibration import GaussianKernel, StudentKernel
@@ -35,6 +35,7 @@ CLASSES: dict[str, type] = {
     "estimators.MergePath": MergePath,
     "estimators.Moments": Moments,
     "neighbors.KnownRows": KnownRows,
+    "neighbors.ParametricMetric": ParametricMetric,
     "optim.Solution": Solution,
     # p, and what its rows are made of.
     "supervisory.Classes": supervisory.Classes,

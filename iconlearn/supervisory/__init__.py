@@ -4,11 +4,12 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory, declared, search_options
+from ._base import Supervisory, declared, extended, fitted_on, search_options
 from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
+from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student
 from ._links import MustLink, Paired
@@ -39,9 +40,16 @@ __all__ = [
     "Views",
     "Walk",
     "WideGaussian",
+    "as_matrix",
     "declared",
+    "extended",
+    "fitted_on",
     "holds_words",
+    "is_neighbor_lists",
+    "is_network",
     "is_tokens",
+    "n_listed",
+    "neighbor_matrix",
     "search_options",
     "sentences_of",
 ]

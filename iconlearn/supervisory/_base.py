@@ -21,10 +21,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import canonical, check_number
 from .._warnings import warn
-from ..conditional import BlockConditional, Conditional
-from ..neighbors import PreparedRows
+from ..conditional import BlockConditional, Conditional, check_conditional
+from ..neighbors import PreparedRows, check_metric, with_params
+from ._edges import neighbor_matrix
+from ._matrices import are_similarities
 
-__all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
+__all__ = ["NeighborSearch", "Supervisory", "declared", "extended", "fitted_on", "search_options"]
 
 # What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
 # precision.
@@ -180,13 +182,35 @@ class NeighborSearch(Supervisory):
     ``_X`` are the training rows (None for given distances), `metric` is a parameter.
     """
 
-    from_features = True
     takes_device = True
+
+    # For what was stored before there were such parameters.
+    metric_params: dict | None = None
+    neighbors: tuple | None = None
+
+    @property
+    def from_features(self) -> bool:  # type: ignore[override]
+        return self.neighbors is None
+
+    @property
+    def _metric(self):
+        """The metric with its parameters, checked."""
+        return check_metric(with_params(self.metric, self.metric_params))
+
+    def _searched(self, X):
+        """What the neighbours of the training rows are read off, X or distances that are given, and by which metric."""
+        if self.neighbors is None:
+            return X, self._metric
+        if self.pairwise:
+            raise ValueError(
+                "neighbors= are found already, and metric='precomputed' takes X as distances; give one of both"
+            )
+        return neighbor_matrix(self.neighbors, X.shape[0]), "precomputed"
 
     @cached_property
     def _prepared(self):
         """The training rows as searches need them, for the first new rows and all later ones."""
-        return PreparedRows(self._X, self.metric)
+        return PreparedRows(self._X, self._metric)
 
     def _remember(self, X):
         self._X = X
@@ -194,12 +218,66 @@ class NeighborSearch(Supervisory):
 
     def __getstate__(self):
         # Prepared rows are found again where they are needed.
-        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        state = {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        # Parameters that came later stand in a state where they say something, so that it stays what it was.
+        later = ("metric_params", "neighbors")
+        return {name: value for name, value in state.items() if name not in later or value is not None}
 
 
 def search_options(p, n_jobs, device):
     """What the methods of p take besides rows: the device too, where p declares that it takes one."""
     return {"n_jobs": n_jobs} | ({"device": device} if declared(p, "takes_device") else {})
+
+
+def fitted_on(p, X, y, *, random_state, n_jobs, device):
+    """p after its ``fit``, its ``conditional_`` checked; p may be an object of anybody's class.
+
+    Raises
+    ------
+    TypeError
+        If its ``fit`` does not take what the protocol passes, or leaves no ``conditional_``.
+    ValueError
+        If the rows of that are no distributions, or not those of X.
+    """
+    options = {"random_state": random_state, **search_options(p, n_jobs, device)}
+    _check_call(p, "fit", (X, y), options, "fit(self, X, y=None, *, random_state=None, n_jobs=None)")
+    p.fit(X, y, **options)
+    if not hasattr(p, "conditional_"):
+        raise TypeError(
+            f"p={p!r:.200} has no conditional_ after fit: its fit has to set self.conditional_ to an "
+            f"iconlearn.conditional.Conditional"
+        )
+    check_conditional(p.conditional_, f"conditional_ of p={p!r:.200}")
+    n_rows = X.shape[0] * declared(p, "copies")
+    if p.conditional_.shape[0] != n_rows:
+        raise ValueError(
+            f"conditional_ of p={p!r:.200} has {p.conditional_.shape[0]} rows, and X has {n_rows}: it must have one "
+            f"for each row of X"
+        )
+    return p
+
+
+def extended(p, X_new, *, n_jobs, device, both_sides=False):
+    """p of new rows, from `both_sides` where p knows them; checked as in :func:`fitted_on`."""
+    options = search_options(p, n_jobs, device)
+    name = "reciprocal" if both_sides and hasattr(p, "reciprocal") else "extend"
+    _check_call(p, name, (X_new,), options, f"{name}(self, X_new, *, n_jobs=None)")
+    found = getattr(p, name)(X_new, **options)
+    check_conditional(found, f"{name} of p={p!r:.200}")
+    return found
+
+
+def _check_call(p, name, arguments, options, signature):
+    try:
+        parameters = inspect.signature(getattr(p, name))
+    except (TypeError, ValueError):
+        return  # of a compiled function
+    try:
+        parameters.bind(*arguments, **options)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} of p={p!r:.200} cannot be called with {', '.join(options)} ({error}): it has to be {signature}"
+        ) from None
 
 
 def declared(p, name):
@@ -273,10 +351,28 @@ def _without_rounding(X, diagonal, what):
     return X
 
 
+def check_distances(X, n_cols=None):
+    """Validate a matrix of distances; see :func:`check_matrix`.
+
+    Raises
+    ------
+    ValueError
+        For what are evidently similarities, too.
+    """
+    X = check_matrix(X, n_cols, what="the distance matrix")
+    if n_cols is None and are_similarities(X):
+        raise ValueError(
+            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and "
+            "from no other farther, so that rows far apart would count as near. Give 1 - S or another distance, or "
+            "the similarities themselves with p='graph'"
+        )
+    return X
+
+
 def check_metric_input(X, metric, n_cols=None):
     """Points, or distances when the metric is "precomputed"; `n_cols` is what fit saw."""
     if isinstance(metric, str) and metric == "precomputed":
-        return check_matrix(X, n_cols, what="the distance matrix")
+        return check_distances(X, n_cols)
     return check_points(X, n_cols)
 
 
@@ -290,8 +386,17 @@ def clamp_neighbors(n_neighbors, available: int) -> int:
     return min(k, available)
 
 
-def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False) -> None:
-    """Warn about rows without support; refuse when none has any, unless they are new."""
+def one_way(edges, name) -> str:
+    """A hint for those rows of a matrix of pairs that store nothing while others store them; '' without any."""
+    empty = np.diff(edges.indptr) == 0
+    count = int(np.count_nonzero(empty & (np.bincount(edges.indices, minlength=len(empty)) > 0)))
+    if not count:
+        return ""
+    return f"others have edges to {count} of them: give edges without a direction in both, as in {name} + {name}.T"
+
+
+def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False, hint="") -> None:
+    """Warn about rows without support, with a hint; refuse when none has any, unless they are new."""
     n_empty = int(np.count_nonzero(~supported))
     if n_empty == len(supported) and not new_rows:
         raise ValueError(f"no row has {what}; {mend}")
@@ -299,5 +404,5 @@ def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False) -
         warn(
             f"{n_empty} of {len(supported)} {'new ' * new_rows}rows have no "
             f"{what.removeprefix('any ')}: nothing "
-            f"pulls them, and they carry no weight",
+            f"pulls them, and they carry no weight{'; ' * bool(hint)}{hint}",
         )

@@ -11,17 +11,21 @@ from scipy.sparse import csr_array, issparse
 
 from .._checks import check_choice, unchanging
 from ..conditional import Conditional, normalize_rows
-from ..neighbors import check_metric, choose_backend, neighbor_graph
+from ..neighbors import choose_backend, neighbor_graph
 from ._base import (
     NeighborSearch,
     Supervisory,
+    check_distances,
     check_matrix,
     check_metric_input,
     clamp_neighbors,
+    one_way,
     warn_empty,
 )
 from ._calibration import GaussianKernel
+from ._edges import as_matrix
 from ._kernel import KernelRecipe
+from ._matrices import are_distances
 from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
@@ -33,18 +37,24 @@ class KNN(NeighborSearch):
     Parameters
     ----------
     n_neighbors : int, default=15
-        k; lowered to n_rows - 1 with a warning where it is larger.
+        k; lowered to n_rows - 1 with a warning where it is larger.  Of given `neighbors` the k nearest are taken.
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
         entries are the neighbours, of which the k nearest are taken.
     search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
         How the neighbours are searched; see :func:`iconlearn.neighbors.choose_backend`.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as ``{"p": 3}`` of "minkowski"; see :func:`iconlearn.neighbors.knn`.
+    neighbors : tuple of two ndarray of shape (n_rows, k) or None, default=None
+        Neighbours of the rows of X that were found before, as (indices, distances) in either order, instead of a
+        search; as :func:`iconlearn.neighbors.knn`, scikit-learn's ``kneighbors`` and umap-learn give them.  Those of
+        new rows are searched by `metric`.
 
     Attributes
     ----------
     conditional_ : Conditional
     neighbors_backend_ : str
-        The search that was taken, or "precomputed".
+        The search that was taken, or "precomputed" for distances or neighbours that were given.
 
     References
     ----------
@@ -52,29 +62,39 @@ class KNN(NeighborSearch):
     (uniform affinities).
     """
 
-    def __init__(self, n_neighbors=15, *, metric="euclidean", search="auto"):
+    def __init__(
+        self, n_neighbors=15, *, metric="euclidean", search="auto", metric_params=None, neighbors=None
+    ):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
+        self.metric_params = metric_params
+        self.neighbors = neighbors
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
-        X = check_metric_input(X, check_metric(self.metric))
+        X = check_metric_input(X, self._metric)
+        rows, metric = self._searched(X)
         self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
-        backend = choose_backend(X, metric=self.metric, backend=self.search, device=device)
+        backend = choose_backend(rows, metric=metric, backend=self.search, device=device)
         graph = neighbor_graph(
-            X,
+            rows,
             self._k,
-            metric=self.metric,
+            metric=metric,
             backend=self.search,
             n_jobs=n_jobs,
             random_state=random_state,
             device=device,
         )
-        if self.pairwise:
-            warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
+        if metric == "precomputed":
+            warn_empty(
+                np.diff(graph.indptr) > 0,
+                "any neighbour",
+                "store more distances per row",
+                hint=one_way(graph, "D"),
+            )
         self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         return self
@@ -94,11 +114,11 @@ class KNN(NeighborSearch):
 
     def _nearest(self, X_new, k, n_jobs, device):
         """The k nearest training rows of new ones, by ascending distance."""
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         graph = neighbor_graph(
             self._X,
             k,
-            metric=self.metric,
+            metric=self._metric,
             queries=X_new,
             n_jobs=n_jobs,
             device=device,
@@ -114,8 +134,10 @@ class Graph(Supervisory):
 
     Parameters
     ----------
-    adjacency : array-like or sparse matrix of shape (n_rows, n_rows) or None, default=None
-        Non-negative weights, directed or not; the diagonal is ignored.  None: X is the adjacency.
+    adjacency : array-like, sparse matrix, networkx graph, list of edges or None, default=None
+        Non-negative weights of shape (n_rows, n_rows), directed or not; the diagonal is ignored.  A list of edges has
+        the shape (n_edges, 2) or, with weights, (n_edges, 3), names rows by their numbers, and joins both ends; nodes
+        of a networkx graph are rows in the order of its nodes.  None: X is one of these.
     mass : {"uniform", "degree"}, default="uniform"
         Weight of a row in the objective: all alike, or by its degree sum_j A_ij (normalised cuts).
 
@@ -139,10 +161,19 @@ class Graph(Supervisory):
         return self.adjacency is None
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
-        """Normalise the rows; see :meth:`Supervisory.fit`."""
+        """Normalise the rows; see :meth:`Supervisory.fit`.
+
+        Raises
+        ------
+        ValueError
+            For a graph that is not of the rows of X, and for what are evidently distances, not weights.
+        """
         check_choice("mass", self.mass, ["uniform", "degree"])
-        adjacency = check_matrix(X if self.pairwise else self.adjacency, what="the adjacency")
+        if self.pairwise:
+            X = as_matrix(X)
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        given = X if self.pairwise else as_matrix(self.adjacency, n_rows)
+        adjacency = check_matrix(given, what="the adjacency")
         if adjacency.shape[0] != n_rows:
             raise ValueError(
                 f"the adjacency has {adjacency.shape[0]} rows but X has {n_rows}: it must have "
@@ -150,12 +181,25 @@ class Graph(Supervisory):
                 f"A fixed graph cannot be cross-validated or fitted on a part of X; give the "
                 f"graph as X with Graph()"
             )
+        if are_distances(adjacency, None if self.pairwise else X):
+            raise ValueError(
+                "the adjacency looks like a matrix of distances: its diagonal is zero, and its entries grow with the "
+                "distance of two rows, so that rows far apart would count as near. Give distances as X with "
+                "p=iconlearn.supervisory.KNN(metric='precomputed') (or Gaussian, Student), or weights that fall with "
+                "the distance, such as np.exp(-D**2 / D.mean()**2). If these are weights, put a positive number on the "
+                "diagonal, which is not looked at otherwise"
+            )
         weights = csr_array(adjacency, dtype=float, copy=True)
         weights.sum_duplicates()
         rows = np.repeat(np.arange(n_rows), np.diff(weights.indptr))
         weights.data[weights.indices == rows] = 0.0
         edges = normalize_rows(weights)
-        warn_empty(np.diff(edges.indptr) > 0, "any edge to another row", "add edges with positive weights")
+        warn_empty(
+            np.diff(edges.indptr) > 0,
+            "any edge to another row",
+            "add edges with positive weights",
+            hint=one_way(edges, "A"),
+        )
         mass = np.asarray(weights.sum(axis=1)).ravel() if self.mass == "degree" else None
         self.conditional_ = Conditional(edges, mass=mass, self_pairs=False)
         return self
@@ -208,7 +252,7 @@ class Precomputed(Supervisory):
             edges = _probabilities(check_matrix(X, what="the probability matrix", free_diagonal=False))
             self.conditional_ = Conditional(edges, self_pairs=bool((edges.diagonal() > 0).any()))
             return self
-        X = check_matrix(X, what="the distance matrix")
+        X = check_distances(X)
         n_neighbors = None if issparse(X) else "auto"
         self._recipe = KernelRecipe.resolve(
             X, GaussianKernel(), self.perplexity, None, n_neighbors, "precomputed", "auto"

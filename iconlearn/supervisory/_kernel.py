@@ -11,7 +11,7 @@ are found when they are first asked for: they need all pairs, and k-means needs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
@@ -25,12 +25,11 @@ from ..conditional import BlockConditional, Conditional, normalize_rows
 from ..neighbors import (
     BLOCK_SIZE,
     check_defined,
-    check_metric,
     choose_backend,
     distance_block,
     neighbor_graph,
 )
-from ._base import NeighborSearch, check_metric_input, clamp_neighbors, warn_empty
+from ._base import NeighborSearch, check_metric_input, clamp_neighbors, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 
@@ -60,6 +59,12 @@ class Gaussian(NeighborSearch):
     self_pairs : bool, default=False
         Whether a row is among its own neighbours, at distance zero.  All rows are then candidates, as the
         direction KL(q || p) of k-means needs.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as ``{"p": 3}`` of "minkowski"; see :func:`iconlearn.neighbors.knn`.
+    neighbors : tuple of two ndarray of shape (n_rows, k) or None, default=None
+        Neighbours of the rows of X that were found before, as (indices, distances) in either order, instead of a
+        search; as :func:`iconlearn.neighbors.knn`, scikit-learn's ``kneighbors`` and umap-learn give them.  Those of
+        new rows are searched by `metric`.
 
     Attributes
     ----------
@@ -84,6 +89,8 @@ class Gaussian(NeighborSearch):
         metric="euclidean",
         search="auto",
         self_pairs=False,
+        metric_params=None,
+        neighbors=None,
     ):
         self.perplexity = perplexity
         self.sigma = sigma
@@ -91,34 +98,39 @@ class Gaussian(NeighborSearch):
         self.metric = metric
         self.search = search
         self.self_pairs = self_pairs
+        self.metric_params = metric_params
+        self.neighbors = neighbors
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
-        X = unchanging(check_metric_input(X, check_metric(self.metric)))
-        self._recipe = KernelRecipe.resolve(
-            X,
+        X = unchanging(check_metric_input(X, self._metric))
+        rows, metric = self._searched(X)
+        recipe = KernelRecipe.resolve(
+            rows,
             GaussianKernel(),
             perplexity,
             self.sigma,
             self.n_neighbors,
-            self.metric,
+            metric,
             self.search,
             self.self_pairs,
         )
-        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X, device)
+        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
+        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
+        self.conditional_, self.sigma_, self._spans = found
+        # Neighbours of new rows are searched in any case.
+        self._recipe = replace(recipe, metric=self._metric)
         self._remember(self._recipe.memory(X))
         self._n_features = X.shape[1]
-        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs, device=device)
-        self.conditional_, self.sigma_, self._spans = found
         return self
 
     def _extend(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
 
     def _reciprocal(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
         return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
@@ -139,6 +151,8 @@ class Student(NeighborSearch):
     metric : str or callable, default="euclidean"
     search : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
     self_pairs : bool, default=False
+    metric_params : dict or None, default=None
+    neighbors : tuple of two ndarray of shape (n_rows, k) or None, default=None
         All as in :class:`Gaussian`.
 
     Attributes
@@ -166,6 +180,8 @@ class Student(NeighborSearch):
         metric="euclidean",
         search="auto",
         self_pairs=False,
+        metric_params=None,
+        neighbors=None,
     ):
         self.perplexity = perplexity
         self.dof = dof
@@ -174,6 +190,8 @@ class Student(NeighborSearch):
         self.metric = metric
         self.search = search
         self.self_pairs = self_pairs
+        self.metric_params = metric_params
+        self.neighbors = neighbors
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
@@ -181,23 +199,26 @@ class Student(NeighborSearch):
             check_number("dof", self.dof, low=0, closed="neither", hint="1 is the Cauchy kernel")
         )
         sigma = self.sigma if self.perplexity is None else None
-        X = unchanging(check_metric_input(X, check_metric(self.metric)))
-        self._recipe = KernelRecipe.resolve(
-            X, kernel, self.perplexity, sigma, self.n_neighbors, self.metric, self.search, self.self_pairs
+        X = unchanging(check_metric_input(X, self._metric))
+        rows, metric = self._searched(X)
+        recipe = KernelRecipe.resolve(
+            rows, kernel, self.perplexity, sigma, self.n_neighbors, metric, self.search, self.self_pairs
         )
-        self.perplexity_, self.neighbors_backend_ = self._recipe.perplexity, self._recipe.backend(X, device)
+        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
+        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
+        self.conditional_, self.sigma_, self._spans = found
+        # Neighbours of new rows are searched in any case.
+        self._recipe = replace(recipe, metric=self._metric)
         self._remember(self._recipe.memory(X))
         self._n_features = X.shape[1]
-        found = self._recipe.rows(X, random_state=random_state, n_jobs=n_jobs, device=device)
-        self.conditional_, self.sigma_, self._spans = found
         return self
 
     def _extend(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
 
     def _reciprocal(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
         return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
 
@@ -303,6 +324,7 @@ class KernelRecipe:
                 "any neighbour",
                 "store more distances per row",
                 new_rows=queries is not None,
+                hint="" if queries is not None else one_way(graph, "D"),
             )
         return graph
 

@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared, search_options, warn_empty
+from ._base import Supervisory, declared, fitted_on, warn_empty
 
 __all__ = ["Wrapper"]
 
@@ -58,7 +58,7 @@ class Wrapper(Supervisory):
                 f"p={p!r} is no supervisory distribution: give an object such as KNN(15), not a name or a class"
             )
         inner = clone(p) if hasattr(p, "get_params") else copy.deepcopy(p)
-        inner.fit(X, y, random_state=random_state, **search_options(inner, n_jobs, device))
+        fitted_on(inner, X, y, random_state=random_state, n_jobs=n_jobs, device=device)
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (

@@ -382,6 +382,8 @@ def test_refit_is_the_same_and_params_are_stored_as_given(X):
         "metric": "euclidean",
         "search": "auto",
         "self_pairs": False,
+        "metric_params": None,
+        "neighbors": None,
     }
     first = rows_of(p.fit(X).conditional_)
     with warnings.catch_warnings():

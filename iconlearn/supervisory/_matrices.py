@@ -1,0 +1,108 @@
+"""Whether a matrix of pairs is what it is given for: distances are large where weights are small."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+from scipy.stats import rankdata
+
+from ..neighbors import distance_block
+
+__all__ = ["are_distances", "are_similarities"]
+
+# Rows that are looked at; all their triples are.
+SAMPLE = 64
+# Fewer rows than this agree with any inequality by chance.
+FEWEST, FEWEST_SQUARED, FEWEST_ONE_WAY, FEWEST_COMPARED = 8, 20, 8, 5
+# By which the least entry must be smaller than the largest: nearly equal entries obey any inequality.
+CONTRAST, CONTRAST_SQUARED = 4.0, 30.0
+# Rank correlation with distances of the features above which entries are distances; below its negative they are not.
+CORRELATED = 0.7
+
+
+def are_distances(A, features=None) -> bool:
+    """Whether a matrix that is given as weights is evidently one of distances.
+
+    Its diagonal is zero, and either
+
+    * it is symmetric and full, and its entries, or their roots, obey the triangle inequality for all triples of a
+      sample of rows although they differ so much that weights would not;
+    * it is symmetric and full, and its entries grow with the distance between the rows' features; or
+    * it is sparse and holds the neighbours of each row: j is then left out by i while i is kept by j only where it is
+      farther than all that i keeps, which of weights would be the smallest.
+
+    Parameters
+    ----------
+    A : ndarray or csr_array of shape (n, n)
+        Non-negative.
+    features : ndarray or sparse matrix of shape (n, n_features) or None, default=None
+    """
+    if (A.diagonal() > 0).any():
+        return False
+    n = A.shape[0]
+    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(int))
+    block = A[rows][:, rows]
+    block = block.toarray() if issparse(block) else np.asarray(block, dtype=float)
+    off = ~np.eye(len(rows), dtype=bool)
+    if (block[off] > 0).all() and np.allclose(block, block.T, rtol=1e-5, atol=0):
+        # Rows of the matrix for features are as far apart as their own entries are large.
+        alone = features is None or features.shape == A.shape
+        along = 0.0 if alone else _correlation(block, off, features, rows)
+        return along > CORRELATED or (along > -CORRELATED and _metric(block, off))
+    return issparse(A) and _keeps_the_nearest(A)
+
+
+def are_similarities(D) -> bool:
+    """Whether a full matrix that is given as distances is evidently one of similarities.
+
+    No row is farther from another than from itself, and it is not at distance zero from itself.
+    """
+    if issparse(D) or D.shape[0] < 2:
+        return False
+    diagonal = np.asarray(D.diagonal(), dtype=float)
+    return bool((diagonal > 0).all() and (D.max(axis=1) <= diagonal * (1 + 1e-6)).all())
+
+
+def _metric(D, off):
+    least, most = D[off].min(), D[off].max()
+    if len(D) >= FEWEST and least < most / CONTRAST and _triangles_hold(D):
+        return True
+    return bool(len(D) >= FEWEST_SQUARED and least < most / CONTRAST_SQUARED and _triangles_hold(np.sqrt(D)))
+
+
+def _triangles_hold(D):
+    slack = 1e-5 * D.max()
+    return all((D[:, [k]] + D[[k]] + slack >= D).all() for k in range(len(D)))
+
+
+def _correlation(D, off, features, rows):
+    """Rank correlation of entries with the distances of the rows' features; 0 where there are too few."""
+    true = distance_block(features[rows], features[rows])[off]
+    if len(D) < FEWEST_COMPARED or np.ptp(D[off]) == 0 or np.ptp(true) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(D[off]), rankdata(true))[0, 1])
+
+
+def _keeps_the_nearest(A):
+    A = csr_array(A)
+    counts = np.diff(A.indptr)
+    back = csr_array(A.T)
+    rows = np.repeat(np.arange(A.shape[0]), counts)
+    stored = csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+    both = stored.multiply(csr_array((np.ones(back.nnz), back.indices, back.indptr), shape=A.shape))
+    pairs = csr_array(both).multiply(abs(A - back))
+    if both.nnz == 0 or pairs.max() > 1e-5 * A.max():
+        return False
+    one_way = csr_array(stored - both)
+    one_way.eliminate_zeros()
+    i, j = one_way.nonzero()
+    full = counts > 0
+    most, least = np.zeros(A.shape[0]), np.zeros(A.shape[0])
+    most[full] = np.maximum.reduceat(A.data, A.indptr[:-1][full])
+    least[full] = np.minimum.reduceat(A.data, A.indptr[:-1][full])
+    kept = np.asarray(A[i, j]).ravel()
+    seen = full[j]
+    if np.count_nonzero(seen) < FEWEST_ONE_WAY or len(rows) == 0:
+        return False
+    beyond, below = kept[seen] >= most[j[seen]], kept[seen] <= least[j[seen]]
+    return bool(beyond.all() and not below.all())
