@@ -37,11 +37,11 @@ from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
     CallbackSupportMixin,
     Progress,
+    Watchers,
     callbacks,
     checkpoint_of,
     optimisation_observed,
     timed,
-    together,
 )
 from ._term import Term
 
@@ -333,10 +333,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
-                every = [*callbacks(self.callback), *filter(None, (watch, steps))]
+                watchers = Watchers(callbacks(self.callback), [*filter(None, (watch, steps))])
                 solution = solve(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
-                    patience=patience, after_step=after_step, callback=together(every),
+                    patience=patience, after_step=after_step, callback=watchers.callback(),
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
@@ -349,6 +349,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 f"was kept; a smaller learning_rate may help, or a mapper that cannot return NaN",
                 ConvergenceWarning,
             )
+        watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
         return solution
 
@@ -382,6 +383,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def loss_parts_(self):
         parts = self._solution_with_losses().parts
         return self.loss_history_[:, None] if parts is None else parts
+
+    @property
+    def stop_reason_(self):
+        if "_solution" not in vars(self):
+            raise AttributeError("stop_reason_ is there once the estimator is fitted")
+        return self._solution.reason
 
     def _solution_with_losses(self):
         """The solution with all of its losses; what they lack is found at first use, since it may take long."""
@@ -421,6 +428,7 @@ def _with_solution(state):
         history=losses["loss_history_"],
         n_iter=state["n_iter_"],
         converged=state["converged_"],
+        reason="plateau" if state["converged_"] else "max_iter",
         phases=state["loss_phases_"],
         constant=constant,
         parts=losses["loss_parts_"],

@@ -170,7 +170,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Their probabilities, likewise.
     graph_ : object
         The fitted graph, likewise.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_, \
+            stop_reason_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.
@@ -716,7 +717,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 return np.exp(_log_softmax(self._scores(X)))
 
             r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
-            self.converged_ = solution.converged
+            self._keep_losses(solution)
         else:
             self._keep(plan, solution)
             self.temperature_, self._log_odds = 1.0, None

@@ -109,7 +109,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_, \
+            stop_reason_
         As for :class:`ICONEmbedding`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
@@ -342,7 +343,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
             expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
             lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
-        if lesson is not None and lesson.reason == "interrupted":
+        if lesson is not None and lesson.reason in ("interrupted", "callback"):
             solution = replace(lesson, loss=present_loss(plan))
         else:
             stochastic = plan.engine.stochastic

@@ -98,7 +98,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim._history.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._history.Record` after each iteration, whose ``outputs()`` are the places
+        (memberships) that the rows have by then.  Returning True stops the fit, and any other answer is ignored.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
@@ -127,6 +128,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Iterations done.
     converged_ : bool
         Whether a plateau was reached before `max_iter`.
+    stop_reason_ : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
+        Why the fit ended.
     timings_ : dict of float
         Seconds of each stage of the fit: "supervision" (p, with its neighbour search), "start",
         "optimisation".

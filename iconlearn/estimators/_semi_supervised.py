@@ -30,7 +30,7 @@ from ..plan import Plan, Setting
 from ..registry import resolve
 from ..supervisory import Gaussian, declared, search_options
 from ._inputs import choose_device
-from ._monitoring import Progress, callbacks, timed, together
+from ._monitoring import Progress, Watchers, callbacks, timed
 
 __all__ = [
     "Transduction",
@@ -155,12 +155,14 @@ class Transduction:
         }
         n_iter = 300 if estimator.max_iter == "auto" else estimator.max_iter
         progress = Progress(type(estimator).__name__, estimator.verbose, n_iter)
+        watchers = Watchers(callbacks(estimator.callback))
         with timed(estimator, "transduction"):
             r, reached, solution = transduced(
                 plan.objective.problems, self.codes, self.targets, beliefs, plan.engine, plan.rng,
                 max_iter=n_iter, tol=estimator.tol, start=self.start,
-                callback=together(callbacks(estimator.callback)), report=progress,
+                callback=watchers.callback(), report=progress,
             )  # fmt: skip
+        watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
         with torch.no_grad():
             plan.mapper.places.copy_(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
