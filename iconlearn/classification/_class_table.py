@@ -30,7 +30,6 @@ class ClassTable:
     ----------
     rows : KnownRows
     table : ndarray of shape (n, n_classes)
-        Equal rows have equal assignments.
     reached : ndarray of bool of shape (n,)
         Rows that edges connect to a label.
     weight : ndarray of shape (n,) or None
@@ -39,6 +38,8 @@ class ClassTable:
         What a row has that nothing connects to a label.
     pairwise : bool
         Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
+    by_features : bool, default=True
+        As in :class:`iconlearn.out_of_sample._seen.SeenRows`.
     """
 
     rows: KnownRows
@@ -47,6 +48,7 @@ class ClassTable:
     weight: np.ndarray | None
     prior: np.ndarray
     pairwise: bool
+    by_features: bool = True
 
     def __getstate__(self):
         # The logarithms are made anew where they are needed.
@@ -54,7 +56,7 @@ class ClassTable:
 
     @cached_property
     def _seen(self):
-        return SeenRows(self.rows, _log(self.table))
+        return SeenRows(self.rows, _log(self.table), self.pairwise, self.by_features)
 
     def log_q(self, X, others):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes).
@@ -65,6 +67,8 @@ class ClassTable:
         others : callable
             ``others(rows)`` gives those of rows that equal no row of the table.
         """
+        if self.rows.same_as(X):
+            return _log(self.table)
         if not self.pairwise:
             return self._seen.outputs(X, others)
         lone = np.asarray((X != 0).sum(axis=1)).ravel() == 0

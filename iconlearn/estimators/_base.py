@@ -124,6 +124,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self._declares("pairwise")
 
     @property
+    def _tells_rows(self) -> dict:
+        """How the fitted p tells rows from each other, as :class:`~iconlearn.out_of_sample._seen.SeenRows` takes it."""
+        pairwise = bool(declared(self.p_, "pairwise"))
+        return {"pairwise": pairwise, "by_features": not pairwise and bool(declared(self.p_, "equal_rows_alike"))}
+
+    @property
     def _reads_y(self) -> bool:
         """Whether p or that of a term needs labels."""
         terms = [resolve("p", term.p) for term in self.terms or []]

@@ -22,6 +22,7 @@ from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._unlabeled import is_auto, labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
+from ..initialization._last_fit import known_from, values_from
 from ..learned import copy_in_double
 from ..mappers import UnitVectors, declares
 from ..optim import Phase, copies, put_back
@@ -145,7 +146,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Share of the rows, in (0, 1), drawn evenly from all classes, that `early_stopping` and `calibrate` hold
         out; the same rows serve both.
     warm_start : bool, default=False
-        Start from the last fit's weights where the shapes allow.
+        Start from the last fit's weights where the classes are the same and the shapes allow.  The classes of rows
+        without a label start with what the same rows had before; rows of a given graph are known by their position
+        alone, of which a warning tells.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -453,6 +456,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if y is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
+        last_classes, last_table = getattr(self, "classes_", None), self._known
         y, unlabelled = without_marker(plain(y), self.unlabeled)
         X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
         check_classification_targets(y)
@@ -464,13 +468,16 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
-        self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
+        self._known, same_classes = None, np.array_equal(last_classes, self.classes_)
+        for name in OF_SOME_FITS if same_classes else (*OF_SOME_FITS, "mapper_"):
+            vars(self).pop(name, None)
         self._check_columns()
         self._prefers_table = (unlabelled is not None or self._pairwise) and self._suits_table()
         if unlabelled is not None or not self._resolved("mapper").parametric:
             self._check_nothing_is_held_out()
             codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
-            return self._fit_few_labels(X, codes, weight, last["label_distributions_"])
+            warm = self.warm_start and same_classes
+            return self._fit_few_labels(X, codes, weight, last_table if warm else None)
         return self._fit_rows(X, codes, weight)
 
     def _check_numbers(self):
@@ -687,7 +694,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_few_labels(self, X, codes, weight, last):
         """Find the classes of all rows, and let a mapper of features learn them; codes are -1 without a label.
 
-        `last` are the probabilities that the fit before has found, for a warm start.
+        `last` is the table that the fit before has found, for a warm start.
         """
         if weight is not None:
             codes = np.where(weight > 0, codes, -1)
@@ -696,10 +703,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         parametric = self._resolved("mapper").parametric
         engine = Partition() if parametric else self._table_engine()
         targets = targets_of(self._debiased(clone(resolve("p", self.p), safe=False)), n_classes)
-        warm = self.warm_start and last is not None and last.shape == (X.shape[0], n_classes)
-        start = last.astype(float) if warm else None
-        transduction = Transduction(self, X, codes, weight, targets, engine, start)
+        transduction = Transduction(self, X, codes, weight, targets, engine)
         plan = transduction.plan
+        at = None if last is None else known_from(X, last.rows, pairwise=last.pairwise)
+        if at is not None:
+            transduction.start = values_from(at, last.table, plan.problem, plan.rng, jitter=0.0)
         if not parametric:
             self._check_engine(engine, plan.objective.problems)
         r, reached, solution = transduction.solve()

@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
-from ..clusters import counted_path, merge_path, within, without_path
+from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
 from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
+from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
@@ -23,7 +24,7 @@ from ..optim import Phase, Solution
 from ..out_of_sample._memberships import Assigner, HeadMemberships, among, labels_of
 from ..out_of_sample._placed import PlacedRows
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
@@ -91,7 +92,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Rows whose largest probability is below it lie between clusters: `labels_` and `predict` mark them -1.
         The clusters themselves do not depend on it.
     warm_start : bool, default=False
-        Start from the last fit's assignments where the shapes allow.
+        Start from the last fit's assignments where the number of clusters is the same (of a head: where the shapes
+        allow).  With a table rows that equal one of the last fit start with its assignments, and new ones with those
+        of ``predict_proba``, or of their neighbours in p where that is not read off the features.  Rows of a matrix
+        of pairs are known by their position alone, of which a warning tells.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -206,7 +210,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def fit_predict(self, X, y=None):
         """Fit and return ``labels_``; see :meth:`fit`."""
-        return like_input(self.fit(X, y).labels_, X)
+        return like_input(self.fit(X, y).labels_.copy(), X)
 
     def fit_transform(self, X, y=None):
         """Fit and return the soft assignments; see :meth:`fit`."""
@@ -324,20 +328,24 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         known = KnownRows(X)
-        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], self._pairwise)
+        by_features = self._declares("equal_rows_alike") and not self._pairwise
+        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], by_features)
         old = getattr(self, "mapper_", None) if self.warm_start else None
+        head = old if old is not None and self._parametric else None
         plan = self._plan(
-            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=old
+            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=head
         )
         self._path, self._sizes = None, None
         if auto:
             with timed(self, "counting"):
                 self._path = counted_path(plan.objective.problems, plan.rng)
             n_clusters = self._path.suggested
-            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
+            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
-        if old is not None and same_shapes(old, plan.mapper):
+        if head is not None and same_shapes(head, plan.mapper):
+            vars(plan.q).update(self.q_.chosen)
+        elif old is not None and head is None and self._put_last_assignments(plan):
             vars(plan.q).update(self.q_.chosen)
         else:
             part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
@@ -388,6 +396,29 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan.objective = replace(plan.objective, pair_weights=weights)
         return None
 
+    def _put_last_assignments(self, plan):
+        """Give the rows of the last fit their assignments in a table, and new ones theirs; whether there are any."""
+        X, last, pairwise = plan.X, self.mapper_.places.detach().numpy(), declared(self.p_, "pairwise")
+        if plan.parametric or pairwise != self._pairwise or last.shape[1] != plan.rows.width:
+            return False
+        at = known_from(X, self._known, pairwise=pairwise)
+        if at is None:
+            return False
+
+        def place(rows):
+            r = np.zeros((len(rows), last.shape[1]))
+            r[:, self._used] = self._rows.outputs(X[rows])
+            return np.log(np.maximum(r, SMALLEST))
+
+        reads_features = declared(self.p_, "from_features") and not pairwise
+        values = values_from(
+            at, last, plan.problem, plan.rng, place=place if reads_features else None, jitter=0.0
+        )
+        if values is not None:
+            with torch.no_grad():
+                plan.mapper.places.copy_(torch.as_tensor(values))
+        return values is not None
+
     def _improve(self, plan, n_iter, patience) -> Solution:
         """Minimise by the engine's own solver or by the loop."""
         method = "adam" if self.optimizer == "auto" else self.optimizer
@@ -405,7 +436,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
-            r = mean_of_equal_rows(self._known, r, self._pairwise)
+            r = mean_of_equal_rows(self._known, r, self._tells_rows["by_features"])
             self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
             self.labels_ = labels_of(self._assignments, self.min_confidence)
@@ -425,7 +456,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         def near(X):
             return assigner.near(X, self.n_jobs, search_device(self))
 
-        return PlacedRows(SeenRows(self._known, self._assignments), near, assigner)
+        rows = PlacedRows(SeenRows(self._known, self._assignments, **self._tells_rows), near, assigner)
+        return AllSeenRows(self._known, self._assignments, rows)
 
     @property
     def _head(self):
@@ -481,13 +513,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return solution
 
 
-def _possible(n_clusters, known, n_rows, pairwise):
+def _possible(n_clusters, known, n_rows, by_features):
     """The number of clusters that the rows allow."""
     if n_clusters > n_rows:
         raise ValueError(
             f"n_clusters={n_clusters} is more than n_samples={n_rows}; ask for at most as many clusters as rows"
         )
-    return n_clusters if pairwise else min(n_clusters, int(known.groups().max()) + 1)
+    return min(n_clusters, int(known.groups().max()) + 1) if by_features else n_clusters
 
 
 def _shared_q(q, debias):

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
+from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
 from ..mappers import declares
 from ..neighbors import KnownRows
@@ -18,7 +19,7 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
 from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import declared, holds_words, is_tokens, search_options, sentences_of
@@ -85,8 +86,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         "auto" is momentum with gains for a table (Adam where q is an inverse power), L-BFGS for other full-batch
         fits of a linear mapper, and Adam otherwise.
     warm_start : bool, default=False
-        Start from the last fit's mapper where the shapes allow.  A table goes on with rows added or removed:
-        known rows start at their places and new ones where ``transform`` puts them.
+        Start from the last fit's mapper where the shapes allow.  A table goes on with rows added, removed or in
+        another order: rows that equal one of the last fit (or are the same word) start at its place, and new ones
+        where ``transform`` puts them, or near their neighbours in p where that is not read off the features.  Rows of
+        a matrix of pairs are known by their position alone, of which a warning tells.
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"
@@ -105,7 +108,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     Attributes
     ----------
     embedding_ : ndarray of shape (n_samples, n_components)
-        Places of the training rows; equal rows share their mean place.
+        Places of the training rows; equal rows share their mean place, where p reads nothing but features.
     p_, q_, divergence_, mapper_, engine_ : objects
         What was used.
     column_embedding_ : ndarray of shape (n_columns, n_components)
@@ -224,8 +227,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return self._completed(self._fit, X, y, observed=observed(self, X, y))
 
     def fit_transform(self, X, y=None):
-        """Fit and return ``embedding_``; see :meth:`fit`."""
-        return like_input(self.fit(X, y).embedding_, X)
+        """Fit and return a copy of ``embedding_``; see :meth:`fit`."""
+        return like_input(self.fit(X, y).embedding_.copy(), X)
 
     def transform(self, X):
         """Places of new rows in the fitted embedding.
@@ -319,18 +322,17 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         check_number("n_components", self.n_components, low=1, integer=True)
         if isinstance(self.init, str):
             check_choice("init", self.init, ("auto", "coarse", "pca", "spectral", "random"))
+        last_words = getattr(self, "vocabulary_", None)
         X, y = validated(self, *self._counted_words(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        grown = self._warm_places(X)
-        plan = self._plan(X, y, self.n_components, start=old)
+        network = old if old is not None and self._parametric else None
+        plan = self._plan(X, y, self.n_components, start=network)
         method = self._method(plan)
         exaggeration, coarse = self._exaggeration(plan), False
-        if old is not None and same_shapes(old, plan.mapper):
+        if network is not None and same_shapes(network, plan.mapper):
             exaggeration = 1.0
-        elif grown is not None:
+        elif old is not None and network is None and self._put_last_places(plan, y, last_words):
             exaggeration = 1.0
-            with torch.no_grad():
-                plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
             coarse = self._starts_coarsely(plan, method)
             expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
@@ -348,7 +350,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         else:
             places = plan.mapper.places.detach().double()
             both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
-            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._pairwise), 2)
+            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._tells_rows["by_features"]), 2)
             self.embedding_ = shown.astype(X.dtype)
         self._keep_columns(plan, X)
         plan.keeper.done(solution)
@@ -415,14 +417,31 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     # -- where it begins -----------------------------------------------------------------------------
 
-    def _warm_places(self, X):
-        """Where a warm start with other rows begins: old rows at their places, new ones beside them."""
-        last = getattr(self, "_X", None) if self.warm_start else None
-        if last is None or self._parametric or self._pairwise or X.shape[0] == last.shape[0]:
-            return None
-        if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
-            return None
-        return self._rows.outputs(X)
+    def _put_last_places(self, plan, y, last_words):
+        """Put the rows of the last fit at their places in a table, and new ones beside them; whether there are any."""
+        X, pairwise = plan.X, declared(self.p_, "pairwise")
+        if plan.parametric or pairwise != self._pairwise or self.embedding_.shape[1] != self.n_components:
+            return False
+        words = getattr(self, "vocabulary_", None) if y is None else None
+        if (words is None) != (last_words is None) and y is None:
+            return False
+        at = known_from(X, self._known, pairwise=pairwise, words=words, last_words=last_words)
+        if at is None:
+            return False
+
+        def place(rows):
+            found = self._rows.outputs(X[rows])
+            return np.log(np.maximum(found, 1e-300)) if self.q_.shared_clusters else found
+
+        reads_features = declared(self.p_, "from_features") and not pairwise
+        values = values_from(
+            at, self.mapper_.places.detach().double().numpy(), plan.problem, plan.rng,
+            place=place if reads_features else None,
+        )  # fmt: skip
+        if values is not None:
+            with torch.no_grad():
+                plan.mapper.places.copy_(torch.as_tensor(values))
+        return values is not None
 
     def _starts_coarsely(self, plan, method):
         """Whether the map of a few rows is the start for all."""
@@ -477,7 +496,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """What gives rows their places."""
         if self._parametric:
             return MappedRows(self.q_, self.mapper_, self._features)
-        return PlacedRows(SeenRows(self._known, self.embedding_), self._near, self._placer)
+        rows = PlacedRows(SeenRows(self._known, self.embedding_, **self._tells_rows), self._near, self._placer)
+        return AllSeenRows(self._known, self.embedding_, rows)
 
     @property
     def _columns(self):

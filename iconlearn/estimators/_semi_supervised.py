@@ -95,18 +95,18 @@ class Transduction:
     targets : ndarray of shape (n_classes, n_classes)
         What the rows of each class are held at.
     engine : Partition
-    start : ndarray of shape (n, n_classes) or None
-        Where to begin.
 
     Attributes
     ----------
     plan : Plan
         p is the graph, q the kernel of shared classes, and the mapper the table of classes.
+    start : ndarray of shape (n, n_classes) or None
+        Where to begin; None searches.
     """
 
-    def __init__(self, estimator, X, codes, weight, targets, engine, start=None):
+    def __init__(self, estimator, X, codes, weight, targets, engine):
         self.estimator, self.codes, self.weight, self.targets = estimator, codes, weight, targets
-        self.start = start
+        self.start = None
         rng = check_random_state(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
@@ -173,9 +173,9 @@ class Transduction:
         """What becomes of assignments: those of the rows, and what others need of them."""
         known, pairwise = KnownRows(self.plan.X), declared(self.plan.p, "pairwise")
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
-        # Equal rows of a given graph differ as little as equal features.
-        rows = mean_of_equal_rows(known, r, pairwise=False)
-        return ClassTable(known, rows, reached, self.weight, prior, pairwise)
+        by_features = not pairwise and declared(self.plan.p, "equal_rows_alike")
+        rows = mean_of_equal_rows(known, r, by_features)
+        return ClassTable(known, rows, reached, self.weight, prior, pairwise, by_features)
 
 
 def in_turns(transduction, r, reached, reason, learn, opinions):

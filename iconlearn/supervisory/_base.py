@@ -52,6 +52,8 @@ class Supervisory(BaseEstimator, ABC):
     from_features : bool
         Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
         kind; one that knows its rows otherwise (a given graph, their order) has not.
+    equal_rows_alike : bool
+        Whether equal rows of X are one and the same to p, and so have one place; by default `from_features`.
     takes_device : bool
         Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
@@ -75,6 +77,7 @@ class Supervisory(BaseEstimator, ABC):
     requires_y: bool = False
     fresh: bool = False
     from_features: bool = False
+    equal_rows_alike = property(lambda self: declared(self, "from_features"))
     takes_device: bool = False
     copies: int = 1
 

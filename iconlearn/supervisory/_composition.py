@@ -211,6 +211,7 @@ class Mix(Wrapper):
         lambda self: self._refuse_words if any(self._all_declare("prepare")) else self.p.prepare
     )
     from_features = property(lambda self: all(declared(p, "from_features") for p in self._parts))
+    equal_rows_alike = property(lambda self: all(declared(p, "equal_rows_alike") for p in self._parts))
 
     @property
     def _parts(self):
