@@ -17,15 +17,14 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
+from .._randomness import random_source
 from .._warnings import warn
 from ..engines import choose
 from ..mappers import TableModule, build_mapper, declares
-from ..neighbors import expected_search
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._mapped import mapped
@@ -127,7 +126,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _tells_rows(self) -> dict:
         """How the fitted p tells rows from each other, as :class:`~iconlearn.out_of_sample._seen.SeenRows` takes it."""
         pairwise = bool(declared(self.p_, "pairwise"))
-        return {"pairwise": pairwise, "by_features": not pairwise and bool(declared(self.p_, "equal_rows_alike"))}
+        return {
+            "pairwise": pairwise,
+            "by_features": not pairwise and bool(declared(self.p_, "equal_rows_alike")),
+        }
 
     @property
     def _reads_y(self) -> bool:
@@ -190,8 +192,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
-        searches = declared(p, "from_features") and not fitted
-        with timed(self, "supervision", expected_search(shown.shape) if searches else None):
+        expected = None if fitted else declared(p, "expected_seconds")(shown)
+        with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q, setting)]
         if not fitted:
@@ -217,7 +219,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
         rng = keeper.recall("begin")
         if rng is None:
-            rng = check_random_state(self.random_state)
+            rng = random_source(self.random_state)
             keeper.keep("begin", lambda: rng)
         return rng, keeper
 
@@ -358,6 +360,23 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
         return solution
+
+    # Whether full-batch steps of Adam or momentum are to come to rest before a number given for max_iter.
+    _seeks_rest = True
+
+    def _warn_at_max_iter(self, plan, method, solution):
+        """Say so where max_iter ended what looks for an optimum.
+
+        L-BFGS does, and so do engines that solve.  Epochs of mini-batches, the steps of a map, and by default all steps
+        of momentum and Adam are so many by design.
+        """
+        counted = plan.engine.stochastic or not self._seeks_rest or self.max_iter == "auto"
+        if solution.reason == "max_iter" and (plan.engine.solves or method == "lbfgs" or not counted):
+            warn(
+                f"max_iter={solution.n_iter} iterations ended the fit before it had converged (converged_ is False); "
+                f"raise max_iter{', scale X' if plan.parametric else ''} or loosen tol={self.tol:g}",
+                ConvergenceWarning,
+            )
 
     def _keep(self, plan, solution):
         """Fitted attributes that all estimators have."""

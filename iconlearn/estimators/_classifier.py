@@ -9,11 +9,12 @@ import torch
 from scipy import sparse
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
+from .._randomness import random_source
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
@@ -122,7 +123,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         "dense" (full batch), "minibatch", or "auto": batches of 200 rows for a network over classes, else the
         first that fits.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.  A ConvergenceWarning says
+        where it ended L-BFGS, a table, or (a number) other full-batch steps; epochs of mini-batches are counted.
     tol : float, default=1e-6
         Stop when the largest absolute gradient is below it (L-BFGS), or when the loss improves by less than
         this share of it; for batches and views see :class:`ICONEmbedding`.
@@ -520,9 +522,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_rows(self, X, codes, weight, keeps=True):
         """Learn mapper and prototypes together, from rows that all have labels.
 
-        A fit that is a part of another (not `keeps`) is not saved by itself.
+        A fit that is a part of another (not `keeps`) is not saved by itself, and may end at max_iter.
         """
-        rng = check_random_state(self.random_state)
+        rng = random_source(self.random_state)
         learn, held = slice(None), None
         if self.early_stopping or self.calibrate:
             learn, held = hold_out(codes, self.validation_fraction, rng)
@@ -531,10 +533,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             weight, held_weight = weight[learn], weight[held] if held is not None else None
         self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        # What early stopping has seen is not kept, so such a fit begins anew.
-        keeps = keeps and not self.early_stopping
         width = self._width(len(self.classes_))
-        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=keeps)
+        # What early stopping has seen is not kept, so such a fit begins anew.
+        saves = keeps and not self.early_stopping
+        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=saves)
         self._warm_prototypes(plan, old)
         score = None
         if self.early_stopping:
@@ -544,6 +546,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 dtype=plan.dtype, device=plan.device,
             )  # fmt: skip
         solution = self._learn(plan, old, score)
+        if keeps:
+            self._warn_at_max_iter(plan, self._method(plan), solution)
         self._keep(plan, solution)
         self._keep_classes(plan, rows, of_rows, weight, rng)
         if held is not None:
@@ -727,6 +731,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
             self._keep_losses(solution)
         else:
+            self._warn_at_max_iter(plan, None, solution)
             self._keep(plan, solution)
             self.temperature_, self._log_odds = 1.0, None
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
@@ -805,7 +810,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._adam = adam.state_dict()
         self._keep(plan, solution)
         moments = getattr(self, "_moments", None)
-        self._keep_classes(plan, X, codes, weight, check_random_state(self.random_state))
+        self._keep_classes(plan, X, codes, weight, random_source(self.random_state))
         # The first rows with all classes say how these lie; a few later ones would say it worse.
         self._moments = self._moments if moments is None else moments
 

@@ -80,7 +80,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         different resolutions, which are crossed with each other and (up to 100 clusters) with k-means among the
         eigenvectors of p, and each further one splits and merges clusters of the best so far.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.  A ConvergenceWarning says
+        where it ended an engine that solves the problem, L-BFGS, or (a number) other full-batch steps.
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
@@ -343,13 +344,14 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
-        if head is not None and same_shapes(head, plan.mapper):
-            vars(plan.q).update(self.q_.chosen)
-        elif old is not None and head is None and self._put_last_assignments(plan):
+        if (head is not None and same_shapes(head, plan.mapper)) or (
+            old is not None and head is None and self._put_last_assignments(plan)
+        ):
             vars(plan.q).update(self.q_.chosen)
         else:
             part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
-            expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
+            measured = isinstance(self.init, str) and self.init == "agglomerate" and self.n_init == "auto"
+            expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS) if measured else None
             lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
         if lesson is not None and lesson.reason in ("interrupted", "callback"):
             solution = replace(lesson, loss=present_loss(plan))
@@ -357,6 +359,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             stochastic = plan.engine.stochastic
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
             solution = self._improve(plan, n_iter, 5 if stochastic else 20)
+            self._warn_at_max_iter(plan, self.optimizer, solution)
         self._keep(plan, solution)
         self._keep_clusters(plan, known)
         asked = plan.rows.width if auto else self.n_clusters

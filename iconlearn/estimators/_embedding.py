@@ -71,8 +71,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
         axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse
-        start), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse start), or 100 epochs.
+        Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
+        Adam is finished after that many.
     tol : float, default=1e-4
         Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
         (batches, views) ends the fit once its mean falls by less than its noise could hide.
@@ -159,6 +160,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     >>> ICONEmbedding(max_iter=50, random_state=0).fit_transform(X).shape
     (150, 2)
     """
+
+    _seeks_rest = False
 
     def __init__(
         self,
@@ -329,13 +332,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         plan = self._plan(X, y, self.n_components, start=network)
         method = self._method(plan)
         exaggeration, coarse = self._exaggeration(plan), False
-        if network is not None and same_shapes(network, plan.mapper):
-            exaggeration = 1.0
-        elif old is not None and network is None and self._put_last_places(plan, y, last_words):
+        if (network is not None and same_shapes(network, plan.mapper)) or (
+            old is not None and network is None and self._put_last_places(plan, y, last_words)
+        ):
             exaggeration = 1.0
         else:
             coarse = self._starts_coarsely(plan, method)
-            expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            known = coarse and declared(plan.p, "expected_seconds")(plan.X) is not None
+            expected = expected_start(plan.X.shape, self.n_components) if known else None
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
@@ -343,6 +347,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = self._phases(plan, method, exaggeration, coarse)
         patience = 5 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
+        self._warn_at_max_iter(plan, method, solution)
         self._keep(plan, solution)
         self._X, self._known = X, KnownRows(X)
         if plan.parametric:
@@ -350,7 +355,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         else:
             places = plan.mapper.places.detach().double()
             both = np.hstack([self.q_.represent(places).numpy(), places.numpy()])
-            shown, self._places = np.hsplit(mean_of_equal_rows(self._known, both, self._tells_rows["by_features"]), 2)
+            shown, self._places = np.hsplit(
+                mean_of_equal_rows(self._known, both, self._tells_rows["by_features"]), 2
+            )
             self.embedding_ = shown.astype(X.dtype)
         self._keep_columns(plan, X)
         plan.keeper.done(solution)
@@ -496,7 +503,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """What gives rows their places."""
         if self._parametric:
             return MappedRows(self.q_, self.mapper_, self._features)
-        rows = PlacedRows(SeenRows(self._known, self.embedding_, **self._tells_rows), self._near, self._placer)
+        rows = PlacedRows(
+            SeenRows(self._known, self.embedding_, **self._tells_rows), self._near, self._placer
+        )
         return AllSeenRows(self._known, self.embedding_, rows)
 
     @property

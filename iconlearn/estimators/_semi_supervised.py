@@ -16,8 +16,8 @@ import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
+from .._randomness import random_source
 from ..classification._class_table import SMALLEST, ClassTable
 from ..divergences import KL
 from ..engines import transduced
@@ -107,7 +107,7 @@ class Transduction:
     def __init__(self, estimator, X, codes, weight, targets, engine):
         self.estimator, self.codes, self.weight, self.targets = estimator, codes, weight, targets
         self.start = None
-        rng = check_random_state(estimator.random_state)
+        rng = random_source(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):

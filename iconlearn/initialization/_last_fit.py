@@ -100,8 +100,8 @@ def values_from(at, values, problem, rng, *, place=None, jitter=JITTER):
         out[new] = spread + jitter * rng.standard_normal(spread.shape)
     else:
         warn(
-            f"warm_start: {len(new)} of {len(at)} rows were not in the last fit, and p does not say which rows are near "
-            f"them; the fit starts afresh"
+            f"warm_start: {len(new)} of {len(at)} rows were not in the last fit, and p does not say which rows are "
+            f"near them; the fit starts afresh"
         )
         return None
     return out

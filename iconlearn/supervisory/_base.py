@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional
-from ..neighbors import PreparedRows
+from ..neighbors import PreparedRows, expected_search, from_products
 
 __all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
 
@@ -80,6 +80,10 @@ class Supervisory(BaseEstimator, ABC):
     equal_rows_alike = property(lambda self: declared(self, "from_features"))
     takes_device: bool = False
     copies: int = 1
+
+    def expected_seconds(self, X):
+        """Seconds that ``fit(X)`` takes, about, where that is known from measurements; None where it is not."""
+        return None
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -185,6 +189,10 @@ class NeighborSearch(Supervisory):
 
     from_features = True
     takes_device = True
+
+    def expected_seconds(self, X):
+        """See :meth:`Supervisory.expected_seconds`; searches by products of dense rows have been measured."""
+        return None if issparse(X) or not from_products(self.metric) else expected_search(X.shape)
 
     @cached_property
     def _prepared(self):

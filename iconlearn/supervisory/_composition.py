@@ -73,6 +73,10 @@ class Debias(Wrapper):
         """See :meth:`Supervisory.targets`."""
         return declared(self.p, "targets")(n_classes).with_uniform(self.weight)
 
+    def expected_seconds(self, X):
+        """That of the inner p; see :meth:`Supervisory.expected_seconds`."""
+        return declared(self.p, "expected_seconds")(X)
+
     def _extend(self, X_new, n_jobs, device):
         return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).with_uniform(self._share)
 
