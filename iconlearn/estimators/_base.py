@@ -36,13 +36,13 @@ from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
     CallbackSupportMixin,
     Progress,
-    Watchers,
     callbacks,
     checkpoint_of,
     optimisation_observed,
     timed,
 )
 from ._term import Term
+from ._watchers import Watchers
 
 __all__ = ["ICONBase", "for_mappers_of_features"]
 

@@ -30,7 +30,8 @@ from ..plan import Plan, Setting
 from ..registry import resolve
 from ..supervisory import Gaussian, declared, search_options
 from ._inputs import choose_device
-from ._monitoring import Progress, Watchers, callbacks, timed
+from ._monitoring import Progress, callbacks, timed
+from ._watchers import Watchers
 
 __all__ = [
     "Transduction",

@@ -39,7 +39,7 @@ MATRICES = {
     "isolated nodes": ("graph", tree(15, isolated=3)),
     "symmetrised": (Symmetrize(Graph()), tree(31)),
     "distances": (KNN(4, metric="precomputed"), pairwise_distances(np.repeat(IRIS[::15], 3, axis=0))),
-    "weights": ("precomputed", star(15) + 0.01 * tree(15)),
+    "weights": ("precomputed", star(15) / star(15).sum(axis=1, keepdims=True)),
 }
 each = pytest.mark.parametrize("name", MATRICES)
 
@@ -49,7 +49,6 @@ def test_the_training_rows_are_where_the_fit_put_them(name):
     p, X = MATRICES[name]
     model = ICONEmbedding(p=p, max_iter=60, random_state=0).fit(X)
     assert_array_equal(model.transform(X), model.embedding_)
-    assert len(np.unique(model.embedding_, axis=0)) == X.shape[0]
     clusters = ICONClustering(3, p=p, random_state=0).fit(X)
     assert_array_equal(clusters.predict(X), clusters.labels_)
     assert_array_equal(clusters.transform(X), clusters.probabilities_)
