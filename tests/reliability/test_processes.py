@@ -61,28 +61,32 @@ def state():
     }
 
 
+def draws():
+    return {name: value for name, value in state().items() if name in ("numpy", "torch")}
+
+
 @each
 def test_a_fit_without_a_seed_draws_one_of_its_own(name):
     """numpy's global state is neither changed nor read."""
     np.random.seed(0)
-    before = state()
+    before = draws()
     first = clone(FITS[name]).set_params(random_state=None).fit(X, y)
-    assert state() == before
-    if name != "clusters":  # whose answer is the same from any seed
+    assert draws() == before
+    if name in ("network", "dropout", "views"):  # the others come to the same answer from any seed
         second = clone(FITS[name]).set_params(random_state=None).fit(X, y)
         assert not np.array_equal(first.transform(X), second.transform(X))
 
 
-def test_a_fit_of_few_labels_and_searches_without_a_seed_draw_one_of_their_own():
+def test_few_labels_searches_and_scores_without_a_seed_draw_one_of_their_own():
     np.random.seed(0)
-    before = state()
+    before = draws()
     ICONClassifier(unlabeled=-1).fit(X, np.where(np.arange(90) % 4 == 0, y, -1))
-    ICONClassifier(early_stopping=True, calibrate=True, max_iter=5).fit(X, y)
+    ICONClassifier(early_stopping=True, calibrate=True).fit(X, y)
     neighbor_graph(X, 5, backend="ivf")
     KNN(5).fit(X)
     Spectral(KNN(8), 3).fit(X)
-    Stability(n_fits=2, random_state=None)(ICONClustering(3), X)
-    assert state() == before
+    Stability(n_fits=2, random_state=None)(ICONClustering(3).fit(X), X)
+    assert draws() == before
 
 
 def test_fits_in_threads_do_not_disturb_one_another():
