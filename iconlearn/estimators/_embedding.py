@@ -429,8 +429,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         X, pairwise = plan.X, declared(self.p_, "pairwise")
         if plan.parametric or pairwise != self._pairwise or self.embedding_.shape[1] != self.n_components:
             return False
-        words = getattr(self, "vocabulary_", None) if y is None else None
-        if (words is None) != (last_words is None) and y is None:
+        vocabulary = getattr(self, "vocabulary_", None)
+        words = vocabulary if y is None else None  # else rows are bags of words, which are the columns
+        if (words is None and not np.array_equal(vocabulary, last_words)) or (
+            words is not None and last_words is None
+        ):
             return False
         at = known_from(X, self._known, pairwise=pairwise, words=words, last_words=last_words)
         if at is None:
