@@ -14,7 +14,7 @@ from scipy import sparse
 from ..clusters import assign
 from ..neighbors import KnownRows
 from ..out_of_sample._placed import blocks_of_rows
-from ..out_of_sample._seen import SeenRows
+from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 
 __all__ = ["SMALLEST", "ClassTable"]
 
@@ -38,8 +38,6 @@ class ClassTable:
         What a row has that nothing connects to a label.
     pairwise : bool
         Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
-    by_features : bool, default=True
-        As in :class:`iconlearn.out_of_sample._seen.SeenRows`.
     """
 
     rows: KnownRows
@@ -48,7 +46,6 @@ class ClassTable:
     weight: np.ndarray | None
     prior: np.ndarray
     pairwise: bool
-    by_features: bool = True
 
     def __getstate__(self):
         # The logarithms are made anew where they are needed.
@@ -56,7 +53,8 @@ class ClassTable:
 
     @cached_property
     def _seen(self):
-        return SeenRows(self.rows, _log(self.table), self.pairwise, self.by_features)
+        # Some of the rows, without the others, are told apart by their entries alone.
+        return SeenRows(self.rows, _log(mean_of_equal_rows(self.rows, self.table, by_features=True)))
 
     def log_q(self, X, others):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes).

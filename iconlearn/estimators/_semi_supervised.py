@@ -176,7 +176,7 @@ class Transduction:
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
         by_features = not pairwise and declared(self.plan.p, "equal_rows_alike")
         rows = mean_of_equal_rows(known, r, by_features)
-        return ClassTable(known, rows, reached, self.weight, prior, pairwise, by_features)
+        return ClassTable(known, rows, reached, self.weight, prior, pairwise)
 
 
 def in_turns(transduction, r, reached, reason, learn, opinions):
