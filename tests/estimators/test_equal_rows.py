@@ -104,6 +104,8 @@ def test_equal_features_are_one_row():
 
 def test_pictures_draw_the_places_of_the_fit():
     pytest.importorskip("matplotlib").use("agg")
+    from matplotlib import pyplot
+
     X = star(15)
     model = ICONEmbedding(p="graph", random_state=0).fit(X)
     assert_array_equal(EmbeddingDisplay.from_estimator(model, X).embedding, model.embedding_)
@@ -111,6 +113,7 @@ def test_pictures_draw_the_places_of_the_fit():
     k[5] = 0
     drawn = NeighborDistributionDisplay.from_estimator(model, X, index=5).q
     assert_allclose(drawn, k / k.sum(), rtol=1e-5)
+    pyplot.close("all")
 
 
 RETURNED = {
