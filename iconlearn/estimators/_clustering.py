@@ -350,7 +350,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             vars(plan.q).update(self.q_.chosen)
         else:
             part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
-            measured = isinstance(self.init, str) and self.init == "agglomerate" and self.n_init == "auto"
+            measured = isinstance(self.init, str) and self.init == "agglomerate"
             expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS) if measured else None
             lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
         if lesson is not None and lesson.reason in ("interrupted", "callback"):

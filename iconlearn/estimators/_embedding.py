@@ -338,8 +338,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             exaggeration = 1.0
         else:
             coarse = self._starts_coarsely(plan, method)
-            known = coarse and declared(plan.p, "expected_seconds")(plan.X) is not None
-            expected = expected_start(plan.X.shape, self.n_components) if known else None
+            seconds = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            unknown = not isinstance(self.init, str) or self.init == "spectral"
+            expected = None if unknown or declared(plan.p, "expected_seconds")(plan.X) is None else seconds
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
