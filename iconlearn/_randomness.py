@@ -1,6 +1,7 @@
-"""Torch's own random state, lent for a while: a module that draws (dropout) knows no other.
+"""Random states that leave those of the process alone.
 
-There is one for all threads, so that only one fit may have it at a time.
+Torch's own is lent for a while, since a module that draws (dropout) knows no other.  There is one for all threads, so
+that only one fit may have it at a time.
 """
 
 from __future__ import annotations
@@ -8,11 +9,21 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
-__all__ = ["torch_seeded"]
+__all__ = ["random_source", "torch_seeded"]
 
 _lent = threading.RLock()
+
+
+def random_source(random_state) -> np.random.RandomState:
+    """The generator of a parameter `random_state`: one seeded by the system for None, else scikit-learn's.
+
+    scikit-learn gives None numpy's global generator, which other code of the process draws from and seeds.
+    """
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
 @contextmanager

@@ -230,7 +230,7 @@ class InformationBound:
     column_entropy : float or None, default=None
         H(j), in nats, at most log N.  None: log N, see the assumption.
     then : callable or None, default=None
-        A further callback, whose answer is handed on.
+        A further callback; what it returns is handed on, so that its True stops the fit.
 
     Attributes
     ----------

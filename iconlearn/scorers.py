@@ -19,9 +19,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
-from sklearn.utils import check_random_state
 
 from ._checks import check_choice, check_number
+from ._randomness import random_source
 
 __all__ = ["LinearPredictability", "Stability", "held_out_loss"]
 
@@ -88,7 +88,7 @@ class Stability(BaseEstimator):
         agreement = adjusted_rand_score if self.agreement == "rand" else mutual_info_score
         check_number("n_fits", self.n_fits, low=1, integer=True)
         check_number("share", self.share, low=0, high=1, closed="right")
-        rng = check_random_state(self.random_state)
+        rng = random_source(self.random_state)
         labels = [estimator.predict(X)]
         n_rows = len(labels[0])
         for _ in range(self.n_fits):
@@ -140,7 +140,7 @@ class LinearPredictability(BaseEstimator):
         if len(labels) < self.n_splits or len(np.unique(labels)) < 2:
             return 0.0
         model = make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=500))
-        splits = KFold(self.n_splits, shuffle=True, random_state=check_random_state(self.random_state))
+        splits = KFold(self.n_splits, shuffle=True, random_state=random_source(self.random_state))
         with warnings.catch_warnings():
             # A classifier that has not quite converged predicts nearly as well.
             warnings.simplefilter("ignore")

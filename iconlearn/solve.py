@@ -28,6 +28,9 @@ MAX_EMPTY = 20
 # Temperatures of a q that cools.
 N_COOLING = 8
 
+# Rows whose outputs are found at a time, where a callback asks for those of all.
+OUTPUT_ROWS = 2**16
+
 # Steps of Adam: of a free place for every row; of the weights of one linear layer; of those of a network, where each
 # moves many outputs; and of one that assigns clusters, which begins at a good start and is only to improve on it.
 TABLE, LINEAR, NETWORK, HEAD = 0.1, 0.01, 0.003, 0.001
@@ -86,6 +89,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
+            outputs=lambda: _present_outputs(plan),
             **options,
         )
     return replace(solution, parts=parts.history())
@@ -253,6 +257,19 @@ def _in_double(q):
         if isinstance(value, torch.Tensor):
             setattr(double, name, value.detach().double())
     return double
+@torch.no_grad()
+def _present_outputs(plan):
+    """What the mapper gives for the training rows as it is now, in the form that users see; nothing is changed."""
+    training = [module for module in plan.mapper.modules() if module.training]
+    rows = torch.arange(plan.rows.size, device=plan.device).split(OUTPUT_ROWS)
+    plan.mapper.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            parts = [plan.q.represent(plan.rows.at(part)).cpu().numpy() for part in rows]
+    finally:
+        for module in training:
+            module.training = True
+    return np.concatenate(parts).astype(plan.X.dtype)
 
 
 def _own_randomness(plan):

@@ -14,7 +14,7 @@ from scipy import sparse
 from ..clusters import assign
 from ..neighbors import KnownRows
 from ..out_of_sample._placed import blocks_of_rows
-from ..out_of_sample._seen import SeenRows
+from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 
 __all__ = ["SMALLEST", "ClassTable"]
 
@@ -30,7 +30,6 @@ class ClassTable:
     ----------
     rows : KnownRows
     table : ndarray of shape (n, n_classes)
-        Equal rows have equal assignments.
     reached : ndarray of bool of shape (n,)
         Rows that edges connect to a label.
     weight : ndarray of shape (n,) or None
@@ -54,7 +53,8 @@ class ClassTable:
 
     @cached_property
     def _seen(self):
-        return SeenRows(self.rows, _log(self.table))
+        # Some of the rows, without the others, are told apart by their entries alone.
+        return SeenRows(self.rows, _log(mean_of_equal_rows(self.rows, self.table, by_features=True)))
 
     def log_q(self, X, others):
         """Log probabilities of the rows of X, each on its own; float64 of shape (m, n_classes).
@@ -65,6 +65,8 @@ class ClassTable:
         others : callable
             ``others(rows)`` gives those of rows that equal no row of the table.
         """
+        if self.rows.same_as(X):
+            return _log(self.table)
         if not self.pairwise:
             return self._seen.outputs(X, others)
         lone = np.asarray((X != 0).sum(axis=1)).ravel() == 0

@@ -51,7 +51,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
     beliefs : Beliefs or None
         Further terms of the loss, which speak of assignments without pairs.
     observe : callable or None
-        Called with every loss; true ends the descent.
+        Called with every loss and a function that copies the assignments; true ends the descent.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
             loss += offset + cost
             history.append(loss)
             best_r = r
-            if observe is not None and observe(loss):
+            if observe is not None and observe(loss, best_r.copy):
                 reason = "stopped"
                 break
             if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):

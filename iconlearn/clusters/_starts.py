@@ -56,7 +56,7 @@ def partitions(init, n_init, X, edges, n_clusters, rng):
         elif init != "random":
             yield merged(edges, n_clusters, rng)
         else:
-            yield rng.randint(n_clusters, size=edges.shape[0])
+            yield rng.randint(n_clusters, size=(X if edges is None else edges).shape[0])
 
 
 def cells(X, edges, n_cells, n_clusters, rng):

@@ -82,7 +82,6 @@ def transduce(
     descent : Descent
     """
     reached = _reached(exact.edges, codes)
-    r = np.empty((len(codes), len(targets)))
     everywhere = bool(reached.all())
     graph = graph if everywhere else graph.among(reached)
     codes, held = codes[reached], codes[reached] >= 0
@@ -94,13 +93,18 @@ def transduce(
     else:
         begun = np.maximum(start[reached], SMALLEST)
     begun[held] = pins
+
+    def completed(found):
+        prior = found.mean(axis=0) if beliefs["proportions"] is None else beliefs["proportions"]
+        r = np.empty((len(reached), len(targets)))
+        r[reached], r[~reached] = found, prior
+        return r
+
     found, descent = refine(
         graph, begun, max_iter=max_iter, tol=tol, offset=offset, held=held, beliefs=Beliefs(**beliefs),
-        observe=observe,
+        observe=None if observe is None else lambda loss, part: observe(loss, lambda: completed(part())),
     )  # fmt: skip
-    prior = found.mean(axis=0) if beliefs["proportions"] is None else beliefs["proportions"]
-    r[reached], r[~reached] = found, prior
-    return r, reached, descent
+    return completed(found), reached, descent
 
 
 def _reached(edges, codes):

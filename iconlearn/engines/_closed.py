@@ -89,8 +89,10 @@ def _directions(problems, history):
     W = W * np.where(W[np.arange(n_outputs), np.abs(W).argmax(axis=1)] < 0, -1.0, 1.0)[:, None]
     with torch.no_grad():
         mapper.free.copy_(torch.as_tensor(W))
-    stopped = history.add(values[:n_outputs].sum(), PHASE)
-    return history.solution("callback" if stopped else "plateau")
+    with torch.no_grad():
+        outputs = problems[0].rows.at().cpu().numpy()
+    history.add(values[:n_outputs].sum(), PHASE, outputs=outputs.copy)
+    return history.solution("plateau")  # whatever a callback says, nothing is left to do
 
 
 def scatter(problem):
@@ -153,16 +155,19 @@ def _k_means(problems, max_iter, history):
         points.append((features - features.mean(axis=0)) * np.sqrt(problem.weight * 2.0 * precision))
     labels = table.detach().argmax(1).cpu().numpy()
     X = points[0] if len(points) == 1 else np.hstack(points)
-    labels, reason = lloyd(
-        X, labels, table.shape[1], max_iter, lambda inertia: history.add(inertia / len(X), PHASE)
-    )
+    n_clusters, present = table.shape[1], labels.copy()
+
+    def report(inertia):
+        return history.add(inertia / len(X), PHASE, outputs=lambda: np.eye(n_clusters)[present])
+
+    labels, reason = lloyd(X, labels, n_clusters, max_iter, report, present)
     with torch.no_grad():
         table.fill_(np.log(SMALLEST))
         table[torch.arange(len(X)), torch.as_tensor(labels)] = 0.0
     return history.solution(reason)
 
 
-def lloyd(X, labels, n_clusters, max_iter, report=lambda inertia: False):
+def lloyd(X, labels, n_clusters, max_iter, report=lambda inertia: False, present=None):
     """Alternate between means and nearest means from the given labels, until no label changes.
 
     An empty cluster takes the row that lies furthest from its mean.
@@ -175,6 +180,8 @@ def lloyd(X, labels, n_clusters, max_iter, report=lambda inertia: False):
     max_iter : int
     report : callable
         Called with the inertia of the labels at every step; a true answer ends the search.
+    present : ndarray of int of shape (n,) or None
+        Where these labels are written before it is called.
 
     Returns
     -------
@@ -195,6 +202,8 @@ def lloyd(X, labels, n_clusters, max_iter, report=lambda inertia: False):
         inertia = total + np.take_along_axis(gap, labels[:, None], axis=1).sum()
         if inertia < LOST * total:
             inertia = np.square(X - means[labels]).sum()
+        if present is not None:
+            present[:] = labels
         if report(inertia):
             return labels, "callback"
         new = gap.argmin(axis=1)

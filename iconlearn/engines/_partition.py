@@ -132,7 +132,7 @@ def _entropy(problems):
 
 
 def _adder(history):
-    return lambda loss: history.add(loss, PHASE)
+    return lambda loss, outputs: history.add(loss, PHASE, outputs=outputs)
 
 
 def _solution(history, descent):

@@ -17,17 +17,16 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
+from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
 from ..engines import choose
 from ..learned import check_kernel
 from ..mappers import TableModule, build_mapper, declares
-from ..neighbors import expected_search
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._mapped import mapped
@@ -43,12 +42,12 @@ from ._monitoring import (
     checkpoint_of,
     optimisation_observed,
     timed,
-    together,
 )
 from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
+from ._watchers import Watchers
 
-__all__ = ["ICONBase", "for_mappers_of_features"]
+__all__ = ["ICONBase", "for_mappers_of_features", "row_identity"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -207,8 +206,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
-        searches = declared(p, "from_features") and not fitted
-        with timed(self, "supervision", expected_search(shown.shape) if searches else None):
+        expected = None if fitted else declared(p, "expected_seconds")(shown)
+        with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
             problems = [main, *self._further(build, q, setting)]
         if not fitted:
@@ -234,7 +233,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
         rng = keeper.recall("begin")
         if rng is None:
-            rng = check_random_state(self.random_state)
+            rng = random_source(self.random_state)
             keeper.keep("begin", lambda: rng)
         return rng, keeper
 
@@ -356,10 +355,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
-                every = [*callbacks(self.callback), *filter(None, (watch, steps))]
+                watchers = Watchers(callbacks(self.callback), [*filter(None, (watch, steps))])
                 solution = solve(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
-                    patience=patience, after_step=after_step, callback=together(every),
+                    patience=patience, after_step=after_step, callback=watchers.callback(),
                 )  # fmt: skip
         except FloatingPointError as error:
             raise ValueError(
@@ -372,8 +371,26 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 f"was kept; a smaller learning_rate may help, or a mapper that cannot return NaN",
                 ConvergenceWarning,
             )
+        watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
         return solution
+
+    # Whether full-batch steps of Adam or momentum are to come to rest before a number given for max_iter.
+    _seeks_rest = True
+
+    def _warn_at_max_iter(self, plan, method, solution):
+        """Say so where max_iter ended what looks for an optimum.
+
+        L-BFGS does, and so do engines that solve.  Epochs of mini-batches, the steps of a map, and by default all steps
+        of momentum and Adam are so many by design.
+        """
+        counted = plan.engine.stochastic or not self._seeks_rest or self.max_iter == "auto"
+        if solution.reason == "max_iter" and (plan.engine.solves or method == "lbfgs" or not counted):
+            warn(
+                f"max_iter={solution.n_iter} iterations ended the fit before it had converged (converged_ is False); "
+                f"raise max_iter{', scale X' if plan.parametric else ''} or loosen tol={self.tol:g}",
+                ConvergenceWarning,
+            )
 
     def _keep(self, plan, solution, shown=None, part=None):
         """Fitted attributes that all estimators have.
@@ -415,6 +432,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         parts = self._solution_with_losses().parts
         return self.loss_history_[:, None] if parts is None else parts
 
+    @property
+    def stop_reason_(self):
+        if "_solution" not in vars(self):
+            raise AttributeError("stop_reason_ is there once the estimator is fitted")
+        return self._solution.reason
+
     def _solution_with_losses(self):
         """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
@@ -446,6 +469,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 for_mappers_of_features = available_if(ICONBase._reads_features)
 
 
+def row_identity(p) -> dict:
+    """How a p distinguishes rows, as :class:`~iconlearn.out_of_sample._seen.SeenRows` takes it."""
+    pairwise = bool(declared(p, "pairwise"))
+    return {"pairwise": pairwise, "by_features": not pairwise and bool(declared(p, "equal_rows_alike"))}
+
+
 def _with_solution(state):
     """A state of version 0.1.0, which has its losses one by one, as one of today."""
     if "loss_phases_" not in state or "_solution" in state:
@@ -456,6 +485,7 @@ def _with_solution(state):
         history=losses["loss_history_"],
         n_iter=state["n_iter_"],
         converged=state["converged_"],
+        reason="plateau" if state["converged_"] else "max_iter",
         phases=state["loss_phases_"],
         constant=constant,
         parts=losses["loss_parts_"],

@@ -9,11 +9,12 @@ import torch
 from scipy import sparse
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
+from .._randomness import random_source
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
@@ -22,6 +23,7 @@ from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._unlabeled import is_auto, labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
+from ..initialization._last_fit import known_from, values_from
 from ..learned import copy_in_double
 from ..mappers import UnitVectors, declares
 from ..optim import Phase, copies, put_back
@@ -121,7 +123,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         "dense" (full batch), "minibatch", or "auto": batches of 200 rows for a network over classes, else the
         first that fits.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 1000, or 100 epochs.  A ConvergenceWarning says
+        where it ended L-BFGS, a table, or (a number) other full-batch steps; epochs of mini-batches are counted.
     tol : float, default=1e-6
         Stop when the largest absolute gradient is below it (L-BFGS), or when the loss improves by less than
         this share of it; for batches and views see :class:`ICONEmbedding`.
@@ -145,7 +148,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Share of the rows, in (0, 1), drawn evenly from all classes, that `early_stopping` and `calibrate` hold
         out; the same rows serve both.
     warm_start : bool, default=False
-        Start from the last fit's weights where the shapes allow.
+        Start from the last fit's weights where the classes are the same and the shapes allow.  The classes of rows
+        without a label start with what the same rows had before; rows of a given graph are known by their position
+        alone, of which a warning tells.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -172,7 +177,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         The fitted graph, likewise.
     loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
         As for :class:`ICONEmbedding`; the ridge penalty (`C`) is part of the losses.
-    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.
@@ -455,6 +460,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if y is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
+        last_classes, last_table = getattr(self, "classes_", None), self._known
         y, unlabelled = without_marker(plain(y), self.unlabeled)
         X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
         check_classification_targets(y)
@@ -466,13 +472,16 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
-        self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
+        self._known, same_classes = None, np.array_equal(last_classes, self.classes_)
+        for name in OF_SOME_FITS if same_classes else (*OF_SOME_FITS, "mapper_"):
+            vars(self).pop(name, None)
         self._check_columns()
         self._prefers_table = (unlabelled is not None or self._pairwise) and self._suits_table()
         if unlabelled is not None or not self._resolved("mapper").parametric:
             self._check_nothing_is_held_out()
             codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
-            return self._fit_few_labels(X, codes, weight, last["label_distributions_"])
+            warm = self.warm_start and same_classes
+            return self._fit_few_labels(X, codes, weight, last_table if warm else None)
         return self._fit_rows(X, codes, weight)
 
     def _check_numbers(self):
@@ -515,9 +524,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_rows(self, X, codes, weight, keeps=True):
         """Learn mapper and prototypes together, from rows that all have labels.
 
-        A fit that is a part of another (not `keeps`) is not saved by itself.
+        A fit that is a part of another (not `keeps`) is not saved by itself, and may end at max_iter.
         """
-        rng = check_random_state(self.random_state)
+        rng = random_source(self.random_state)
         learn, held = slice(None), None
         if self.early_stopping or self.calibrate:
             learn, held = hold_out(codes, self.validation_fraction, rng)
@@ -526,10 +535,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             weight, held_weight = weight[learn], weight[held] if held is not None else None
         self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        # What early stopping has seen is not kept, so such a fit begins anew.
-        keeps = keeps and not self.early_stopping
         width = self._width(len(self.classes_))
-        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=keeps)
+        # What early stopping has seen is not kept, so such a fit begins anew.
+        saves = keeps and not self.early_stopping
+        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=saves)
         self._warm_prototypes(plan, old)
         score = None
         if self.early_stopping:
@@ -539,6 +548,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 dtype=plan.dtype, device=plan.device,
             )  # fmt: skip
         solution = self._learn(plan, old, score)
+        if keeps:
+            self._warn_at_max_iter(plan, self._method(plan), solution)
         self._keep(plan, solution)
         self._keep_classes(plan, rows, of_rows, weight, rng)
         if held is not None:
@@ -689,7 +700,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_few_labels(self, X, codes, weight, last):
         """Find the classes of all rows, and let a mapper of features learn them; codes are -1 without a label.
 
-        `last` are the probabilities that the fit before has found, for a warm start.
+        `last` is the table that the fit before has found, for a warm start.
         """
         if weight is not None:
             codes = np.where(weight > 0, codes, -1)
@@ -698,10 +709,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         parametric = self._resolved("mapper").parametric
         engine = Partition() if parametric else self._table_engine()
         targets = targets_of(self._debiased(clone(resolve("p", self.p), safe=False)), n_classes)
-        warm = self.warm_start and last is not None and last.shape == (X.shape[0], n_classes)
-        start = last.astype(float) if warm else None
-        transduction = Transduction(self, X, codes, weight, targets, engine, start)
+        transduction = Transduction(self, X, codes, weight, targets, engine)
         plan = transduction.plan
+        at = None if last is None else known_from(X, last.rows, pairwise=last.pairwise)
+        if at is not None:
+            transduction.start = values_from(at, last.table, plan.problem, plan.rng, jitter=0.0)
         if not parametric:
             self._check_engine(engine, plan.objective.problems)
         r, reached, solution = transduction.solve()
@@ -719,8 +731,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 return np.exp(_log_softmax(self._scores(X)))
 
             r, solution = in_turns(transduction, r, reached, solution.reason, learn, opinions)
-            self.converged_ = solution.converged
+            self._keep_losses(solution)
         else:
+            self._warn_at_max_iter(plan, None, solution)
             self._keep(plan, solution, part=transduction.among(reached))
             self.temperature_, self._log_odds = 1.0, None
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
@@ -799,7 +812,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._adam = adam.state_dict()
         self._keep(plan, solution)
         moments = getattr(self, "_moments", None)
-        self._keep_classes(plan, X, codes, weight, check_random_state(self.random_state))
+        self._keep_classes(plan, X, codes, weight, random_source(self.random_state))
         # The first rows with all classes say how these lie; a few later ones would say it worse.
         self._moments = self._moments if moments is None else moments
 

@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
-from ..clusters import counted_path, merge_path, within, without_path
+from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
 from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
+from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
@@ -23,12 +24,12 @@ from ..optim import Phase, Solution
 from ..out_of_sample._memberships import Assigner, HeadMemberships, among, labels_of
 from ..out_of_sample._placed import PlacedRows
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
+from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
 from ..supervisory import KNN, declared
-from ._base import ICONBase, for_mappers_of_features
+from ._base import ICONBase, for_mappers_of_features, row_identity
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
 
@@ -79,7 +80,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         different resolutions, which are crossed with each other and (up to 100 clusters) with k-means among the
         eigenvectors of p, and each further one splits and merges clusters of the best so far.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.  A ConvergenceWarning says
+        where it ended an engine that solves the problem, L-BFGS, or (a number) other full-batch steps.
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
@@ -91,7 +93,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Rows whose largest probability is below it lie between clusters: `labels_` and `predict` mark them -1.
         The clusters themselves do not depend on it.
     warm_start : bool, default=False
-        Start from the last fit's assignments where the shapes allow.
+        Start from the last fit's assignments where the number of clusters is the same (of a head: where the shapes
+        allow).  With a table rows that equal one of the last fit start with its assignments, and new ones with those
+        of ``predict_proba``, or of their neighbours in p where that is not read off the features.  Rows of a matrix
+        of pairs are known by their position alone, of which a warning tells.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -109,7 +114,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows.
-    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_
+    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.
     loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
         As for :class:`ICONEmbedding`; `loss_` is that of `probabilities_`.
@@ -207,7 +212,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def fit_predict(self, X, y=None):
         """Fit and return ``labels_``; see :meth:`fit`."""
-        return like_input(self.fit(X, y).labels_, X)
+        return like_input(self.fit(X, y).labels_.copy(), X)
 
     def fit_transform(self, X, y=None):
         """Fit and return the soft assignments; see :meth:`fit`."""
@@ -325,31 +330,37 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         known = KnownRows(X)
-        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], self._pairwise)
+        by_features = self._declares("equal_rows_alike") and not self._pairwise
+        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], by_features)
         old = getattr(self, "mapper_", None) if self.warm_start else None
+        head = old if old is not None and self._parametric else None
         plan = self._plan(
-            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=old
+            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=head
         )
         self._path, self._sizes = None, None
         if auto:
             with timed(self, "counting"):
                 self._path = counted_path(plan.objective.problems, plan.rng)
             n_clusters = self._path.suggested
-            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
+            module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
-        if old is not None and same_shapes(old, plan.mapper):
+        if (head is not None and same_shapes(head, plan.mapper)) or (
+            old is not None and head is None and self._put_last_assignments(plan)
+        ):
             vars(plan.q).update(self.q_.chosen)
         else:
             part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
-            expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS)
+            measured = isinstance(self.init, str) and self.init == "agglomerate"
+            expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS) if measured else None
             lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
-        if lesson is not None and lesson.reason == "interrupted":
+        if lesson is not None and lesson.reason in ("interrupted", "callback"):
             solution = replace(lesson, loss=present_loss(plan))
         else:
             stochastic = plan.engine.stochastic
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
             solution = self._improve(plan, n_iter, 5 if stochastic else 20)
+            self._warn_at_max_iter(plan, self.optimizer, solution)
         self._keep_clusters(plan, solution, known, shown=_among_winners)
         asked = plan.rows.width if auto else self.n_clusters
         if self.n_clusters_ < asked:
@@ -388,6 +399,29 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             plan.objective = replace(plan.objective, pair_weights=weights)
         return None
 
+    def _put_last_assignments(self, plan):
+        """Give the rows of the last fit their assignments in a table, and new ones theirs; whether there are any."""
+        X, last, pairwise = plan.X, self.mapper_.places.detach().numpy(), declared(self.p_, "pairwise")
+        if plan.parametric or pairwise != self._pairwise or last.shape[1] != plan.rows.width:
+            return False
+        at = known_from(X, self._known, pairwise=pairwise)
+        if at is None:
+            return False
+
+        def place(rows):
+            r = np.zeros((len(rows), last.shape[1]))
+            r[:, self._used] = self._rows.outputs(X[rows])
+            return np.log(np.maximum(r, SMALLEST))
+
+        reads_features = declared(self.p_, "from_features") and not pairwise
+        values = values_from(
+            at, last, plan.problem, plan.rng, place=place if reads_features else None, jitter=0.0
+        )
+        if values is not None:
+            with torch.no_grad():
+                plan.mapper.places.copy_(torch.as_tensor(values))
+        return values is not None
+
     def _improve(self, plan, n_iter, patience) -> Solution:
         """Minimise by the engine's own solver or by the loop."""
         method = "adam" if self.optimizer == "auto" else self.optimizer
@@ -399,7 +433,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """The solution, labels without gaps, and what new rows need."""
         if not plan.parametric:
             r = plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
-            mean = mean_of_equal_rows(known, r, self._pairwise)
+            mean = mean_of_equal_rows(known, r, row_identity(plan.p)["by_features"])
             if mean is not r:
                 write_table(plan.mapper, mean)
         self._keep(plan, solution, shown)
@@ -430,7 +464,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         def near(X):
             return assigner.near(X, self.n_jobs, search_device(self))
 
-        return PlacedRows(SeenRows(self._known, self._assignments), near, assigner)
+        rows = PlacedRows(SeenRows(self._known, self._assignments, **row_identity(self.p_)), near, assigner)
+        return AllSeenRows(self._known, self._assignments, rows)
 
     @property
     def _head(self):
@@ -485,13 +520,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return solution
 
 
-def _possible(n_clusters, known, n_rows, pairwise):
+def _possible(n_clusters, known, n_rows, by_features):
     """The number of clusters that the rows allow."""
     if n_clusters > n_rows:
         raise ValueError(
             f"n_clusters={n_clusters} is more than n_samples={n_rows}; ask for at most as many clusters as rows"
         )
-    return n_clusters if pairwise else min(n_clusters, int(known.groups().max()) + 1)
+    return min(n_clusters, int(known.groups().max()) + 1) if by_features else n_clusters
 
 
 def _shared_q(q, debias):

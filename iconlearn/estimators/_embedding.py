@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
+from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
 from ..mappers import declares
 from ..neighbors import KnownRows
@@ -18,11 +19,11 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._seen import SeenRows, share_places
+from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
 from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import declared, extended, holds_words, is_tokens, sentences_of
-from ._base import ICONBase
+from ._base import ICONBase, row_identity
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, observed, with_callbacks
 
@@ -73,8 +74,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
         axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse
-        start), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse start), or 100 epochs.
+        Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
+        Adam is finished after that many.
     tol : float, default=1e-4
         Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
         (batches, views) ends the fit once its mean falls by less than its noise could hide.
@@ -88,8 +90,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         "auto" is momentum with gains for a table (Adam where q is an inverse power), L-BFGS for other full-batch
         fits of a linear mapper, and Adam otherwise.
     warm_start : bool, default=False
-        Start from the last fit's mapper where the shapes allow.  A table goes on with rows added or removed:
-        known rows start at their places and new ones where ``transform`` puts them.
+        Start from the last fit's mapper where the shapes allow.  A table goes on with rows added, removed or in
+        another order: rows that equal one of the last fit (or are the same word) start at its place, and new ones
+        where ``transform`` puts them, or near their neighbours in p where that is not read off the features.  Rows of
+        a matrix of pairs are known by their position alone, of which a warning tells.
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"
@@ -101,13 +105,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     verbose : int, default=0
         1 prints stages and some iterations, 2 every iteration.
     callback : callable, list of callable or None, default=None
-        Called with a :class:`iconlearn.optim._history.Record` after each iteration; a true answer stops the fit.  A
+        Called with a :class:`iconlearn.optim._history.Record` after each iteration, whose ``outputs()`` are the places
+        (memberships) that the rows have by then.  Returning True stops the fit, and any other answer is ignored.  A
         :class:`iconlearn.Checkpoint` among them lets another process go on with a fit that was killed.
 
     Attributes
     ----------
     embedding_ : ndarray of shape (n_samples, n_components)
-        Places of the training rows; equal rows share their mean place.
+        Places of the training rows; equal rows share their mean place, where p reads nothing but features.
     p_, q_, divergence_, mapper_, engine_ : objects
         What was used.
     column_embedding_ : ndarray of shape (n_columns, n_components)
@@ -136,6 +141,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Iterations done.
     converged_ : bool
         Whether a plateau was reached before `max_iter`.
+    stop_reason_ : {"plateau", "max_iter", "callback", "interrupted", "diverged"}
+        Why the fit ended.
     timings_ : dict of float
         Seconds of each stage of the fit: "supervision" (p, with its neighbour search), "start",
         "optimisation".
@@ -162,6 +169,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     >>> ICONEmbedding(max_iter=50, random_state=0).fit_transform(X).shape
     (150, 2)
     """
+
+    _seeks_rest = False
 
     def __init__(
         self,
@@ -232,8 +241,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return self._completed(self._fit, X, y, observed=observed(self, X, y))
 
     def fit_transform(self, X, y=None):
-        """Fit and return ``embedding_``; see :meth:`fit`."""
-        return like_input(self.fit(X, y).embedding_, X)
+        """Fit and return a copy of ``embedding_``; see :meth:`fit`."""
+        return like_input(self.fit(X, y).embedding_.copy(), X)
 
     def transform(self, X):
         """Places of new rows in the fitted embedding.
@@ -338,21 +347,22 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             Progress(type(self).__name__, self.verbose, 0).stage(
                 f"y is not read, since p={self.p!r:.60} needs no labels; terms=[Term('labels')] would read it"
             )
+        last_words = getattr(self, "vocabulary_", None)
         X, y = validated(self, *self._counted_words(X, y), pairwise=self._pairwise, read_y=self._reads_y)
         old = getattr(self, "mapper_", None) if self.warm_start else None
-        grown = self._warm_places(X)
-        plan = self._plan(X, y, self.n_components, start=old)
+        network = old if old is not None and self._parametric else None
+        plan = self._plan(X, y, self.n_components, start=network)
         method = self._method(plan)
         exaggeration, coarse = self._exaggeration(plan), False
-        if old is not None and same_shapes(old, plan.mapper):
+        if (network is not None and same_shapes(network, plan.mapper)) or (
+            old is not None and network is None and self._put_last_places(plan, y, last_words)
+        ):
             exaggeration = 1.0
-        elif grown is not None:
-            exaggeration = 1.0
-            with torch.no_grad():
-                plan.mapper.places.copy_(torch.as_tensor(grown))
         else:
             coarse = self._starts_coarsely(plan, method)
-            expected = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            seconds = expected_start(plan.X.shape, self.n_components) if coarse else 0.0
+            unknown = not isinstance(self.init, str) or self.init == "spectral"
+            expected = None if unknown or declared(plan.p, "expected_seconds")(plan.X) is None else seconds
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
@@ -360,9 +370,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = self._phases(plan, method, exaggeration, coarse)
         patience = 5 if plan.engine.stochastic else 50
         solution = self._optimise(plan, method, phases, after_step=after_step, patience=patience)
+        self._warn_at_max_iter(plan, method, solution)
         known = KnownRows(X)
         if not plan.parametric:
-            share_places(plan.mapper, known, self._pairwise)
+            share_places(plan.mapper, known, row_identity(plan.p)["by_features"])
         self._keep(plan, solution)
         self._X, self._known = X, known
         if plan.parametric:
@@ -436,14 +447,34 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     # -- where it begins -----------------------------------------------------------------------------
 
-    def _warm_places(self, X):
-        """Where a warm start with other rows begins: old rows at their places, new ones beside them."""
-        last = getattr(self, "_X", None) if self.warm_start else None
-        if last is None or self._parametric or self._pairwise or X.shape[0] == last.shape[0]:
-            return None
-        if X.shape[1] != last.shape[1] or self.embedding_.shape[1] != self.n_components:
-            return None
-        return self._rows.outputs(X)
+    def _put_last_places(self, plan, y, last_words):
+        """Put the rows of the last fit at their places in a table, and new ones beside them; whether there are any."""
+        X, pairwise = plan.X, declared(self.p_, "pairwise")
+        if plan.parametric or pairwise != self._pairwise or self.embedding_.shape[1] != self.n_components:
+            return False
+        vocabulary = getattr(self, "vocabulary_", None)
+        words = vocabulary if y is None else None  # else rows are bags of words, which are the columns
+        if (words is None and not np.array_equal(vocabulary, last_words)) or (
+            words is not None and last_words is None
+        ):
+            return False
+        at = known_from(X, self._known, pairwise=pairwise, words=words, last_words=last_words)
+        if at is None:
+            return False
+
+        def place(rows):
+            found = self._rows.outputs(X[rows])
+            return np.log(np.maximum(found, 1e-300)) if self.q_.shared_clusters else found
+
+        reads_features = declared(self.p_, "from_features") and not pairwise
+        values = values_from(
+            at, self.mapper_.places.detach().double().numpy(), plan.problem, plan.rng,
+            place=place if reads_features else None,
+        )  # fmt: skip
+        if values is not None:
+            with torch.no_grad():
+                plan.mapper.places.copy_(torch.as_tensor(values))
+        return values is not None
 
     def _starts_coarsely(self, plan, method):
         """Whether the map of a few rows is the start for all."""
@@ -498,7 +529,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """What gives rows their places."""
         if self._parametric:
             return MappedRows(self.q_, self.mapper_, self._features)
-        return PlacedRows(SeenRows(self._known, self.embedding_), self._near, self._placer)
+        rows = PlacedRows(
+            SeenRows(self._known, self.embedding_, **row_identity(self.p_)), self._near, self._placer
+        )
+        return AllSeenRows(self._known, self.embedding_, rows)
 
     @property
     def _columns(self):

@@ -2,7 +2,7 @@
 
 scikit-learn has its own callbacks from 1.9 on, which ``set_callbacks`` sets and searches hand down.  For them a fit is
 a task; each optimisation in it is a task of its own, and each of that one's records a step.  A callback that answers
-true to the end of a step stops the optimisation.
+True to the end of a step stops the optimisation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ __all__ = [
     "observed",
     "optimisation_observed",
     "timed",
-    "together",
     "with_callbacks",
 ]
 
@@ -118,13 +117,6 @@ def callbacks(callback):
     if callback is None:
         return []
     return list(callback) if isinstance(callback, list | tuple) else [callback]
-
-
-def together(every):
-    """One function that gives a record to all of a list, whatever one of them answers; None for an empty list."""
-    if len(every) < 2:
-        return every[0] if every else None
-    return lambda record: any([each(record) for each in every])
 
 
 def checkpoint_of(estimator, X, y, weight):

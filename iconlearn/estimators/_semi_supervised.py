@@ -16,8 +16,8 @@ import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 
+from .._randomness import random_source
 from ..classification._class_table import SMALLEST, ClassTable
 from ..divergences import KL
 from ..engines import transduced
@@ -30,7 +30,8 @@ from ..plan import Plan, Setting
 from ..registry import resolve
 from ..supervisory import Gaussian, declared, fitted_on
 from ._inputs import choose_device
-from ._monitoring import Progress, callbacks, timed, together
+from ._monitoring import Progress, callbacks, timed
+from ._watchers import Watchers
 
 __all__ = [
     "Transduction",
@@ -95,19 +96,19 @@ class Transduction:
     targets : ndarray of shape (n_classes, n_classes)
         What the rows of each class are held at.
     engine : Partition
-    start : ndarray of shape (n, n_classes) or None
-        Where to begin.
 
     Attributes
     ----------
     plan : Plan
         p is the graph, q the kernel of shared classes, and the mapper the table of classes.
+    start : ndarray of shape (n, n_classes) or None
+        Where to begin; None searches.
     """
 
-    def __init__(self, estimator, X, codes, weight, targets, engine, start=None):
+    def __init__(self, estimator, X, codes, weight, targets, engine):
         self.estimator, self.codes, self.weight, self.targets = estimator, codes, weight, targets
-        self.start = start
-        rng = check_random_state(estimator.random_state)
+        self.start = None
+        rng = random_source(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):
@@ -155,12 +156,14 @@ class Transduction:
         }
         n_iter = 300 if estimator.max_iter == "auto" else estimator.max_iter
         progress = Progress(type(estimator).__name__, estimator.verbose, n_iter)
+        watchers = Watchers(callbacks(estimator.callback))
         with timed(estimator, "transduction"):
             r, reached, solution = transduced(
                 plan.objective.problems, self.codes, self.targets, beliefs, plan.engine, plan.rng,
                 max_iter=n_iter, tol=estimator.tol, start=self.start,
-                callback=together(callbacks(estimator.callback)), report=progress,
+                callback=watchers.callback(), report=progress,
             )  # fmt: skip
+        watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
         with torch.no_grad():
             plan.mapper.places.copy_(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
@@ -183,8 +186,8 @@ class Transduction:
         """What becomes of assignments: those of the rows, and what others need of them."""
         known, pairwise = KnownRows(self.plan.X), declared(self.plan.p, "pairwise")
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
-        # Equal rows of a given graph differ as little as equal features.
-        rows = mean_of_equal_rows(known, r, pairwise=False)
+        by_features = not pairwise and declared(self.plan.p, "equal_rows_alike")
+        rows = mean_of_equal_rows(known, r, by_features)
         return ClassTable(known, rows, reached, self.weight, prior, pairwise)
 
 

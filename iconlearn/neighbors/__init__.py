@@ -9,7 +9,7 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
-from ._distances import check_defined, check_metric, distance_block, pair_distances
+from ._distances import check_defined, check_metric, distance_block, from_products, pair_distances
 from ._equal_rows import KnownRows, duplicate_groups, equal_rows
 from ._parameters import ParametricMetric, with_params
 from ._rows import BLOCK_SIZE, PreparedRows
@@ -28,6 +28,7 @@ __all__ = [
     "duplicate_groups",
     "equal_rows",
     "expected_search",
+    "from_products",
     "knn",
     "neighbor_graph",
     "pair_distances",

@@ -54,6 +54,15 @@ class KnownRows:
         found[rows[same]] = candidates[same]
         return found
 
+    def same_as(self, X) -> bool:
+        """Whether X is all of these rows, in this order."""
+        if X.shape != self.X.shape:
+            return False
+        if issparse(X) or issparse(self.X):
+            return (csr_array(X) != csr_array(self.X)).nnz == 0
+        step = max(1, BLOCK_SIZE // max(1, X.shape[1]))
+        return all(np.array_equal(X[i : i + step], self.X[i : i + step]) for i in range(0, len(X), step))
+
     def groups(self) -> np.ndarray:
         """Number the distinct rows in order of appearance; int64 of shape (n,), -0.0 equals 0.0."""
         (order, known), X = self._ordered, as_rows(self.X)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
-from sklearn.utils import check_random_state
 
 from .._checks import check_choice, check_number
+from .._randomness import random_source
 from ._distances import (
     PairDistances,
     check_defined,
@@ -233,7 +233,7 @@ def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prep
         return exact_search(X, queries, k, metric, n_jobs, device, prepared)
     if backend == "pynndescent":
         return _by_pynndescent(X, k, metric, n_jobs, random_state)
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    seed = int(random_source(random_state).randint(2**31 - 1))
     space = Space(X, metric).rows(X)
     if backend == "ivf":
         indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()

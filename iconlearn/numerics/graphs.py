@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
-from sklearn.utils import check_random_state
+
+from .._randomness import random_source
 
 __all__ = ["vectors_of_graph", "walk_eigenvectors"]
 
@@ -86,7 +87,7 @@ def _leading(walk, root, k, random_state, tol):
         x = np.ravel(x)
         return walk @ x + x - 2.0 * (ones @ (ones.T @ x))
 
-    start = check_random_state(random_state).uniform(-1.0, 1.0, n)
+    start = random_source(random_state).uniform(-1.0, 1.0, n)
     values, vectors = eigsh(
         LinearOperator((n, n), matvec=step, dtype=float), k=rest, v0=start, maxiter=100 * n, tol=tol
     )

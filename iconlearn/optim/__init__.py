@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._history import History, Record, Solution
+from ._history import History, Record, Solution, asks_to_stop
 from ._lbfgs import LBFGS
 from ._loop import copies, minimise, put_back
 from ._methods import OPTIMIZERS, Phase
@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "Solution",
     "Verdict",
+    "asks_to_stop",
     "copies",
     "minimise",
     "minimise_rows",

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-__all__ = ["History", "Record", "Solution"]
+__all__ = ["History", "Record", "Solution", "asks_to_stop"]
+
+
+@dataclass(eq=False)
+class _Moment:
+    """What gives the outputs of an iteration, as long as the iteration lasts."""
+
+    outputs: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,29 @@ class Record:
     loss: float
     best_loss: float
     seconds: float
+    _moment: _Moment = field(default_factory=_Moment, repr=False, compare=False)
+
+    def outputs(self) -> np.ndarray:
+        """The present places of the training rows, or their present memberships, as a copy of one's own.
+
+        They are found when this is called, and cost nothing otherwise.  They are those of the moment: the best state
+        may be another, and clusters are numbered with those that end without rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+
+        Raises
+        ------
+        RuntimeError
+            Once the callback has returned, since the fit has gone on.
+        """
+        if self._moment.outputs is None:
+            raise RuntimeError(
+                f"outputs() gives the places of the moment, and iteration {self.iteration} is over; call it inside the "
+                f"callback, and keep what it returns"
+            )
+        return self._moment.outputs()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +118,27 @@ class Solution:
         )
 
 
+def asks_to_stop(answer) -> bool:
+    """Whether a callback's answer ends a fit: True alone does.
+
+    Functions that write or count return numbers, strings and arrays, which say nothing about the fit.
+    """
+    return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
 class History:
     """Losses and their phases, in the order of the iterations.
 
     Parameters
     ----------
     callback : callable or None
-        Called with a :class:`Record` after every iteration; a true answer ends the minimisation.
+        Called with a :class:`Record` after every iteration; True ends the minimisation, any other answer is ignored.
     report : callable or None
         Like `callback`, for progress messages; its answer is ignored.
     constant : callable or None
         What all losses lack, found once a record is to be made.
+    outputs : callable or None
+        ``outputs()`` makes the array that :meth:`Record.outputs` gives.
 
     Attributes
     ----------
@@ -108,8 +148,8 @@ class History:
         The lowest loss so far.
     """
 
-    def __init__(self, callback=None, report=None, constant=None):
-        self.callback, self.report, self.constant = callback, report, constant
+    def __init__(self, callback=None, report=None, constant=None, outputs=None):
+        self.callback, self.report, self.constant, self.outputs = callback, report, constant, outputs
         self.losses: list[float] = []
         self.phases: list[str] = []
         self.best, self.begun = math.inf, time.perf_counter()
@@ -127,7 +167,7 @@ class History:
         self.losses, self.phases, self.best = list(losses), list(phases), best
         self.begun = time.perf_counter() - seconds
 
-    def add(self, loss, phase, best=None) -> bool:
+    def add(self, loss, phase, best=None, outputs=None) -> bool:
         """Add an iteration; true where the callback ends the minimisation.
 
         Parameters
@@ -136,6 +176,8 @@ class History:
         phase : str
         best : float or None
             The lowest loss so far, where that is not the lowest of the iterations.
+        outputs : callable or None
+            As for the class, where it is another one at every iteration.
         """
         self.losses.append(float(loss))
         self.phases.append(phase)
@@ -143,10 +185,14 @@ class History:
         if self.report is None and self.callback is None:
             return False
         whole = 0.0 if self.constant is None else self.constant()
-        record = Record(len(self), phase, self.losses[-1] + whole, self.best + whole, self.seconds)
-        if self.report is not None:
-            self.report(record)
-        return bool(self.callback is not None and self.callback(record))
+        moment = _Moment(outputs or self.outputs)
+        record = Record(len(self), phase, self.losses[-1] + whole, self.best + whole, self.seconds, moment)
+        try:
+            if self.report is not None:
+                self.report(record)
+            return self.callback is not None and asks_to_stop(self.callback(record))
+        finally:
+            moment.outputs = None  # records may be kept, and the state of the fit is not to be kept with them
 
     def solution(self, reason, loss=None) -> Solution:
         """What the minimisation ends with; its loss is the last one where none is given."""

@@ -38,6 +38,7 @@ def minimise(
     report: Callable | None = None,
     keep: Callable | None = None,
     tensors: Callable | None = None,
+    outputs: Callable | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -63,7 +64,7 @@ def minimise(
     after_step : callable or None
         Called after every step, for example to re-centre a map.
     callback : callable or None
-        Called with a :class:`Record` after every iteration; a true answer stops the fit.
+        Called with a :class:`Record` after every iteration; True stops the fit, any other answer is ignored.
     report : callable or None
         Like `callback`, for progress messages; its answer is ignored.
     keep : callable or None
@@ -71,6 +72,8 @@ def minimise(
         where a later run goes on that finds it as ``keep.state`` (else None), its parameters being as they were.
     tensors : callable or None
         ``tensors()`` lists all that belongs to a state, the parameters among them; None is the parameters alone.
+    outputs : callable or None
+        ``outputs()`` makes the array that :meth:`Record.outputs` gives.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def minimise(
     KeyboardInterrupt
         If it came before the first step; a later one ends the run, and its reason is "interrupted".
     """
-    history = History(callback, report)
+    history = History(callback, report, outputs=outputs)
     run = _Run(tensors or (lambda: parameters), rule, history, keep)
 
     def make(phase):

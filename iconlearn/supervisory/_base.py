@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import canonical, check_number
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, check_conditional
-from ..neighbors import PreparedRows, check_metric, with_params
+from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities
 
@@ -54,6 +54,8 @@ class Supervisory(BaseEstimator, ABC):
     from_features : bool
         Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
         kind; one that knows its rows otherwise (a given graph, their order) has not.
+    equal_rows_alike : bool
+        Whether equal rows of X are one and the same to p, and so have one place; by default `from_features`.
     takes_device : bool
         Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
@@ -77,8 +79,13 @@ class Supervisory(BaseEstimator, ABC):
     requires_y: bool = False
     fresh: bool = False
     from_features: bool = False
+    equal_rows_alike = property(lambda self: declared(self, "from_features"))
     takes_device: bool = False
     copies: int = 1
+
+    def expected_seconds(self, X):
+        """Seconds that ``fit(X)`` takes, about, where that is known from measurements; None where it is not."""
+        return None
 
     def __repr__(self, **options):
         # Both sides have a Gaussian and a Student; say which one this is.
@@ -206,6 +213,9 @@ class NeighborSearch(Supervisory):
                 "neighbors= are found already, and metric='precomputed' takes X as distances; give one of both"
             )
         return neighbor_matrix(self.neighbors, X.shape[0]), "precomputed"
+    def expected_seconds(self, X):
+        """See :meth:`Supervisory.expected_seconds`; searches by products of dense rows have been measured."""
+        return None if issparse(X) or not from_products(self.metric) else expected_search(X.shape)
 
     @cached_property
     def _prepared(self):

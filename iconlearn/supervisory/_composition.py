@@ -73,6 +73,10 @@ class Debias(Wrapper):
         """See :meth:`Supervisory.targets`."""
         return declared(self.p, "targets")(n_classes).with_uniform(self.weight)
 
+    def expected_seconds(self, X):
+        """That of the inner p; see :meth:`Supervisory.expected_seconds`."""
+        return declared(self.p, "expected_seconds")(X)
+
     def _extend(self, X_new, n_jobs, device):
         return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).with_uniform(self._share)
 
@@ -211,6 +215,7 @@ class Mix(Wrapper):
         lambda self: self._refuse_words if any(self._all_declare("prepare")) else self.p.prepare
     )
     from_features = property(lambda self: all(declared(p, "from_features") for p in self._parts))
+    equal_rows_alike = property(lambda self: all(declared(p, "equal_rows_alike") for p in self._parts))
 
     @property
     def _parts(self):

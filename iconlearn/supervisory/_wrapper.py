@@ -35,6 +35,7 @@ class Wrapper(Supervisory):
     requires_y = property(lambda self: declared(self.p, "requires_y"))
     pairwise = property(lambda self: declared(self.p, "pairwise"))
     from_features = property(lambda self: declared(self.p, "from_features"))
+    equal_rows_alike = property(lambda self: declared(self.p, "equal_rows_alike"))
     fresh = property(lambda self: declared(self.p, "fresh"))
     copies = property(lambda self: declared(self.p, "copies"))
     # Absent where the inner p has none.

@@ -2,12 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
+from iconlearn import ICONEmbedding
 from iconlearn.estimators._monitoring import FIRST, Progress, timed
 from iconlearn.initialization._coarse import expected_start
 from iconlearn.neighbors import expected_search
 from iconlearn.optim import Record
+from iconlearn.supervisory import KNN, Debias, Gaussian, Walk
 
 
 @pytest.mark.parametrize("expected, words", [(None, ""), (0.2, "less than a second"), (7.3, "about 7 s")])
@@ -38,3 +42,27 @@ def test_what_is_left_is_told_soon(capsys):
     told = capsys.readouterr().out.splitlines()
     assert [line.split("/")[0].split()[-1] for line in told] == [str(FIRST), "100", "200"]
     assert "at most 99.5 s left" in told[0]
+
+
+def city(a, b):
+    return np.abs(a - b).sum()
+
+
+@pytest.mark.parametrize("p", [KNN(5), Gaussian(5), Debias(KNN(5, metric="cosine"))])
+def test_a_search_by_products_is_expected_to_take_what_it_took(p, capsys):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    ICONEmbedding(p=p, max_iter=2, verbose=1, random_state=0).fit(X)
+    said = capsys.readouterr().out
+    assert "supervision: less than a second expected" in said
+    assert "start: less than a second expected" in said
+
+
+@pytest.mark.parametrize(
+    "p, make",
+    [(KNN(5, metric="manhattan"), np.asarray), (KNN(5, metric=city), np.asarray), (KNN(5), csr_array),
+     (Debias(Gaussian(5, metric=city)), np.asarray), (Walk(KNN(5), 3), np.asarray)],
+)  # fmt: skip
+def test_nothing_is_expected_of_what_was_not_measured(p, make, capsys):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    ICONEmbedding(p=p, max_iter=2, verbose=1, random_state=0).fit(make(X))
+    assert "expected" not in capsys.readouterr().out

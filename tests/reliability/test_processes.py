@@ -20,7 +20,9 @@ from torch import nn
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
 from iconlearn.engines import MiniBatch
-from iconlearn.supervisory import Views
+from iconlearn.neighbors import neighbor_graph
+from iconlearn.scorers import Stability
+from iconlearn.supervisory import KNN, Spectral, Views
 
 X, y = make_blobs(90, n_features=4, centers=3, random_state=0)
 
@@ -57,6 +59,34 @@ def state():
         "warnings": list(warnings.filters),
         "errors": np.geterr(),
     }
+
+
+def draws():
+    return {name: value for name, value in state().items() if name in ("numpy", "torch")}
+
+
+@each
+def test_a_fit_without_a_seed_draws_one_of_its_own(name):
+    """numpy's global state is neither changed nor read."""
+    np.random.seed(0)
+    before = draws()
+    first = clone(FITS[name]).set_params(random_state=None).fit(X, y)
+    assert draws() == before
+    if name in ("network", "dropout", "views"):  # the others come to the same answer from any seed
+        second = clone(FITS[name]).set_params(random_state=None).fit(X, y)
+        assert not np.array_equal(first.transform(X), second.transform(X))
+
+
+def test_few_labels_searches_and_scores_without_a_seed_draw_one_of_their_own():
+    np.random.seed(0)
+    before = draws()
+    ICONClassifier(unlabeled=-1).fit(X, np.where(np.arange(90) % 4 == 0, y, -1))
+    ICONClassifier(early_stopping=True, calibrate=True).fit(X, y)
+    neighbor_graph(X, 5, backend="ivf")
+    KNN(5).fit(X)
+    Spectral(KNN(8), 3).fit(X)
+    Stability(n_fits=2, random_state=None)(ICONClustering(3).fit(X), X)
+    assert draws() == before
 
 
 def test_fits_in_threads_do_not_disturb_one_another():
