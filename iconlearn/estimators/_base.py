@@ -32,7 +32,7 @@ from ..out_of_sample._mapped import mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
 from ..solve import solve
-from ..supervisory import declared
+from ..supervisory import declared, sized
 from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
     CallbackSupportMixin,
@@ -160,7 +160,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         setting = Setting(dtype, choose_device(self.device), generator, rng)
-        p = self._debiased(clone(self._resolved("p"), safe=False))
+        n_groups = self._n_groups(X.shape[0], n_outputs)
+        p = self._debiased(self._sized_p(X.shape[0], n_groups))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
@@ -187,7 +188,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         searches = declared(p, "from_features") and not fitted
         with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-            problems = [main, *self._further(build, q, setting)]
+            problems = [main, *self._further(build, q, setting, n_groups)]
         if not fitted:
             keeper.keep("supervision", lambda: build.every)
         objective = Objective(tuple(problems), self._penalty(problems))
@@ -284,7 +285,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
-    def _further(self, build, q, setting):
+    def _n_groups(self, n_rows, n_outputs):
+        """How many groups the rows are looked for in, which small data leave few neighbours for."""
+        return 1
+
+    def _sized_p(self, n_rows, n_groups):
+        return sized(clone(self._resolved("p"), safe=False), n_rows, n_groups)
+
+    def _further(self, build, q, setting, n_groups):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")
@@ -295,7 +303,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
-            p = clone(resolve("p", term.p), safe=False)
+            p = sized(clone(resolve("p", term.p), safe=False), build.X.shape[0], n_groups)
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 

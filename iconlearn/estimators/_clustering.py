@@ -27,7 +27,7 @@ from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
-from ..supervisory import KNN, declared
+from ..supervisory import KNN, declared, neighbors_by_default
 from ._base import ICONBase, for_mappers_of_features
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
@@ -39,6 +39,8 @@ N_INIT = 12
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
 # Numbers in the assignments of those rows that a head is taught the start of.
 MAX_TAUGHT = 2 * 10**7
+# Groups that few rows may fall into where they are yet to be counted: neighbours are a tenth of the rows, and three.
+GROUPS_TO_COUNT = 5
 # Passes over each batch of a stream after the first, and what is kept of the clusters' sizes.
 N_PASSES, MASS_MOMENTUM = 10, 0.9
 
@@ -137,7 +139,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     """
 
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
-    _by_default: ClassVar[dict] = {"p": KNN(20)}
+    _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
 
     def __init__(
         self,
@@ -332,7 +334,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if auto:
             with timed(self, "counting"):
                 self._path = counted_path(plan.objective.problems, plan.rng)
-            n_clusters = self._path.suggested
+            n_clusters = _possible(max(self._path.suggested, 2), known, X.shape[0], self._pairwise)
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, old)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
@@ -359,6 +361,16 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         plan.keeper.done(solution)
         return solution
+
+    def _n_groups(self, n_rows, n_outputs):
+        yet_to_be_counted = self.n_clusters == "auto" and n_outputs == 1
+        return min(GROUPS_TO_COUNT, max(n_rows // 4, 2)) if yet_to_be_counted else n_outputs
+
+    def _sized_p(self, n_rows, n_groups):
+        p = super()._sized_p(n_rows, n_groups)
+        if isinstance(self.p, str) and self.p == "auto":
+            p.n_neighbors = neighbors_by_default(p.n_neighbors, n_rows, n_groups)
+        return p
 
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all

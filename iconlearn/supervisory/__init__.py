@@ -4,7 +4,7 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory, declared, search_options
+from ._base import Supervisory, declared, neighbors_by_default, search_options, sized
 from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
@@ -42,6 +42,8 @@ __all__ = [
     "declared",
     "holds_words",
     "is_tokens",
+    "neighbors_by_default",
     "search_options",
     "sentences_of",
+    "sized",
 ]

@@ -26,6 +26,9 @@ from ..neighbors import PreparedRows
 
 __all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
 
+# The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
+# nothing of a map or of clusters.  Three neighbours are never too many.
+LARGEST_SHARE, FEWEST = 1 / 3, 3
 # What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
 # precision.
 ROUNDING = 1e-6
@@ -280,14 +283,63 @@ def check_metric_input(X, metric, n_cols=None):
     return check_points(X, n_cols)
 
 
+def sized(p, n_rows, n_groups):
+    """A p whose numbers of neighbours fit the number of rows, and that of the groups which are looked for.
+
+    Parameters
+    ----------
+    p : object
+        Changed, with its parts; whoever has no method ``size_for`` stays as it is.
+    n_rows, n_groups : int
+
+    Returns
+    -------
+    p
+    """
+    parts = p.get_params().values() if hasattr(p, "get_params") else ()
+    for part in (p, *parts):
+        if hasattr(part, "size_for"):
+            part.size_for(n_rows, n_groups)
+    return p
+
+
+def most_neighbors(available: int) -> int:
+    """A third of the other rows; three where that is less and there are so many."""
+    return max(min(available, FEWEST), int(LARGEST_SHARE * available))
+
+
+def neighbors_by_default(usual: int, n_rows: int, n_groups: int = 1) -> int:
+    """The usual number of neighbours, or as many as few rows (in many groups) allow.
+
+    Parameters
+    ----------
+    usual : int
+        What many rows have.
+    n_rows : int
+    n_groups : int, default=1
+        With more than one, half of the mean group is the most: some groups are smaller than the mean.
+
+    Returns
+    -------
+    int
+    """
+    most = most_neighbors(max(n_rows - 1, 1))
+    if n_groups > 1:
+        mates = n_rows // n_groups - 1
+        most = min(most, max(n_rows // (2 * n_groups), min(FEWEST, mates), 1))
+    return min(usual, most)
+
+
 def clamp_neighbors(n_neighbors, available: int) -> int:
-    """A whole number of neighbours, lowered to `available` with a warning where it is larger."""
+    """A whole number of neighbours, lowered to :func:`most_neighbors` with a warning where it is larger."""
     k = check_number("n_neighbors", n_neighbors, low=1, integer=True, hint="typical values are 5 to 50")
-    if k > available:
+    most = most_neighbors(available)
+    if k > most:
         warn(
-            f"n_neighbors={k} is more than the {available} other rows; {available} are used",
+            f"n_neighbors={k} is more than a third of the {available} other rows, and a p spread over so many of "
+            f"them is nearly uniform; {most} are used",
         )
-    return min(k, available)
+    return min(k, most)
 
 
 def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False) -> None:
