@@ -290,7 +290,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return 1
 
     def _sized_p(self, n_rows, n_groups):
-        return sized(clone(self._resolved("p"), safe=False), n_rows, n_groups)
+        return sized(clone(self._resolved("p"), safe=False), n_rows, n_groups, named=_is_name(self.p))
 
     def _further(self, build, q, setting, n_groups):
         problems = []
@@ -303,7 +303,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
-            p = sized(clone(resolve("p", term.p), safe=False), build.X.shape[0], n_groups)
+            p = clone(resolve("p", term.p), safe=False)
+            p = sized(p, build.X.shape[0], n_groups, named=_is_name(term.p))
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 
@@ -417,6 +418,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
 # Marks methods that only an estimator whose mapper reads features has.
 for_mappers_of_features = available_if(ICONBase._reads_features)
+
+
+def _is_name(value):
+    """Whether a component was given without any numbers of its own: by a name, or as a class."""
+    return isinstance(value, str | type)
 
 
 def _with_solution(state):

@@ -27,7 +27,7 @@ from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
-from ..supervisory import KNN, declared, neighbors_by_default
+from ..supervisory import KNN, Gaussian, declared, perplexity_by_default
 from ._base import ICONBase, for_mappers_of_features
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
@@ -58,7 +58,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
         suggestion, and not the truth.
     p : str, object or matrix, default="auto"
-        Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows.
+        Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows
+        (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40
+        rows for each cluster a Gaussian whose perplexity is a third of them, or 4.
     q : str or object, default="cluster"
         A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` says how strongly
         clusters are pulled towards equal sizes.
@@ -269,8 +271,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def score(self, X, y=None):
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
-        The reference p is uniform over 15 neighbours among the rows of X, and q has a fixed uniform share,
-        whatever p and debias were fitted, so that candidates of a search can be compared.
+        The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
+        and q has balance 1, no degrees and a fixed uniform share, whatever was fitted, so that candidates of a search
+        can be compared.  A warning says where X has fewer than ten rows, which is too few for that.
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
@@ -367,10 +370,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return min(GROUPS_TO_COUNT, max(n_rows // 4, 2)) if yet_to_be_counted else n_outputs
 
     def _sized_p(self, n_rows, n_groups):
-        p = super()._sized_p(n_rows, n_groups)
-        if isinstance(self.p, str) and self.p == "auto":
-            p.n_neighbors = neighbors_by_default(p.n_neighbors, n_rows, n_groups)
-        return p
+        if not isinstance(self.p, str) or self.p != "auto":
+            return super()._sized_p(n_rows, n_groups)
+        usual = self._by_default["p"]
+        if n_rows >= 2 * usual.n_neighbors * n_groups:
+            return clone(usual)
+        return Gaussian(perplexity_by_default(usual.n_neighbors, n_rows, n_groups))
 
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all

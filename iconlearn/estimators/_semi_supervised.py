@@ -28,7 +28,7 @@ from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian, declared, neighbors_by_default, search_options, sized
+from ..supervisory import Gaussian, declared, perplexity_by_default, search_options, sized
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed, together
 
@@ -108,9 +108,11 @@ class Transduction:
         self.estimator, self.codes, self.weight, self.targets = estimator, codes, weight, targets
         self.start = start
         rng = check_random_state(estimator.random_state)
-        graph = sized(clone(graph_of(estimator.graph), safe=False), X.shape[0], len(targets))
+        graph = clone(graph_of(estimator.graph), safe=False)
         if isinstance(estimator.graph, str) and estimator.graph == "auto":
-            graph.perplexity = neighbors_by_default(graph.perplexity, X.shape[0], len(targets))
+            graph.perplexity = perplexity_by_default(graph.perplexity, X.shape[0], len(targets))
+        else:
+            sized(graph, X.shape[0], len(targets), named=isinstance(estimator.graph, str | type))
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):
             search = search_options(graph, estimator.n_jobs, choose_device(estimator.device))

@@ -36,8 +36,8 @@ def reference_score(X, Z, q, n_jobs=None):
         raise ValueError(f"score compares neighbourhoods and needs at least 3 rows, got {n}")
     if n < FEW:
         warn(
-            f"score compares the neighbourhoods of the rows that it gets, and {n} rows say little: give at least {FEW}, "
-            f"for example by a smaller cv"
+            f"score compares the neighbourhoods of the rows that it gets, and {n} rows say little: give at least "
+            f"{FEW}, for example by a smaller cv"
         )
     k = min(N_NEIGHBORS, max(n // ROWS_PER_NEIGHBOR, 1))
     p = KNN(k).fit(X, n_jobs=n_jobs).conditional_.with_uniform(SHARE)

@@ -4,13 +4,13 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory, declared, neighbors_by_default, search_options, sized
+from ._base import Supervisory, declared, search_options, sized
 from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
 from ._graph import KNN, Graph, Precomputed
-from ._kernel import Gaussian, Student
+from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
 from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
@@ -42,7 +42,7 @@ __all__ = [
     "declared",
     "holds_words",
     "is_tokens",
-    "neighbors_by_default",
+    "perplexity_by_default",
     "search_options",
     "sentences_of",
     "sized",

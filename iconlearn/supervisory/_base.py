@@ -29,6 +29,8 @@ __all__ = ["NeighborSearch", "Supervisory", "declared", "search_options"]
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.
 LARGEST_SHARE, FEWEST = 1 / 3, 3
+# The share by default.  Maps of 16 to 45 digits keep more of three neighbours with a fifth than with a third.
+USUAL_SHARE = 1 / 5
 # What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
 # precision.
 ROUNDING = 1e-6
@@ -122,6 +124,16 @@ class Supervisory(BaseEstimator, ABC):
         Returns
         -------
         self
+        """
+
+    def size_for(self, n_rows, n_groups, named):
+        """Set numbers of neighbours that are "auto", or all where p was `named` only; a p without any does nothing.
+
+        Parameters
+        ----------
+        n_rows, n_groups : int
+            How many rows there are, and how many groups they are looked for in.
+        named : bool
         """
 
     def extend(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
@@ -283,14 +295,16 @@ def check_metric_input(X, metric, n_cols=None):
     return check_points(X, n_cols)
 
 
-def sized(p, n_rows, n_groups):
+def sized(p, n_rows, n_groups, *, named):
     """A p whose numbers of neighbours fit the number of rows, and that of the groups which are looked for.
 
     Parameters
     ----------
     p : object
-        Changed, with its parts; whoever has no method ``size_for`` stays as it is.
+        Changed, with its parts, by :meth:`Supervisory.size_for`; others than our own stay as they are.
     n_rows, n_groups : int
+    named : bool
+        Whether the user gave a name and no number, or else only what is "auto" is to be set.
 
     Returns
     -------
@@ -298,8 +312,8 @@ def sized(p, n_rows, n_groups):
     """
     parts = p.get_params().values() if hasattr(p, "get_params") else ()
     for part in (p, *parts):
-        if hasattr(part, "size_for"):
-            part.size_for(n_rows, n_groups)
+        if isinstance(part, Supervisory):
+            part.size_for(n_rows, n_groups, named)
     return p
 
 
@@ -323,7 +337,8 @@ def neighbors_by_default(usual: int, n_rows: int, n_groups: int = 1) -> int:
     -------
     int
     """
-    most = most_neighbors(max(n_rows - 1, 1))
+    others = max(n_rows - 1, 1)
+    most = max(min(others, FEWEST), int(USUAL_SHARE * others))
     if n_groups > 1:
         mates = n_rows // n_groups - 1
         most = min(most, max(n_rows // (2 * n_groups), min(FEWEST, mates), 1))

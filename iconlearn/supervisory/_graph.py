@@ -24,7 +24,7 @@ from ._base import (
     warn_empty,
 )
 from ._calibration import GaussianKernel
-from ._kernel import KernelRecipe, perplexity_by_default
+from ._kernel import KernelRecipe
 from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
@@ -41,10 +41,10 @@ class KNN(NeighborSearch):
 
     Parameters
     ----------
-    n_neighbors : int or "auto", default="auto"
-        k.  "auto" is 15, and less for few rows: at most a third of the other rows (three where that is less), and in
-        a clustering or classification half the mean size of its groups, too.  A number above that third is lowered
-        to it, with a warning.
+    n_neighbors : int or "auto", default=15
+        k.  "auto" is 15, and less for few rows: at most a fifth of the other rows (three where that is less), and in
+        a clustering or classification half the mean size of its groups, too.  A number above a third of the other
+        rows (and above three) is lowered to it, with a warning.  An estimator takes p="knn" for "auto".
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
         entries are the neighbours, of which the k nearest are taken.
@@ -67,15 +67,15 @@ class KNN(NeighborSearch):
     (uniform affinities).
     """
 
-    def __init__(self, n_neighbors="auto", *, metric="euclidean", search="auto", far_weight=1.0):
+    def __init__(self, n_neighbors=15, *, metric="euclidean", search="auto", far_weight=1.0):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
         self.far_weight = far_weight
 
-    def size_for(self, n_rows, n_groups):
-        """Set what is "auto" for a number of rows in so many groups."""
-        if self.n_neighbors == "auto":
+    def size_for(self, n_rows, n_groups, named):
+        """Set the number of neighbours for so many rows and groups, where it is "auto" or p was `named` only."""
+        if named or self.n_neighbors == "auto":
             self.n_neighbors = neighbors_by_default(N_NEIGHBORS, n_rows, n_groups)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
@@ -239,7 +239,7 @@ class Precomputed(Supervisory):
         sigma_i^2)), calibrated to `perplexity`, over the 3 * perplexity nearest of a dense matrix
         or over the stored entries of a sparse one (as ``KNeighborsTransformer(mode="distance")``
         gives it; entry (i, i) is the row itself and is ignored).
-    perplexity : float or "auto", default="auto"
+    perplexity : float or "auto", default=30.0
         For distances; as for :class:`Gaussian`.
 
     Attributes
@@ -249,13 +249,9 @@ class Precomputed(Supervisory):
         diagonal.
     """
 
-    def __init__(self, kind="probability", *, perplexity="auto"):
+    def __init__(self, kind="probability", *, perplexity=30.0):
         self.kind = kind
         self.perplexity = perplexity
-
-    def size_for(self, n_rows, n_groups):
-        """Set what is "auto" for a number of rows in so many groups."""
-        self.perplexity = perplexity_by_default(self.perplexity, n_rows, n_groups)
 
     @property
     def pairwise(self) -> bool:
