@@ -80,7 +80,15 @@ def main():
         ours, theirs = np.mean(found, axis=0)
         print(f"{task:9} {name:26} {n:4}  ours {ours:.3f}  {peer} {theirs:.3f}", flush=True)
         results.append(
-            {"task": task, "set": name, "rows": n, "draws": args.draws, "ours": ours, "peer": peer, "theirs": theirs}
+            {
+                "task": task,
+                "set": name,
+                "rows": n,
+                "draws": args.draws,
+                "ours": ours,
+                "peer": peer,
+                "theirs": theirs,
+            }
         )
 
     for name, sizes in CLUSTERS.items():

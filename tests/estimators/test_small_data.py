@@ -83,11 +83,15 @@ def test_auto_finds_two_clusters_at_least(n):
 
 def test_parts_that_are_auto_are_set_and_numbers_stay():
     X, _ = blobs([15] * 3)
-    model = ICONClustering(3, p=Walk(KNN("auto"), 2), terms=[Term(Gaussian("auto"))], n_init=1, random_state=0)
+    model = ICONClustering(
+        3, p=Walk(KNN("auto"), 2), terms=[Term(Gaussian("auto"))], n_init=1, random_state=0
+    )
     fit = model.fit(X)
     assert fit.p_.p.n_neighbors == 7 and model.p.p.n_neighbors == "auto"
     assert ICONClustering(3, p=KNN(4), random_state=0).fit(X).p_.n_neighbors == 4
-    assert ICONEmbedding(p=Gaussian("auto"), random_state=0, max_iter=5).fit(X).p_.perplexity == pytest.approx(44 / 3)
+    assert ICONEmbedding(p=Gaussian("auto"), random_state=0, max_iter=5).fit(
+        X
+    ).p_.perplexity == pytest.approx(44 / 3)
 
 
 def test_the_first_batch_of_a_stream_may_be_small():
@@ -147,7 +151,12 @@ def test_the_reference_of_clusters_is_the_same_for_all_candidates():
     p = (1 - share) * p + share / n
     q = (1 - share) * r @ (r / r.sum(axis=0)).T + share / n
     expected = -(p * np.log(p / q)).sum() / n
-    for kernel in (Cluster(), Cluster(balance=0.1), Cluster(normalize="row"), Cluster(degree_weighted=True, debias=0.3)):
+    for kernel in (
+        Cluster(),
+        Cluster(balance=0.1),
+        Cluster(normalize="row"),
+        Cluster(degree_weighted=True, debias=0.3),
+    ):
         kernel.begin()
         kernel.balance_ = 0.1
         assert reference_score(X, torch.from_numpy(np.log(r)), kernel) == pytest.approx(expected, rel=1e-9)

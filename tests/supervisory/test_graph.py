@@ -89,7 +89,9 @@ def test_knn_with_duplicates_and_n_2():
 
 
 def test_knn_is_clamped_with_one_warning(X):
-    with pytest.warns(UserWarning, match="n_neighbors=15 is more than a third of the 4 other rows.* 3 are") as caught:
+    with pytest.warns(
+        UserWarning, match="n_neighbors=15 is more than a third of the 4 other rows.* 3 are"
+    ) as caught:
         p = KNN().fit(X[:5]).conditional_
     assert len(caught) == 1
     np.testing.assert_array_equal((rows_of(p) > 0).sum(axis=1), 3)
