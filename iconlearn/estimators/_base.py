@@ -161,7 +161,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         setting = Setting(dtype, choose_device(self.device), generator, rng)
         n_groups = self._n_groups(X.shape[0], n_outputs)
-        p = self._debiased(self._sized_p(X.shape[0], n_groups))
+        fitted = keeper.recall("supervision") or ()
+        # What was fitted may be of a kind that is no longer the default for so many rows.
+        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
@@ -182,7 +184,6 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         def prototypes(q, n_classes):
             return self._prototypes(q, n_classes, n_outputs, setting)
 
-        fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
         searches = declared(p, "from_features") and not fitted

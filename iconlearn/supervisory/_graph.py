@@ -103,7 +103,8 @@ class KNN(NeighborSearch):
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "store more distances per row")
         self.conditional_ = Conditional(self._weighted(graph), self_pairs=False)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
-        self._mates = None if self.far_weight == 1 else self._within_gaps(graph)
+        if self.far_weight < 1:
+            self._mates = self._within_gaps(graph)
         return self
 
     def _extend(self, X_new, n_jobs, device):
@@ -119,7 +120,7 @@ class KNN(NeighborSearch):
         n_found = np.diff(self.conditional_.sparse().indptr)
         room = np.minimum(n_found + 1, self._k)[graph.indices]
         near = np.ones(graph.nnz)
-        if self._mates is not None:
+        if self.far_weight < 1:
             border, n_near = self._mates[:, graph.indices]
             near = np.where(graph.data > border, self.far_weight, 1.0)
             # Whoever is nearer than the border takes the place of a far one, where there is one.
