@@ -69,7 +69,7 @@ def test_a_p_by_name_follows_the_groups_too(p):
 
 @pytest.mark.parametrize("per", [4, 6, 12])
 def test_auto_counts_small_groups(per):
-    X, y = blobs([per] * 8, 0, np.random.RandomState(0).uniform(-100, 100, (8, 5)))
+    X, _ = blobs([per] * 8, 0, np.random.RandomState(0).uniform(-100, 100, (8, 5)))
     model = ICONClustering("auto", random_state=0).fit(X)
     assert per < 6 or model.n_clusters_ == 8
     assert model.n_clusters_ >= 2
