@@ -86,6 +86,7 @@ PAGES = {
     ),
     "clustering_growth": Benchmark("Clusters of up to a million rows"),
     "k_means": Benchmark("k-means as a recipe beside scikit-learn's"),
+    "small_data": Benchmark("Defaults on few rows"),
     "n_clusters_auto": Benchmark("How many clusters", "DATA"),
     "divergences": Benchmark("Divergences for clusters of sentences", "DATA", who="divergence"),
     "semisupervised": Benchmark(

@@ -257,6 +257,8 @@ def _in_double(q):
         if isinstance(value, torch.Tensor):
             setattr(double, name, value.detach().double())
     return double
+
+
 @torch.no_grad()
 def _present_outputs(plan):
     """What the mapper gives for the training rows as it is now, in the form that users see; nothing is changed."""

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 
 from iconlearn import ICONClustering
 from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss
+from iconlearn.supervisory import KNN
 
 X, Y = make_blobs(150, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
 DIGITS = load_digits().data[:360] / 16
@@ -122,7 +123,10 @@ def test_a_linear_classifier_predicts_what_is_linear():
 @pytest.mark.parametrize("scoring", [held_out_loss, Stability(1)])
 def test_a_search_does_not_take_the_largest_share(scoring):
     search = GridSearchCV(
-        ICONClustering(10, n_init=1, random_state=0), {"debias": [0.0, 0.3, 0.9]}, cv=2, scoring=scoring
+        ICONClustering(10, p=KNN(20), n_init=1, random_state=0),
+        {"debias": [0.0, 0.3, 0.9]},
+        cv=2,
+        scoring=scoring,
     ).fit(DIGITS)
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all() and search.best_params_["debias"] != 0.9

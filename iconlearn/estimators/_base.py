@@ -33,7 +33,7 @@ from ..out_of_sample._mapped import mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
-from ..supervisory import declared
+from ..supervisory import declared, sized
 from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
 from ._monitoring import (
     CallbackSupportMixin,
@@ -182,7 +182,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         setting = Setting(dtype, choose_device(self.device), generator, rng)
-        p = self._debiased(clone(self._resolved("p"), safe=False))
+        n_groups = self._n_groups(X.shape[0], n_outputs)
+        fitted = keeper.recall("supervision") or ()
+        # What was fitted may be of a kind that is no longer the default for so many rows.
+        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
@@ -203,13 +206,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         def prototypes(q, n_classes):
             return self._prototypes(q, n_classes, n_outputs, setting)
 
-        fitted = keeper.recall("supervision") or ()
         ends = Ends(rows, features, X.shape[1], other, inputs)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-            problems = [main, *self._further(build, q, setting)]
+            problems = [main, *self._further(build, q, setting, n_groups)]
         if not fitted:
             keeper.keep("supervision", lambda: build.every)
         objective = Objective(tuple(problems), self._penalty(problems))
@@ -306,7 +308,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
-    def _further(self, build, q, setting):
+    def _n_groups(self, n_rows, n_outputs):
+        """How many groups the rows are looked for in, which small data leave few neighbours for."""
+        return 1
+
+    def _sized_p(self, n_rows, n_groups):
+        return sized(clone(self._resolved("p"), safe=False), n_rows, n_groups, named=_is_name(self.p))
+
+    def _further(self, build, q, setting, n_groups):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")
@@ -318,6 +327,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
             p = clone(resolve("p", term.p), safe=False)
+            p = sized(p, build.X.shape[0], n_groups, named=_is_name(term.p))
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 
@@ -473,6 +483,11 @@ def row_identity(p) -> dict:
     """How a p distinguishes rows, as :class:`~iconlearn.out_of_sample._seen.SeenRows` takes it."""
     pairwise = bool(declared(p, "pairwise"))
     return {"pairwise": pairwise, "by_features": not pairwise and bool(declared(p, "equal_rows_alike"))}
+
+
+def _is_name(value):
+    """Whether a component was given without any numbers of its own: by a name, or as a class."""
+    return isinstance(value, str | type)
 
 
 def _with_solution(state):

@@ -28,7 +28,7 @@ from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
-from ..supervisory import KNN, declared
+from ..supervisory import KNN, Gaussian, declared, perplexity_by_default
 from ._base import ICONBase, for_mappers_of_features, row_identity
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
@@ -40,6 +40,8 @@ N_INIT = 12
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
 # Numbers in the assignments of those rows that a head is taught the start of.
 MAX_TAUGHT = 2 * 10**7
+# Groups that few rows may fall into where they are yet to be counted: neighbours are a tenth of the rows, and three.
+GROUPS_TO_COUNT = 5
 # Passes over each batch of a stream after the first, and what is kept of the clusters' sizes.
 N_PASSES, MASS_MOMENTUM = 10, 0.9
 
@@ -57,7 +59,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
         suggestion, and not the truth.
     p : str, object or matrix, default="auto"
-        Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows.
+        Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows
+        (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40
+        rows for each cluster a Gaussian whose perplexity is a third of them, or 4.
     q : str or object, default="cluster"
         A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` says how strongly
         clusters are pulled towards equal sizes.
@@ -144,7 +148,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     """
 
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
-    _by_default: ClassVar[dict] = {"p": KNN(20)}
+    _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
 
     def __init__(
         self,
@@ -274,8 +278,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def score(self, X, y=None):
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
-        The reference p is uniform over 15 neighbours among the rows of X, and q has a fixed uniform share,
-        whatever p and debias were fitted, so that candidates of a search can be compared.
+        The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
+        and q has balance 1, no degrees and a fixed uniform share, whatever was fitted, so that candidates of a search
+        can be compared.  A warning says where X has fewer than ten rows, which is too few for that.
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
@@ -341,7 +346,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if auto:
             with timed(self, "counting"):
                 self._path = counted_path(plan.objective.problems, plan.rng)
-            n_clusters = self._path.suggested
+            n_clusters = _possible(max(self._path.suggested, 2), known, X.shape[0], by_features)
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
@@ -371,6 +376,18 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         plan.keeper.done(solution)
         return solution
+
+    def _n_groups(self, n_rows, n_outputs):
+        yet_to_be_counted = self.n_clusters == "auto" and n_outputs == 1
+        return min(GROUPS_TO_COUNT, max(n_rows // 4, 2)) if yet_to_be_counted else n_outputs
+
+    def _sized_p(self, n_rows, n_groups):
+        if not isinstance(self.p, str) or self.p != "auto":
+            return super()._sized_p(n_rows, n_groups)
+        usual = self._by_default["p"]
+        if n_rows >= 2 * usual.n_neighbors * n_groups:
+            return clone(usual)
+        return Gaussian(perplexity_by_default(usual.n_neighbors, n_rows, n_groups))
 
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all

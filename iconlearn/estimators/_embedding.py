@@ -322,7 +322,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 
-        The reference p is uniform over 15 neighbours among the rows of X, and q has a fixed uniform share,
+        The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
+        and q is the kernel of the fit with rows that sum to one and a fixed uniform share,
         whatever p and debias were fitted, so that candidates of a search can be compared.
         """
         check_is_fitted(self)

@@ -28,7 +28,7 @@ from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
 from ..registry import resolve
-from ..supervisory import Gaussian, declared, fitted_on
+from ..supervisory import Gaussian, declared, fitted_on, perplexity_by_default, sized
 from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed
 from ._watchers import Watchers
@@ -110,6 +110,10 @@ class Transduction:
         self.start = None
         rng = random_source(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
+        if isinstance(estimator.graph, str) and estimator.graph == "auto":
+            graph.perplexity = perplexity_by_default(graph.perplexity, X.shape[0], len(targets))
+        else:
+            sized(graph, X.shape[0], len(targets), named=isinstance(estimator.graph, str | type))
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):
             seed, device = int(rng.randint(2**31 - 1)), choose_device(estimator.device)

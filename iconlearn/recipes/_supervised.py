@@ -103,7 +103,7 @@ def error_rate(temperature=1.0, final_temperature=0.01, C=None):
     paper="Zhu, Ghahramani and Lafferty, ICML 2003 (the start); Alshammari et al., ICLR 2025 (the loss)",
     verified="the loss over all pairs in float64",
 )  # fmt: skip
-def held_labels(n_neighbors=15, graph_weight=10.0):
+def held_labels(n_neighbors="auto", graph_weight=10.0):
     graph = KNN(n_neighbors)
     return ICONClassifier(
         p=Classes(), q=Dot(), mapper="table", graph=graph, graph_weight=graph_weight, unlabeled=-1

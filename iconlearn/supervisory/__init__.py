@@ -4,14 +4,14 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
-from ._base import Supervisory, declared, extended, fitted_on, search_options
+from ._base import Supervisory, declared, extended, fitted_on, search_options, sized
 from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
 from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
 from ._graph import KNN, Graph, Precomputed
-from ._kernel import Gaussian, Student
+from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
 from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
@@ -50,6 +50,8 @@ __all__ = [
     "is_tokens",
     "n_listed",
     "neighbor_matrix",
+    "perplexity_by_default",
     "search_options",
     "sentences_of",
+    "sized",
 ]

@@ -28,6 +28,11 @@ from ._matrices import are_similarities
 
 __all__ = ["NeighborSearch", "Supervisory", "declared", "extended", "fitted_on", "search_options"]
 
+# The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
+# nothing of a map or of clusters.  Three neighbours are never too many.
+LARGEST_SHARE, FEWEST = 1 / 3, 3
+# The share by default.  Maps of 16 to 45 digits keep more of three neighbours with a fifth than with a third.
+USUAL_SHARE = 1 / 5
 # What is negative by less than this share of the largest entry is a rounding error, such as 1 - u . u in single
 # precision.
 ROUNDING = 1e-6
@@ -130,6 +135,16 @@ class Supervisory(BaseEstimator, ABC):
         self
         """
 
+    def size_for(self, n_rows, n_groups, named):
+        """Set numbers of neighbours that are "auto", or all where p was `named` only; a p without any does nothing.
+
+        Parameters
+        ----------
+        n_rows, n_groups : int
+            How many rows there are, and how many groups they are looked for in.
+        named : bool
+        """
+
     def extend(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
         """p(.|new row) over the training columns.
 
@@ -194,6 +209,7 @@ class NeighborSearch(Supervisory):
     # For what was stored before there were such parameters.
     metric_params: dict | None = None
     neighbors: tuple | None = None
+    far_weight: float = 1.0
 
     @property
     def from_features(self) -> bool:  # type: ignore[override]
@@ -213,6 +229,7 @@ class NeighborSearch(Supervisory):
                 "neighbors= are found already, and metric='precomputed' takes X as distances; give one of both"
             )
         return neighbor_matrix(self.neighbors, X.shape[0]), "precomputed"
+
     def expected_seconds(self, X):
         """See :meth:`Supervisory.expected_seconds`; searches by products of dense rows have been measured."""
         return None if issparse(X) or not from_products(self.metric) else expected_search(X.shape)
@@ -386,14 +403,66 @@ def check_metric_input(X, metric, n_cols=None):
     return check_points(X, n_cols)
 
 
+def sized(p, n_rows, n_groups, *, named):
+    """A p whose numbers of neighbours fit the number of rows, and that of the groups which are looked for.
+
+    Parameters
+    ----------
+    p : object
+        Changed, with its parts, by :meth:`Supervisory.size_for`; others than our own stay as they are.
+    n_rows, n_groups : int
+    named : bool
+        Whether the user gave a name and no number, or else only what is "auto" is to be set.
+
+    Returns
+    -------
+    p
+    """
+    parts = p.get_params().values() if hasattr(p, "get_params") else ()
+    for part in (p, *parts):
+        if isinstance(part, Supervisory):
+            part.size_for(n_rows, n_groups, named)
+    return p
+
+
+def most_neighbors(available: int) -> int:
+    """A third of the other rows; three where that is less and there are so many."""
+    return max(min(available, FEWEST), int(LARGEST_SHARE * available))
+
+
+def neighbors_by_default(usual: int, n_rows: int, n_groups: int = 1) -> int:
+    """The usual number of neighbours, or as many as few rows (in many groups) allow.
+
+    Parameters
+    ----------
+    usual : int
+        What many rows have.
+    n_rows : int
+    n_groups : int, default=1
+        With more than one, half of the mean group is the most: some groups are smaller than the mean.
+
+    Returns
+    -------
+    int
+    """
+    others = max(n_rows - 1, 1)
+    most = max(min(others, FEWEST), int(USUAL_SHARE * others))
+    if n_groups > 1:
+        mates = n_rows // n_groups - 1
+        most = min(most, max(n_rows // (2 * n_groups), min(FEWEST, mates), 1))
+    return min(usual, most)
+
+
 def clamp_neighbors(n_neighbors, available: int) -> int:
-    """A whole number of neighbours, lowered to `available` with a warning where it is larger."""
+    """A whole number of neighbours, lowered to :func:`most_neighbors` with a warning where it is larger."""
     k = check_number("n_neighbors", n_neighbors, low=1, integer=True, hint="typical values are 5 to 50")
-    if k > available:
+    most = most_neighbors(available)
+    if k > most:
         warn(
-            f"n_neighbors={k} is more than the {available} other rows; {available} are used",
+            f"n_neighbors={k} is more than a third of the {available} other rows, and a p spread over so many of "
+            f"them is nearly uniform; {most} are used",
         )
-    return min(k, available)
+    return min(k, most)
 
 
 def one_way(edges, name) -> str:

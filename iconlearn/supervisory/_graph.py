@@ -6,10 +6,12 @@ p(j|i) = w_ij / sum_l w_il          w: 1 for the k nearest (KNN), a given adjace
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice, unchanging
+from .._checks import check_choice, check_number, unchanging
 from ..conditional import Conditional, normalize_rows
 from ..neighbors import choose_backend, neighbor_graph
 from ._base import (
@@ -19,6 +21,7 @@ from ._base import (
     check_matrix,
     check_metric_input,
     clamp_neighbors,
+    neighbors_by_default,
     one_way,
     warn_empty,
 )
@@ -30,14 +33,23 @@ from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]
 
+# Of many rows.
+N_NEIGHBORS = 15
+# A gap: the next neighbour is so many times as far as the one before it.  Up to there a quarter of the neighbours (at
+# least three) have been met, and distances rather fall together the more features there are.
+GAP, QUARTER, FEWEST_BEFORE_GAP = 3.0, 4, 3
+
 
 class KNN(NeighborSearch):
     """p(j|i) = 1/k for the k nearest rows j != i.
 
     Parameters
     ----------
-    n_neighbors : int, default=15
-        k; lowered to n_rows - 1 with a warning where it is larger.  Of given `neighbors` the k nearest are taken.
+    n_neighbors : int or "auto", default=15
+        k.  "auto" is 15, and less for few rows: at most a fifth of the other rows (three where that is less), and in
+        a clustering or classification half the mean size of its groups, too.  A number above a third of the other
+        rows (and above three) is lowered to it, with a warning.  An estimator takes p="knn" for "auto".  Of given
+        `neighbors` the k nearest are taken.
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of distances, dense or sparse; of a sparse one the stored
         entries are the neighbours, of which the k nearest are taken.
@@ -49,6 +61,10 @@ class KNN(NeighborSearch):
         Neighbours of the rows of X that were found before, as (indices, distances) in either order, instead of a
         search; as :func:`iconlearn.neighbors.knn`, scikit-learn's ``kneighbors`` and umap-learn give them.  Those of
         new rows are searched by `metric`.
+    far_weight : float in (0, 1], default=1.0
+        Weight, beside the 1 of the others, of neighbours beyond a gap: those from the first on that is more than
+        three times as far as the neighbour before it, where that one is at least the third and the (k / 4)-th.  Below 1
+        a small group of rows far from all others keeps to itself although it has fewer than k.
 
     Attributes
     ----------
@@ -63,19 +79,37 @@ class KNN(NeighborSearch):
     """
 
     def __init__(
-        self, n_neighbors=15, *, metric="euclidean", search="auto", metric_params=None, neighbors=None
+        self,
+        n_neighbors=15,
+        *,
+        metric="euclidean",
+        search="auto",
+        metric_params=None,
+        neighbors=None,
+        far_weight=1.0,
     ):
         self.n_neighbors = n_neighbors
         self.metric = metric
         self.search = search
         self.metric_params = metric_params
         self.neighbors = neighbors
+        self.far_weight = far_weight
+
+    def size_for(self, n_rows, n_groups, named):
+        """Set the number of neighbours for so many rows and groups, where it is "auto" or p was `named` only."""
+        if named or self.n_neighbors == "auto":
+            self.n_neighbors = neighbors_by_default(N_NEIGHBORS, n_rows, n_groups)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
         X = check_metric_input(X, self._metric)
+        check_number("far_weight", self.far_weight, low=0, high=1, closed="right")
         rows, metric = self._searched(X)
-        self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
+        if isinstance(self.n_neighbors, str):
+            check_choice("n_neighbors", self.n_neighbors, ("auto",))
+            self._k = neighbors_by_default(N_NEIGHBORS, X.shape[0])
+        else:
+            self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
         backend = choose_backend(rows, metric=metric, backend=self.search, device=device)
@@ -95,22 +129,53 @@ class KNN(NeighborSearch):
                 "store more distances per row",
                 hint=one_way(graph, "D"),
             )
-        self.conditional_ = Conditional(_uniform(graph), self_pairs=False)
+        self.conditional_ = Conditional(self._weighted(graph), self_pairs=False)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
+        if self.far_weight < 1:
+            self._mates = self._within_gaps(graph)
         return self
 
     def _extend(self, X_new, n_jobs, device):
-        return Conditional(_uniform(self._nearest(X_new, self._k, n_jobs, device)))
+        return Conditional(self._weighted(self._nearest(X_new, self._k, n_jobs, device)))
 
     def _reciprocal(self, X_new, n_jobs, device):
         """Both sides among the 4 k nearest rows: whoever counts a new row in from further away is left out."""
         graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs, device)
-        degree = np.diff(graph.indptr)
-        ours = first(graph, self._k) / np.repeat(np.clip(degree, 1, self._k), degree)
+        chosen = first(graph, self._k)
+        weights = np.where(chosen, self._weights(graph), 0.0)
+        ours = weights / np.repeat(_row_sums(weights, graph), np.diff(graph.indptr))
         # A row that has found fewer neighbours than k has room for one more.
-        room = np.minimum(np.diff(self.conditional_.sparse().indptr) + 1, self._k)
-        theirs = (graph.data < self._reach[graph.indices]) / room[graph.indices]
+        n_found = np.diff(self.conditional_.sparse().indptr)
+        room = np.minimum(n_found + 1, self._k)[graph.indices]
+        near = np.ones(graph.nnz)
+        if self.far_weight < 1:
+            border, n_near = self._mates[:, graph.indices]
+            near = np.where(graph.data > border, self.far_weight, 1.0)
+            # Whoever is nearer than the border takes the place of a far one, where there is one.
+            n_near = np.minimum(n_near + (near == 1.0), room)
+            room = n_near + self.far_weight * (room - n_near)
+        theirs = np.where(graph.data < self._reach[graph.indices], near, 0.0) / room
         return both_sides(graph, ours, theirs)
+
+    def _weighted(self, graph):
+        weights = self._weights(graph)
+        weights /= np.repeat(_row_sums(weights, graph), np.diff(graph.indptr))
+        return csr_array((weights, graph.indices, graph.indptr), shape=graph.shape)
+
+    def _weights(self, graph):
+        """1 for every stored entry, zero distances included, and `far_weight` for those beyond a gap."""
+        if self.far_weight == 1:
+            return np.ones(graph.nnz)
+        return np.where(_beyond_gap(graph, self._k), self.far_weight, 1.0)
+
+    def _within_gaps(self, graph):
+        """Of every row the distance beyond which others are far, and how many are nearer; shape (2, n)."""
+        far = _beyond_gap(graph, self._k)
+        n_near = np.diff(graph.indptr) - _row_sums(far.astype(float), graph)
+        border = np.full(graph.shape[0], np.inf)
+        split = np.flatnonzero(n_near < np.diff(graph.indptr))
+        border[split] = GAP * graph.data[graph.indptr[split] + n_near[split].astype(int) - 1]
+        return np.stack([border, n_near])
 
     def _nearest(self, X_new, k, n_jobs, device):
         """The k nearest training rows of new ones, by ascending distance."""
@@ -227,8 +292,8 @@ class Precomputed(Supervisory):
         sigma_i^2)), calibrated to `perplexity`, over the 3 * perplexity nearest of a dense matrix
         or over the stored entries of a sparse one (as ``KNeighborsTransformer(mode="distance")``
         gives it; entry (i, i) is the row itself and is ignored).
-    perplexity : float, default=30.0
-        For distances; lowered as in :class:`Gaussian`.
+    perplexity : float or "auto", default=30.0
+        For distances; as for :class:`Gaussian`.
 
     Attributes
     ----------
@@ -268,11 +333,21 @@ class Precomputed(Supervisory):
         return self._recipe.rows(None, X_new)[0]
 
 
-def _uniform(graph):
-    """1 / (number of stored entries) for every stored entry, zero distances included."""
-    counts = np.diff(graph.indptr)
-    weights = np.repeat(1.0 / np.maximum(counts, 1), counts)
-    return csr_array((weights, graph.indices, graph.indptr), shape=graph.shape)
+def _beyond_gap(graph, k):
+    """Which entries lie beyond the first gap of their row; distances ascend in every row."""
+    start = np.repeat(graph.indptr[:-1], np.diff(graph.indptr))
+    position = np.arange(graph.nnz) - start
+    wide = np.zeros(graph.nnz, dtype=bool)
+    wide[1:] = graph.data[1:] > GAP * graph.data[:-1]
+    wide &= (position >= max(FEWEST_BEFORE_GAP, ceil(k / QUARTER))) & (position < k)
+    gaps = np.concatenate([[0], np.cumsum(wide)])
+    return gaps[1:] > gaps[start]
+
+
+def _row_sums(values, graph):
+    """Sums over the stored entries of each row."""
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    return np.bincount(rows, values, minlength=graph.shape[0])
 
 
 def _probabilities(matrix):

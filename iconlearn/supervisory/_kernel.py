@@ -29,11 +29,14 @@ from ..neighbors import (
     distance_block,
     neighbor_graph,
 )
-from ._base import NeighborSearch, check_metric_input, clamp_neighbors, one_way, warn_empty
+from ._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 
-__all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student"]
+__all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student", "perplexity_by_default"]
+
+# Of many rows, and the least that is worth having in small groups.
+PERPLEXITY, LEAST_IN_GROUPS = 30.0, 4.0
 
 
 class Gaussian(NeighborSearch):
@@ -41,10 +44,12 @@ class Gaussian(NeighborSearch):
 
     Parameters
     ----------
-    perplexity : float, default=30.0
+    perplexity : float or "auto", default=30.0
         Effective number of neighbours: sigma_i is chosen such that the entropy of row i is
-        log(perplexity).  At least 1.  Where it is not below the number of neighbours it is lowered
-        to a third of that number (but not below 1), with a warning.
+        log(perplexity).  At least 1.  "auto" is 30, and less for few rows: at most a third of the other rows, and in a
+        clustering or classification half the mean size of its groups, too.  A number above a third of the other rows,
+        or not below the number of neighbours that are given, is lowered to a third of them (but not below 1), with a
+        warning.  An estimator takes p="gaussian" for "auto".
     sigma : float, "scale" or None, default=None
         One bandwidth for all rows, in the units of the distance; it overrides `perplexity`.  "scale" is the
         standard deviation of the data (the root of the summed variances of its features).
@@ -100,6 +105,11 @@ class Gaussian(NeighborSearch):
         self.self_pairs = self_pairs
         self.metric_params = metric_params
         self.neighbors = neighbors
+
+    def size_for(self, n_rows, n_groups, named):
+        """Set the perplexity for so many rows and groups, where it is "auto" or p was `named` only."""
+        if self.sigma is None and (named or self.perplexity == "auto"):
+            self.perplexity = perplexity_by_default(PERPLEXITY, n_rows, n_groups)
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
@@ -256,10 +266,11 @@ class KernelRecipe:
         if isinstance(n_neighbors, str) and n_neighbors != "auto":
             raise ValueError(f'n_neighbors={n_neighbors!r} is not known: give a whole number, "auto" or None')
         automatic = isinstance(n_neighbors, str)
-        k = None if automatic or n_neighbors is None else clamp_neighbors(n_neighbors, max(1, available))
+        k = None if automatic or n_neighbors is None else _support(n_neighbors, max(1, available))
         if perplexity is not None:
-            perplexity = check_number("perplexity", perplexity, low=1, hint="typical values are 5 to 50")
-            perplexity = _clamp_perplexity(perplexity, available if k is None else k)
+            perplexity = _resolved_perplexity(
+                perplexity, available if k is None else k, X.shape[0] - 1, kernel.quadratic
+            )
             if automatic:
                 k = max(1, min(available, ceil(3 * perplexity)))
             return cls(kernel, perplexity, None, k, metric, search, self_pairs)
@@ -485,12 +496,39 @@ def _stored_neighbors(graph):
     return int(np.bincount(rows[graph.indices != rows], minlength=1).max())
 
 
-def _clamp_perplexity(perplexity, n_neighbors):
-    if perplexity < n_neighbors or perplexity == 1:
-        return perplexity
-    lowered = max(1.0, n_neighbors / 3)
-    warn(
-        f"perplexity={perplexity:g} is not below the number of neighbours, {n_neighbors}; it is "
-        f"lowered to {lowered:g}",
+def perplexity_by_default(usual, n_rows, n_groups):
+    """The usual perplexity, at most a third of the other rows and of the mean of several groups.
+
+    Four is not too many for small groups: the nearest of the neighbours count most.
+    """
+    most = LARGEST_SHARE * (n_rows - 1)
+    if n_groups > 1:
+        most = min(most, max(LEAST_IN_GROUPS, LARGEST_SHARE * n_rows / n_groups))
+    return max(1.0, min(usual, most))
+
+
+def _support(n_neighbors, available):
+    """How many rows may be neighbours; the perplexity says how many of them count."""
+    k = check_number(
+        "n_neighbors", n_neighbors, low=1, integer=True, hint="three times the perplexity is usual"
     )
+    if k > available:
+        warn(f"n_neighbors={k} is more than the {available} other rows; {available} are used")
+    return min(k, available)
+
+
+def _resolved_perplexity(perplexity, n_neighbors, n_others, light_tailed):
+    """A perplexity as a number that so many neighbours, and so many other rows, allow."""
+    automatic = isinstance(perplexity, str) and perplexity == "auto"
+    if automatic:
+        perplexity = PERPLEXITY
+    perplexity = check_number("perplexity", perplexity, low=1, hint="typical values are 5 to 50")
+    lowered, reason = perplexity, ""
+    if perplexity >= n_neighbors:
+        lowered, reason = n_neighbors / 3, f"not below the number of neighbours, {n_neighbors}"
+    elif light_tailed and perplexity > LARGEST_SHARE * n_others:
+        lowered, reason = n_others / 3, f"more than a third of the {n_others} other rows"
+    lowered = max(1.0, lowered)
+    if lowered < perplexity and not automatic:
+        warn(f"perplexity={perplexity:g} is {reason}; it is lowered to {lowered:g}")
     return lowered

@@ -89,10 +89,83 @@ def test_knn_with_duplicates_and_n_2():
 
 
 def test_knn_is_clamped_with_one_warning(X):
-    with pytest.warns(UserWarning, match="n_neighbors=15 is more than the 4 other") as caught:
+    with pytest.warns(
+        UserWarning, match="n_neighbors=15 is more than a third of the 4 other rows.* 3 are"
+    ) as caught:
         p = KNN().fit(X[:5]).conditional_
     assert len(caught) == 1
-    np.testing.assert_allclose(rows_of(p), (1 - np.eye(5)) / 4)
+    np.testing.assert_array_equal((rows_of(p) > 0).sum(axis=1), 3)
+
+
+@pytest.mark.parametrize("n", [3, 4, 6, 11, 20, 45, 46])
+def test_a_number_above_a_third_of_the_other_rows_is_lowered(X, n):
+    most = max(min(n - 1, 3), (n - 1) // 3)
+    kept = KNN(most).fit(X[:n]).conditional_
+    with pytest.warns(UserWarning, match=f"third of the {n - 1} other rows.* {most} are used"):
+        lowered = KNN(most + 1).fit(X[:n]).conditional_
+    np.testing.assert_array_equal(rows_of(lowered), rows_of(kept))
+    np.testing.assert_array_equal((rows_of(kept) > 0).sum(axis=1), most)
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 1), (4, 3), (17, 3), (45, 8), (75, 14), (76, 15), (80, 15)])
+@pytest.mark.filterwarnings("error")
+def test_auto_is_a_fifth_of_the_other_rows_without_a_word(n, k):
+    rows = np.random.default_rng(0).normal(size=(n, 3))
+    np.testing.assert_array_equal((rows_of(KNN("auto").fit(rows).conditional_) > 0).sum(axis=1), k)
+
+
+def groups(sizes, distance, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = distance * np.arange(len(sizes))[:, None] * np.ones(3)
+    return np.repeat(centres, sizes, axis=0) + rng.normal(size=(sum(sizes), 3)), np.repeat(
+        np.arange(len(sizes)), sizes
+    )
+
+
+@pytest.mark.parametrize("per", [6, 9, 12])
+def test_neighbours_beyond_a_gap_weigh_less(per):
+    """A group with fewer mates than neighbours keeps nearly all of its weight inside; others are as ever."""
+    Z, group = groups([60, per], 200.0)
+    few, plain = KNN(20, far_weight=0.01).fit(Z), KNN(20).fit(Z)
+    P, same = rows_of(few.conditional_), group[:, None] == group
+    mates = per - 1
+    np.testing.assert_allclose(P[60:, 60:].sum(axis=1), mates / (mates + 0.01 * (20 - mates)))
+    np.testing.assert_allclose(P.sum(axis=1), 1)
+    assert ((P > 0) == (rows_of(plain.conditional_) > 0)).all() and not P[:60, 60:].any()
+    np.testing.assert_array_equal(P[:60], rows_of(plain.conditional_)[:60])
+    for told in (few.extend(Z[60:] + 0.01), few.reciprocal(Z[60:] + 0.01)):
+        assert (rows_of(told) * same[60:]).sum(axis=1).min() > 0.95
+
+
+def test_weights_of_a_new_row_are_those_of_both_sides():
+    """Against a directly written sum, one new row at a time."""
+    Z, _ = groups([30, 7], 90.0)
+    k, far = 10, 0.1
+    p = KNN(k, far_weight=far).fit(Z)
+
+    def weights(distances):
+        order = np.sort(distances)[:k]
+        start = next((j for j in range(3, k) if order[j] > 3.0 * order[j - 1]), k)
+        border = 3.0 * order[start - 1] if start < k else np.inf
+        return np.where(distances > order[-1], 0.0, np.where(distances > border, far, 1.0))
+
+    between = cdist(Z, Z)
+    np.fill_diagonal(between, np.inf)
+    for new in (Z[3] + 0.2, Z[-1] + 0.2):
+        there = np.linalg.norm(Z - new, axis=1)
+        ours = weights(there) / weights(there).sum()
+        theirs = np.zeros(len(Z))
+        for j, own in enumerate(between):
+            seen = weights(np.append(own, there[j]))
+            theirs[j] = seen[-1] / seen.sum()
+        expected = (ours + theirs) / (ours + theirs).sum()
+        np.testing.assert_allclose(rows_of(p.reciprocal(new[None]))[0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("far_weight", [0.0, 1.5, "much"])
+def test_the_weight_beyond_a_gap_is_checked(X, far_weight):
+    with pytest.raises((TypeError, ValueError), match="far_weight="):
+        KNN(far_weight=far_weight).fit(X)
 
 
 def test_knn_of_precomputed_distances(X):
