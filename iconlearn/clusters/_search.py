@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 
 from ..numerics.graphs import vectors_of_graph
 from ._agglomeration import agglomerate, gains
-from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters
+from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, with_groups
 from ._refine import refined, soften
 from ._weights import SMALLEST
 
@@ -120,8 +120,7 @@ class _CoarseSearch:
         self.node = micro_clusters(graph, n_clusters, rng)
         self.coarse = graph.coarsened(self.node)
         self.edges = self.coarse.edges / self.coarse.unit
-        if self.coarse.floor.any() and self.coarse.n > N_SHARING:
-            self.coarse = self.coarse.grouped(self._groups(N_SHARING))
+        self.coarse = with_groups(self.coarse, N_SHARING, rng)
 
     def best(self, balance, n_init, *, crossed=True):
         """The best assignments of the micro-clusters."""

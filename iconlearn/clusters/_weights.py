@@ -25,6 +25,8 @@ __all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized
 
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
+# Rows, and columns, of the tiles in which all pairs are summed: a tile stays in the cache.
+TILE = 256
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
 
@@ -104,7 +106,10 @@ class PairWeights:
     def among(self, rows):
         """The weights among some of the rows."""
         edges = self.edges[rows][:, rows]
-        return PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+        some = PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+        if self.group is None:
+            return some
+        return some.grouped(np.unique(self.group[rows], return_inverse=True)[1])
 
     def mass(self, r):
         """s_c, the rows of each cluster."""
@@ -142,20 +147,24 @@ class PairWeights:
         return 2.0 * (1.0 - a) * right * pulled, loss
 
     def _by_floor(self, r, right):
-        """The constant part, over all pairs by blocks."""
+        """The constant part, over all pairs by tiles; q and the weights are symmetric, so each pair is seen once."""
         a, loss, floor, size = self.debias, 0.0, self.group_floor, self.group_size
         if self.group is not None:
             share = members(self.group).T * (self.size / size[self.group])
             r, right = share @ r, share @ right
-        pulled = np.empty_like(r)
-        step = max(1, BLOCK // len(r))
-        for start in range(0, len(r), step):
-            part = slice(start, start + step)
-            q = (1.0 - a) * (r[part] @ right.T) + a / self.n_rows
-            np.maximum(q, 1e-300, out=q)
-            weight = 0.5 * (np.outer(floor[part], size) + np.outer(size[part], floor))
-            loss -= (weight * np.log(q)).sum()
-            pulled[part] = (weight / q) @ r
+        pulled = np.zeros_like(r)
+        for first in range(0, len(r), TILE):
+            rows = slice(first, first + TILE)
+            for second in range(first, len(r), TILE):
+                cols = slice(second, second + TILE)
+                q = (1.0 - a) * (r[rows] @ right[cols].T) + a / self.n_rows
+                np.maximum(q, 1e-300, out=q)
+                weight = 0.5 * (np.outer(floor[rows], size[cols]) + np.outer(size[rows], floor[cols]))
+                loss -= (1.0 if first == second else 2.0) * np.vdot(weight, np.log(q))
+                weight /= q
+                pulled[rows] += weight @ r[cols]
+                if second > first:
+                    pulled[cols] += weight.T @ r[rows]
         return pulled if self.group is None else share.T @ pulled, loss
 
     def improved(self, r, G, pull=None):
@@ -179,7 +188,8 @@ def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
     terms : sequence of Problem
         All over the same rows and under the same shared clusters; each p has sparse support.
     n_off : int or None
-        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.
+        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.  They estimate the
+        loss of assignments that were found without them; steps on them would fit the draw.
     rng : RandomState or None
         Draws the columns.
     """
