@@ -113,7 +113,7 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
     step = max(1, BLOCK_OF_PAIRS // max(n_clusters * degree.max(initial=1), len(size), 1))
     for start in range(0, edges.shape[0], step):
         rows = np.arange(start, min(start + step, edges.shape[0]))
-        rows = rows[degree[rows] > 0]
+        rows = rows[(degree[rows] > 0) | (share > 0)]
         if len(rows):
             weight, cols = _padded(edges, rows, degree[rows])
             if share > 0:

@@ -111,6 +111,10 @@ class PairWeights:
             return some
         return some.grouped(np.unique(self.group[rows], return_inverse=True)[1])
 
+    def idle(self):
+        """Which rows nothing pulls: no edge has any weight, and there is no constant part."""
+        return (self.edges.sum(axis=1) <= 0) & (not self.floor.any())
+
     def mass(self, r):
         """s_c, the rows of each cluster."""
         return np.maximum(self.size @ r, SMALLEST)
@@ -167,17 +171,29 @@ class PairWeights:
                     pulled[cols] += weight.T @ r[rows]
         return pulled if self.group is None else share.T @ pulled, loss
 
-    def improved(self, r, G, pull=None):
-        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""
-        price = 0.5 * self.balance * G.sum(0) / self.mass(r)
+    def improved(self, r, G, pull=None, idle=None):
+        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything.
+
+        Where rows are `idle` they follow the others, and so all sizes are in proportion to the others' sizes.
+        """
+        mass = self.mass(r) if idle is None else np.maximum(self.size[~idle] @ r[~idle], SMALLEST)
+        price = 0.5 * self.balance * G.sum(0) / mass
         G = G if pull is None else G + pull
         if not self.single:
             G = G / self.size[:, None]
         if self.many:
             from ..numerics.compiled import onto_simplex
 
-            return onto_simplex(G, price, r, SMALLEST, available())
-        return _project(G, price, r)
+            new = onto_simplex(G, price, r, SMALLEST, available())
+        else:
+            new = _project(G, price, r)
+        return new if idle is None else self.spread(new, idle)
+
+    def spread(self, r, idle):
+        """The assignments, in which the idle rows have the shares of the clusters among the others."""
+        r = r.copy()
+        r[idle] = np.average(r[~idle], axis=0, weights=self.size[~idle])
+        return r
 
 
 def pair_weights(terms, n_off=None, rng=None) -> PairWeights:

@@ -73,7 +73,7 @@ class Debias(Wrapper):
         """See :meth:`Supervisory.targets`."""
         return declared(self.p, "targets")(n_classes).with_uniform(self.weight)
 
-    def around(self, inner):
+    def _around(self, inner):
         return inner.with_uniform(self._share)
 
 
@@ -119,7 +119,7 @@ class Walk(Wrapper):
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
         return self
 
-    def around(self, inner):
+    def _around(self, inner):
         edges = _walk(inner.sparse(), self.p_.conditional_.sparse(), self.length, self.mode, True)
         return Conditional(edges, inner.uniform, inner.mass, True)
 
@@ -165,7 +165,7 @@ class Symmetrize(Wrapper):
         self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
-    def around(self, inner):
+    def _around(self, inner):
         return inner
 
 

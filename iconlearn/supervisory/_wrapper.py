@@ -17,7 +17,7 @@ __all__ = ["Wrapper", "from_both_sides"]
 class Wrapper(Supervisory):
     """A p made from an inner p, with the inner p's declarations for its own.
 
-    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.  It has ``around(inner)``, which makes the
+    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.  It has ``_around(inner)``, which makes the
     p of new rows from the inner p's, or a method ``_extend`` of its own.
 
     Attributes
@@ -29,7 +29,7 @@ class Wrapper(Supervisory):
     takes_device = True
     # Whether the inner p has to be probabilities of rows over the same rows, each of which is one point.
     pairs_of_rows = True
-    around = None
+    _around = None
     # Whether a uniform share of the inner p has a place in the result.
     keeps_share = True
 
@@ -71,12 +71,12 @@ class Wrapper(Supervisory):
         return inner
 
     def _extend(self, X_new, n_jobs, device):
-        return self.around(self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)))
+        return self._around(self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)))
 
     def _reciprocal(self, X_new, n_jobs, device):
-        if self.around is None:
+        if self._around is None:
             return self._extend(X_new, n_jobs, device)
-        return self.around(from_both_sides(self.p_, X_new, n_jobs, device))
+        return self._around(from_both_sides(self.p_, X_new, n_jobs, device))
 
     def warn_lost(self, what, remedy):
         """Warn of rows that have a p inside and none outside."""
