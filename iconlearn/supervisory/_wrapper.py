@@ -17,8 +17,8 @@ __all__ = ["Wrapper", "from_both_sides"]
 class Wrapper(Supervisory):
     """A p made from an inner p, with the inner p's declarations for its own.
 
-    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.  It has ``_around(inner)``, which makes the
-    p of new rows from the inner p's, or a method ``_extend`` of its own.
+    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.  It has ``_around(inner)``, which makes
+    the p of new rows from the inner p's, or a method ``_extend`` of its own.
 
     Attributes
     ----------
