@@ -117,6 +117,7 @@ class _CoarseSearch:
 
     def __init__(self, graph, n_clusters, rng, tol):
         self.n_clusters, self.rng, self.tol = n_clusters, rng, tol
+        whole = graph
         # Rows that nothing pulls would be clusters of their own.
         self.pulled = ~graph.idle()
         if not self.pulled.all():
@@ -124,6 +125,8 @@ class _CoarseSearch:
         self.node = micro_clusters(graph, n_clusters, rng)
         self.coarse = graph.coarsened(self.node)
         self.edges = self.coarse.edges / self.coarse.unit
+        if self.coarse.compiled(n_clusters):
+            whole.n_steps = self.coarse.n_steps  # the library is loaded, and what follows may use it
         self.coarse = with_groups(self.coarse, N_SHARING, rng)
 
     def best(self, balance, n_init, *, crossed=True):

@@ -15,6 +15,7 @@ B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -27,6 +28,11 @@ __all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized
 BLOCK = 2**21
 # Rows, and columns, of the tiles in which all pairs are summed: a tile stays in the cache.
 TILE = 256
+# Steps of a descent and of a search, about; edges times clusters times steps that repay loading the compiler's library,
+# some tenths of a second.
+DESCENT, SEARCH, MUCH_WORK = 100, 2000, 2**28
+# From so many edges on, and such a share of all pairs, edges are summed as a matrix.
+MANY_EDGES, DENSE = 2**14, 0.25
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
 
@@ -65,21 +71,25 @@ class PairWeights:
         self.n_rows = self.size.sum()
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
-        self.many = self.n_rows >= MANY_POINTS
+        self.n_steps = DESCENT
         self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
 
     def coarsened(self, labels):
         """The weights between groups of rows, numbered without gaps.
 
-        The loss is the same where the rows of each group are assigned alike.
+        The loss is the same where the rows of each group are assigned alike.  Starts are searched on them.
         """
         if len(labels) == labels.max() + 1 and (labels == np.arange(self.n)).all():
-            return self
+            same = copy.copy(self)
+            same.n_steps = SEARCH
+            return same
         m = int(labels.max()) + 1
         member = members(labels)
         size = np.bincount(labels, self.size, m)
         edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
-        return PairWeights(edges, floor, self.debias, size, self.balance)
+        coarse = PairWeights(edges, floor, self.debias, size, self.balance)
+        coarse.n_steps = SEARCH
+        return coarse
 
     def balanced(self, balance):
         """The same weights under another balance."""
@@ -111,6 +121,11 @@ class PairWeights:
             return some
         return some.grouped(np.unique(self.group[rows], return_inverse=True)[1])
 
+    def compiled(self, n_clusters):
+        """Whether all the steps that are likely to come repay loading the compiler's library."""
+        work = len(self.edges.data) * n_clusters * self.n_steps
+        return self.n_rows >= MANY_POINTS or work >= MUCH_WORK
+
     def idle(self):
         """Which rows nothing pulls: no edge has any weight, and there is no constant part."""
         return (self.edges.sum(axis=1) <= 0) & (not self.floor.any())
@@ -123,7 +138,9 @@ class PairWeights:
         """G (rows x clusters) and the loss at r."""
         a, edges = self.debias, self.edges
         right = r / sized(self.mass(r), self.n_rows, self.balance)
-        if self.many:
+        if self._square is not None:
+            G, loss = self._explained_by_all(r, right)
+        elif self.compiled(r.shape[1]):
             from ..numerics.compiled import explained_by_clusters
 
             G, loss = explained_by_clusters(
@@ -135,6 +152,21 @@ class PairWeights:
             pulled, more = self._by_floor(r, right)
             G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
         return G, loss
+
+    @cached_property
+    def _square(self):
+        """The weights of all pairs, where so many are edges that products of matrices take less than single pairs."""
+        n_edges = len(self.edges.data)
+        return self.edges.toarray() if n_edges >= max(MANY_EDGES, DENSE * self.n**2) else None
+
+    def _explained_by_all(self, r, right):
+        """The part of the edges, as a product of matrices."""
+        a = self.debias
+        q = (1.0 - a) * (r @ right.T) + a / self.n_rows
+        np.maximum(q, 1e-300, out=q)
+        loss = -np.vdot(self._square, np.log(q))
+        np.divide(self._square, q, out=q)
+        return 2.0 * (1.0 - a) * right * (q @ r), loss
 
     def _explained(self, r, right):
         """The part of the edges."""
@@ -181,7 +213,7 @@ class PairWeights:
         G = G if pull is None else G + pull
         if not self.single:
             G = G / self.size[:, None]
-        if self.many:
+        if self.compiled(r.shape[1]):
             from ..numerics.compiled import onto_simplex
 
             new = onto_simplex(G, price, r, SMALLEST, available())
