@@ -126,7 +126,7 @@ class _CoarseSearch:
         self.coarse = graph.coarsened(self.node)
         self.edges = self.coarse.edges / self.coarse.unit
         if self.coarse.compiled(n_clusters):
-            whole.n_steps = self.coarse.n_steps  # the library is loaded, and what follows may use it
+            whole.n_steps = self.coarse.n_steps  # the library is loaded then, and the descent may use it
         self.coarse = with_groups(self.coarse, N_SHARING, rng)
 
     def best(self, balance, n_init, *, crossed=True):

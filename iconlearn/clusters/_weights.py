@@ -80,9 +80,8 @@ class PairWeights:
         The loss is the same where the rows of each group are assigned alike.  Starts are searched on them.
         """
         if len(labels) == labels.max() + 1 and (labels == np.arange(self.n)).all():
-            same = copy.copy(self)
-            same.n_steps = SEARCH
-            return same
+            self.n_steps = SEARCH
+            return self
         m = int(labels.max()) + 1
         member = members(labels)
         size = np.bincount(labels, self.size, m)

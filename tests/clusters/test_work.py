@@ -39,8 +39,7 @@ def test_few_edges_are_no_matrix():
 
 
 def test_steps_are_compiled_by_edges_times_clusters():
-    graph = weights(0.1)
-    searched = graph.coarsened(np.arange(N))
+    graph, searched = weights(0.1), weights(0.1).coarsened(np.arange(N))
     assert not graph.compiled(2) and not searched.compiled(2) and graph.compiled(10**5)
     assert searched.compiled(60) and not graph.compiled(60)  # a search takes many times as many steps
     assert searched.coarsened(np.arange(N) // 2).compiled(60)
