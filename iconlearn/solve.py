@@ -206,11 +206,13 @@ def evaluated(plan, solution, shown=None) -> Solution:
     problems = plan.objective.problems
     if solution.constant is not None:
         return solution  # found in double precision, but for what is left to the first use
-    visited = plan.engine.solves or (plan.engine.exact and not plan.engine.stochastic)
-    if any(problem.fresh for problem in problems) or not (
-        visited or sum(map(_pairs_to_evaluate, problems)) <= MAX_EVALUATED
-    ):
+    exact = plan.engine.exact and not plan.engine.stochastic
+    if any(problem.fresh for problem in problems):
         return replace(solution, estimated=True)
+    if not exact and sum(map(_pairs_to_evaluate, problems)) > MAX_EVALUATED:
+        # An engine that solves has seen all pairs, but for those that a uniform share adds.
+        estimated = not plan.engine.solves or any(problem.p.uniform > 0 for problem in problems)
+        return replace(solution, estimated=estimated)
     kept: dict[int, Points] = {}
 
     def fixed(points):

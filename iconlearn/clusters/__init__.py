@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ._agglomeration import agglomerate
 from ._count import MergePath, counted_path, merge_path, without_path
-from ._microclusters import coarsen
+from ._microclusters import coarsen, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
 from ._search import cross, search, search_both_balances, split_and_merge
@@ -39,6 +39,7 @@ __all__ = [
     "soften",
     "split_and_merge",
     "transduce",
+    "with_groups",
     "within",
     "without_path",
 ]

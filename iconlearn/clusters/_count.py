@@ -45,7 +45,7 @@ class MergePath(NamedTuple):
     n_clusters : ndarray of int of shape (m,)
         2, 3, ...
     loss : ndarray of shape (m,)
-        Mean hard, debiased cross-entropy of the merged clusters.
+        Mean hard, debiased cross-entropy of the merged clusters, of the rows that have edges.
     gain : ndarray of shape (m,)
         What the merge that led to so many clusters saved of it; negative where it cost.
     relative_gap : ndarray of shape (m,)
@@ -90,10 +90,15 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     """
     edges = p.sparse()
     edges = (edges + edges.T) / 2.0
+    connected = np.diff(edges.indptr) > 0
+    if not connected.all():
+        edges = edges[connected][:, connected]
     n = edges.shape[0]
+    # Rows of which p says nothing have no loss, and a share of it only as columns of others.
+    weight = n if p.supported().all() else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n
     most = min(MOST, max(n // ROWS_PER_CLUSTER, 10))
     sample = rng.permutation(n)[:N_COMPARED]
-    starts = [_start(edges, most, sample, rng, balance) for _ in range(N_STARTS)]
+    starts = [_start(edges, most, sample, rng, balance, weight) for _ in range(N_STARTS)]
     most = min(len(start.gain) for start in starts)
     loss, gain, gap, eigengap = (
         np.mean([column[:most] for column in columns], axis=0)
@@ -102,7 +107,7 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     labels = [start.labels for start in starts]
     stability = np.array([_agreement([found[k] for found in labels]) for k in range(most)])
     return MergePath(
-        np.arange(2, most + 2), loss / n, gain / n, gap, eigengap, stability, eigengap * stability
+        np.arange(2, most + 2), loss / weight, gain / weight, gap, eigengap, stability, eigengap * stability
     )
 
 
@@ -142,7 +147,7 @@ class _Start(NamedTuple):
     labels: list
 
 
-def _start(edges, most, sample, rng, balance):
+def _start(edges, most, sample, rng, balance, weight):
     n = edges.shape[0]
     n_nodes = max(min(N_NODES, n // ROWS_PER_NODE), min(n, 4))
     node = merge_smallest(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
@@ -160,8 +165,8 @@ def _start(edges, most, sample, rng, balance):
         kept.append(parent[labels])
         parent[parent == merge.drop] = merge.keep
     most = max(min(most, m - 1), 1)
-    # From the single cluster, whose loss is log n, backwards.
-    loss = n * np.log(n) + np.cumsum(gain[::-1])
+    # From the single cluster, whose mean loss is log n, backwards.
+    loss = weight * np.log(n) + np.cumsum(gain[::-1])
     return _Start(
         loss[: most - 1],
         gain[::-1][1:][: most - 1],

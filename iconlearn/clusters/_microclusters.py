@@ -7,7 +7,7 @@ from scipy import sparse
 
 from ._weights import members
 
-__all__ = ["MAX_CELLS", "coarsen", "merge_smallest", "micro_clusters"]
+__all__ = ["MAX_CELLS", "coarsen", "merge_smallest", "micro_clusters", "with_groups"]
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
@@ -24,6 +24,14 @@ def micro_clusters(graph, n_clusters, rng):
     if graph.n <= max(n_nodes, FEW_ROWS):
         return np.arange(graph.n)
     return merge_smallest(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
+
+
+def with_groups(graph, n_groups, rng):
+    """The graph, whose uniform share sees about so many groups of neighbours where it has one and more rows."""
+    if not graph.floor.any() or graph.n <= n_groups:
+        return graph
+    labels = coarsen(graph.edges, n_groups, rng, graph.size)
+    return graph.grouped(merge_smallest(labels, graph.size, n_groups))
 
 
 def merge_smallest(labels, rows, n_groups, most=MAX_CELLS):

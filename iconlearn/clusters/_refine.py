@@ -36,6 +36,8 @@ class Descent(NamedTuple):
 def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, observe=None):
     """Majorise-minimise from the assignments `r`.
 
+    Rows that nothing pulls get the shares of the clusters, where no row is held and there are no beliefs.
+
     Parameters
     ----------
     graph : PairWeights
@@ -58,6 +60,10 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
     r : ndarray
     descent : Descent
     """
+    idle = graph.idle() if held is None and beliefs is None else np.zeros(graph.n, dtype=bool)
+    idle = idle if idle.any() and not idle.all() else None
+    if idle is not None:
+        r = graph.spread(r, idle)
     history, reason, best_r = [], "max_iter", r
     try:
         while len(history) < max_iter:
@@ -72,7 +78,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
             if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
                 reason = "plateau"
                 break
-            new = graph.improved(r, G, pull)
+            new = graph.improved(r, G, pull, idle)
             if held is not None:
                 new[held] = r[held]
             r = new

@@ -21,11 +21,13 @@ from scipy.sparse import csr_array, issparse
 
 from ..neighbors import distance_block
 from ._weights import BLOCK as BLOCK_OF_PAIRS
-from ._weights import SMALLEST, sized
+from ._weights import SMALLEST, members, sized
 
 __all__ = ["assign", "joined", "within"]
 
 BLOCK = 2**22
+# Training rows, or groups of them, that see the uniform share of a new row.
+N_LIKE = 1000
 
 
 def within(p, r):
@@ -98,21 +100,46 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
 
     Each row minimises - sum_j p_j log[ (1 - a) sum_c t_c r_jc / s_c^b n^(1 - b) + a / n ] over the simplex: a
     mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
-    the uniform start, every row on its own.  The sum is over the support of p.
+    the uniform start, every row on its own.  A uniform share of p is over all training rows, seen by the means of
+    groups of like assignments where they are many; where the mass of a row is what both sides say of it, it counts
+    from both sides too.  A row of which p says nothing gets the clusters' shares.
     """
-    n = len(r)
+    n, share = len(r), p.uniform
     right = (1.0 - debias) * r / sized(np.maximum(r.sum(0), SMALLEST), n, balance)
     edges, n_clusters = p.sparse(), r.shape[1]
     out = np.tile(r.mean(0), (edges.shape[0], 1))
     degree = np.diff(edges.indptr)
-    step = max(1, BLOCK_OF_PAIRS // (n_clusters * max(degree.max(initial=1), 1)))
+    size, mean = _like_rows(r, right) if share > 0 else (np.zeros(0), right[:0])
+    step = max(1, BLOCK_OF_PAIRS // max(n_clusters * degree.max(initial=1), len(size), 1))
     for start in range(0, edges.shape[0], step):
         rows = np.arange(start, min(start + step, edges.shape[0]))
-        rows = rows[degree[rows] > 0]
+        rows = rows[(degree[rows] > 0) | (share > 0)]
         if len(rows):
             weight, cols = _padded(edges, rows, degree[rows])
-            out[rows] = _mixture(weight, right[cols], debias / n, n_iter, tol)
+            if share > 0:
+                weight *= (1.0 - share) * (1.0 if p.mass is None else p.mass[rows, None] / 2.0)
+            common = share * size / n
+            out[rows] = _mixture(weight, right[cols], common, mean, debias / n, n_iter, tol)
     return out
+
+
+def _like_rows(r, right):
+    """Sizes of groups of rows that are assigned alike, and the mean of `right` in each; few rows are each its own."""
+    n = len(r)
+    if n <= N_LIKE:
+        return np.ones(n), right
+    first = r.argmax(axis=1)
+    other = r.copy()
+    other[np.arange(n), first] = -1.0
+    second = other.argmax(axis=1) if r.shape[1] ** 2 <= N_LIKE else first
+    order = np.lexsort((r.max(axis=1), second, first))
+    pair = (first * r.shape[1] + second)[order]
+    fresh = np.diff(pair, prepend=-1) != 0
+    begun = np.flatnonzero(fresh)
+    place = np.arange(n) - begun[np.cumsum(fresh) - 1]
+    group = np.cumsum(fresh | (place % -(-n // N_LIKE) == 0)) - 1
+    size = np.bincount(group).astype(float)
+    return size, members(group).T @ right[order] / size[:, None]
 
 
 def _padded(edges, rows, degree):
@@ -122,13 +149,19 @@ def _padded(edges, rows, degree):
     return np.where(slot < degree[:, None], edges.data[place], 0.0), edges.indices[place]
 
 
-def _mixture(weight, likelihood, floor, n_iter, tol):
-    """Expectation-maximisation for the proportions of each row; (rows, k) and (rows, k, clusters)."""
+def _mixture(weight, likelihood, common, mean, floor, n_iter, tol):
+    """Expectation-maximisation for the proportions of each row; (rows, k) and (rows, k, clusters).
+
+    `common` and `mean`, (m,) and (m, clusters), are weights and likelihoods that all rows have in common.
+    """
     t = np.full((len(weight), likelihood.shape[2]), 1.0 / likelihood.shape[2])
     active = np.arange(len(weight))
     for _ in range(n_iter):
         mixed = np.maximum((likelihood[active] * t[active, None, :]).sum(2) + floor, 1e-300)
-        new = t[active] * ((weight[active] / mixed)[:, :, None] * likelihood[active]).sum(1)
+        explained = ((weight[active] / mixed)[:, :, None] * likelihood[active]).sum(1)
+        if len(common):
+            explained += (common / np.maximum(t[active] @ mean.T + floor, 1e-300)) @ mean
+        new = t[active] * explained
         new /= new.sum(1, keepdims=True)
         moved = np.abs(new - t[active]).max(1)
         t[active] = new

@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 
 from ..numerics.graphs import vectors_of_graph
 from ._agglomeration import agglomerate, gains
-from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters
+from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, with_groups
 from ._refine import refined, soften
 from ._weights import SMALLEST
 
@@ -84,7 +84,7 @@ def search(graph, n_clusters, n_init, rng, tol):
     r : ndarray of shape (n, n_clusters)
     """
     coarse = _CoarseSearch(graph, n_clusters, rng, tol)
-    return coarse.best(graph.balance, n_init)[coarse.node]
+    return coarse.of_rows(coarse.best(graph.balance, n_init))
 
 
 def search_both_balances(graph, n_clusters, n_init, rng, tol, *, loose):
@@ -109,7 +109,7 @@ def search_both_balances(graph, n_clusters, n_init, rng, tol, *, loose):
     if coarse.cuts_much_less(tried, r):
         balance = loose
         r = min(tried, coarse.best(loose, n_init), key=lambda found: coarse.loss(found, loose))
-    return r[coarse.node], balance
+    return coarse.of_rows(r), balance
 
 
 class _CoarseSearch:
@@ -117,11 +117,17 @@ class _CoarseSearch:
 
     def __init__(self, graph, n_clusters, rng, tol):
         self.n_clusters, self.rng, self.tol = n_clusters, rng, tol
+        whole = graph
+        # Rows that nothing pulls would be clusters of their own.
+        self.pulled = ~graph.idle()
+        if not self.pulled.all():
+            graph = graph.among(self.pulled)
         self.node = micro_clusters(graph, n_clusters, rng)
         self.coarse = graph.coarsened(self.node)
         self.edges = self.coarse.edges / self.coarse.unit
-        if self.coarse.floor.any() and self.coarse.n > N_SHARING:
-            self.coarse = self.coarse.grouped(self._groups(N_SHARING))
+        if self.coarse.compiled(n_clusters):
+            whole.n_steps = self.coarse.n_steps  # the library is loaded then, and the descent may use it
+        self.coarse = with_groups(self.coarse, N_SHARING, rng)
 
     def best(self, balance, n_init, *, crossed=True):
         """The best assignments of the micro-clusters."""
@@ -141,6 +147,12 @@ class _CoarseSearch:
         n_crossings = CROSSINGS_PER_MERGE * n_merges if crossed else 0
         best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=n_crossings, n_steps=N_SHORT)
         return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=self.tol)
+
+    def of_rows(self, r):
+        """The assignments of all rows by those of the nodes; the clusters' shares where nothing pulls."""
+        out = np.tile(self.coarse.size @ r / self.coarse.n_rows, (len(self.pulled), 1))
+        out[self.pulled] = r[self.node]
+        return out
 
     def loss(self, r, balance):
         return self.coarse.balanced(balance).explained(r)[1]

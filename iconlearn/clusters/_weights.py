@@ -15,6 +15,7 @@ B_c log s_c, still concave in s_c, and so the price of cluster c is b B_c / s_c.
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -25,6 +26,13 @@ __all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized
 
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
+# Rows, and columns, of the tiles in which all pairs are summed: a tile stays in the cache.
+TILE = 256
+# Steps of a descent and of a search, about; edges times clusters times steps that repay loading the compiler's library,
+# some tenths of a second.
+DESCENT, SEARCH, MUCH_WORK = 100, 2000, 2**28
+# From so many edges on, and such a share of all pairs, edges are summed as a matrix.
+MANY_EDGES, DENSE = 2**14, 0.25
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
 
@@ -63,21 +71,24 @@ class PairWeights:
         self.n_rows = self.size.sum()
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
-        self.many = self.n_rows >= MANY_POINTS
+        self.n_steps = DESCENT
         self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
 
     def coarsened(self, labels):
         """The weights between groups of rows, numbered without gaps.
 
-        The loss is the same where the rows of each group are assigned alike.
+        The loss is the same where the rows of each group are assigned alike.  Starts are searched on them.
         """
         if len(labels) == labels.max() + 1 and (labels == np.arange(self.n)).all():
+            self.n_steps = SEARCH
             return self
         m = int(labels.max()) + 1
         member = members(labels)
         size = np.bincount(labels, self.size, m)
         edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
-        return PairWeights(edges, floor, self.debias, size, self.balance)
+        coarse = PairWeights(edges, floor, self.debias, size, self.balance)
+        coarse.n_steps = SEARCH
+        return coarse
 
     def balanced(self, balance):
         """The same weights under another balance."""
@@ -104,7 +115,19 @@ class PairWeights:
     def among(self, rows):
         """The weights among some of the rows."""
         edges = self.edges[rows][:, rows]
-        return PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+        some = PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+        if self.group is None:
+            return some
+        return some.grouped(np.unique(self.group[rows], return_inverse=True)[1])
+
+    def compiled(self, n_clusters):
+        """Whether all the steps that are likely to come repay loading the compiler's library."""
+        work = len(self.edges.data) * n_clusters * self.n_steps
+        return self.n_rows >= MANY_POINTS or work >= MUCH_WORK
+
+    def idle(self):
+        """Which rows nothing pulls: no edge has any weight, and there is no constant part."""
+        return (self.edges.sum(axis=1) <= 0) & (not self.floor.any())
 
     def mass(self, r):
         """s_c, the rows of each cluster."""
@@ -114,7 +137,9 @@ class PairWeights:
         """G (rows x clusters) and the loss at r."""
         a, edges = self.debias, self.edges
         right = r / sized(self.mass(r), self.n_rows, self.balance)
-        if self.many:
+        if self._square is not None:
+            G, loss = self._explained_by_all(r, right)
+        elif self.compiled(r.shape[1]):
             from ..numerics.compiled import explained_by_clusters
 
             G, loss = explained_by_clusters(
@@ -126,6 +151,21 @@ class PairWeights:
             pulled, more = self._by_floor(r, right)
             G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
         return G, loss
+
+    @cached_property
+    def _square(self):
+        """The weights of all pairs, where so many are edges that products of matrices take less than single pairs."""
+        n_edges = len(self.edges.data)
+        return self.edges.toarray() if n_edges >= max(MANY_EDGES, DENSE * self.n**2) else None
+
+    def _explained_by_all(self, r, right):
+        """The part of the edges, as a product of matrices."""
+        a = self.debias
+        q = (1.0 - a) * (r @ right.T) + a / self.n_rows
+        np.maximum(q, 1e-300, out=q)
+        loss = -np.vdot(self._square, np.log(q))
+        np.divide(self._square, q, out=q)
+        return 2.0 * (1.0 - a) * right * (q @ r), loss
 
     def _explained(self, r, right):
         """The part of the edges."""
@@ -142,33 +182,49 @@ class PairWeights:
         return 2.0 * (1.0 - a) * right * pulled, loss
 
     def _by_floor(self, r, right):
-        """The constant part, over all pairs by blocks."""
+        """The constant part, over all pairs by tiles; q and the weights are symmetric, so each pair is seen once."""
         a, loss, floor, size = self.debias, 0.0, self.group_floor, self.group_size
         if self.group is not None:
             share = members(self.group).T * (self.size / size[self.group])
             r, right = share @ r, share @ right
-        pulled = np.empty_like(r)
-        step = max(1, BLOCK // len(r))
-        for start in range(0, len(r), step):
-            part = slice(start, start + step)
-            q = (1.0 - a) * (r[part] @ right.T) + a / self.n_rows
-            np.maximum(q, 1e-300, out=q)
-            weight = 0.5 * (np.outer(floor[part], size) + np.outer(size[part], floor))
-            loss -= (weight * np.log(q)).sum()
-            pulled[part] = (weight / q) @ r
+        pulled = np.zeros_like(r)
+        for first in range(0, len(r), TILE):
+            rows = slice(first, first + TILE)
+            for second in range(first, len(r), TILE):
+                cols = slice(second, second + TILE)
+                q = (1.0 - a) * (r[rows] @ right[cols].T) + a / self.n_rows
+                np.maximum(q, 1e-300, out=q)
+                weight = 0.5 * (np.outer(floor[rows], size[cols]) + np.outer(size[rows], floor[cols]))
+                loss -= (1.0 if first == second else 2.0) * np.vdot(weight, np.log(q))
+                weight /= q
+                pulled[rows] += weight @ r[cols]
+                if second > first:
+                    pulled[cols] += weight.T @ r[rows]
         return pulled if self.group is None else share.T @ pulled, loss
 
-    def improved(self, r, G, pull=None):
-        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything."""
-        price = 0.5 * self.balance * G.sum(0) / self.mass(r)
+    def improved(self, r, G, pull=None, idle=None):
+        """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything.
+
+        Where rows are `idle` they follow the others, and so all sizes are in proportion to the others' sizes.
+        """
+        mass = self.mass(r) if idle is None else np.maximum(self.size[~idle] @ r[~idle], SMALLEST)
+        price = 0.5 * self.balance * G.sum(0) / mass
         G = G if pull is None else G + pull
         if not self.single:
             G = G / self.size[:, None]
-        if self.many:
+        if self.compiled(r.shape[1]):
             from ..numerics.compiled import onto_simplex
 
-            return onto_simplex(G, price, r, SMALLEST, available())
-        return _project(G, price, r)
+            new = onto_simplex(G, price, r, SMALLEST, available())
+        else:
+            new = _project(G, price, r)
+        return new if idle is None else self.spread(new, idle)
+
+    def spread(self, r, idle):
+        """The assignments, in which the idle rows have the shares of the clusters among the others."""
+        r = r.copy()
+        r[idle] = np.average(r[~idle], axis=0, weights=self.size[~idle])
+        return r
 
 
 def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
@@ -179,7 +235,8 @@ def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
     terms : sequence of Problem
         All over the same rows and under the same shared clusters; each p has sparse support.
     n_off : int or None
-        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.
+        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.  They estimate the
+        loss of assignments that were found without them; steps on them would fit the draw.
     rng : RandomState or None
         Draws the columns.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._checks import check_number
-from ..clusters import SMALLEST, PairWeights, pair_weights, refine, transduce
+from ..clusters import SMALLEST, PairWeights, pair_weights, refine, transduce, with_groups
 from ..optim import History, Solution
 from ._base import Engine
 
@@ -14,6 +14,8 @@ __all__ = ["Partition", "transduced"]
 
 # What records call these steps.
 PHASE = "partition"
+# Groups of rows that a uniform share sees, and rows whose pairs are all summed once, at the end: some seconds.
+N_GROUPS, MAX_PAIRED = 1000, 20_000
 
 
 class Partition(Engine):
@@ -21,15 +23,22 @@ class Partition(Engine):
 
     Parameters
     ----------
-    max_exact : int, default=512
-        Up to this many rows a uniform share on p is summed over all pairs; beyond it over random columns.
+    max_exact : int, default=2000
+        Up to this many rows every step sums a uniform share on p over all pairs; beyond it the steps see the mean
+        assignments of a thousand groups of neighbours.
     n_off : int, default=32
-        Random columns per row that stand for the uniform share, drawn once per fit.
+        Random columns per row, drawn after the last step, from which the loss of a uniform share is estimated where
+        all pairs are too many: beyond 20 000 rows.
+
+    Notes
+    -----
+    The loss of the means is a lower bound of the loss.  Callbacks receive it after each step; the last entry of the
+    history, and the loss of the solution, are over all pairs.
     """
 
     solves = True
 
-    def __init__(self, max_exact=512, *, n_off=32):
+    def __init__(self, max_exact=2000, *, n_off=32):
         self.max_exact = max_exact
         self.n_off = n_off
 
@@ -56,33 +65,52 @@ class Partition(Engine):
 
     def solve(self, objective, *, max_iter, tol, rng, callback=None, report=None) -> Solution:
         """Refine the table of `objective` in place; the start is what the table holds."""
-        graph = self._weights(objective, rng)
-        table = objective.problems[0].rows.mapper.places
+        problems = objective.problems
+        known, q = objective.pair_weights, problems[0].q
+        exact = pair_weights(problems) if known is None else known.balanced(q.balance_)
+        graph = self.graph(problems, rng, exact)
+        table, offset = problems[0].rows.mapper.places, -_entropy(problems)
         r = torch.softmax(table.detach().double(), 1).cpu().numpy()
         history = History(callback, report)
-        r, descent = refine(
-            graph,
-            r,
-            max_iter=max_iter,
-            tol=tol,
-            offset=-_entropy(objective.problems),
-            observe=_adder(history),
-        )
+        r, descent = refine(graph, r, max_iter=max_iter, tol=tol, offset=offset, observe=_adder(history))
+        if graph is not exact:
+            history.losses[-1:] = [self.loss(problems, exact, r, rng) + offset]
         with torch.no_grad():
             table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
         return _solution(history, descent)
 
-    def _weights(self, objective, rng):
-        """Those of the objective, unless a uniform share is to be sampled."""
-        found, q = objective.pair_weights, objective.problems[0].q
-        if found is None or (found.n > self.max_exact and found.floor.any()):
-            return self.graph(objective.problems, rng)
-        return found.balanced(q.balance_)
+    def graph(self, problems, rng, exact=None) -> PairWeights:
+        """The weights w of all terms together, as the steps see them.
 
-    def graph(self, problems, rng) -> PairWeights:
-        """The weights w of all terms together."""
-        sampled = problems[0].p.n_rows > self.max_exact
-        return pair_weights(problems, self.n_off if sampled else None, rng)
+        Parameters
+        ----------
+        problems : sequence of Problem
+        rng : RandomState
+            Breaks ties among the groups of rows that see a uniform share.
+        exact : PairWeights or None
+            The weights, where they are known already; returned where nothing is grouped.
+        """
+        exact = pair_weights(problems) if exact is None else exact
+        return exact if exact.n <= self.max_exact else with_groups(exact, N_GROUPS, rng)
+
+    def loss(self, problems, exact, r, rng, rows=None):
+        """The cross-entropy of assignments over all pairs, or an estimate where these are too many.
+
+        Parameters
+        ----------
+        problems : sequence of Problem
+        exact : PairWeights
+            Their weights.
+        r : ndarray of shape (n, n_clusters)
+        rng : RandomState
+            Draws the columns of the estimate.
+        rows : ndarray of bool or None
+            Those that `exact` and `r` have; None for all.
+        """
+        if exact.n > MAX_PAIRED:
+            exact = pair_weights(problems, self.n_off, rng)
+            exact = exact if rows is None else exact.among(rows)
+        return exact.explained(r)[1]
 
 
 def transduced(
@@ -117,13 +145,20 @@ def transduced(
     solution : Solution
     """
     exact = pair_weights(problems)
-    graph = engine.graph(problems, rng) if exact.floor.any() else exact
+    graph = engine.graph(problems, rng, exact)
     first = exact if len(problems) == 1 or start is not None else pair_weights(problems[:1])
     history = History(callback, report)
     r, reached, descent = transduce(
         graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, max_iter=max_iter, tol=tol,
         offset=-_entropy(problems), observe=_adder(history),
     )  # fmt: skip
+    if graph is not exact:
+        seen = exact.among(reached), graph.among(reached)
+        paired, by_groups = (
+            engine.loss(problems, seen[0], r[reached], rng, reached),
+            seen[1].explained(r[reached])[1],
+        )
+        history.losses[-1:] = [descent.loss + paired - by_groups]
     return r, reached, _solution(history, descent)
 
 

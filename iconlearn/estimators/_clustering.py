@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import check_choice, check_number
 from .._warnings import warn
 from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
+from ..conditional import MAX_MATERIALISED
 from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
 from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
@@ -114,10 +115,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     merge_path_ : MergePath
         For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
         micro-clusters of p until one is left: a named tuple of arrays, which
-        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for; absent where p is
-        no sparse distribution over the rows.
+        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for, and not listed by
+        ``dir`` before; absent where p is no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
-        Soft assignments of the training rows.
+        Soft assignments of the training rows; rows of a table that nothing pulls, such as nodes without edges, have
+        the clusters' shares.
     p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.
     loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
@@ -310,6 +312,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
         return self._path
 
+    def __dir__(self):
+        # Whoever reads all that an estimator lists, as notebooks do to show it, would wait for the merges; so would
+        # scikit-learn's own list, which tries every name.
+        late = {"merge_path_"} if vars(self).get("_path") is None else set()
+        return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
+
     @property
     def _n_features_out(self):
         return self.n_clusters_
@@ -366,6 +374,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
             solution = self._improve(plan, n_iter, 5 if stochastic else 20)
             self._warn_at_max_iter(plan, self.optimizer, solution)
+        solution = _with_idle_rows(plan, solution)
         self._keep_clusters(plan, solution, known, shown=_among_winners)
         asked = plan.rows.width if auto else self.n_clusters
         if self.n_clusters_ < asked:
@@ -557,6 +566,29 @@ def _shared_q(q, debias):
     if debias > 0 and kernel.debias == 0:
         kernel.set_params(debias=debias)
     return kernel
+
+
+def _with_idle_rows(plan, solution):
+    """The solution, after rows of a table that no p says anything of got the clusters' shares."""
+    problems = plan.objective.problems
+    if plan.parametric or plan.engine.solves or any(problem.fresh for problem in problems):
+        return solution
+    pulled = np.zeros(plan.rows.size, dtype=bool)
+    for problem in problems:
+        p = problem.p
+        if p.uniform > 0 or (p.dense and problem.n_pairs > MAX_MATERIALISED):
+            return solution
+        weight = p.row_mass > 0
+        pulled |= weight
+        if problem.tied:
+            pulled |= weight @ p.sparse() > 0
+    if pulled.all():
+        return solution
+    with torch.no_grad():
+        r = torch.softmax(plan.mapper.places, 1)
+        r[~torch.from_numpy(pulled).to(r.device)] = r[torch.from_numpy(pulled).to(r.device)].mean(0)
+        plan.mapper.places.copy_(torch.log(r.clamp_min(SMALLEST)))
+    return solution if plan.engine.stochastic else replace(solution, loss=present_loss(plan))
 
 
 def _with_mapper(plan, module, n_outputs):

@@ -18,6 +18,7 @@ from ..clusters import (
     search,
     search_both_balances,
     soften,
+    with_groups,
 )
 from ..conditional import MAX_MATERIALISED, Conditional
 from ..divergences import KL
@@ -30,8 +31,8 @@ __all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
 
 # Steps that refine the best starts.
 N_REFINE = 150
-# Random columns per row that stand for a uniform share of p while starts are compared.
-N_OFF = 32
+# A uniform share of p is seen by so many groups of rows while starts are compared.
+N_SHARING = 300
 # The balance that is tried where none is given.
 LOOSE = 0.1
 # Lessons of a head: steps, and the fewest and the most epochs of batches.
@@ -77,8 +78,6 @@ def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol
     # p as edges and KL, by which starts are searched.
     terms = [replace(term, p=term.p.with_edges(), divergence=KL()) for term in terms]
     weights = pair_weights(terms)
-    # A uniform share is sampled while starts are compared, but exact on the few nodes that are searched.
-    sampled = pair_weights(terms, N_OFF, rng) if weights.floor.any() else weights
     if isinstance(init, str) and init == "agglomerate":
         starts = [_searched(weights, terms, n_clusters, n_init, rng, tol, engine)]
     else:
@@ -86,10 +85,11 @@ def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol
         if _only_one(init, n_init):
             starts = [soften(labels, n_clusters) for labels in tried]
         else:
-            starts = rank(sampled, tried, n_clusters)
+            starts = rank(with_groups(weights, N_SHARING, rng), tried, n_clusters)
     if len(starts) == 1 and engine.solves:
         return starts[0], weights  # the engine takes these very steps itself
-    ended = [refined(sampled, r, max_iter=N_REFINE, tol=max(tol, 1e-7)) for r in starts]
+    compared = with_groups(weights, N_SHARING, rng)
+    ended = [refined(compared, r, max_iter=N_REFINE, tol=max(tol, 1e-7)) for r in starts]
     return min(ended, key=lambda found: found[1])[0], weights
 
 

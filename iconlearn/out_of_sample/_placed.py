@@ -147,7 +147,8 @@ def _row_blocks(p, numbers):
 def _part_of(p, rows):
     if p.wide:
         return replace(p, block=_Part(p.block, rows), shape=(len(rows), p.n_cols))
-    return Conditional(csr_array(p.block(rows, None)) if p.dense else p.edges[rows], p.uniform)
+    edges = csr_array(p.block(rows, None)) if p.dense else p.edges[rows]
+    return Conditional(edges, p.uniform, None if p.mass is None else p.mass[rows])
 
 
 @dataclass(frozen=True, eq=False)

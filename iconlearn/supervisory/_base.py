@@ -175,8 +175,9 @@ class Supervisory(BaseEstimator, ABC):
         """How near new rows and training rows are, seen from both sides.
 
         Proportional to p(j|new row) + p(new row|j), the latter as if the new row had been there when p was
-        fitted: what a pair of training rows weighs where q is symmetric.  A p that knows one side only answers
-        with :meth:`extend`.
+        fitted: what a pair of training rows weighs where q is symmetric.  The mass of a row, where there is one, is
+        what both sides sum to, a uniform share apart: 1 and what training rows say.  A p that knows one side only
+        answers with :meth:`extend`.
 
         Parameters and errors are those of :meth:`extend`.
 

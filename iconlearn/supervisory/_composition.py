@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from .._checks import check_choice, check_number
 from ..conditional import BlockConditional, Conditional, normalize_rows
 from ._base import declared, search_options
-from ._wrapper import Wrapper
+from ._wrapper import Wrapper, from_both_sides
 
 __all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
 
@@ -77,8 +77,8 @@ class Debias(Wrapper):
         """That of the inner p; see :meth:`Supervisory.expected_seconds`."""
         return declared(self.p, "expected_seconds")(X)
 
-    def _extend(self, X_new, n_jobs, device):
-        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)).with_uniform(self._share)
+    def _around(self, inner):
+        return inner.with_uniform(self._share)
 
 
 class Walk(Wrapper):
@@ -123,15 +123,9 @@ class Walk(Wrapper):
         self.conditional_ = Conditional(edges, inner.uniform, inner.mass, inner.self_pairs)
         return self
 
-    def _extend(self, X_new, n_jobs, device):
-        first = self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
-        step = self.p_.conditional_.sparse()
-        return Conditional(
-            _walk(first.sparse(), step, self.length, self.mode, True),
-            first.uniform,
-            first.mass,
-            True,
-        )
+    def _around(self, inner):
+        edges = _walk(inner.sparse(), self.p_.conditional_.sparse(), self.length, self.mode, True)
+        return Conditional(edges, inner.uniform, inner.mass, True)
 
 
 class Symmetrize(Wrapper):
@@ -175,8 +169,8 @@ class Symmetrize(Wrapper):
         self.warn_lost("any neighbour of which they are a neighbour too", "use mode='mean' or 'union'")
         return self
 
-    def _extend(self, X_new, n_jobs, device):
-        return self.p_.extend(X_new, **search_options(self.p_, n_jobs, device))
+    def _around(self, inner):
+        return inner
 
 
 class Mix(Wrapper):
@@ -265,6 +259,11 @@ class Mix(Wrapper):
     def _extend(self, X_new, n_jobs, device):
         return _mix([p.extend(X_new, **search_options(p, n_jobs, device)) for p in self.ps_], self._shares)
 
+    def _reciprocal(self, X_new, n_jobs, device):
+        parts = [from_both_sides(p, X_new, n_jobs, device) for p in self.ps_]
+        mixed = _mix([replace(p, mass=None) for p in parts], self._shares)
+        return replace(mixed, mass=sum(w * _both(p) for w, p in zip(self._shares, parts, strict=True)))
+
     def _all_declare(self, name):
         return [declared(p, name) for p in self._parts]
 
@@ -349,6 +348,11 @@ class MixedBlock:
         return sum(
             factor[at][:, None] * _part(part, rows, cols) for part, factor in zip(self.parts, self.factors)
         )
+
+
+def _both(p):
+    """What both sides say of new rows, 2 where p knows one of them and no row its mass."""
+    return np.where(p.supported(), 2.0 if p.mass is None else p.mass, 0.0)
 
 
 def _part(part, rows, cols):

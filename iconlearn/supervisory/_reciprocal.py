@@ -43,7 +43,7 @@ def first(graph, k):
 
 
 def both_sides(graph, ours, theirs):
-    """The sum of two weights for the entries of a graph, as probabilities."""
+    """The sum of two weights for the entries of a graph, as probabilities; the mass of a row is what they sum to."""
     edges = csr_array((ours + theirs, graph.indices, graph.indptr), shape=graph.shape)
     edges.eliminate_zeros()
-    return Conditional(normalize_rows(edges))
+    return Conditional(normalize_rows(edges), mass=np.asarray(edges.sum(axis=1)).ravel())

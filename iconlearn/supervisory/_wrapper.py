@@ -11,13 +11,14 @@ from sklearn.base import clone
 
 from ._base import Supervisory, declared, fitted_on, warn_empty
 
-__all__ = ["Wrapper"]
+__all__ = ["Wrapper", "from_both_sides"]
 
 
 class Wrapper(Supervisory):
     """A p made from an inner p, with the inner p's declarations for its own.
 
-    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.
+    A subclass stores the parameter `p`, and calls :meth:`fitted` in ``fit``.  It has ``_around(inner)``, which makes
+    the p of new rows from the inner p's, or a method ``_extend`` of its own.
 
     Attributes
     ----------
@@ -28,6 +29,7 @@ class Wrapper(Supervisory):
     takes_device = True
     # Whether the inner p has to be probabilities of rows over the same rows, each of which is one point.
     pairs_of_rows = True
+    _around = None
     # Whether a uniform share of the inner p has a place in the result.
     keeps_share = True
 
@@ -69,11 +71,25 @@ class Wrapper(Supervisory):
             raise ValueError(f"{type(self).__name__} {reason}")
         return inner
 
+    def _extend(self, X_new, n_jobs, device):
+        return self._around(self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)))
+
+    def _reciprocal(self, X_new, n_jobs, device):
+        if self._around is None:
+            return self._extend(X_new, n_jobs, device)
+        return self._around(from_both_sides(self.p_, X_new, n_jobs, device))
+
     def warn_lost(self, what, remedy):
         """Warn of rows that have a p inside and none outside."""
         supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
         if (before & ~supported).any():
             warn_empty(supported, what, f"{remedy} in {self!r:.200}")
+
+
+def from_both_sides(p, X_new, n_jobs, device):
+    """What p says of new rows and training rows from both sides; from one, where p is no Supervisory."""
+    both = getattr(p, "reciprocal", p.extend)
+    return both(X_new, **search_options(p, n_jobs, device))
 
 
 def _no_pairs_of_rows(p):

@@ -1,5 +1,7 @@
 """Majorise-minimise on the assignment table: the loss, its descent, its fixed points, new rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reference import (
@@ -16,9 +18,10 @@ from reference import (
 from scipy.optimize import minimize
 from sklearn.datasets import make_blobs
 
-from iconlearn.clusters import assign, refine
+from iconlearn.clusters import _reverse_divergence, assign, refine, soften
 from iconlearn.conditional import Conditional
 from iconlearn.engines import Dense, Partition
+from iconlearn.engines import _partition as partition
 from iconlearn.learned import Cluster
 from iconlearn.loss import loss
 from iconlearn.objective import Objective, Problem
@@ -110,34 +113,63 @@ def visit_of(problem):
     return next(Dense().visits(problem, rng=None, **FLOAT64))[0]
 
 
-def test_a_sampled_share_approaches_the_exact_one():
-    problem = problem_of(0.3, 0.4)
-    exact = solve([problem_of(0.3, 0.4)], max_iter=1).loss
+@pytest.fixture
+def by_groups(monkeypatch):
+    """Steps see the share by the means of ten groups of rows."""
+    monkeypatch.setattr(partition, "N_GROUPS", 10)
+    return Partition(max_exact=N - 1)
+
+
+def blobs_p(uniform, n=600, n_clusters=12):
+    X, y = make_blobs(n, n_features=4, centers=n_clusters, cluster_std=4.0, random_state=0)
+    p = replace(KNN(15).fit(X).conditional_, uniform=uniform, self_pairs=True)
+    return p, np.log(soften(y, n_clusters))
+
+
+@pytest.mark.parametrize("debias", [0.0, 0.3, 0.95])
+def test_the_loss_is_that_of_all_pairs_however_steps_see_the_share(by_groups, debias):
+    problem = problem_of(debias, 0.4)
+    solution = solve([problem], by_groups, max_iter=30)
+    assert solution.loss == solution.history[-1] == pytest.approx(full_loss(problem), abs=1e-9)
+    steps = np.array(solution.history[:-1])
+    assert (np.diff(steps) <= 1e-12).all()
+    assert steps[-1] < solution.loss  # the loss of the means is a lower bound
+
+
+def test_groups_end_near_the_optimum_of_all_pairs(monkeypatch):
+    p, start = blobs_p(0.95)
+    ended = []
+    for most in (p.n_rows, 0):
+        monkeypatch.setattr(partition, "N_GROUPS", 100)
+        problem = make_problem(p, Cluster(debias=0.95), start)
+        solution = solve([problem], Partition(max_exact=most), max_iter=300, tol=1e-7)
+        assert solution.loss == pytest.approx(full_loss(problem), abs=1e-9)
+        ended.append(solution.loss)
+    assert ended[1] < 1.1 * ended[0]
+
+
+def test_the_estimate_of_the_loss_approaches_it(by_groups, monkeypatch):
+    monkeypatch.setattr(partition, "MAX_PAIRED", N - 1)
 
     def error(n_off):
-        engine = Partition(max_exact=N - 1, n_off=n_off)
-        found = [solve([problem], engine, max_iter=1, seed=seed).loss - exact for seed in range(20)]
+        by_groups.n_off, found = n_off, []
+        for seed in range(20):
+            problem = problem_of(0.3, 0.4)
+            found.append(solve([problem], by_groups, max_iter=2, seed=seed).loss - full_loss(problem))
         return np.abs(np.mean(found)), np.std(found)
 
     few, many = error(4), error(400)
     assert many[1] < few[1] / 5
-    assert many[0] < 4 * many[1] / 20**0.5 + 1e-12
-    assert solve([problem], Partition(max_exact=N), max_iter=1).loss == pytest.approx(exact, abs=1e-12)
+    assert few[0] < 4 * few[1] / 20**0.5 and many[0] < 4 * many[1] / 20**0.5
 
 
-def test_a_sampled_share_is_drawn_once_and_still_falls():
-    engine = Partition(max_exact=0, n_off=8)
-    history = solve([problem_of(0.1, 0.3)], engine, max_iter=60).history
-    assert (np.diff(history) <= 1e-12).all()
-    assert history == solve([problem_of(0.1, 0.3)], engine, max_iter=60).history
-
-
-def test_rows_without_edges_keep_their_assignments():
+def test_rows_without_edges_get_the_shares_of_the_clusters():
     alone = P.copy()
     alone[5] = alone[:, 5] = 0
     problem = problem_of(P=alone / np.maximum(alone.sum(axis=1, keepdims=True), 1e-300))
     solution = solve([problem])
-    np.testing.assert_allclose(softmax(table_of(problem))[5], softmax(LOGITS)[5], atol=1e-9)
+    r = softmax(table_of(problem))
+    np.testing.assert_allclose(r[5], np.delete(r, 5, axis=0).mean(axis=0), atol=1e-9)
     assert (np.diff(solution.history) <= 1e-12).all()
 
 
@@ -237,3 +269,31 @@ def test_a_training_row_of_hard_clusters_finds_its_cluster():
     r = np.eye(M)[np.arange(N) % M]
     own = sparse_p(cluster_kernel(r, r))
     np.testing.assert_allclose(assign(own, r), r, atol=1e-6)
+
+
+@pytest.mark.parametrize("debias", [0.0, 0.4])
+@pytest.mark.parametrize("mass", [None, 3.0])
+def test_a_uniform_share_of_new_rows_is_over_all_rows(debias, mass):
+    share, r = 0.6, softmax(3 * LOGITS)
+    right = (1 - debias) * r / r.sum(axis=0)
+    p = replace(NEW, uniform=share, mass=None if mass is None else np.full(9, mass))
+    found = assign(p, r, n_iter=20_000, tol=1e-13, debias=debias)
+    for t, edges in zip(found, NEW.edges.toarray(), strict=True):
+        weight = (1 - share) * edges * (1 if mass is None else mass / 2) + share / N
+
+        def of_logits(z, weight=weight):
+            t = np.exp(z - np.logaddexp.reduce(z))
+            return -weight @ np.log(np.maximum(right @ t + debias / N, 1e-300))
+
+        best = minimize(of_logits, np.zeros(M), method="BFGS", options={"gtol": 1e-9}).fun
+        assert of_logits(np.log(np.maximum(t, 1e-300))) < best + 1e-7
+
+
+def test_a_share_sees_rows_that_are_assigned_alike_together(monkeypatch):
+    r = np.repeat(softmax(3 * LOGITS[:5]), [20, 30, 10, 15, 25], axis=0)[
+        np.random.default_rng(0).permutation(100)
+    ]
+    p = Conditional(sparse_p(random_rows(9, 100, density=0.1, seed=4)).edges, uniform=0.5)
+    exact = assign(p, r, debias=0.3)
+    monkeypatch.setattr(_reverse_divergence, "N_LIKE", 40)
+    np.testing.assert_allclose(assign(p, r, debias=0.3), exact, atol=1e-7)

@@ -7,7 +7,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances
 
 from iconlearn import ICONClustering
-from iconlearn.supervisory import KNN
+from iconlearn.learned import Cluster
+from iconlearn.supervisory import KNN, Debias, Mix, Symmetrize, Walk
 
 X = load_digits().data[:400] / 16
 K = 8
@@ -60,3 +61,35 @@ def test_a_p_of_one_side_is_enough(model):
     new = X[320:]
     assert (other.predict(new) == model.predict(new)).mean() > 0.9
     assert not np.array_equal(other.predict_proba(new), model.predict_proba(new))
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Debias(KNN(20), 0.8),
+        Walk(Debias(KNN(20), 0.5)),
+        Debias(Symmetrize(KNN(20)), 0.5),
+        Mix([Debias(KNN(20), 0.6), KNN(30)]),
+    ],
+    ids=str,
+)
+def test_a_new_row_beside_a_training_row_is_as_sure_as_it(p):
+    model = ICONClustering(10, p=p, q=Cluster(debias=0.3), n_init=2, random_state=0).fit(X)
+    near = model.predict_proba(X + 1e-9 * np.random.default_rng(0).normal(size=X.shape))
+    assert (near.argmax(axis=1) != model.labels_).mean() < 0.01
+    assert near.max(axis=1).mean() == pytest.approx(model.probabilities_.max(axis=1).mean(), abs=0.015)
+
+
+def test_wrappers_see_both_sides():
+    old, new, inner = X[:320], X[320:], KNN(K).fit(X[:320])
+    both = inner.reciprocal(new).sparse().toarray()
+    for p in (Debias(KNN(K), 0.4), Symmetrize(KNN(K)), Mix([KNN(K), KNN(K)])):
+        np.testing.assert_allclose(p.fit(old).reciprocal(new).sparse().toarray(), both, atol=1e-12)
+        assert np.abs(p.extend(new).sparse().toarray() - both).max() > 0.01
+    step = inner.conditional_.sparse().toarray()
+    walked = both + both @ step
+    np.testing.assert_allclose(
+        Walk(KNN(K)).fit(old).reciprocal(new).sparse().toarray(),
+        walked / walked.sum(axis=1, keepdims=True),
+        atol=1e-12,
+    )

@@ -17,7 +17,7 @@ from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, ICONEmbedding, Term
 from iconlearn.clusters import PairWeights, _transduction
-from iconlearn.engines import Dense, Partition
+from iconlearn.engines import Dense, Partition, _partition
 from iconlearn.learned import Cluster, Dot
 from iconlearn.loss import loss
 from iconlearn.mappers import MLP
@@ -577,3 +577,16 @@ def test_a_table_of_classes_takes_no_further_rows():
     assert not hasattr(table, "partial_fit") and not hasattr(table, "add_classes")
     with pytest.raises(ValueError, match="this fit has a table"):
         table.explain(X[:2])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_the_loss_of_a_graph_with_a_share_is_over_all_pairs(share, monkeypatch):
+    monkeypatch.setattr(_partition, "N_GROUPS", 15)
+    p = Debias(KNN(8), share)
+    model = classifier(graph=p, engine=Partition(max_exact=20)).fit(X, SOME)
+    r = model.label_distributions_
+    P = p.fit(X).conditional_.with_self_pairs().full()
+    divergence = (P * np.log(np.maximum(P, 1e-300) / (r @ (r / r.sum(axis=0)).T))).sum(axis=1)
+    expected = divergence[SOME >= 0].mean() + 10.0 * divergence.mean()
+    assert model.loss_history_[-1] == pytest.approx(model.loss_, abs=1e-12)
+    assert model.loss_ == pytest.approx(expected, rel=1e-6)

@@ -42,8 +42,6 @@ def names(suffix):
 # Fits in mini-batches, whose later versions give every row its mass once an epoch: from the stored state they take
 # other steps than 0.1.0 took.
 OTHER_STEPS = {"stopped_network", "stopped_teacher"}
-# Maps whose new rows come to rest where their loss is lower than it was where 0.1.0 placed them.
-OTHER_PLACES = {"map_cut", "map_debiased", "map_mix", "map_narrow"}
 MODELS, STOPPED = names(".model"), names(".checkpoint")
 
 
@@ -102,12 +100,19 @@ def test_there_are_fixtures_of_all_kinds():
     assert first == {"map", "clusters", "classes", "few", "parameters"}
 
 
+# Answers for new rows that follow a better rule since: in clusterings a share on p counts as it did for the training
+# rows; in maps the rows come to rest where their loss is lower.
+OTHER_SINCE = {
+    ("0.1.0.tar.xz", "clusters_debiased"): {"predict", "predict_proba", "transform", "score"},
+    **{("0.1.0.tar.xz", f"map_{name}"): {"transform"} for name in ("cut", "debiased", "mix", "narrow")},
+}
+
+
 @pytest.mark.parametrize(("archive", "name"), MODELS)
 def test_an_earlier_file_answers_as_it_did(archive, name, unpacked, tmp_path):
     folder = unpacked / archive
-    expected = expected_of(folder, name)
-    if name in OTHER_PLACES:
-        del expected["transform"]
+    other = OTHER_SINCE.get((archive, name), ())
+    expected = {answer: value for answer, value in expected_of(folder, name).items() if answer not in other}
     loaded = iconlearn.load(folder / f"{name}.model")
     n_compared = assert_answers(loaded, expected)
     if name.startswith("parameters"):
