@@ -19,8 +19,8 @@ from scipy.sparse import csr_array
 
 from .._checks import check_choice, check_number
 from ..conditional import BlockConditional, Conditional, normalize_rows
-from ._base import declared, search_options
-from ._wrapper import Wrapper, from_both_sides
+from ._base import declared, extended
+from ._wrapper import Wrapper
 
 __all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
 
@@ -257,10 +257,10 @@ class Mix(Wrapper):
         return _mix([declared(p, "targets")(n_classes) for p in self._parts], shares)
 
     def _extend(self, X_new, n_jobs, device):
-        return _mix([p.extend(X_new, **search_options(p, n_jobs, device)) for p in self.ps_], self._shares)
+        return _mix([extended(p, X_new, n_jobs=n_jobs, device=device) for p in self.ps_], self._shares)
 
     def _reciprocal(self, X_new, n_jobs, device):
-        parts = [from_both_sides(p, X_new, n_jobs, device) for p in self.ps_]
+        parts = [extended(p, X_new, n_jobs=n_jobs, device=device, both_sides=True) for p in self.ps_]
         mixed = _mix([replace(p, mass=None) for p in parts], self._shares)
         return replace(mixed, mass=sum(w * _both(p) for w, p in zip(self._shares, parts, strict=True)))
 

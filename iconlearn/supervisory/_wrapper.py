@@ -9,7 +9,7 @@ import copy
 
 from sklearn.base import clone
 
-from ._base import Supervisory, declared, fitted_on, warn_empty
+from ._base import Supervisory, declared, extended, fitted_on, warn_empty
 
 __all__ = ["Wrapper", "from_both_sides"]
 
@@ -72,24 +72,18 @@ class Wrapper(Supervisory):
         return inner
 
     def _extend(self, X_new, n_jobs, device):
-        return self._around(self.p_.extend(X_new, **search_options(self.p_, n_jobs, device)))
+        return self._around(extended(self.p_, X_new, n_jobs=n_jobs, device=device))
 
     def _reciprocal(self, X_new, n_jobs, device):
         if self._around is None:
             return self._extend(X_new, n_jobs, device)
-        return self._around(from_both_sides(self.p_, X_new, n_jobs, device))
+        return self._around(extended(self.p_, X_new, n_jobs=n_jobs, device=device, both_sides=True))
 
     def warn_lost(self, what, remedy):
         """Warn of rows that have a p inside and none outside."""
         supported, before = self.conditional_.supported(), self.p_.conditional_.supported()
         if (before & ~supported).any():
             warn_empty(supported, what, f"{remedy} in {self!r:.200}")
-
-
-def from_both_sides(p, X_new, n_jobs, device):
-    """What p says of new rows and training rows from both sides; from one, where p is no Supervisory."""
-    both = getattr(p, "reciprocal", p.extend)
-    return both(X_new, **search_options(p, n_jobs, device))
 
 
 def _no_pairs_of_rows(p):
