@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ._base import Supervisory, declared, extended, fitted_on, warn_empty
 
-__all__ = ["Wrapper", "from_both_sides"]
+__all__ = ["Wrapper"]
 
 
 class Wrapper(Supervisory):
