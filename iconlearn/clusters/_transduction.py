@@ -34,7 +34,7 @@ from scipy.special import xlogy
 
 from ._microclusters import micro_clusters
 from ._refine import refine, refined, soften
-from ._search import search
+from ._search import MUCH_LESS, search
 from ._weights import SMALLEST
 
 __all__ = ["Beliefs", "propagate", "transduce"]
@@ -50,8 +50,9 @@ LEAST = 1e-300
 
 
 def transduce(
-    graph, codes, targets, beliefs, rng, *, exact, first, start=None, max_iter, tol, offset=0.0, observe=None
-):
+    graph, codes, targets, beliefs, rng, *,
+    exact, first, start=None, loose=None, max_iter, tol, offset=0.0, observe=None,
+):  # fmt: skip
     """Assignments of all rows.
 
     Parameters
@@ -71,6 +72,8 @@ def transduce(
         Those by which starts are ranked.
     start : ndarray of shape (n, n_classes) or None
         Where to begin; None searches.
+    loose : float or None
+        A weaker balance that a search may take in the place of the graph's own.
     max_iter, tol, offset, observe
         As in :func:`refine`.
 
@@ -79,6 +82,8 @@ def transduce(
     r : ndarray of shape (n, n_classes)
     reached : ndarray of bool of shape (n,)
         Rows that edges connect to a label, perhaps through others; the rest have the prior.
+    balance : float
+        What it was found under.
     descent : Descent
     """
     reached = _reached(exact.edges, codes)
@@ -90,7 +95,8 @@ def transduce(
     pins = _pinned(codes, targets)
     if start is None:
         first = first if everywhere else first.among(reached)
-        begun = _best_start(first, codes, targets, beliefs["proportions"], rng, tol)
+        begun, balance = _best_start(first, codes, targets, beliefs["proportions"], rng, tol, loose)
+        graph = graph.balanced(balance)
     else:
         begun = np.maximum(start[reached], SMALLEST)
     begun[held] = pins
@@ -100,7 +106,7 @@ def transduce(
     )  # fmt: skip
     prior = found.mean(axis=0) if beliefs["proportions"] is None else beliefs["proportions"]
     r[reached], r[~reached] = found, prior
-    return r, reached, descent
+    return r, reached, graph.balance, descent
 
 
 def _reached(edges, codes):
@@ -114,24 +120,34 @@ def _pinned(codes, targets):
     return np.maximum(targets[codes[codes >= 0]], SMALLEST)
 
 
-def _best_start(graph, codes, targets, proportions, rng, tol):
-    """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class."""
+def _best_start(graph, codes, targets, proportions, rng, tol, loose):
+    """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class, and its balance.
+
+    The pull towards classes of equal size is let go where that cuts much less.  What is cut is measured for each class
+    as a share of its own edges: with little pull a class may be its labelled rows and no others, which cuts few edges
+    but nearly all of its own.
+    """
     n_classes = len(targets)
     micro = micro_clusters(graph, n_classes, rng)
     first, node = np.unique(micro * (n_classes + 1) + codes + 1, return_index=True, return_inverse=True)[1:]
     coarse, known = graph.coarsened(node), codes[first]
     held, n_labels = known >= 0, np.bincount(node[codes >= 0], minlength=len(first))
-    pins = _pinned(known, targets)
-    best, least = None, np.inf
-    for scores in _starts(coarse, known, n_labels, targets, proportions, rng, tol):
-        r = soften(scores.argmax(axis=1), n_classes)
-        r[held] = pins
-        r, loss = refined(
-            coarse, r, max_iter=N_RANK, tol=tol, held=held, beliefs=Beliefs(proportions=proportions)
-        )
-        if loss < least:
-            best, least = r, loss
-    return best[node]
+    pins, beliefs = _pinned(known, targets), Beliefs(proportions=proportions)
+    starts = list(_starts(coarse, known, n_labels, targets, proportions, rng, tol))
+
+    def best(graph):
+        begun = [soften(scores.argmax(axis=1), n_classes) for scores in starts]
+        for r in begun:
+            r[held] = pins
+        ended = [refined(graph, r, max_iter=N_RANK, tol=tol, held=held, beliefs=beliefs) for r in begun]
+        return min(ended, key=lambda found: found[1])[0]
+
+    found, balance = best(coarse), graph.balance
+    if loose is not None and loose < balance:
+        other = best(coarse.balanced(loose))
+        if coarse.cuts(other.argmax(axis=1)).sum() < MUCH_LESS * coarse.cuts(found.argmax(axis=1)).sum():
+            found, balance = other, loose
+    return found[node], balance
 
 
 def _starts(coarse, known, n_labels, targets, proportions, rng, tol):

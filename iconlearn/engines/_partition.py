@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._checks import check_number
-from ..clusters import SMALLEST, PairWeights, pair_weights, refine, transduce
+from ..clusters import LOOSE, SMALLEST, PairWeights, pair_weights, refine, transduce
 from ..optim import History, Solution
 from ._base import Engine
 
@@ -93,7 +93,8 @@ def transduced(
     Parameters
     ----------
     problems : list of Problem
-        Terms over the shared-class kernel; the first one is the graph that starts are ranked by.
+        Terms over the shared-class kernel; the first one is the graph that starts are ranked by.  Their q get the
+        balance that a search finds, where theirs is "auto".
     codes : ndarray of int of shape (n,)
         Class of each row, -1 where it is unknown.
     targets : ndarray of shape (n_classes, n_classes)
@@ -120,10 +121,13 @@ def transduced(
     graph = engine.graph(problems, rng) if exact.floor.any() else exact
     first = exact if len(problems) == 1 or start is not None else pair_weights(problems[:1])
     history = History(callback, report)
-    r, reached, descent = transduce(
-        graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, max_iter=max_iter, tol=tol,
-        offset=-_entropy(problems), observe=_adder(history),
+    loose = LOOSE if all(problem.q.balance == "auto" for problem in problems) else None
+    r, reached, balance, descent = transduce(
+        graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, loose=loose, max_iter=max_iter,
+        tol=tol, offset=-_entropy(problems), observe=_adder(history),
     )  # fmt: skip
+    for problem in problems:
+        problem.q.balance_ = balance
     return r, reached, _solution(history, descent)
 
 

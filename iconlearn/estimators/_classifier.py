@@ -14,12 +14,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
+from .._label_markers import is_auto
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
 from ..classification._prototypes import class_means, class_weights, log_similarities, moved_means
 from ..classification._ridge import MAX_FEATURES, Ridge
-from ..classification._unlabeled import is_auto, labelled_rows, without_marker
+from ..classification._unlabeled import labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
 from ..learned import copy_in_double
@@ -106,9 +107,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
         Proportions of the classes among all rows, in the order of ``classes_``, as one more term of the loss;
         None leaves them to the data.
-    unlabeled : object, default="auto"
-        What marks a row without a label in y.  "auto" is -1 where there are at least two other classes, with a
-        warning that counts; NaN stands for all that is missing; None marks nothing.
+    unlabeled : object, default=None
+        What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
+        of y is a class, and where -1 stands beside at least two others a warning says what ``unlabeled=-1`` would
+        do.  "auto" is -1 where it stands beside at least two others, with a warning that counts.
     C : float or None, default=1.0
         Inverse strength of the penalty ``|W|^2 / (2 C sum of weights)`` on the mapper's weight matrices, as
         in ``LogisticRegression``, and on learned prototypes; intercepts are free.  None switches it off.
@@ -204,7 +206,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         graph="auto",
         graph_weight=10.0,
         class_prior=None,
-        unlabeled="auto",
+        unlabeled=None,
         C=1.0,
         n_components="auto",
         debias=0.0,
@@ -463,13 +465,15 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
-        self._known, last = None, {name: vars(self).pop(name, None) for name in OF_SOME_FITS}
+        last, self._known = self._known, None
+        for name in OF_SOME_FITS:
+            vars(self).pop(name, None)
         self._check_columns()
         self._prefers_table = (unlabelled is not None or self._pairwise) and self._suits_table()
         if unlabelled is not None or not self._resolved("mapper").parametric:
             self._check_nothing_is_held_out()
             codes = codes if unlabelled is None else np.where(unlabelled, -1, codes)
-            return self._fit_few_labels(X, codes, weight, last["label_distributions_"])
+            return self._fit_few_labels(X, codes, weight, last)
         return self._fit_rows(X, codes, weight)
 
     def _check_numbers(self):
@@ -686,7 +690,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_few_labels(self, X, codes, weight, last):
         """Find the classes of all rows, and let a mapper of features learn them; codes are -1 without a label.
 
-        `last` are the probabilities that the fit before has found, for a warm start.
+        `last` is the ClassTable that the fit before has found, for a warm start.
         """
         if weight is not None:
             codes = np.where(weight > 0, codes, -1)
@@ -695,9 +699,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         parametric = self._resolved("mapper").parametric
         engine = Partition() if parametric else self._table_engine()
         targets = targets_of(self._debiased(clone(resolve("p", self.p), safe=False)), n_classes)
-        warm = self.warm_start and last is not None and last.shape == (X.shape[0], n_classes)
-        start = last.astype(float) if warm else None
-        transduction = Transduction(self, X, codes, weight, targets, engine, start)
+        warm = self.warm_start and last is not None and last.table.shape == (X.shape[0], n_classes)
+        transduction = Transduction(self, X, codes, weight, targets, engine, last if warm else None)
         plan = transduction.plan
         if not parametric:
             self._check_engine(engine, plan.objective.problems)

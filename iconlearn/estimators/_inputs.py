@@ -11,7 +11,7 @@ import torch.utils.data
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._label_markers import missing
+from .._label_markers import as_labels, missing, of_one_type
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -42,17 +42,21 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y.
 
     X is read-only and its numbers are not the caller's, since a fitted model keeps it.
-    Where no p reads y it may hold anything: labels that are missing, or of another task.
+    Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
+    whoever reads y: they may be its marker.
     """
     y = plain(y) if read_y else None
+    gaps = None
     if y is not None:
-        options["y"] = y
+        options["y"], gaps = _without_gaps(y)
     given = plain(X)
     out = validate_data(
         estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
         ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
     )  # fmt: skip
     X, y = out if y is not None else (out, None)
+    if gaps is not None:
+        y = gaps
     X = canonical(X)
     if pairwise and X.shape[0] != X.shape[1]:
         raise ValueError(
@@ -62,6 +66,17 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     if isinstance(X, np.ndarray) and X.base is None and X is not given:
         X.flags.writeable = False  # it was made in here
     return unchanging(X), y
+
+
+def _without_gaps(y):
+    """Labels with another row's label where any are missing, and the labels as they are; None if all are there."""
+    labels = as_labels(y)
+    gaps = missing(labels) if labels.ndim == 1 else np.zeros(0, dtype=bool)
+    if not gaps.any():
+        return (labels.reshape(np.shape(y)) if labels.ndim == 1 else y), None
+    filled = labels.copy()
+    filled[gaps] = 0 if gaps.all() else labels[~gaps][0]
+    return of_one_type(filled), labels
 
 
 def validated_new(estimator, X):
@@ -81,24 +96,24 @@ def plain_labels(y):
         For missing labels, and for numbers beside strings.
     """
     y = plain(y)
-    if not hasattr(y, "dtype") and isinstance(y, list | tuple):
-        y = np.array(y, dtype=object) if len({str if isinstance(v, str) else None for v in y}) > 1 else y
-    y = np.asarray(y)
-    if y.dtype.kind != "O" or y.ndim != 1:
-        return y
-    absent = missing(y)
+    labels = as_labels(y)
+    if labels.ndim != 1:
+        return np.asarray(y)  # of which the checks of y complain
+    absent = missing(labels)
     if absent.any():
         raise ValueError(
             f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}); give every row a "
             f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
         )
-    text = np.array([isinstance(v, str) for v in y], dtype=bool)
-    if text.any() and not text.all():
-        raise ValueError(
-            f"y holds labels of mixed type, such as {y[text][0]!r} and {y[~text][0]!r}; use strings or numbers "
-            f"throughout"
-        )
-    return y if text.all() else np.array(y.tolist())
+    if labels.dtype.kind == "O":
+        text = np.array([isinstance(label, str) for label in labels], dtype=bool)
+        if text.any() and not text.all():
+            raise ValueError(
+                f"y holds labels of mixed type, such as {labels[text][0]!r} and {labels[~text][0]!r}; use strings or "
+                f"numbers throughout"
+            )
+        labels = labels if text.all() else of_one_type(labels)
+    return labels.reshape(np.shape(y))
 
 
 def like_input(result, X):

@@ -95,8 +95,8 @@ class Transduction:
     targets : ndarray of shape (n_classes, n_classes)
         What the rows of each class are held at.
     engine : Partition
-    start : ndarray of shape (n, n_classes) or None
-        Where to begin.
+    start : ClassTable or None
+        What a fit before has found, where this one is to begin there.
 
     Attributes
     ----------
@@ -106,15 +106,17 @@ class Transduction:
 
     def __init__(self, estimator, X, codes, weight, targets, engine, start=None):
         self.estimator, self.codes, self.weight, self.targets = estimator, codes, weight, targets
-        self.start = start
+        self.start = None if start is None else start.table.astype(float)
         rng = check_random_state(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         _check_graph(estimator.graph, graph)
         with timed(estimator, "supervision"):
             search = search_options(graph, estimator.n_jobs, choose_device(estimator.device))
             graph.fit(X, random_state=int(rng.randint(2**31 - 1)), **search)
-        q, dtype, n_classes = Cluster(balance=1.0), torch.float64, len(targets)
+        q, dtype, n_classes = Cluster(), torch.float64, len(targets)
         q.begin(dtype=dtype)
+        if start is not None:
+            q.balance_ = start.balance
         mapper = TableModule(torch.zeros(X.shape[0], n_classes, dtype=dtype))
         points = Points(mapper, X.shape[0], width=n_classes)
         self.plan = Plan(
@@ -173,7 +175,7 @@ class Transduction:
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
         # Equal rows of a given graph differ as little as equal features.
         rows = mean_of_equal_rows(known, r, pairwise=False)
-        return ClassTable(known, rows, reached, self.weight, prior, pairwise)
+        return ClassTable(known, rows, reached, self.weight, prior, pairwise, self.plan.q.balance_)
 
 
 def in_turns(transduction, r, reached, reason, learn, opinions):

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from sklearn.utils.validation import column_or_1d
 
 from ..clusters import (
+    LOOSE,
     k_means,
     pair_weights,
     partitions,
@@ -32,8 +33,6 @@ __all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
 N_REFINE = 150
 # Random columns per row that stand for a uniform share of p while starts are compared.
 N_OFF = 32
-# The balance that is tried where none is given.
-LOOSE = 0.1
 # Lessons of a head: steps, and the fewest and the most epochs of batches.
 N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40

@@ -141,5 +141,6 @@ def debiased_infonce_clustering(n_clusters=8, n_neighbors=3, walk_length=2, alph
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="its optimum: the classes themselves, at no loss",
 )  # fmt: skip
-def supervised_clustering(n_clusters=8):
-    return ICONClustering(n_clusters, p=Labels(self_pairs=True), q=Cluster(balance=1.0))
+def supervised_clustering(n_clusters=8, unlabeled=None):
+    p = Labels(self_pairs=True, unlabeled=unlabeled)
+    return ICONClustering(n_clusters, p=p, q=Cluster(balance=1.0))

@@ -36,8 +36,9 @@ def _rows(short, title, kind):
         mapper="network", data="labelled",
         formula="p = 1/(K - 1) on the class mates, q ∝ exp(cos(z_i, z_j) / τ)", **common,
     )  # fmt: skip
-    def supcon(temperature=0.1, n_components=64):
-        return ICONEmbedding(n_components, p=Labels(), q=Cosine(temperature), divergence=kind(), mapper="mlp")
+    def supcon(temperature=0.1, n_components=64, unlabeled=None):
+        p = Labels(unlabeled=unlabeled)
+        return ICONEmbedding(n_components, p=p, q=Cosine(temperature), divergence=kind(), mapper="mlp")
 
     @recipe(
         f"Clustering by {title}", key=f"clustering_{short}", p="Uniform k-NN", q="Uniform on clusters",

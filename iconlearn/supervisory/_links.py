@@ -117,7 +117,8 @@ class MustLink(Supervisory):
     n_mates : int, default=10
         Rows of the same label that each labelled row is linked with, so that the links grow with the rows.
     unlabeled : object or None, default=-1
-        The marker of rows without a label, as for :class:`Labels`; None where -1 is a class.
+        The marker of rows without a label, as for :class:`Labels`; None where -1 is a class.  Here it has a default,
+        since links are of some rows by nature: labels of all are p="labels".
 
     Attributes
     ----------

@@ -357,7 +357,7 @@ def test_new_rows_near_nothing_that_is_known_have_the_given_prior():
 
 def test_nothing_unlabelled_is_the_plain_classifier():
     plain = ICONClassifier(unlabeled=None, random_state=0).fit(X, y)
-    for marker in ("auto", -1, "?", np.nan):
+    for marker in (None, "auto", -1, "?", np.nan):
         model = classifier(unlabeled=marker, graph="gaussian", graph_weight=3.0).fit(X, y)
         assert_array_equal(model.coef_, plain.coef_)
         assert not hasattr(model, "transduction_")
@@ -379,15 +379,31 @@ def test_a_table_with_all_labels_answers_by_neighbours():
 # -- the marker ------------------------------------------------------------------------------------
 
 
-def test_the_default_marker_warns_once_and_counts():
-    with pytest.warns(UserWarning, match="-1 in 135 of 150 rows") as seen:
-        model = ICONClassifier(random_state=0).fit(X, SOME)
-    assert len(seen) == 1 and list(model.classes_) == [0, 1, 2]
+@pytest.mark.parametrize("kind", [np.array, list, pd.Series, lambda y: y.astype(float), lambda y: y.astype(object)])
+def test_minus_one_is_a_class_and_a_warning_says_what_naming_it_would_do(kind):
+    """Targets coded -1, 0, 1: every class is learnt, predicted and counted in the score."""
+    target = y - 1
+    with pytest.warns(UserWarning, match=r"y is -1 in 50 of 150 rows.*a class.*\(unlabeled=-1\)") as seen:
+        model = ICONClassifier().fit(X, kind(target))
+    assert len(seen) == 1 and list(model.classes_) == [-1, 0, 1]
+    plain = ICONClassifier().fit(X, target + 1)
+    assert_array_equal(model.predict(X), plain.predict(X) - 1)
+    assert model.score(X, kind(target)) == plain.score(X, target + 1) < 1
+
+
+@pytest.mark.parametrize("labels", [np.where(y == 0, -1, 1), y, np.where(y == 0, "-1", "a")], ids=str)
+def test_nothing_is_said_where_minus_one_cannot_have_been_meant_as_a_marker(labels):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert list(ICONClassifier(unlabeled=None).fit(X, SOME).classes_) == [-1, 0, 1, 2]
-        two = ICONClassifier().fit(X, np.where(y == 0, -1, 1))  # -1 and 1 are two classes
-        assert list(two.classes_) == [-1, 1]
+        assert len(ICONClassifier().fit(X, labels).classes_) == len(set(labels.tolist()))
+
+
+def test_auto_reads_minus_one_beside_two_classes_as_unlabelled_and_counts():
+    with pytest.warns(UserWarning, match="-1 in 135 of 150 rows, which are taken as unlabelled") as seen:
+        model = classifier(unlabeled="auto").fit(X, SOME)
+    assert len(seen) == 1 and list(model.classes_) == [0, 1, 2]
+    two = classifier(unlabeled="auto").fit(X, np.where(y == 0, -1, 1))  # -1 and 1 are two classes
+    assert list(two.classes_) == [-1, 1]
 
 
 NAMES = np.array(["ant", "bee", "cat"])
@@ -413,6 +429,23 @@ def test_labels_and_markers_of_every_kind(kind):
     assert_array_equal(model.transduction_, names[expected.transduction_])
 
 
+GAPS = {
+    "floats": np.where(SOME < 0, np.nan, SOME),
+    "objects": np.where(SOME < 0, None, NAMES[SOME].astype(object)),
+    "list": [None if c < 0 else int(c) for c in SOME],
+    "categorical": pd.Series(pd.Categorical.from_codes(SOME, NAMES)),
+    "integers of pandas": pd.Series(SOME).where(SOME >= 0).astype("Int64"),
+    "strings of pandas": pd.Series(np.where(SOME < 0, None, NAMES[SOME].astype(object)), dtype="string"),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+@pytest.mark.parametrize("marker", [None, -1, "?"])
+def test_labels_that_are_missing_without_a_marker_are_refused_by_count(kind, marker):
+    with pytest.raises(ValueError, match=r"y holds 135 missing labels \(the first in row 1\).*float\('nan'\)"):
+        classifier(unlabeled=marker).fit(X, GAPS[kind])
+
+
 def test_booleans():
     labels = np.array([None if c < 0 else bool(c == 1) for c in SOME], dtype=object)
     model = classifier(unlabeled=np.nan).fit(X, labels)
@@ -435,7 +468,7 @@ def test_the_score_is_that_of_the_rows_with_a_label(kind):
 
 def test_the_score_needs_a_label_and_knows_the_marker_of_the_fit():
     with pytest.warns(UserWarning, match="taken as unlabelled"):
-        found = ICONClassifier(random_state=0).fit(X, SOME)
+        found = classifier(unlabeled="auto").fit(X, SOME)
     assert found.score(X, SOME) == 1.0  # labelled rows are held
     with pytest.raises(ValueError, match="all 150 rows are unlabelled"):
         found.score(X, np.full(150, -1))
