@@ -62,7 +62,7 @@ def without_marker(y, marker):
 
 
 def labelled_rows(y, marker):
-    """The labels of those rows that have one, and which they are; y as it was and None where all have.
+    """The labels of those rows that have one, and which they are; all labels and None where all have.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def labelled_rows(y, marker):
     labels = as_labels(y)
     unlabelled = marked(labels, marker) if labels.ndim == 1 else np.zeros(0, dtype=bool)
     if not unlabelled.any():
-        return y, None
+        return (of_one_type(labels) if labels.ndim == 1 else y), None
     if unlabelled.all():
         raise ValueError(
             f"all {len(labels)} rows are unlabelled (y is {marker!r} throughout), and a score needs labels to compare "

@@ -123,9 +123,9 @@ def _pinned(codes, targets):
 def _best_start(graph, codes, targets, proportions, rng, tol, loose):
     """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class, and its balance.
 
-    The pull towards classes of equal size is let go where that cuts much less.  What is cut is measured for each class
-    as a share of its own edges: with little pull a class may be its labelled rows and no others, which cuts few edges
-    but nearly all of its own.
+    The weaker balance is taken where it cuts some classes much less and none more.  What is cut is measured for each
+    class as a share of its own edges: under a weak pull towards equal sizes a class may be its labelled rows and no
+    others, which cuts few edges but nearly all of its own.
     """
     n_classes = len(targets)
     micro = micro_clusters(graph, n_classes, rng)
@@ -135,26 +135,35 @@ def _best_start(graph, codes, targets, proportions, rng, tol, loose):
     pins, beliefs = _pinned(known, targets), Beliefs(proportions=proportions)
     starts = list(_starts(coarse, known, n_labels, targets, proportions, rng, tol))
 
-    def best(graph):
+    def best(graph, starts):
         begun = [soften(scores.argmax(axis=1), n_classes) for scores in starts]
         for r in begun:
             r[held] = pins
         ended = [refined(graph, r, max_iter=N_RANK, tol=tol, held=held, beliefs=beliefs) for r in begun]
         return min(ended, key=lambda found: found[1])[0]
 
-    found, balance = best(coarse), graph.balance
+    found, balance = best(coarse, starts), graph.balance
     if loose is not None and loose < balance:
-        other = best(coarse.balanced(loose))
-        if coarse.cuts(other.argmax(axis=1)).sum() < MUCH_LESS * coarse.cuts(found.argmax(axis=1)).sum():
+        labels = _labels(known, n_labels, targets)
+        ends = [propagate(coarse.edges, labels, keep, coarse.size, even=False) for keep in KEEP]
+        other = best(coarse.balanced(loose), starts + ends)
+        before, after = (coarse.cuts(r.argmax(axis=1), n_classes) for r in (found, other))
+        if (after <= before).all() and (after < MUCH_LESS * before).any():
             found, balance = other, loose
     return found[node], balance
+
+
+def _labels(known, n_labels, targets):
+    """What the labels of each node say, in rows of them."""
+    labels = np.zeros((len(known), len(targets)))
+    labels[known >= 0] = targets[known[known >= 0]] * n_labels[known >= 0, None]
+    return labels
 
 
 def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
     """Scores of the nodes by labels that walk, and by clusters that agree with them."""
     held, n_classes = known >= 0, len(targets)
-    labels = np.zeros((coarse.n, n_classes))
-    labels[held] = targets[known[held]] * n_labels[held, None]
+    labels = _labels(known, n_labels, targets)
     walked = [propagate(coarse.edges, labels, keep, coarse.size) for keep in KEEP]
     for scores in walked:
         yield scores if proportions is None else scores * proportions
@@ -175,15 +184,13 @@ def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
             yield clusters[:, by_walk]
 
 
-def propagate(edges, targets, keep, size=None):
+def propagate(edges, targets, keep, size=None, *, even=True):
     """Class scores of every row by labels that walk along a graph.
 
         F <- keep * W F + (1 - keep) * Y,        w_ij the symmetric weights, rows of W summing to one
 
     F_ic is the chance, up to a factor, that a walk from row i, which stops with probability 1 - keep after every
-    step, stops at a label of class c.  Columns are divided by their sums at the end, so that a class whose labels
-    lie in a dense part of the graph gets no more rows for it.  Rows sum to one, and are zero where no label reaches
-    them.
+    step, stops at a label of class c.  Rows sum to one, and are zero where no label reaches them.
 
     Parameters
     ----------
@@ -195,6 +202,9 @@ def propagate(edges, targets, keep, size=None):
         Chance that the walk goes on; it takes 1 / (1 - keep) steps on average.
     size : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
+    even : bool, default=True
+        Whether columns are divided by their sums at the end, so that a class whose labels lie in a dense part of the
+        graph gets no more rows for it.
 
     Returns
     -------
@@ -206,8 +216,9 @@ def propagate(edges, targets, keep, size=None):
     # After so many steps all but a hundredth of the walks have stopped.
     for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):
         scores = keep * (walk @ scores) + (1.0 - keep) * targets
-    size = np.ones(len(scores)) if size is None else size
-    scores = scores / np.maximum(size @ scores, 1e-300)
+    if even:
+        size = np.ones(len(scores)) if size is None else size
+        scores = scores / np.maximum(size @ scores, 1e-300)
     total = scores.sum(axis=1, keepdims=True)
     return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
 

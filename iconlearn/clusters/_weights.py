@@ -90,9 +90,8 @@ class PairWeights:
         apart = labels[self.row] != labels[self.edges.indices]
         return self.edges.data[apart].sum() / (self.edges.sum() or 1.0)
 
-    def cuts(self, labels):
-        """Share of each group's own mass of edges that leaves it; 0 for a group without edges."""
-        m = int(labels.max()) + 1
+    def cuts(self, labels, m):
+        """Share of the mass of its edges that leaves each of m groups; 0 for a group without edges."""
         own = np.bincount(labels[self.row], self.edges.data, m)
         apart = labels[self.row] != labels[self.edges.indices]
         leaving = np.bincount(labels[self.row[apart]], self.edges.data[apart], m)

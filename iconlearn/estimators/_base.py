@@ -62,6 +62,11 @@ def _unfitted(make):
     return make()
 
 
+def _for_outputs(p, n_outputs):
+    """A p of a fit, which knows how many outputs the mapper has."""
+    return declared(p, "for_outputs")(n_outputs)
+
+
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -160,7 +165,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         setting = Setting(dtype, choose_device(self.device), generator, rng)
-        p = self._debiased(clone(self._resolved("p"), safe=False))
+        p = self._debiased(_for_outputs(clone(self._resolved("p"), safe=False), self._counted(n_outputs)))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
@@ -187,7 +192,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         searches = declared(p, "from_features") and not fitted
         with timed(self, "supervision", expected_search(shown.shape) if searches else None):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-            problems = [main, *self._further(build, q, setting)]
+            problems = [main, *self._further(build, p, q, setting, n_outputs)]
         if not fitted:
             keeper.keep("supervision", lambda: build.every)
         objective = Objective(tuple(problems), self._penalty(problems))
@@ -281,10 +286,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             X.toarray() if sparse.issparse(X) else X, device=setting.device, dtype=setting.dtype
         )
 
+    def _counted(self, n_outputs):
+        """The number of outputs as far as it is known before p is, None where p says it."""
+        return n_outputs
+
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
-    def _further(self, build, q, setting):
+    def _further(self, build, main, q, setting, n_outputs):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")
@@ -295,7 +304,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
-            p = clone(resolve("p", term.p), safe=False)
+            p = _for_outputs(clone(resolve("p", term.p), safe=False), self._counted(n_outputs))
+            p = declared(p, "beside")(main)
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 

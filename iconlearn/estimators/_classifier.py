@@ -172,7 +172,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Their probabilities, likewise.
     graph_ : object
         The fitted graph, likewise.
-    p_, q_, divergence_, mapper_, engine_, loss_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
+    loss_ : float
+        What the fit minimises, at its end: the mean divergence (with `terms`: their weighted sum) plus the penalty
+        of `C`; so is every entry of `loss_history_`.  ``loss_parts_`` are without the penalty.
+    p_, q_, divergence_, mapper_, engine_, loss_history_, loss_phases_, loss_parts_, n_iter_, converged_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.
@@ -537,7 +540,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             inputs = X[held] if plan.features is None else X[held][:, plan.features]
             score = HeldOutScore(
                 plan.problem, inputs, codes[held], held_weight, (of_rows, weight),
-                dtype=plan.dtype, device=plan.device,
+                self._odds_beside_means(plan.problem), dtype=plan.dtype, device=plan.device,
             )  # fmt: skip
         solution = self._learn(plan, old, score)
         self._keep(plan, solution)
@@ -546,8 +549,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self._training_places = TrainingPlaces.sampled(self._mapped(X), codes, rng)
         self.temperature_ = 1.0
         if self.calibrate:
-            log_k = log_similarities(self.q_, self._mapped(X[held]), self._columns)
-            self.temperature_ = best_temperature(log_k, codes[held], held_weight)
+            self.temperature_ = best_temperature(self._scores(X[held]), codes[held], held_weight)
         plan.keeper.done(solution)
         return solution
 
@@ -620,11 +622,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _keep_classes(self, plan, X, codes, weight, rng):
         """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
         Z, n_classes = self._mapped(X), len(self.classes_)
+        self._log_odds = self._odds_beside_means(plan.problem)
         if plan.problem.tied:
             self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
-            self._log_odds = log_odds(self.class_weight, self.classes_)
         else:
-            self._log_odds = None
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
@@ -636,6 +637,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             layer = isinstance(self.mapper_, torch.nn.Linear)
             if small and layer and self._class_mass.all() and self._over_classes_by_dot():
                 self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
+
+    def _odds_beside_means(self, problem):
+        """What class weights add to log similarities to class means; learned prototypes know of them."""
+        return log_odds(self.class_weight, self.classes_) if problem.tied else None
 
     def _keep_coefficients(self):
         matrix, bias = self.mapper_.weight, getattr(self.mapper_, "bias", None)
@@ -841,7 +846,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features; with another "
                 "mapper use q='cosine' or q='gaussian', whose prototypes can be class means"
             )
-        means = class_means(torch.as_tensor(X), codes, None, n_new).double().numpy()
+        means = class_means(torch.tensor(X), codes, None, n_new).double().numpy()
         self.mapper_ = widened(self.mapper_, self._moments, means, order)
         self._moments = self._moments.joined(means, order)
         self._columns = UnitVectors(len(order)).places.detach().to(self.mapper_.weight.dtype)
@@ -873,8 +878,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Log similarities by the mapper alone."""
         with torch.no_grad():
             log_k = log_similarities(self.q_, self._mapped(rows), self._columns)
-        log_k = log_k / self.temperature_
-        return log_k if self._log_odds is None else log_k + torch.as_tensor(self._log_odds).to(log_k)
+        if self._log_odds is not None:
+            log_k = log_k + torch.as_tensor(self._log_odds).to(log_k)
+        return log_k / self.temperature_
 
 
 def _set_to_zero(module):

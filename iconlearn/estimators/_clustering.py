@@ -360,6 +360,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan.keeper.done(solution)
         return solution
 
+    def _counted(self, n_outputs):
+        return None if self.n_clusters == "auto" else n_outputs
+
     def _debiased(self, p):
         # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all
         # rows says the same.

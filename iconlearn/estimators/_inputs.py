@@ -45,6 +45,12 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
     whoever reads y: they may be its marker.
     """
+    if isinstance(X, list | tuple) and len(X) > 1 and all(getattr(part, "ndim", 0) == 2 for part in X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of {len(X)} matrices, of shapes {', '.join(str(part.shape) for part in X)}; "
+            f"several kinds of features of the same rows are one matrix: stack them with np.hstack([A, B]), and "
+            f"give split=A.shape[1]"
+        )
     y = plain(y) if read_y else None
     gaps = None
     if y is not None:
@@ -103,7 +109,8 @@ def plain_labels(y):
     if absent.any():
         raise ValueError(
             f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}); give every row a "
-            f"class, or say unlabeled=float('nan') if rows without one are to get theirs from their neighbours"
+            f"class, or say unlabeled=float('nan'), which stands for NaN, None and NA, if rows without one are to get "
+            f"theirs from their neighbours"
         )
     if labels.dtype.kind == "O":
         text = np.array([isinstance(label, str) for label in labels], dtype=bool)

@@ -45,9 +45,7 @@ def _rows(short, title, kind):
         estimator="ICONClustering", formula="p = 1/k on the k nearest, q = (1 - α) Σ_c r_ic r_jc / N_c + α/n", **common,
     )  # fmt: skip
     def clustering(n_clusters=8, n_neighbors=10, alpha=0.1):
-        return ICONClustering(
-            n_clusters, p=KNN(n_neighbors), q=Cluster(balance=1.0), divergence=kind(), debias=alpha
-        )
+        return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(), divergence=kind(), debias=alpha)
 
 
 for _short, (_title, _kind) in BOUNDED.items():

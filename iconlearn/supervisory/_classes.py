@@ -181,7 +181,7 @@ def _encode(y, n_rows, name, unlabeled):
     gaps = missing(labels) & ~lone
     if gaps.any():
         raise ValueError(
-            f"y contains NaN, None or another mark of what is missing in {gaps.sum()} rows (the first is row "
+            f"Input y contains NaN, None or another mark of what is missing in {gaps.sum()} rows (the first is row "
             f"{int(gaps.argmax())}); give every row a class, or say {name}(unlabeled=float('nan')) to leave them "
             f"without one"
         )

@@ -117,7 +117,7 @@ def test_an_estimator_hands_labels_that_are_missing_to_whoever_reads_y(kind):
         model = ICONEmbedding(p=p, max_iter=2, random_state=0).fit(X, y)
         np.testing.assert_array_equal(model.p_.conditional_.row_mass > 0, ~HIDDEN)
         ICONClustering(2, terms=[Term(p)], n_init=1, max_iter=2, random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match="y contains NaN.*row 30"):
+    with pytest.raises(ValueError, match=r"y contains NaN.*row 30"):
         ICONEmbedding(terms=[Term("labels")], max_iter=2).fit(X, y)
 
 
@@ -130,4 +130,6 @@ def test_the_marker_of_a_list_of_several_types_reaches_the_reader(marker):
 
 @pytest.mark.parametrize("key", [key for key, entry in recipes.RECIPES.items() if entry.p == "Classes"])
 def test_recipes_of_labels_take_the_marker(key):
-    assert getattr(recipes, key)(unlabeled=-1).p.unlabeled == -1 and getattr(recipes, key)().p.unlabeled is None
+    assert (
+        getattr(recipes, key)(unlabeled=-1).p.unlabeled == -1 and getattr(recipes, key)().p.unlabeled is None
+    )
