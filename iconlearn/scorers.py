@@ -151,10 +151,9 @@ class LinearPredictability(BaseEstimator):
 
 def _predicted(estimator, X, part):
     """What an estimator predicts for all rows that has seen some; in pairs, the columns of these are what it knows."""
-    estimator.fit(_rows(X, part, get_tags(estimator).input_tags.pairwise))
-    if not get_tags(estimator).input_tags.pairwise:
-        return estimator.predict(X)
-    return estimator.predict(_columns(X, part))
+    pairwise = isinstance(estimator, BaseEstimator) and get_tags(estimator).input_tags.pairwise
+    estimator.fit(_rows(X, part, pairwise))
+    return estimator.predict(_columns(X, part) if pairwise else X)
 
 
 def _rows(X, which, pairwise=False):

@@ -58,7 +58,7 @@ def without_marker(y, marker):
         )
     filled = np.array(labels)
     filled[unlabelled] = others[0]
-    return of_one_type(filled).reshape(np.shape(y)), unlabelled
+    return of_one_type(filled).reshape(np.asarray(y).shape), unlabelled
 
 
 def labelled_rows(y, marker):

@@ -104,9 +104,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         adjacency matrix of the rows of X.
     graph_weight : float, default=10.0
         Weight of the graph over all rows beside that of the graph around labelled rows.
-    class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
-        Proportions of the classes among all rows, in the order of ``classes_``, as one more term of the loss;
-        None leaves them to the data.
+    class_prior : None, "balanced", dict or array-like of shape (n_classes,), default=None
+        Proportions of the classes among all rows, by their names or in the order of ``classes_``, as one more term
+        of the loss; None leaves them to the data.
     unlabeled : object, default=None
         What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
         of y is a class, and where -1 stands beside at least two others a warning says what ``unlabeled=-1`` would

@@ -79,7 +79,7 @@ def _without_gaps(y):
     labels = as_labels(y)
     gaps = missing(labels) if labels.ndim == 1 else np.zeros(0, dtype=bool)
     if not gaps.any():
-        return (labels.reshape(np.shape(y)) if labels.ndim == 1 else y), None
+        return (labels.reshape(np.asarray(y).shape) if labels.ndim == 1 else y), None
     filled = labels.copy()
     filled[gaps] = 0 if gaps.all() else labels[~gaps][0]
     return of_one_type(filled), labels
@@ -120,7 +120,7 @@ def plain_labels(y):
                 f"numbers throughout"
             )
         labels = labels if text.all() else of_one_type(labels)
-    return labels.reshape(np.shape(y))
+    return labels.reshape(np.asarray(y).shape)
 
 
 def like_input(result, X):

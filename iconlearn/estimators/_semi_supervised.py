@@ -131,7 +131,7 @@ class Transduction:
             rows=points,
         )
         prior = estimator.class_prior
-        self.proportions = None if prior is None else _proportions(prior, n_classes)
+        self.proportions = None if prior is None else _proportions(prior, estimator.classes_)
 
     def _problems(self, graph, q, points):
         # As edges once and for all: they are asked for several times.
@@ -243,18 +243,28 @@ def _check_graph(name, graph):
         )
 
 
-def _proportions(prior, n_classes):
+def _proportions(prior, classes):
+    """Shares of the classes, in their order."""
+    n_classes, asked = len(classes), prior
+    if isinstance(prior, dict):
+        names = classes.tolist()
+        wrong = sorted(set(prior) ^ set(names), key=str)
+        if wrong:
+            raise ValueError(
+                f"class_prior={asked!r} must name every class of y and no other: {wrong[0]!r} is in one of them only"
+            )
+        prior = [prior[name] for name in names]
     if isinstance(prior, str) and prior == "balanced":
         return np.full(n_classes, 1.0 / n_classes)
     given = None if isinstance(prior, str) else np.asarray(prior)
     if given is None or given.shape != (n_classes,) or given.dtype.kind not in "iuf":
         raise ValueError(
-            f"class_prior={prior!r} must be None, 'balanced' or the share of each of the {n_classes} classes, in "
-            f"the order of the sorted classes"
+            f"class_prior={asked!r} must be None, 'balanced' or the share of each of the {n_classes} classes, by "
+            f"their names in a dict or in the order of the sorted classes"
         )
     given = given.astype(float)
     if not (given > 0).all() or abs(given.sum() - 1.0) > 1e-6:
         raise ValueError(
-            f"class_prior={prior!r} must be positive and sum to one, and its sum is {given.sum():.6g}"
+            f"class_prior={asked!r} must be positive and sum to one, and its sum is {given.sum():.6g}"
         )
     return given / given.sum()

@@ -355,6 +355,16 @@ def test_new_rows_near_nothing_that_is_known_have_the_given_prior():
     assert_allclose(model.predict_proba(rows[150:] + 0.01), np.tile([0.5, 0.3, 0.2], (6, 1)), atol=1e-9)
 
 
+def test_a_prior_goes_by_the_names_of_the_classes():
+    names = np.where(SOME < 0, "?", np.array(["ant", "bee", "cat"])[SOME])
+    by_order = classifier(unlabeled="?", class_prior=[0.2, 0.3, 0.5]).fit(X, names)
+    by_name = classifier(unlabeled="?", class_prior={"cat": 0.5, "ant": 0.2, "bee": 0.3}).fit(X, names)
+    assert_array_equal(by_name.label_distributions_, by_order.label_distributions_)
+    for wrong in ({"ant": 0.5, "bee": 0.5}, {"ant": 0.2, "bee": 0.3, "cat": 0.4, "dog": 0.1}):
+        with pytest.raises(ValueError, match="must name every class of y and no other"):
+            classifier(unlabeled="?", class_prior=wrong).fit(X, names)
+
+
 def test_nothing_unlabelled_is_the_plain_classifier():
     plain = ICONClassifier(unlabeled=None, random_state=0).fit(X, y)
     for marker in (None, "auto", -1, "?", np.nan):

@@ -17,7 +17,7 @@ import iconlearn
 from iconlearn import recipes
 from iconlearn.recipes import PeriodicTable, Recipe
 from iconlearn.recipes._table import COLUMNS, ROWS
-from iconlearn.supervisory import Debias
+from iconlearn.supervisory import Debias, Mix
 
 TABLE = iconlearn.periodic_table()
 KEYS = [entry.key for entry in TABLE]
@@ -172,10 +172,9 @@ def test_a_search_over_spectral_clusterings_compares_spectral_clusterings():
 def test_eigenvectors_follow_inside_another_p_and_say_where_they_cannot():
     X, _ = BLOBS
     spectral = recipes.spectral_clustering().p
-    nested = (
-        recipes.spectral_clustering(n_clusters=3, random_state=0).set_params(p=Debias(spectral, 0.1)).fit(X)
-    )
-    assert nested.p_.p_.n_components == 3
+    for inside, found in ((Debias(spectral, 0.1), lambda p: p.p_), (Mix([spectral]), lambda p: p.ps_[0])):
+        nested = recipes.spectral_clustering(n_clusters=3, random_state=0).set_params(p=inside).fit(X)
+        assert found(nested.p_).n_components == 3 and spectral.n_components == "auto"
     own = recipes.spectral_clustering(n_clusters=3, random_state=0).set_params(p__n_components=5).fit(X)
     assert own.p_.n_components == 5
     with pytest.raises(ValueError, match="n_clusters='auto' is counted from p itself"):
