@@ -1,4 +1,8 @@
-"""Which rows of y have a label: one rule for all that reads labels of some rows."""
+"""Which rows of y have a label: one rule for all that reads labels of some rows.
+
+A marker is a value of y that stands for "no label".  Nothing is one by itself: -1 is a class unless the user says
+otherwise, and where it may well have been meant as a marker, :func:`warn_of_minus_one` says what naming it would do.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,43 @@ from numbers import Number
 
 import numpy as np
 
-__all__ = ["column_of", "is_missing", "marked", "marks_some", "missing", "of_one_type", "refuse_mixed"]
+from ._warnings import warn
+
+__all__ = [
+    "as_labels",
+    "column_of",
+    "is_auto",
+    "is_missing",
+    "marked",
+    "missing",
+    "of_one_type",
+    "refuse_mixed",
+    "warn_of_minus_one",
+]
+
+
+def as_labels(y) -> np.ndarray:
+    """Labels as an array, of objects where they are of several types; a single column as one axis.
+
+    Numpy would turn the labels and the marker of a list, or of pandas' own types, into one type.
+    """
+    if isinstance(y, list | tuple):
+        mixed = len({isinstance(label, str) for label in y}) > 1
+    else:
+        mixed = str(getattr(y, "dtype", "")) in ("category", "string", "boolean")
+    labels = np.asarray(y, dtype=object) if mixed else np.asarray(y)
+    return labels.ravel() if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def column_of(y, n_rows) -> np.ndarray:
-    """Labels as an array of shape (n_rows,), of objects where its list holds several types.
+    """Labels as an array of shape (n_rows,), of one type where they are all numbers or all strings.
 
     Raises
     ------
     ValueError
         If there are not as many as rows.
     """
-    mixed = isinstance(y, list | tuple) or str(getattr(y, "dtype", "")) in ("category", "string", "boolean")
-    labels = np.asarray(y, dtype=object) if mixed else np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels.ravel()
+    labels = as_labels(y)
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}: it must hold one class per row, shape ({n_rows},)")
     if len(labels) != n_rows:
@@ -53,6 +79,11 @@ def refuse_mixed(labels, name="y"):
         )
 
 
+def is_auto(marker) -> bool:
+    """Whether the marker is left to y."""
+    return isinstance(marker, str) and marker == "auto"
+
+
 def marked(labels, marker) -> np.ndarray:
     """Which labels are the marker of rows without one.
 
@@ -60,12 +91,15 @@ def marked(labels, marker) -> np.ndarray:
     ----------
     labels : ndarray of shape (n,)
     marker : object
-        None marks nothing; NaN (or pandas' own NA) marks all that is missing, None and NaN alike.
+        None marks nothing; NaN (or pandas' own NA) marks all that is missing, None and NaN alike; "auto" is -1
+        where at least two other classes stand beside it, and marks nothing elsewhere.
 
     Returns
     -------
     ndarray of bool of shape (n,)
     """
+    if is_auto(marker):
+        marker = -1 if _minus_one_beside_classes(labels) else None
     if marker is None:
         return np.zeros(len(labels), dtype=bool)
     if is_missing(marker):
@@ -93,12 +127,29 @@ def is_missing(value) -> bool:
     return isinstance(value, Number) and bool(value != value)
 
 
-def marks_some(labels, marker=-1) -> int:
-    """How many labels are the marker where at least two other classes stand beside it; 0 elsewhere.
+def warn_of_minus_one(labels, marker, name, otherwise) -> None:
+    """Say that -1 is taken for a class, where no marker was named and at least two other classes stand beside it.
 
-    With one other class the marker is a class: -1 and 1 are two.
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+    marker : object
+    name : str
+        Who reads the labels.
+    otherwise : str
+        What it does with rows without a label.
     """
-    where = marked(labels, marker)
+    count = _minus_one_beside_classes(labels) if marker is None else 0
+    if count:
+        warn(
+            f"y is -1 in {count} of {len(labels)} rows, and {name}() takes -1 for a class like any other; "
+            f"{name}(unlabeled=-1) {otherwise}"
+        )
+
+
+def _minus_one_beside_classes(labels) -> int:
+    """How many labels are -1 where at least two other classes stand beside it; with one other it is a class."""
+    where = marked(labels, -1)
     others = {label for label in labels[~where].tolist() if not is_missing(label)}
     return int(np.count_nonzero(where)) if len(others) > 1 else 0
 

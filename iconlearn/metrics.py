@@ -17,6 +17,7 @@ from scipy.special import digamma, entr, xlogy
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ._checks import check_number
+from ._label_markers import as_labels, missing, of_one_type
 from .neighbors import distance_block, knn
 
 __all__ = [
@@ -45,6 +46,11 @@ def clustering_accuracy(y_true, labels) -> float:
     -------
     float in [0, 1]
 
+    Raises
+    ------
+    ValueError
+        If there are no rows, or labels are missing.
+
     References
     ----------
     Kuhn, "The Hungarian method for the assignment problem", 1955.
@@ -55,7 +61,7 @@ def clustering_accuracy(y_true, labels) -> float:
     >>> clustering_accuracy([0, 0, 1, 1], [1, 1, 0, 2])
     0.75
     """
-    y_true, labels = column_or_1d(y_true), column_or_1d(labels)
+    y_true, labels = _all_there("y_true", y_true), _all_there("labels", labels)
     check_consistent_length(y_true, labels)
     classes, i = np.unique(y_true, return_inverse=True)
     clusters, j = np.unique(labels, return_inverse=True)
@@ -63,6 +69,20 @@ def clustering_accuracy(y_true, labels) -> float:
     np.add.at(counts, (j, i), 1)
     rows, cols = linear_sum_assignment(counts, maximize=True)
     return float(counts[rows, cols].sum() / len(i))
+
+
+def _all_there(name, labels):
+    """Labels as an array, none of them missing."""
+    labels = of_one_type(column_or_1d(as_labels(labels)))
+    if not len(labels):
+        raise ValueError(f"{name} is empty: an accuracy needs at least one row")
+    gaps = missing(labels)
+    if gaps.any():
+        raise ValueError(
+            f"{name} has no label in {gaps.sum()} rows (the first is row {int(gaps.argmax())}); leave out rows whose "
+            f"label is missing"
+        )
+    return labels
 
 
 def expected_calibration_error(y_true, probabilities, *, classes=None, n_bins=15) -> float:

@@ -14,11 +14,13 @@ import itertools
 import warnings
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
+from sklearn.utils import get_tags
 
 from ._checks import check_choice, check_number
 from ._randomness import random_source
@@ -96,7 +98,7 @@ class Stability(BaseEstimator):
             if "random_state" in copy.get_params(deep=False):
                 copy.set_params(random_state=seed)
             part = rng.permutation(n_rows)[: max(round(self.share * n_rows), 2)]
-            labels.append(copy.fit(_rows(X, part)).predict(X))
+            labels.append(_predicted(copy, X, part))
         return float(np.mean([agreement(a, b) for a, b in itertools.combinations(labels, 2)]))
 
 
@@ -148,11 +150,28 @@ class LinearPredictability(BaseEstimator):
         return _kappa(labels, guessed)
 
 
-def _rows(X, which):
-    """Some rows of an array, a sparse matrix, a data frame or a list."""
+def _predicted(estimator, X, part):
+    """What an estimator predicts for all rows that has seen some; in pairs, the columns of these are what it knows."""
+    pairwise = isinstance(estimator, BaseEstimator) and get_tags(estimator).input_tags.pairwise
+    estimator.fit(_rows(X, part, pairwise))
+    return estimator.predict(_columns(X, part) if pairwise else X)
+
+
+def _rows(X, which, pairwise=False):
+    """Some rows of an array, a sparse matrix, a data frame or a list; of pairs, some of either side."""
     if hasattr(X, "iloc"):
-        return X.iloc[which]
-    return X[which] if hasattr(X, "shape") else [X[i] for i in which]
+        rows = X.iloc[which]
+    elif hasattr(X, "shape"):
+        rows = (X.tocsr() if issparse(X) else X)[which]
+    else:
+        rows = [X[i] for i in which]
+    return _columns(rows, which) if pairwise else rows
+
+
+def _columns(X, which):
+    if hasattr(X, "iloc"):
+        return X.iloc[:, which]
+    return (X.tocsr() if issparse(X) else np.asarray(X))[:, which]
 
 
 def _with_two_labels(splits, labels):

@@ -3,6 +3,7 @@
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from reference import places, random_rows, sqdist
 from scipy.sparse import csr_array
@@ -50,6 +51,17 @@ def test_clustering_accuracy_is_the_best_matching(n_classes, n_clusters):
     most = max(n_classes, n_clusters)
     best = max(np.mean(np.array(names)[labels] == y) for names in permutations(range(most)))
     assert clustering_accuracy(y, labels) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA])
+def test_clustering_accuracy_names_labels_that_are_missing(gap):
+    for labels in (["a", gap, "b"], np.array([0, gap, 1], dtype=object)):
+        with pytest.raises(ValueError, match=r"y_true has no label in 1 rows \(the first is row 1\)"):
+            clustering_accuracy(labels, [0, 1, 1])
+        with pytest.raises(ValueError, match="labels has no label in 1 rows"):
+            clustering_accuracy([0, 1, 1], labels)
+    with pytest.raises(ValueError, match="y_true is empty"):
+        clustering_accuracy([], [])
 
 
 def test_clustering_accuracy_takes_any_names():

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
-from sklearn.cluster import KMeans
+from scipy.sparse import coo_array, coo_matrix, csr_array, csr_matrix, lil_array
+from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import cohen_kappa_score, mutual_info_score
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONClustering
 from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss
@@ -146,3 +147,34 @@ def test_stability_finds_the_number_of_clouds():
 def test_wrong_parameters_are_named(scorer, name):
     with pytest.raises(ValueError, match=name):
         scorer(Fixed(Y), X)
+
+
+@pytest.mark.parametrize("kind", [coo_matrix, coo_array, csr_array, lil_array, np.asarray, list])
+@pytest.mark.parametrize("score", [Stability(1), LinearPredictability()], ids=["stability", "linear"])
+def test_rows_of_every_kind_are_sliced(kind, score):
+    model = ICONClustering(3, n_init=1, random_state=0).fit(X)
+    rows = X.tolist() if kind is list else kind(X)
+    assert score(model, rows) == pytest.approx(score(model, X))
+
+
+@pytest.mark.parametrize("kind", [coo_matrix, csr_matrix, lambda A: A.toarray()])
+def test_pairs_are_sliced_on_both_sides(kind):
+    graph = kind(kneighbors_graph(X, 8) + kneighbors_graph(X, 8).T)
+    for model in (
+        ICONClustering(3, p="graph", n_init=1, random_state=0),
+        SpectralClusters(3, random_state=0),
+    ):
+        assert Stability(2)(model.fit(graph), graph) > 0.95
+    assert (
+        LinearPredictability()(ICONClustering(3, p="graph", n_init=1, random_state=0).fit(graph), graph) > 0.9
+    )
+
+
+class SpectralClusters(SpectralClustering):
+    """Clusters of a given affinity, and of rows beside it: the cluster with most of a row's weight."""
+
+    def __init__(self, n_clusters=8, *, affinity="precomputed", random_state=None):
+        super().__init__(n_clusters, affinity=affinity, random_state=random_state)
+
+    def predict(self, A):
+        return np.asarray(A @ np.eye(self.n_clusters)[self.labels_]).argmax(axis=1)

@@ -1,6 +1,6 @@
 """Classes of rows that were found together: those of the rows of a fit, and of others by how near these are.
 
-t = arg max  sum_j p(j|x) log sum_c t_c r_jc / s_c        of a row x near rows j of assignments r
+t = arg max  sum_j p(j|x) log sum_c t_c r_jc / s_c^b        of a row x near rows j of assignments r
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class ClassTable:
         What a row has that nothing connects to a label.
     pairwise : bool
         Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
+    balance : float, default=1.0
+        b, the power of the sizes under which the classes were found.
     """
 
     rows: KnownRows
@@ -46,6 +48,7 @@ class ClassTable:
     weight: np.ndarray | None
     prior: np.ndarray
     pairwise: bool
+    balance: float = 1.0
 
     def __getstate__(self):
         # The logarithms are made anew where they are needed.
@@ -86,7 +89,7 @@ class ClassTable:
             edges = sparse.csr_array(edges @ sparse.diags(self.weight[self.reached]))
             edges.eliminate_zeros()
         p = replace(p, edges=edges)
-        r = assign(p, self.table[self.reached])
+        r = assign(p, self.table[self.reached], balance=self.balance)
         r[~p.supported()] = self.prior
         return r
 

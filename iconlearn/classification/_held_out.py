@@ -1,6 +1,6 @@
 """Held-out rows: when to stop, which state to keep, and how sure the answers should be.
 
-    score = mean log q(y_i | x_i),        temperature = arg max_t mean log softmax(log k / t)_{y_i}
+    score = mean log q(y_i | x_i),        temperature = arg max_t mean log softmax((log k + log odds) / t)_{y_i}
 
 Guo et al., "On calibration of modern neural networks", ICML 2017.
 """
@@ -61,16 +61,20 @@ class HeldOutScore:
     learned : tuple of (ndarray of int, ndarray or None)
         Classes and weights of the rows that are learned from, whose class means are the prototypes of a p over
         pairs.
+    log_odds : ndarray of shape (n_classes,) or None
+        What is added to the log similarities, as in the answers.
     **like
         dtype and device of the inputs.
     """
 
-    def __init__(self, problem, X, codes, weight, learned, **like):
+    def __init__(self, problem, X, codes, weight, learned, log_odds=None, **like):
         self.problem, self.learned = problem, learned
+        share, counted = _shares(codes, weight)
+        X = X[counted]
         self.inputs = torch.tensor(X.toarray() if issparse(X) else X).to(**like)
-        self.codes = torch.as_tensor(codes, device=self.inputs.device)
-        share = np.ones(len(codes)) if weight is None or not weight.any() else weight
-        self.share = torch.as_tensor(share / share.sum(), device=self.inputs.device)
+        self.codes = torch.as_tensor(codes[counted], device=self.inputs.device)
+        self.share = torch.as_tensor(share, device=self.inputs.device)
+        self.log_odds = None if log_odds is None else torch.as_tensor(log_odds, device=self.inputs.device)
 
     @torch.no_grad()
     def __call__(self):
@@ -79,7 +83,8 @@ class HeldOutScore:
         mapper.eval()
         log_k = log_similarities(self.problem.q, mapper(self.inputs), self._prototypes())
         mapper.train(was_training)
-        log_q = torch.log_softmax(log_k.double(), 1).gather(1, self.codes[:, None])[:, 0]
+        log_k = log_k.double() if self.log_odds is None else log_k.double() + self.log_odds
+        log_q = torch.log_softmax(log_k, 1).gather(1, self.codes[:, None])[:, 0]
         return float((log_q * self.share).sum())
 
     def _prototypes(self):
@@ -135,7 +140,7 @@ def best_temperature(log_k, codes, weight=None):
     Parameters
     ----------
     log_k : Tensor of shape (n_rows, n_classes)
-        Log similarities to the prototypes.
+        Log similarities to the prototypes, and the log odds of the classes where these count.
     codes : ndarray of int of shape (n_rows,)
     weight : ndarray of shape (n_rows,) or None
 
@@ -143,11 +148,22 @@ def best_temperature(log_k, codes, weight=None):
     -------
     float
     """
-    log_k, at = log_k.double(), torch.as_tensor(codes)[:, None]
-    weight = torch.ones(len(codes)) if weight is None else torch.as_tensor(weight)
+    share, counted = _shares(codes, weight)
+    log_k, at = log_k.double()[counted], torch.as_tensor(codes[counted])[:, None]
+    weight = torch.as_tensor(share)
 
     def cost(log_t):
         log_q = torch.log_softmax(log_k * math.exp(-log_t), 1).gather(1, at)[:, 0]
-        return -float(log_q @ weight.double())
+        return -float(log_q @ weight)
 
     return math.exp(minimize_scalar(cost, bounds=(-LOG_RANGE, LOG_RANGE), method="bounded").x)
+
+
+def _shares(codes, weight):
+    """Shares of the rows that weigh anything, and which these are; all alike where none does.
+
+    A class that weighs nothing has no odds, and the logarithm of its probability times nothing is not a number.
+    """
+    weight = np.ones(len(codes)) if weight is None or not weight.any() else weight
+    counted = np.flatnonzero(weight)
+    return weight[counted] / weight.sum(), counted

@@ -1,14 +1,13 @@
-"""Which rows have no label: the marker in y, and what is refused."""
+"""Rows of a classifier's y that have no label: taken out for what checks y, left out of a score, and refused."""
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils.validation import column_or_1d
 
-from .._label_markers import marked, of_one_type
+from .._label_markers import as_labels, is_auto, marked, of_one_type, warn_of_minus_one
 from .._warnings import warn
 
-__all__ = ["is_auto", "labelled_rows", "without_marker"]
+__all__ = ["labelled_rows", "without_marker"]
 
 
 def without_marker(y, marker):
@@ -17,12 +16,12 @@ def without_marker(y, marker):
     Parameters
     ----------
     y : array-like of shape (n,)
-    marker : "auto", None or object
-        "auto" is -1 where at least two other classes exist; None marks nothing; NaN marks all that is missing.
+    marker : None, "auto" or object
+        As for :func:`iconlearn._label_markers.marked`.
 
     Returns
     -------
-    y : ndarray of shape (n,) or as it was
+    y : ndarray or as it was
         Unlabelled rows hold a label of another row, so that whatever checks y sees labels only.
     unlabelled : ndarray of bool of shape (n,) or None
         None where nothing is marked.
@@ -30,79 +29,59 @@ def without_marker(y, marker):
     Raises
     ------
     ValueError
-        If a marker that was named leaves fewer than two classes.
+        If the marker leaves fewer than two classes.
     """
-    named = not is_auto(marker)
-    labels, unlabelled = _where_marked(y, marker if named else -1)
-    if unlabelled is None:
+    labels = as_labels(y)
+    if labels.ndim != 1:
+        return y, None  # of which the checks of y complain
+    warn_of_minus_one(
+        labels, marker, "ICONClassifier", "takes these rows for unlabelled and finds their classes"
+    )
+    unlabelled = marked(labels, marker)
+    if not unlabelled.any():
         return y, None
-    others = labels[~unlabelled]
-    n_classes = len(set(others.tolist()))
-    if not named and 0 < n_classes < 2:
-        return y, None  # -1 and 1 are two classes
-    if n_classes == 0:
+    if unlabelled.all():
         raise ValueError(
-            f"all {len(labels)} rows are unlabelled (y is {marker if named else -1!r} throughout): label at "
-            f"least one row of every class, or use ICONClustering, which needs no labels"
+            f"all {len(labels)} rows are unlabelled (y is {marker!r} throughout): label at least one row of every "
+            f"class, or use ICONClustering, which needs no labels"
         )
-    if n_classes == 1:
+    others = labels[~unlabelled]
+    if len(set(others.tolist())) == 1:
         raise ValueError(
             f"y holds one class only, {others.tolist()[0]!r}, besides the marker unlabeled={marker!r}; a classifier "
             f"needs labelled rows of at least two classes"
         )
-    if not named:
+    if is_auto(marker):
         warn(
             f"y is -1 in {np.count_nonzero(unlabelled)} of {len(labels)} rows, which are taken as unlabelled; "
-            f"unlabeled=-1 says so without this warning, and unlabeled=None makes -1 a class",
+            f"unlabeled=-1 says so without this warning, and unlabeled=None makes -1 a class"
         )
     filled = np.array(labels)
     filled[unlabelled] = others[0]
-    return of_one_type(filled), unlabelled
+    return of_one_type(filled).reshape(np.asarray(y).shape), unlabelled
 
 
 def labelled_rows(y, marker):
-    """The labels of those rows that have one, and which they are; y as it was and None where all have.
+    """The labels of those rows that have one, and which they are; all labels and None where all have.
 
     Parameters
     ----------
     y : array-like of shape (n,)
     marker : None or object
-        As for :func:`without_marker`, but named.
+        As for :func:`without_marker`, but no "auto".
 
     Raises
     ------
     ValueError
         If no row has a label.
     """
-    labels, unlabelled = _where_marked(y, marker)
-    if unlabelled is None:
-        return y, None
+    labels = as_labels(y)
+    unlabelled = marked(labels, marker) if labels.ndim == 1 else np.zeros(0, dtype=bool)
+    if not unlabelled.any():
+        return (of_one_type(labels) if labels.ndim == 1 else y), None
     if unlabelled.all():
         raise ValueError(
             f"all {len(labels)} rows are unlabelled (y is {marker!r} throughout), and a score needs labels to compare "
             f"predictions with; give rows whose class is known"
         )
     return of_one_type(labels[~unlabelled]), ~unlabelled
-
-
-def is_auto(marker) -> bool:
-    """Whether the marker is left to y."""
-    return isinstance(marker, str) and marker == "auto"
-
-
-def _where_marked(y, marker):
-    """The labels as an array, and where they are the marker; None where they nowhere are."""
-    if marker is None or getattr(y, "ndim", 1) == 0:
-        return y, None
-    labels = np.asarray(y, dtype=object) if _of_any_type(y) else np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = column_or_1d(labels, warn=True)
-    if labels.ndim != 1 or not len(labels):
-        return y, None
-    unlabelled = marked(labels, marker)
-    return labels, unlabelled if unlabelled.any() else None
-
-
-def _of_any_type(y):
-    """Whether numpy would turn labels and marker into one type (lists, and pandas' own types)."""
-    return isinstance(y, list | tuple) or hasattr(y, "cat") or str(getattr(y, "dtype", "")) == "category"

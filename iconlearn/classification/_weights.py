@@ -34,7 +34,8 @@ def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(N
     if sample_weight is not None:
         if not np.asarray(sample_weight).any():
             raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        # A copy: torch warns of arrays that cannot be written, such as those of pandas.
+        weight = np.array(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
     if class_weight is None:
         return weight
     rows = np.ones(len(codes)) if weight is None else weight.copy()

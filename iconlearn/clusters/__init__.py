@@ -10,12 +10,13 @@ from ._count import MergePath, counted_path, merge_path, without_path
 from ._microclusters import coarsen, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
-from ._search import cross, search, search_both_balances, split_and_merge
+from ._search import LOOSE, cross, search, search_both_balances, split_and_merge
 from ._starts import k_means, partitions, rank
 from ._transduction import Beliefs, propagate, transduce
 from ._weights import SMALLEST, PairWeights, pair_weights
 
 __all__ = [
+    "LOOSE",
     "SMALLEST",
     "Beliefs",
     "MergePath",

@@ -34,7 +34,16 @@ from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, 
 from ._refine import refined, soften
 from ._weights import SMALLEST
 
-__all__ = ["RESOLUTIONS", "cross", "search", "search_both_balances", "split_and_merge", "walk_places"]
+__all__ = [
+    "LOOSE",
+    "MUCH_LESS",
+    "RESOLUTIONS",
+    "cross",
+    "search",
+    "search_both_balances",
+    "split_and_merge",
+    "walk_places",
+]
 
 # Debias weights of the merging (resolutions).
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
@@ -46,9 +55,9 @@ N_SHARING = 300
 GROUPS_PER_CLUSTER = 10
 # Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
 N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
-# A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
-# share of the mean one: a clump of outliers.
-MUCH_LESS, TINY = 1 / 3, 0.1
+# The weaker balance, where none is given.  It is taken where it cuts less than this share of what was cut, and no
+# cluster is smaller than that share of the mean one: a clump of outliers.
+LOOSE, MUCH_LESS, TINY = 0.1, 1 / 3, 0.1
 # Clusters that a round splits at most: the merges that follow cost as many steps each.
 MAX_SPLITS = 20
 # Pairs whose merged loss is evaluated for each merge; the closed form of the hard loss proposes them.

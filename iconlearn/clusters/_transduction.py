@@ -34,7 +34,7 @@ from scipy.special import xlogy
 
 from ._microclusters import micro_clusters
 from ._refine import refine, refined, soften
-from ._search import search
+from ._search import MUCH_LESS, search
 from ._weights import SMALLEST
 
 __all__ = ["Beliefs", "propagate", "transduce"]
@@ -50,8 +50,9 @@ LEAST = 1e-300
 
 
 def transduce(
-    graph, codes, targets, beliefs, rng, *, exact, first, start=None, max_iter, tol, offset=0.0, observe=None
-):
+    graph, codes, targets, beliefs, rng, *,
+    exact, first, start=None, loose=None, max_iter, tol, offset=0.0, observe=None,
+):  # fmt: skip
     """Assignments of all rows.
 
     Parameters
@@ -71,6 +72,8 @@ def transduce(
         Those by which starts are ranked.
     start : ndarray of shape (n, n_classes) or None
         Where to begin; None searches.
+    loose : float or None
+        A weaker balance that a search may take in the place of the graph's own.
     max_iter, tol, offset, observe
         As in :func:`refine`.
 
@@ -79,6 +82,8 @@ def transduce(
     r : ndarray of shape (n, n_classes)
     reached : ndarray of bool of shape (n,)
         Rows that edges connect to a label, perhaps through others; the rest have the prior.
+    balance : float
+        What it was found under.
     descent : Descent
     """
     reached = _reached(exact.edges, codes)
@@ -89,7 +94,8 @@ def transduce(
     pins = _pinned(codes, targets)
     if start is None:
         first = first if everywhere else first.among(reached)
-        begun = _best_start(first, codes, targets, beliefs["proportions"], rng, tol)
+        begun, balance = _best_start(first, codes, targets, beliefs["proportions"], rng, tol, loose)
+        graph = graph.balanced(balance)
     else:
         begun = np.maximum(start[reached], SMALLEST)
     begun[held] = pins
@@ -104,7 +110,7 @@ def transduce(
         graph, begun, max_iter=max_iter, tol=tol, offset=offset, held=held, beliefs=Beliefs(**beliefs),
         observe=None if observe is None else lambda loss, part: observe(loss, lambda: completed(part())),
     )  # fmt: skip
-    return completed(found), reached, descent
+    return completed(found), reached, graph.balance, descent
 
 
 def _reached(edges, codes):
@@ -118,31 +124,50 @@ def _pinned(codes, targets):
     return np.maximum(targets[codes[codes >= 0]], SMALLEST)
 
 
-def _best_start(graph, codes, targets, proportions, rng, tol):
-    """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class."""
+def _best_start(graph, codes, targets, proportions, rng, tol, loose):
+    """The start of the lowest loss on a graph of micro-clusters whose labelled rows are of one class, and its balance.
+
+    The weaker balance is taken where it cuts some classes much less and none more.  What is cut is measured for each
+    class as a share of its own edges: under a weak pull towards equal sizes a class may be its labelled rows and no
+    others, which cuts few edges but nearly all of its own.
+    """
     n_classes = len(targets)
     micro = micro_clusters(graph, n_classes, rng)
     first, node = np.unique(micro * (n_classes + 1) + codes + 1, return_index=True, return_inverse=True)[1:]
     coarse, known = graph.coarsened(node), codes[first]
     held, n_labels = known >= 0, np.bincount(node[codes >= 0], minlength=len(first))
-    pins = _pinned(known, targets)
-    best, least = None, np.inf
-    for scores in _starts(coarse, known, n_labels, targets, proportions, rng, tol):
-        r = soften(scores.argmax(axis=1), n_classes)
-        r[held] = pins
-        r, loss = refined(
-            coarse, r, max_iter=N_RANK, tol=tol, held=held, beliefs=Beliefs(proportions=proportions)
-        )
-        if loss < least:
-            best, least = r, loss
-    return best[node]
+    pins, beliefs = _pinned(known, targets), Beliefs(proportions=proportions)
+    starts = list(_starts(coarse, known, n_labels, targets, proportions, rng, tol))
+
+    def best(graph, starts):
+        begun = [soften(scores.argmax(axis=1), n_classes) for scores in starts]
+        for r in begun:
+            r[held] = pins
+        ended = [refined(graph, r, max_iter=N_RANK, tol=tol, held=held, beliefs=beliefs) for r in begun]
+        return min(ended, key=lambda found: found[1])[0]
+
+    found, balance = best(coarse, starts), graph.balance
+    if loose is not None and loose < balance:
+        labels = _labels(known, n_labels, targets)
+        ends = [propagate(coarse.edges, labels, keep, coarse.size, even=False) for keep in KEEP]
+        other = best(coarse.balanced(loose), starts + ends)
+        before, after = (coarse.cuts(r.argmax(axis=1), n_classes) for r in (found, other))
+        if (after <= before).all() and (after < MUCH_LESS * before).any():
+            found, balance = other, loose
+    return found[node], balance
+
+
+def _labels(known, n_labels, targets):
+    """What the labels of each node say, in rows of them."""
+    labels = np.zeros((len(known), len(targets)))
+    labels[known >= 0] = targets[known[known >= 0]] * n_labels[known >= 0, None]
+    return labels
 
 
 def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
     """Scores of the nodes by labels that walk, and by clusters that agree with them."""
     held, n_classes = known >= 0, len(targets)
-    labels = np.zeros((coarse.n, n_classes))
-    labels[held] = targets[known[held]] * n_labels[held, None]
+    labels = _labels(known, n_labels, targets)
     walked = [propagate(coarse.edges, labels, keep, coarse.size) for keep in KEEP]
     for scores in walked:
         yield scores if proportions is None else scores * proportions
@@ -163,15 +188,13 @@ def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
             yield clusters[:, by_walk]
 
 
-def propagate(edges, targets, keep, size=None):
+def propagate(edges, targets, keep, size=None, *, even=True):
     """Class scores of every row by labels that walk along a graph.
 
         F <- keep * W F + (1 - keep) * Y,        w_ij the symmetric weights, rows of W summing to one
 
     F_ic is the chance, up to a factor, that a walk from row i, which stops with probability 1 - keep after every
-    step, stops at a label of class c.  Columns are divided by their sums at the end, so that a class whose labels
-    lie in a dense part of the graph gets no more rows for it.  Rows sum to one, and are zero where no label reaches
-    them.
+    step, stops at a label of class c.  Rows sum to one, and are zero where no label reaches them.
 
     Parameters
     ----------
@@ -183,6 +206,9 @@ def propagate(edges, targets, keep, size=None):
         Chance that the walk goes on; it takes 1 / (1 - keep) steps on average.
     size : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
+    even : bool, default=True
+        Whether columns are divided by their sums at the end, so that a class whose labels lie in a dense part of the
+        graph gets no more rows for it.
 
     Returns
     -------
@@ -194,8 +220,9 @@ def propagate(edges, targets, keep, size=None):
     # After so many steps all but a hundredth of the walks have stopped.
     for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):
         scores = keep * (walk @ scores) + (1.0 - keep) * targets
-    size = np.ones(len(scores)) if size is None else size
-    scores = scores / np.maximum(size @ scores, 1e-300)
+    if even:
+        size = np.ones(len(scores)) if size is None else size
+        scores = scores / np.maximum(size @ scores, 1e-300)
     total = scores.sum(axis=1, keepdims=True)
     return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
 

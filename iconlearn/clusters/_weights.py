@@ -101,6 +101,13 @@ class PairWeights:
         apart = labels[self.row] != labels[self.edges.indices]
         return self.edges.data[apart].sum() / (self.edges.sum() or 1.0)
 
+    def cuts(self, labels, m):
+        """Share of the mass of its edges that leaves each of m groups; 0 for a group without edges."""
+        own = np.bincount(labels[self.row], self.edges.data, m)
+        apart = labels[self.row] != labels[self.edges.indices]
+        leaving = np.bincount(labels[self.row[apart]], self.edges.data[apart], m)
+        return np.divide(leaving, own, out=np.zeros(m), where=own > 0)
+
     def grouped(self, labels):
         """The same, but the constant part sees groups (numbered without gaps) by their mean assignments.
 

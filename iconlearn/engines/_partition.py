@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .._checks import check_number
-from ..clusters import SMALLEST, PairWeights, pair_weights, refine, transduce, with_groups
+from ..clusters import LOOSE, SMALLEST, PairWeights, pair_weights, refine, transduce, with_groups
 from ..optim import History, Solution
 from ._base import Engine
 
@@ -121,7 +121,8 @@ def transduced(
     Parameters
     ----------
     problems : list of Problem
-        Terms over the shared-class kernel; the first one is the graph that starts are ranked by.
+        Terms over the shared-class kernel; the first one is the graph that starts are ranked by.  Their q get the
+        balance that a search finds, where theirs is "auto".
     codes : ndarray of int of shape (n,)
         Class of each row, -1 where it is unknown.
     targets : ndarray of shape (n_classes, n_classes)
@@ -148,16 +149,17 @@ def transduced(
     graph = engine.graph(problems, rng, exact)
     first = exact if len(problems) == 1 or start is not None else pair_weights(problems[:1])
     history = History(callback, report)
-    r, reached, descent = transduce(
-        graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, max_iter=max_iter, tol=tol,
-        offset=-_entropy(problems), observe=_adder(history),
+    loose = LOOSE if all(problem.q.balance == "auto" for problem in problems) else None
+    r, reached, balance, descent = transduce(
+        graph, codes, targets, beliefs, rng, exact=exact, first=first, start=start, loose=loose, max_iter=max_iter,
+        tol=tol, offset=-_entropy(problems), observe=_adder(history),
     )  # fmt: skip
+    for problem in problems:
+        problem.q.balance_ = balance
     if graph is not exact:
-        seen = exact.among(reached), graph.among(reached)
-        paired, by_groups = (
-            engine.loss(problems, seen[0], r[reached], rng, reached),
-            seen[1].explained(r[reached])[1],
-        )
+        seen = (weights.among(reached).balanced(balance) for weights in (exact, graph))
+        paired = engine.loss(problems, next(seen), r[reached], rng, reached)
+        by_groups = next(seen).explained(r[reached])[1]
         history.losses[-1:] = [descent.loss + paired - by_groups]
     return r, reached, _solution(history, descent)
 

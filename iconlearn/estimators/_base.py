@@ -64,6 +64,11 @@ def _unfitted(make):
     return make()
 
 
+def _for_outputs(p, n_outputs):
+    """A p of a fit, which knows how many outputs the mapper has."""
+    return declared(p, "for_outputs")(n_outputs)
+
+
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -185,7 +190,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         n_groups = self._n_groups(X.shape[0], n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
-        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups))
+        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
@@ -211,7 +216,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
-            problems = [main, *self._further(build, q, setting, n_groups)]
+            problems = [main, *self._further(build, p, q, setting, n_groups, n_outputs)]
         if not fitted:
             keeper.keep("supervision", lambda: build.every)
         objective = Objective(tuple(problems), self._penalty(problems))
@@ -305,6 +310,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             X.toarray() if sparse.issparse(X) else X, device=setting.device, dtype=setting.dtype
         )
 
+    def _counted(self, n_outputs):
+        """The number of outputs as far as it is known before p is, None where p says it."""
+        return n_outputs
+
     def _debiased(self, p):
         return supervisory.Debias(p, self.debias) if self.debias > 0 else p
 
@@ -312,10 +321,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """How many groups the rows are looked for in, which small data leave few neighbours for."""
         return 1
 
-    def _sized_p(self, n_rows, n_groups):
-        return sized(clone(self._resolved("p"), safe=False), n_rows, n_groups, named=_is_name(self.p))
+    def _sized_p(self, n_rows, n_groups, n_outputs):
+        p = _for_outputs(clone(self._resolved("p"), safe=False), self._counted(n_outputs))
+        return sized(p, n_rows, n_groups, named=_is_name(self.p))
 
-    def _further(self, build, q, setting, n_groups):
+    def _further(self, build, main, q, setting, n_groups, n_outputs):
         problems = []
         for term in [] if self.terms is None else self.terms:
             check_number("weight of a term", term.weight, low=0, closed="neither")
@@ -326,8 +336,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             divergence = resolve(
                 "divergence", self.divergence if term.divergence is None else term.divergence
             )
-            p = clone(resolve("p", term.p), safe=False)
-            p = sized(p, build.X.shape[0], n_groups, named=_is_name(term.p))
+            p = _for_outputs(clone(resolve("p", term.p), safe=False), self._counted(n_outputs))
+            p = sized(declared(p, "beside")(main), build.X.shape[0], n_groups, named=_is_name(term.p))
             problems.append(build(p, other, clone(divergence, safe=False), float(term.weight), None))
         return problems
 

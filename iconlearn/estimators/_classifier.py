@@ -14,13 +14,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
+from .._label_markers import is_auto
 from .._randomness import random_source
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
 from ..classification._prototypes import class_means, class_weights, log_similarities, moved_means
 from ..classification._ridge import MAX_FEATURES, Ridge
-from ..classification._unlabeled import is_auto, labelled_rows, without_marker
+from ..classification._unlabeled import labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
 from ..initialization._last_fit import known_from, values_from
@@ -105,12 +106,13 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         adjacency matrix of the rows of X.
     graph_weight : float, default=10.0
         Weight of the graph over all rows beside that of the graph around labelled rows.
-    class_prior : None, "balanced" or array-like of shape (n_classes,), default=None
-        Proportions of the classes among all rows, in the order of ``classes_``, as one more term of the loss;
-        None leaves them to the data.
-    unlabeled : object, default="auto"
-        What marks a row without a label in y.  "auto" is -1 where there are at least two other classes, with a
-        warning that counts; NaN stands for all that is missing; None marks nothing.
+    class_prior : None, "balanced", dict or array-like of shape (n_classes,), default=None
+        Proportions of the classes among all rows, by their names or in the order of ``classes_``, as one more term
+        of the loss; None leaves them to the data.
+    unlabeled : object, default=None
+        What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
+        of y is a class, and where -1 stands beside at least two others a warning says what ``unlabeled=-1`` would
+        do.  "auto" is -1 where it stands beside at least two others, with a warning that counts.
     C : float or None, default=1.0
         Inverse strength of the penalty ``|W|^2 / (2 C sum of weights)`` on the mapper's weight matrices, as
         in ``LogisticRegression``, and on learned prototypes; intercepts are free.  None switches it off.
@@ -175,9 +177,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Their probabilities, likewise.
     graph_ : object
         The fitted graph, likewise.
-    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
-        As for :class:`ICONEmbedding`; the ridge penalty (`C`) is part of the losses.
-    p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
+    loss_ : float
+        What the fit minimises, at its end: the mean divergence (with `terms`: their weighted sum) plus the penalty
+        of `C`; so is every entry of `loss_history_`.  ``loss_parts_`` are without the penalty.
+    p_, q_, divergence_, mapper_, engine_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_, n_iter_, \
+            converged_, stop_reason_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.
@@ -211,7 +215,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         graph="auto",
         graph_weight=10.0,
         class_prior=None,
-        unlabeled="auto",
+        unlabeled=None,
         C=1.0,
         n_components="auto",
         debias=0.0,
@@ -545,7 +549,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             inputs = X[held] if plan.features is None else X[held][:, plan.features]
             score = HeldOutScore(
                 plan.problem, inputs, codes[held], held_weight, (of_rows, weight),
-                dtype=plan.dtype, device=plan.device,
+                self._odds_beside_means(plan.problem), dtype=plan.dtype, device=plan.device,
             )  # fmt: skip
         solution = self._learn(plan, old, score)
         if keeps:
@@ -556,8 +560,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self._training_places = TrainingPlaces.sampled(self._mapped(X), codes, rng)
         self.temperature_ = 1.0
         if self.calibrate:
-            log_k = log_similarities(self.q_, self._mapped(X[held]), self._columns)
-            self.temperature_ = best_temperature(log_k, codes[held], held_weight)
+            self.temperature_ = best_temperature(self._scores(X[held]), codes[held], held_weight)
         plan.keeper.done(solution)
         return solution
 
@@ -630,11 +633,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _keep_classes(self, plan, X, codes, weight, rng):
         """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
         Z, n_classes = self._mapped(X), len(self.classes_)
+        self._log_odds = self._odds_beside_means(plan.problem)
         if plan.problem.tied:
             self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
-            self._log_odds = log_odds(self.class_weight, self.classes_)
         else:
-            self._log_odds = None
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
@@ -646,6 +648,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             layer = isinstance(self.mapper_, torch.nn.Linear)
             if small and layer and self._class_mass.all() and self._over_classes_by_dot():
                 self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
+
+    def _odds_beside_means(self, problem):
+        """What class weights add to log similarities to class means; learned prototypes know of them."""
+        return log_odds(self.class_weight, self.classes_) if problem.tied else None
 
     def _keep_coefficients(self):
         matrix, bias = self.mapper_.weight, getattr(self.mapper_, "bias", None)
@@ -700,7 +706,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _fit_few_labels(self, X, codes, weight, last):
         """Find the classes of all rows, and let a mapper of features learn them; codes are -1 without a label.
 
-        `last` is the table that the fit before has found, for a warm start.
+        `last` is the ClassTable that the fit before has found, for a warm start.
         """
         if weight is not None:
             codes = np.where(weight > 0, codes, -1)
@@ -714,6 +720,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         at = None if last is None else known_from(X, last.rows, pairwise=last.pairwise)
         if at is not None:
             transduction.start = values_from(at, last.table, plan.problem, plan.rng, jitter=0.0)
+            plan.q.balance_ = last.balance
         if not parametric:
             self._check_engine(engine, plan.objective.problems)
         r, reached, solution = transduction.solve()
@@ -854,7 +861,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features; with another "
                 "mapper use q='cosine' or q='gaussian', whose prototypes can be class means"
             )
-        means = class_means(torch.as_tensor(X), codes, None, n_new).double().numpy()
+        means = class_means(torch.tensor(X), codes, None, n_new).double().numpy()
         self.mapper_ = widened(self.mapper_, self._moments, means, order)
         self._moments = self._moments.joined(means, order)
         self._columns = UnitVectors(len(order)).places.detach().to(self.mapper_.weight.dtype)
@@ -885,8 +892,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Log similarities by the mapper alone."""
         with torch.no_grad():
             log_k = log_similarities(self.q_, self._mapped(rows), self._columns)
-        log_k = log_k / self.temperature_
-        return log_k if self._log_odds is None else log_k + torch.as_tensor(self._log_odds).to(log_k)
+        if self._log_odds is not None:
+            log_k = log_k + torch.as_tensor(self._log_odds).to(log_k)
+        return log_k / self.temperature_
 
 
 def _set_to_zero(module):

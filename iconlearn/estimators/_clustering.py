@@ -386,13 +386,16 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan.keeper.done(solution)
         return solution
 
+    def _counted(self, n_outputs):
+        return None if self.n_clusters == "auto" else n_outputs
+
     def _n_groups(self, n_rows, n_outputs):
         yet_to_be_counted = self.n_clusters == "auto" and n_outputs == 1
         return min(GROUPS_TO_COUNT, max(n_rows // 4, 2)) if yet_to_be_counted else n_outputs
 
-    def _sized_p(self, n_rows, n_groups):
+    def _sized_p(self, n_rows, n_groups, n_outputs):
         if not isinstance(self.p, str) or self.p != "auto":
-            return super()._sized_p(n_rows, n_groups)
+            return super()._sized_p(n_rows, n_groups, n_outputs)
         usual = self._by_default["p"]
         if n_rows >= 2 * usual.n_neighbors * n_groups:
             return clone(usual)

@@ -15,7 +15,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._label_markers import is_missing, missing, refuse_mixed
+from .._label_markers import as_labels, is_missing, missing, of_one_type, refuse_mixed
 from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
@@ -54,11 +54,19 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     """Check training data: finite, two-dimensional, at least so many rows; float32 stays float32.  Returns X, y.
 
     X is read-only and its numbers are not the caller's, since a fitted model keeps it.
-    Where no p reads y it may hold anything: labels that are missing, or of another task.
+    Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
+    whoever reads y: they may be its marker.
     """
+    if isinstance(X, list | tuple) and len(X) > 1 and all(getattr(part, "ndim", 0) == 2 for part in X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of {len(X)} matrices, of shapes {', '.join(str(part.shape) for part in X)}; "
+            f"several kinds of features of the same rows are one matrix: stack them with np.hstack([A, B]), and "
+            f"give split=A.shape[1]"
+        )
     y = plain(y) if read_y else None
+    gaps = None
     if y is not None:
-        options["y"] = y
+        options["y"], gaps = _without_gaps(y)
     given = _rows_as_given(X, pairwise, estimator.p)
     with _numbers_alone(given):
         out = validate_data(
@@ -66,6 +74,8 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
             ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
         )  # fmt: skip
     X, y = out if y is not None else (out, None)
+    if gaps is not None:
+        y = gaps
     X = canonical(X)
     if pairwise and X.shape[0] != X.shape[1]:
         raise ValueError(
@@ -75,6 +85,17 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     if isinstance(X, np.ndarray) and X.base is None and X is not given:
         X.flags.writeable = False  # it was made in here
     return unchanging(X), y
+
+
+def _without_gaps(y):
+    """Labels with another row's label where any are missing, and the labels as they are; None if all are there."""
+    labels = as_labels(y)
+    gaps = missing(labels) if labels.ndim == 1 else np.zeros(0, dtype=bool)
+    if not gaps.any():
+        return (labels.reshape(np.asarray(y).shape) if labels.ndim == 1 else y), None
+    filled = labels.copy()
+    filled[gaps] = 0 if gaps.all() else labels[~gaps][0]
+    return of_one_type(filled), labels
 
 
 def validated_new(estimator, X):
@@ -264,22 +285,20 @@ def plain_labels(y):
         For missing labels, and for numbers beside strings.
     """
     y = plain(y)
-    if not hasattr(y, "dtype") and isinstance(y, list | tuple):
-        y = np.array(y, dtype=object) if len({str if isinstance(v, str) else None for v in y}) > 1 else y
-    y = np.asarray(y)
-    if y.dtype.kind not in "Of" or y.ndim != 1:
-        return y
-    absent = missing(y)
+    labels = as_labels(y)
+    if labels.ndim != 1:
+        return np.asarray(y)  # of which the checks of y complain
+    absent = missing(labels)
     if absent.any():
         raise ValueError(
             f"y holds {absent.sum()} missing labels (the first in row {int(absent.argmax())}), and NaN, None and NA "
-            f"are no classes; give every row a class, or say unlabeled=float('nan') if rows without one are to get "
-            f"theirs from their neighbours"
+            f"are no classes; give every row a class, or say unlabeled=float('nan'), which stands for NaN, None and "
+            f"NA, if rows without one are to get theirs from their neighbours"
         )
-    if y.dtype.kind == "f":
-        return y
-    refuse_mixed(y)
-    return y if not len(y) or isinstance(y[0], str) else np.array(y.tolist())
+    if labels.dtype.kind == "O":
+        refuse_mixed(labels)
+        labels = labels if not len(labels) or isinstance(labels[0], str) else of_one_type(labels)
+    return labels.reshape(np.asarray(y).shape)
 
 
 def like_input(result, X):

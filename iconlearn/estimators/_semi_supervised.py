@@ -118,7 +118,7 @@ class Transduction:
         with timed(estimator, "supervision"):
             seed, device = int(rng.randint(2**31 - 1)), choose_device(estimator.device)
             fitted_on(graph, X, None, random_state=seed, n_jobs=estimator.n_jobs, device=device)
-        q, dtype, n_classes = Cluster(balance=1.0), torch.float64, len(targets)
+        q, dtype, n_classes = Cluster(), torch.float64, len(targets)
         q.begin(dtype=dtype)
         mapper = TableModule(torch.zeros(X.shape[0], n_classes, dtype=dtype))
         points = Points(mapper, X.shape[0], width=n_classes)
@@ -134,7 +134,7 @@ class Transduction:
             rows=points,
         )
         prior = estimator.class_prior
-        self.proportions = None if prior is None else _proportions(prior, n_classes)
+        self.proportions = None if prior is None else _proportions(prior, estimator.classes_)
 
     def _problems(self, graph, q, points):
         # As edges once and for all: they are asked for several times.
@@ -192,7 +192,7 @@ class Transduction:
         prior = r[reached].mean(axis=0) if self.proportions is None else self.proportions
         by_features = not pairwise and declared(self.plan.p, "equal_rows_alike")
         rows = mean_of_equal_rows(known, r, by_features)
-        return ClassTable(known, rows, reached, self.weight, prior, pairwise)
+        return ClassTable(known, rows, reached, self.weight, prior, pairwise, self.plan.q.balance_)
 
 
 def in_turns(transduction, r, reached, reason, learn, opinions):
@@ -265,18 +265,28 @@ def _check_graph(name, graph):
         )
 
 
-def _proportions(prior, n_classes):
+def _proportions(prior, classes):
+    """Shares of the classes, in their order."""
+    n_classes, asked = len(classes), prior
+    if isinstance(prior, dict):
+        names = classes.tolist()
+        wrong = sorted(set(prior) ^ set(names), key=str)
+        if wrong:
+            raise ValueError(
+                f"class_prior={asked!r} must name every class of y and no other: {wrong[0]!r} is in one of them only"
+            )
+        prior = [prior[name] for name in names]
     if isinstance(prior, str) and prior == "balanced":
         return np.full(n_classes, 1.0 / n_classes)
     given = None if isinstance(prior, str) else np.asarray(prior)
     if given is None or given.shape != (n_classes,) or given.dtype.kind not in "iuf":
         raise ValueError(
-            f"class_prior={prior!r} must be None, 'balanced' or the share of each of the {n_classes} classes, in "
-            f"the order of the sorted classes"
+            f"class_prior={asked!r} must be None, 'balanced' or the share of each of the {n_classes} classes, by "
+            f"their names in a dict or in the order of the sorted classes"
         )
     given = given.astype(float)
     if not (given > 0).all() or abs(given.sum() - 1.0) > 1e-6:
         raise ValueError(
-            f"class_prior={prior!r} must be positive and sum to one, and its sum is {given.sum():.6g}"
+            f"class_prior={asked!r} must be positive and sum to one, and its sum is {given.sum():.6g}"
         )
     return given / given.sum()

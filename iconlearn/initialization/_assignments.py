@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from sklearn.utils.validation import column_or_1d
 
 from ..clusters import (
+    LOOSE,
     k_means,
     pair_weights,
     partitions,
@@ -33,8 +33,6 @@ __all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
 N_REFINE = 150
 # A uniform share of p is seen by so many groups of rows while starts are compared.
 N_SHARING = 300
-# The balance that is tried where none is given.
-LOOSE = 0.1
 # Lessons of a head: steps, and the fewest and the most epochs of batches.
 N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40
@@ -75,11 +73,14 @@ def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol
         # Such a p cannot be held as a graph, or there is none: k-means is the start, and there is nothing to rank.
         labels = init if not isinstance(init, str) else k_means(X, n_clusters, rng)
         return soften(labels, n_clusters), None
+    free = all(q.balance == "auto" and q.normalize == "self" for q in _shared(objective))
+    kl = all(problem.divergence.linear_in_log_q for problem in objective.problems)
     # p as edges and KL, by which starts are searched.
     terms = [replace(term, p=term.p.with_edges(), divergence=KL()) for term in terms]
     weights = pair_weights(terms)
     if isinstance(init, str) and init == "agglomerate":
-        starts = [_searched(weights, terms, n_clusters, n_init, rng, tol, engine)]
+        starts = [_searched(weights, objective, n_clusters, n_init, rng, tol, free, kl)]
+        weights = weights.balanced(_balance(objective))
     else:
         tried = partitions(init, n_init, X, terms[0].p.sparse(), n_clusters, rng)
         if _only_one(init, n_init):
@@ -93,14 +94,27 @@ def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol
     return min(ended, key=lambda found: found[1])[0], weights
 
 
-def _searched(weights, terms, n_clusters, n_init, rng, tol, engine):
-    """The best start of all, and with it the balance where none is given; a head may lose what few rows hold."""
-    if not engine.solves or any(term.q.balance != "auto" for term in terms):
+def _searched(weights, objective, n_clusters, n_init, rng, tol, free, kl):
+    """The best start of all, and with it the balance where none is given.
+
+    Rows of q under a weaker balance sum to less than one, which KL alone allows; another divergence begins there and
+    goes on with a balance of 1.
+    """
+    if not free:
         return search(weights, n_clusters, n_init, rng, tol)
     r, balance = search_both_balances(weights, n_clusters, n_init, rng, tol, loose=LOOSE)
-    for term in terms:
-        term.q.balance_ = balance
+    if kl:
+        for q in _shared(objective):
+            q.balance_ = balance
     return r
+
+
+def _shared(objective):
+    return [problem.q for problem in objective.problems if problem.q.shared_clusters]
+
+
+def _balance(objective):
+    return _shared(objective)[0].balance_
 
 
 def _tried(p, X, n_clusters, rng, init, n_init):
@@ -127,7 +141,16 @@ def _only_one(init, n_init):
 
 def checked_labels(init, n_rows, n_clusters):
     """Labels that a user gives for a start, as an array."""
-    labels = column_or_1d(init)
+    labels = np.asarray(init)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels.ravel()
+    if labels.ndim != 1 or labels.dtype.kind not in "biuf":
+        kind = f"an array of shape {labels.shape}" if labels.ndim else f"a {type(init).__name__}"
+        raise ValueError(
+            f"init is {kind}; it must be 'agglomerate', 'kmeans', 'k-means++', 'spectral', 'random', or the cluster of "
+            f"every row, {n_rows} integers from 0 to n_clusters - 1 = {n_clusters - 1}; for centres give the number of "
+            f"the nearest one"
+        )
     whole = np.issubdtype(labels.dtype, np.integer)
     if not whole or len(labels) != n_rows or labels.min() < 0 or labels.max() >= n_clusters:
         raise ValueError(

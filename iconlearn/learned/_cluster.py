@@ -44,8 +44,8 @@ class Cluster(Learned):
         b, in [0, 1]: how strongly sizes are pulled towards each other.  Below 1 small clusters are dearer, which
         suits classes of very different sizes; at 0 sizes count nothing, and cutting as few edges as possible is
         all.  The rows of q then sum to less than one, so KL is the only divergence (with normalize="self").
-        "auto" is 1, but 0.1 where the merges of :class:`iconlearn.ICONClustering` (its default start, for a table
-        and KL) then find as many clusters, none of them tiny, that cut less than a third of what is cut with 1.
+        "auto" is 1, but 0.1 where the merges of :class:`iconlearn.ICONClustering` (its default start, under KL)
+        then find as many clusters, none of them tiny, that cut less than a third of what is cut with 1.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.  It bounds the loss:
         -log q <= log(n / debias).

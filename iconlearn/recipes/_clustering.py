@@ -66,7 +66,7 @@ def t_k_means(n_clusters=8, dof=1.0, sigma="scale"):
     verified="sklearn.cluster.SpectralClustering on the same affinity, and the walk's eigenvalues",
 )  # fmt: skip
 def spectral_clustering(n_clusters=8, n_neighbors=10):
-    p = Spectral(KNN(n_neighbors), n_components=n_clusters)
+    p = Spectral(KNN(n_neighbors), n_components="auto")
     return ICONClustering(n_clusters, p=p, divergence=ReverseKL(entropy=0), init="k-means++", n_init=10)
 
 
@@ -95,7 +95,7 @@ def normalized_cuts(n_clusters=8, scale=100.0):
     verified="the loss from full matrices in numpy; labels of the digits",
 )  # fmt: skip
 def dcd(n_clusters=8, n_neighbors=10):
-    return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(balance=1.0))
+    return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster())
 
 
 @recipe(
@@ -105,7 +105,7 @@ def dcd(n_clusters=8, n_neighbors=10):
     verified="log N less the pointwise mutual information, in torch",
 )  # fmt: skip
 def pmi_clustering(n_clusters=8, n_neighbors=3):
-    return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(balance=1.0), mapper="linear")
+    return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(), mapper="linear")
 
 
 @recipe(
@@ -118,7 +118,7 @@ def infonce_clustering(n_clusters=8, n_neighbors=3, augment="noise", strength=0.
     return ICONClustering(
         n_clusters,
         p=Views(augment, strength=strength),
-        q=Cluster(balance=1.0),
+        q=Cluster(),
         mapper="linear",
         terms=[Term(KNN(n_neighbors))],
     )
@@ -132,7 +132,7 @@ def infonce_clustering(n_clusters=8, n_neighbors=3, augment="noise", strength=0.
 )  # fmt: skip
 def debiased_infonce_clustering(n_clusters=8, n_neighbors=3, walk_length=2, alpha=0.6):
     p = Walk(KNN(n_neighbors), walk_length)
-    return ICONClustering(n_clusters, p=p, q=Cluster(balance=1.0), mapper="linear", debias=alpha)
+    return ICONClustering(n_clusters, p=p, q=Cluster(), mapper="linear", debias=alpha)
 
 
 @recipe(
@@ -141,5 +141,6 @@ def debiased_infonce_clustering(n_clusters=8, n_neighbors=3, walk_length=2, alph
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="its optimum: the classes themselves, at no loss",
 )  # fmt: skip
-def supervised_clustering(n_clusters=8):
-    return ICONClustering(n_clusters, p=Labels(self_pairs=True), q=Cluster(balance=1.0))
+def supervised_clustering(n_clusters=8, unlabeled=None):
+    p = Labels(self_pairs=True, unlabeled=unlabeled)
+    return ICONClustering(n_clusters, p=p, q=Cluster(balance=1.0))

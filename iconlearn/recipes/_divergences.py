@@ -36,17 +36,16 @@ def _rows(short, title, kind):
         mapper="network", data="labelled",
         formula="p = 1/(K - 1) on the class mates, q ∝ exp(cos(z_i, z_j) / τ)", **common,
     )  # fmt: skip
-    def supcon(temperature=0.1, n_components=64):
-        return ICONEmbedding(n_components, p=Labels(), q=Cosine(temperature), divergence=kind(), mapper="mlp")
+    def supcon(temperature=0.1, n_components=64, unlabeled=None):
+        p = Labels(unlabeled=unlabeled)
+        return ICONEmbedding(n_components, p=p, q=Cosine(temperature), divergence=kind(), mapper="mlp")
 
     @recipe(
         f"Clustering by {title}", key=f"clustering_{short}", p="Uniform k-NN", q="Uniform on clusters",
         estimator="ICONClustering", formula="p = 1/k on the k nearest, q = (1 - α) Σ_c r_ic r_jc / N_c + α/n", **common,
     )  # fmt: skip
     def clustering(n_clusters=8, n_neighbors=10, alpha=0.1):
-        return ICONClustering(
-            n_clusters, p=KNN(n_neighbors), q=Cluster(balance=1.0), divergence=kind(), debias=alpha
-        )
+        return ICONClustering(n_clusters, p=KNN(n_neighbors), q=Cluster(), divergence=kind(), debias=alpha)
 
 
 for _short, (_title, _kind) in BOUNDED.items():

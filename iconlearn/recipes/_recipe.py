@@ -128,21 +128,26 @@ class Recipe:
         own = inspect.signature(self.make).parameters.values()
         return {p.name: None if p.default is p.empty else p.default for p in own}
 
-    def __call__(self, **parameters):
+    def __call__(self, *values, **parameters):
         """An unfitted estimator.
 
         Parameters
         ----------
         **parameters
             The recipe's own (see ``parameters``), or any of the estimator's but those that make the method
-            (p, q, terms, column_mapper).
+            (p, q, terms, column_mapper); by name only.
 
         Raises
         ------
         TypeError
-            For an unknown name, with the nearest known one; or where a needed one is missing.
+            For a value without a name, an unknown name, with the nearest known one; or where a needed one is missing.
         """
         own = inspect.signature(self.make).parameters
+        if values:
+            first = next(iter(own), "random_state")
+            raise TypeError(
+                f"recipes.{self.key}() takes its parameters by name: recipes.{self.key}({first}={values[0]!r:.50})"
+            )
         missing = [n for n, p in own.items() if p.default is p.empty and n not in parameters]
         if missing:
             raise TypeError(f"recipes.{self.key}() needs {missing[0]}: {_hint(missing[0])}")
@@ -162,9 +167,17 @@ class Recipe:
                 )
         return estimator.set_params(**rest)
 
+    def __reduce__(self):
+        return _by_key, (self.key,)  # the name of its function is that of the recipe itself
+
     def __repr__(self):
         shown = ", ".join(f"{n}={v!r}" if v is not None else n for n, v in self.parameters.items())
         return f"<recipe {self.key}({shown}): {self.name}, {self.estimator}>"
+
+
+def _by_key(key):
+    """The recipe of a key, for pickles."""
+    return RECIPES[key]
 
 
 def _hint(name):

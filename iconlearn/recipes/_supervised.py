@@ -20,8 +20,8 @@ WORDS = {"p": "Co-occurrence", "q": "Gaussian", "data": "tokens", "estimator": "
     paper="Khosla et al., NeurIPS 2020",
     verified="a directly written SupCon loss (the outer mean) in torch",
 )  # fmt: skip
-def supcon(temperature=0.1, n_components=64):
-    return ICONEmbedding(n_components, p=Labels(), q=Cosine(temperature), mapper="mlp")
+def supcon(temperature=0.1, n_components=64, unlabeled=None):
+    return ICONEmbedding(n_components, p=Labels(unlabeled=unlabeled), q=Cosine(temperature), mapper="mlp")
 
 
 @recipe(
@@ -30,8 +30,8 @@ def supcon(temperature=0.1, n_components=64):
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="directly written torch",
 )  # fmt: skip
-def t_supcon(dof=1.0, n_components=64):
-    return ICONEmbedding(n_components, p=Labels(), q=Student(dof), mapper="mlp")
+def t_supcon(dof=1.0, n_components=64, unlabeled=None):
+    return ICONEmbedding(n_components, p=Labels(unlabeled=unlabeled), q=Student(dof), mapper="mlp")
 
 
 @recipe(
@@ -40,8 +40,8 @@ def t_supcon(dof=1.0, n_components=64):
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="the means by hand; wide finite Gaussians",
 )  # fmt: skip
-def average_margin_supcon(n_components=64):
-    return ICONEmbedding(n_components, p=Labels(), q=WideGaussian(), mapper="mlp")
+def average_margin_supcon(n_components=64, unlabeled=None):
+    return ICONEmbedding(n_components, p=Labels(unlabeled=unlabeled), q=WideGaussian(), mapper="mlp")
 
 
 @recipe(
@@ -50,8 +50,8 @@ def average_margin_supcon(n_components=64):
     paper="Alshammari et al., ICLR 2025, figure 1",
     verified="the hardest negative by hand; narrow finite Gaussians",
 )  # fmt: skip
-def triplet_supcon(margin=0.5, n_components=64):
-    return ICONEmbedding(n_components, p=Labels(), q=NarrowGaussian(margin), mapper="mlp")
+def triplet_supcon(margin=0.5, n_components=64, unlabeled=None):
+    return ICONEmbedding(n_components, p=Labels(unlabeled=unlabeled), q=NarrowGaussian(margin), mapper="mlp")
 
 
 @recipe(

@@ -118,6 +118,34 @@ class Supervisory(BaseEstimator, ABC):
         # Features do not matter to a p over classes.
         return clone(self, safe=False).fit(np.zeros((n_classes, 1)), each).conditional_
 
+    def for_outputs(self, n_outputs):
+        """This p where an estimator fits it, which may follow how many outputs the mapper has.
+
+        Parameters
+        ----------
+        n_outputs : int or None
+            None where p itself will say it.
+
+        Returns
+        -------
+        self
+        """
+        return self
+
+    def beside(self, main):
+        """This p as that of a further term: what it leaves open may follow the estimator's own p.
+
+        Parameters
+        ----------
+        main : object
+            The estimator's p.
+
+        Returns
+        -------
+        self
+        """
+        return self
+
     @abstractmethod
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Find p for the training rows.

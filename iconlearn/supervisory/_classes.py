@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._label_markers import column_of, marked, marks_some, missing, of_one_type
-from .._warnings import warn
+from .._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
 from ..conditional import BlockConditional, Conditional
 from ._base import Supervisory, warn_empty
 
@@ -43,7 +42,8 @@ class Labels(Supervisory):
         Whether a row counts among its own class mates (supervised clustering needs it).
     unlabeled : object or None, default=None
         The marker of rows without a label, such as -1 or NaN (for all that is missing).  They have no p and carry no
-        mass, but stay candidates of the others.  None: every value of y is a class.
+        mass, but stay candidates of the others.  None: every value of y is a class.  "auto" is -1 where there are
+        at least two other classes.
 
     Attributes
     ----------
@@ -177,15 +177,11 @@ def _encode(y, n_rows, name, unlabeled):
         raise ValueError(
             f"{name} has no label to go by: y is {unlabeled!r}, the marker of rows without one, throughout"
         )
-    if unlabeled is None and (n_marked := marks_some(labels)):
-        warn(
-            f"y is -1 in {n_marked} of {n_rows} rows, and {name}() takes -1 for a class like any other; "
-            f"{name}(unlabeled=-1) leaves these rows without a label"
-        )
+    warn_of_minus_one(labels, unlabeled, name, "leaves these rows without a label")
     gaps = missing(labels) & ~lone
     if gaps.any():
         raise ValueError(
-            f"y contains NaN, None or another mark of what is missing in {gaps.sum()} rows (the first is row "
+            f"Input y contains NaN, None or another mark of what is missing in {gaps.sum()} rows (the first is row "
             f"{int(gaps.argmax())}); give every row a class, or say {name}(unlabeled=float('nan')) to leave them "
             f"without one"
         )

@@ -237,6 +237,19 @@ class Mix(Wrapper):
                 self.ps = type(self.ps)(parts)
         return super().set_params(**params)
 
+    def for_outputs(self, n_outputs):
+        """See :meth:`Supervisory.for_outputs`: all parts are asked."""
+        return self._asked("for_outputs", n_outputs)
+
+    def beside(self, main):
+        """See :meth:`Supervisory.beside`: all parts are asked."""
+        return self._asked("beside", main)
+
+    def _asked(self, name, value):
+        if self._parts:
+            self.ps = type(self.ps)([declared(p, name)(value) for p in self._parts])
+        return self
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit all parts; see :meth:`Supervisory.fit`."""
         if not self._parts:

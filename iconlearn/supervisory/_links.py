@@ -26,7 +26,8 @@ class Paired(Supervisory):
     ----------
     split : int, sequence of int or None, default=None
         Where the columns of X are cut into groups of features: ``split=216`` makes two, 0 to 215 and the
-        rest; ``split=[216, 292]`` three.  Row i of one group pairs with row i of another.
+        rest; ``split=[216, 292]`` three.  Row i of one group pairs with row i of another.  In a
+        :class:`iconlearn.Term` without `pairs` None takes the split of the estimator's own p.
     pairs : array-like of int of shape (n_pairs, 2) or None, default=None
         Instead of groups: rows of X that belong together, in both directions.  Rows without a pair carry no
         mass.
@@ -75,6 +76,14 @@ class Paired(Supervisory):
             raise ValueError(f"ends={self.ends!r} must be two different groups out of 0 to {n_groups - 1}")
         return tuple(slice(int(edges[e]), int(edges[e + 1])) for e in ends)
 
+    def beside(self, main):
+        """See :meth:`Supervisory.beside`: one split for both directions."""
+        if self.split is None and self.pairs is None:
+            parameters = main.get_params() if hasattr(main, "get_params") else {}
+            splits = [value for name, value in parameters.items() if name.rpartition("__")[2] == "split"]
+            self.split = next((value for value in splits if value is not None), None)
+        return self
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Check the pairs; see :meth:`Supervisory.fit`."""
         if self.pairs is not None and self.split is not None:
@@ -117,7 +126,8 @@ class MustLink(Supervisory):
     n_mates : int, default=10
         Rows of the same label that each labelled row is linked with, so that the links grow with the rows.
     unlabeled : object or None, default=-1
-        The marker of rows without a label, as for :class:`Labels`; None where -1 is a class.
+        The marker of rows without a label, as for :class:`Labels`; None where -1 is a class.  Here it has a default,
+        since links are of some rows by nature: labels of all are p="labels".
 
     Attributes
     ----------

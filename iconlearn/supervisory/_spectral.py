@@ -85,8 +85,9 @@ class Spectral(Wrapper):
     ----------
     p : Supervisory
         The graph, made symmetric.
-    n_components : int, default=8
-        Number of eigenvectors, the constant one included; as many as clusters are usual.
+    n_components : int or "auto", default=8
+        Number of eigenvectors, the constant one included; as many as clusters are usual, which is what "auto" stands
+        for in an estimator.
     sigma : float or "scale", default="scale"
         Bandwidth among the eigenvectors, as for :class:`Gaussian`.
 
@@ -117,10 +118,21 @@ class Spectral(Wrapper):
 
     from_features = keeps_share = False
 
+    def for_outputs(self, n_outputs):
+        """See :meth:`Supervisory.for_outputs`: an eigenvector for every output."""
+        if self.n_components == "auto":
+            self.n_components = n_outputs
+        return super().for_outputs(n_outputs)
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and find the eigenvectors; see :meth:`Supervisory.fit`."""
         self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         W, degree = symmetric_weights(self)
+        if self.n_components == "auto" or self.n_components is None:
+            raise ValueError(
+                f"n_components={self.n_components!r} is the number of outputs of an estimator, and none is known "
+                f"here (n_clusters='auto' is counted from p itself); give a number"
+            )
         k = check_number("n_components", self.n_components, low=1, integer=True)
         if k > W.shape[0]:
             raise ValueError(f"n_components={k} is more than the {W.shape[0]} rows; ask for at most as many")

@@ -46,6 +46,16 @@ class Wrapper(Supervisory):
     view = property(lambda self: self.p_.view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
+    def for_outputs(self, n_outputs):
+        """See :meth:`Supervisory.for_outputs`: the inner p is asked, which belongs to this one."""
+        self.p = declared(self.p, "for_outputs")(n_outputs)
+        return self
+
+    def beside(self, main):
+        """See :meth:`Supervisory.beside`: that of the inner p."""
+        self.p = declared(self.p, "beside")(main)
+        return self
+
     def fitted(self, p, X, y, random_state, n_jobs, device):
         """A fitted copy of an inner p.
 

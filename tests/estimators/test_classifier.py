@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.linear_model import LogisticRegression
@@ -142,6 +143,49 @@ def test_the_temperature_is_the_one_that_fits_best():
     log_k = torch.as_tensor(rng.normal(size=(4000, 4)))
     codes = np.array([rng.choice(4, p=p) for p in torch.softmax(log_k / 0.5, 1).numpy()])
     assert best_temperature(log_k, codes) == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("weights", [{8: 200.0}, {1: 0.05, 3: 30.0}, {8: 0.0}], ids=str)
+def test_calibration_leaves_predictions_as_they_are_beside_class_means(weights):
+    """Odds of the classes are part of what the temperature divides, and of what it is fitted to."""
+    model = ICONClassifier(p="labels", q="cosine", class_weight=weights, max_iter=20, random_state=0)
+    model.set_params(calibrate=True, validation_fraction=0.3).fit(TRAIN, Y_TRAIN)
+    scores, t = model.decision_function(TEST), model.temperature_
+    assert t != 1 and np.isfinite(t)
+    model.temperature_ = 1.0
+    plain = model.decision_function(TEST)
+    np.testing.assert_allclose(scores, plain / t, rtol=1e-5)
+    np.testing.assert_array_equal(scores.argmax(1), plain.argmax(1))
+    held = hold_out(Y_TRAIN, 0.3, np.random.RandomState(0))[1]
+    weight = np.array([weights.get(c, 1.0) for c in Y_TRAIN[held]])
+    logits = model.decision_function(TRAIN[held]).astype(float)
+
+    def cost(temperature):
+        log_q = logits / temperature - logsumexp(logits / temperature, axis=1, keepdims=True)
+        return -(weight * log_q[np.arange(len(held)), Y_TRAIN[held]])[weight > 0].sum()
+
+    assert cost(t) <= min(cost(0.97 * t), cost(1.03 * t))
+
+
+def test_early_stopping_scores_the_answers_that_are_given_beside_class_means():
+    weights = {0: 5.0, 1: 0.2}
+    model = ICONClassifier(
+        p="labels", q="cosine", class_weight=weights, early_stopping=True, max_iter=8, random_state=0
+    )
+    model.fit(TRAIN, Y_TRAIN)
+    held = hold_out(Y_TRAIN, 0.1, np.random.RandomState(0))[1]
+    log_q = model.predict_log_proba(TRAIN[held])[np.arange(len(held)), Y_TRAIN[held]]
+    weight = np.array([weights.get(c, 1.0) for c in Y_TRAIN[held]])
+    assert model.best_validation_score_ == pytest.approx(np.average(log_q, weights=weight), abs=1e-4)
+
+
+@pytest.mark.parametrize("C", [0.05, 1.0, None])
+def test_the_loss_is_the_mean_divergence_and_the_penalty(C):
+    model = ICONClassifier(C=C).fit(DIGITS, DIGIT)
+    divergence = log_loss(DIGIT, model.predict_proba(DIGITS))
+    penalty = 0.0 if C is None else (model.coef_**2).sum() / (2 * C * len(DIGIT))
+    assert model.loss_ == pytest.approx(divergence + penalty, rel=1e-4, abs=1e-6)
+    assert model.loss_parts_[-1, 0] == pytest.approx(divergence, rel=0.05, abs=1e-4)
 
 
 def test_the_share_of_rows_held_out():

@@ -101,6 +101,21 @@ def test_several_components(n_clusters, balance):
     assert sum(whole) >= 5 - max(n_clusters - 5, 0)
 
 
+@pytest.mark.parametrize(
+    ("init", "seen"),
+    [
+        (CLOUD[:3], r"an array of shape \(3, 2\)"),
+        (lambda X, k, random_state: X[:k], "a function"),
+        ({0: 1}, "a dict"),
+        (["a"] * 30, r"an array of shape \(30,\)"),
+    ],
+    ids=["centres", "function", "dict", "names"],
+)
+def test_a_start_that_is_no_labels_is_named(init, seen):
+    with pytest.raises(ValueError, match=f"init is {seen}.*30 integers from 0 to n_clusters - 1 = 2"):
+        fit(CLOUD, 3, init=init)
+
+
 @pytest.mark.parametrize("init", ["kmeans", "k-means++", "spectral"])
 @pytest.mark.parametrize("debias", [0.0, 0.3])
 def test_starts_of_a_graph_in_more_parts_than_clusters(init, debias):

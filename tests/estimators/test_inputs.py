@@ -593,3 +593,46 @@ def test_orthonormal_rows_cannot_outnumber_the_features():
 def test_distances_are_read_as_distances():
     D = np.linalg.norm(X[:, None] - X[None], axis=2)
     assert_finite(quick("embedding", p=Precomputed("distance", perplexity=5)).fit(D), D)
+
+
+@pytest.fixture
+def torch_warns_always():
+    torch.set_warn_always(True)  # once a process otherwise
+    yield
+    torch.set_warn_always(False)
+
+
+def read_only(values, dtype=float):
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.usefixtures("torch_warns_always")
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_arrays_that_cannot_be_written_raise_no_warning_of_torch(dtype):
+    """Columns of pandas 3 and memory maps cannot be written, and nothing is."""
+    rng = np.random.RandomState(0)
+    rows, new = read_only(X, dtype), read_only(rng.normal(size=(9, 3)), dtype)
+    labels, weight = read_only(y, int), read_only(rng.uniform(1, 2, size=40))
+    for options in (
+        {},
+        {"p": "labels", "q": "cosine"},
+        {"mapper": "mlp"},
+        {"early_stopping": True, "calibrate": True},
+        {"class_weight": {0: 2.0}, "engine": "minibatch"},
+    ):
+        model = quick("classifier", max_iter=3, **options).fit(rows, labels, sample_weight=weight)
+        model.predict_proba(new), model.score(rows, labels, weight), model.explain(new)
+        if "calibrate" not in options:
+            model.partial_fit(rows, labels, sample_weight=weight)
+    quick("classifier").fit(rows, labels).add_classes(new, read_only([7] * 9, int))
+    few = read_only(np.where(np.arange(40) < 20, y, -1), int)
+    for mapper in ("auto", "linear"):
+        quick("classifier", unlabeled=-1, mapper=mapper).fit(rows, few, sample_weight=weight).predict(new)
+    for mapper in ("table", "linear"):
+        quick("clustering", mapper=mapper, max_iter=3).fit(rows).predict(new)
+        quick("embedding", mapper=mapper, max_iter=3).fit(rows).transform(new)
+    quick("clustering", init=labels).fit(rows)
+    quick("embedding", init=read_only(rng.normal(size=(40, 2)))).fit(rows)

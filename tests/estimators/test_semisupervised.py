@@ -15,8 +15,8 @@ from sklearn.neighbors import kneighbors_graph
 from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import LabelSpreading
 
-from iconlearn import ICONClassifier, ICONEmbedding, Term
-from iconlearn.clusters import PairWeights, _transduction
+from iconlearn import ICONClassifier, ICONEmbedding, Term, load, recipes, save
+from iconlearn.clusters import PairWeights, _transduction, assign
 from iconlearn.engines import Dense, Partition, _partition
 from iconlearn.learned import Cluster, Dot
 from iconlearn.loss import loss
@@ -355,9 +355,19 @@ def test_new_rows_near_nothing_that_is_known_have_the_given_prior():
     assert_allclose(model.predict_proba(rows[150:] + 0.01), np.tile([0.5, 0.3, 0.2], (6, 1)), atol=1e-9)
 
 
+def test_a_prior_goes_by_the_names_of_the_classes():
+    names = np.where(SOME < 0, "?", np.array(["ant", "bee", "cat"])[SOME])
+    by_order = classifier(unlabeled="?", class_prior=[0.2, 0.3, 0.5]).fit(X, names)
+    by_name = classifier(unlabeled="?", class_prior={"cat": 0.5, "ant": 0.2, "bee": 0.3}).fit(X, names)
+    assert_array_equal(by_name.label_distributions_, by_order.label_distributions_)
+    for wrong in ({"ant": 0.5, "bee": 0.5}, {"ant": 0.2, "bee": 0.3, "cat": 0.4, "dog": 0.1}):
+        with pytest.raises(ValueError, match="must name every class of y and no other"):
+            classifier(unlabeled="?", class_prior=wrong).fit(X, names)
+
+
 def test_nothing_unlabelled_is_the_plain_classifier():
     plain = ICONClassifier(unlabeled=None, random_state=0).fit(X, y)
-    for marker in ("auto", -1, "?", np.nan):
+    for marker in (None, "auto", -1, "?", np.nan):
         model = classifier(unlabeled=marker, graph="gaussian", graph_weight=3.0).fit(X, y)
         assert_array_equal(model.coef_, plain.coef_)
         assert not hasattr(model, "transduction_")
@@ -376,18 +386,98 @@ def test_a_table_with_all_labels_answers_by_neighbours():
     assert model.score(X[100:], y[100:]) > 0.85
 
 
+# -- classes of different sizes ---------------------------------------------------------------------
+
+
+def apart(sizes, distance, n_labels, seed=0):
+    """Blobs in the corners of a square, or along a line for two, and labels of the first rows of each."""
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])[: len(sizes)] * distance
+    rows, labels = make_blobs(sizes, centers=corners, cluster_std=1.0, random_state=seed, shuffle=False)
+    given = np.full(len(labels), -1)
+    for c in range(len(sizes)):
+        given[np.flatnonzero(labels == c)[:n_labels]] = c
+    return rows, labels, given
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"mapper": "linear"}, {"class_prior": "true"}, {"graph_weight": 1.0}], ids=str
+)
+@pytest.mark.parametrize(
+    ("sizes", "distance", "n_labels"), [((200, 20), 30, 10), ((300, 60), 30, 1), ((300, 60, 20), 10, 3)]
+)
+def test_a_small_class_takes_no_rows_that_lie_far_away(sizes, distance, n_labels, options):
+    rows, labels, given = apart(sizes, distance, n_labels)
+    if "class_prior" in options:
+        options = {"class_prior": np.array(sizes) / sum(sizes)}
+    model = classifier(**options).fit(rows, given)
+    assert_array_equal(model.transduction_, labels)
+    assert_array_equal(model.predict(rows + 1e-3), labels)
+    assert model.label_distributions_[np.arange(len(labels)), labels].min() > 0.9
+
+
+@pytest.mark.parametrize(("sizes", "distance"), [((300, 60), 30), ((500, 40), 8)])
+def test_a_recipe_of_labels_finds_classes_of_different_sizes(sizes, distance):
+    rows, labels, given = apart(sizes, distance, 1)
+    assert_array_equal(recipes.held_labels(random_state=0).fit(rows, given).transduction_, labels)
+
+
+def test_classes_that_touch_keep_the_pull_towards_equal_sizes():
+    """Under a weak pull a class of few labels would be its labelled rows and hardly any others."""
+    rows, _, given = apart((150, 150), 2.5, 1)
+    model = classifier().fit(rows, given)
+    assert model.q_.balance_ == 1.0 and np.bincount(model.transduction_).min() > 75
+
+
+def test_the_loss_new_rows_files_and_a_warm_start_have_the_balance_of_the_fit(tmp_path):
+    rows, _, given = apart((200, 20), 30, 5)
+    model = classifier(warm_start=True).fit(rows, given)
+    assert model.q_.balance_ == 0.1
+    P, r = model.graph_.conditional_.sparse().toarray(), model.label_distributions_
+    size = r.sum(axis=0)
+    q = (r * (size / len(r)) ** 0.9 / size) @ r.T
+    each = (xlogy(P, P) - P * np.log(np.maximum(q, 1e-300))).sum(axis=1)
+    assert model.loss_ == pytest.approx(each[given >= 0].mean() + 10 * each.mean(), abs=1e-6)
+    between = np.array([[12.0, 0.0], [18.0, 0.0]])
+    found = assign(model.graph_.reciprocal(between), r, balance=0.1)
+    assert_allclose(model.predict_proba(between), found, atol=1e-6)
+    save(model, tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert_array_equal(again.predict_proba(between), model.predict_proba(between))
+    before = model.label_distributions_
+    assert model.fit(rows, given).q_.balance_ == 0.1
+    assert_allclose(model.label_distributions_, before, atol=1e-3)
+
+
 # -- the marker ------------------------------------------------------------------------------------
 
 
-def test_the_default_marker_warns_once_and_counts():
-    with pytest.warns(UserWarning, match="-1 in 135 of 150 rows") as seen:
-        model = ICONClassifier(random_state=0).fit(X, SOME)
-    assert len(seen) == 1 and list(model.classes_) == [0, 1, 2]
+@pytest.mark.parametrize(
+    "kind", [np.array, list, pd.Series, lambda y: y.astype(float), lambda y: y.astype(object)]
+)
+def test_minus_one_is_a_class_and_a_warning_says_what_naming_it_would_do(kind):
+    """Targets coded -1, 0, 1: every class is learnt, predicted and counted in the score."""
+    target = y - 1
+    with pytest.warns(UserWarning, match=r"y is -1 in 50 of 150 rows.*a class.*\(unlabeled=-1\)") as seen:
+        model = ICONClassifier().fit(X, kind(target))
+    assert len(seen) == 1 and list(model.classes_) == [-1, 0, 1]
+    plain = ICONClassifier().fit(X, target + 1)
+    assert_array_equal(model.predict(X), plain.predict(X) - 1)
+    assert model.score(X, kind(target)) == np.mean(model.predict(X) == target)
+
+
+@pytest.mark.parametrize("labels", [np.where(y == 0, -1, 1), y, np.where(y == 0, "-1", "a")], ids=str)
+def test_nothing_is_said_where_minus_one_cannot_have_been_meant_as_a_marker(labels):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert list(ICONClassifier(unlabeled=None).fit(X, SOME).classes_) == [-1, 0, 1, 2]
-        two = ICONClassifier().fit(X, np.where(y == 0, -1, 1))  # -1 and 1 are two classes
-        assert list(two.classes_) == [-1, 1]
+        assert len(ICONClassifier().fit(X, labels).classes_) == len(set(labels.tolist()))
+
+
+def test_auto_reads_minus_one_beside_two_classes_as_unlabelled_and_counts():
+    with pytest.warns(UserWarning, match="-1 in 135 of 150 rows, which are taken as unlabelled") as seen:
+        model = classifier(unlabeled="auto").fit(X, SOME)
+    assert len(seen) == 1 and list(model.classes_) == [0, 1, 2]
+    two = classifier(unlabeled="auto").fit(X, np.where(y == 0, -1, 1))  # -1 and 1 are two classes
+    assert list(two.classes_) == [-1, 1]
 
 
 NAMES = np.array(["ant", "bee", "cat"])
@@ -413,6 +503,25 @@ def test_labels_and_markers_of_every_kind(kind):
     assert_array_equal(model.transduction_, names[expected.transduction_])
 
 
+GAPS = {
+    "floats": np.where(SOME < 0, np.nan, SOME),
+    "objects": np.where(SOME < 0, None, NAMES[SOME].astype(object)),
+    "list": [None if c < 0 else int(c) for c in SOME],
+    "categorical": pd.Series(pd.Categorical.from_codes(SOME, NAMES)),
+    "integers of pandas": pd.Series(SOME).where(SOME >= 0).astype("Int64"),
+    "strings of pandas": pd.Series(np.where(SOME < 0, None, NAMES[SOME].astype(object)), dtype="string"),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+@pytest.mark.parametrize("marker", [None, -1, "?"])
+def test_labels_that_are_missing_without_a_marker_are_refused_by_count(kind, marker):
+    with pytest.raises(
+        ValueError, match=r"y holds 135 missing labels \(the first in row 1\).*float\('nan'\)"
+    ):
+        classifier(unlabeled=marker).fit(X, GAPS[kind])
+
+
 def test_booleans():
     labels = np.array([None if c < 0 else bool(c == 1) for c in SOME], dtype=object)
     model = classifier(unlabeled=np.nan).fit(X, labels)
@@ -435,7 +544,7 @@ def test_the_score_is_that_of_the_rows_with_a_label(kind):
 
 def test_the_score_needs_a_label_and_knows_the_marker_of_the_fit():
     with pytest.warns(UserWarning, match="taken as unlabelled"):
-        found = ICONClassifier(random_state=0).fit(X, SOME)
+        found = classifier(unlabeled="auto").fit(X, SOME)
     assert found.score(X, SOME) == 1.0  # labelled rows are held
     with pytest.raises(ValueError, match="all 150 rows are unlabelled"):
         found.score(X, np.full(150, -1))

@@ -1,6 +1,8 @@
 """The table as a value: its entries, its views, and what a recipe says about wrong words."""
 
+import copy
 import inspect
+import pickle
 import sys
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -8,7 +10,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, make_blobs
+from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 
 import iconlearn
@@ -16,6 +19,7 @@ from iconlearn import recipes
 from iconlearn.recipes import PeriodicTable, Recipe
 from iconlearn.recipes._recipe import FIXED
 from iconlearn.recipes._table import COLUMNS, ROWS
+from iconlearn.supervisory import Debias, Mix
 
 TABLE = iconlearn.periodic_table()
 KEYS = [entry.key for entry in TABLE]
@@ -67,7 +71,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "final_temperature": 0.2, "discount": 0.3,
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
-        "walk_length": 3, "metric": "cosine", "graph_weight": 2.0,
+        "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
@@ -144,3 +148,80 @@ def test_the_grid_links_every_recipe_once():
     n_rows = page.count("<tr>") - 1
     assert n_rows == len(ROWS) and page.count("<td>") == n_rows * len({e.p for e in TABLE})
     assert np.char.count(page, "<script") == 0
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_recipe_is_itself_after_a_pickle_and_a_copy(key):
+    entry = recipes.RECIPES[key]
+    assert pickle.loads(pickle.dumps(entry)) is entry and copy.deepcopy(entry) is entry
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_without_a_name_is_asked_for_its_name(key):
+    first = next(iter(recipes.RECIPES[key].parameters), "random_state")
+    with pytest.raises(TypeError, match=rf"by name: recipes.{key}\({first}=3\)"):
+        recipes.RECIPES[key](3)
+
+
+BLOBS = make_blobs(120, centers=4, random_state=1)
+
+
+@pytest.mark.parametrize("start", [2, 8, "auto"])
+def test_spectral_clustering_has_as_many_eigenvectors_as_clusters_however_they_are_set(start):
+    """One number has two places, and setting it later or in a search moves both."""
+    X, y = BLOBS
+    made = recipes.spectral_clustering(n_clusters=4, random_state=0).fit(X)
+    changed = recipes.spectral_clustering(n_clusters=start, random_state=0).set_params(n_clusters=4)
+    assert changed.p.n_components == "auto"
+    assert changed.fit(X).p_.n_components == 4 and changed.p.n_components == "auto"
+    np.testing.assert_array_equal(changed.labels_, made.labels_)
+    assert adjusted_rand_score(y, made.labels_) > 0.9
+
+
+def test_a_search_over_spectral_clusterings_compares_spectral_clusterings():
+    X, y = BLOBS
+    search = GridSearchCV(
+        recipes.spectral_clustering(random_state=0),
+        {"n_clusters": [2, 4]},
+        scoring="adjusted_rand_score",
+        cv=2,
+    )
+    assert search.fit(X, y).best_params_ == {"n_clusters": 4} and search.best_score_ > 0.8
+
+
+def test_eigenvectors_follow_inside_another_p_and_say_where_they_cannot():
+    X, _ = BLOBS
+    spectral = recipes.spectral_clustering().p
+    for inside, found in ((Debias(spectral, 0.1), lambda p: p.p_), (Mix([spectral]), lambda p: p.ps_[0])):
+        nested = recipes.spectral_clustering(n_clusters=3, random_state=0).set_params(p=inside).fit(X)
+        assert found(nested.p_).n_components == 3 and spectral.n_components == "auto"
+    own = recipes.spectral_clustering(n_clusters=3, random_state=0).set_params(p__n_components=5).fit(X)
+    assert own.p_.n_components == 5
+    with pytest.raises(ValueError, match="n_clusters='auto' is counted from p itself"):
+        recipes.spectral_clustering(n_clusters="auto").fit(X)
+    with pytest.raises(ValueError, match=r"n_components='auto'.*give a number"):
+        clone(spectral).fit(X)
+
+
+TWO_WAYS = ("cmc", "clip", "t_clip", "average_margin_clip", "triplet_clip")
+
+
+@pytest.mark.parametrize("key", TWO_WAYS)
+def test_both_directions_between_two_kinds_have_one_split(key):
+    X, parameters = load_iris().data, {"n_components": 2, "max_iter": 2, "random_state": 0}
+    made = recipes.RECIPES[key](split=3, **parameters).fit(X)
+    for changed in (
+        recipes.RECIPES[key](split=1, **parameters).set_params(p__split=3),
+        clone(recipes.RECIPES[key](split=1, **parameters)).set_params(p__split=3),
+    ):
+        changed.fit(X)
+        np.testing.assert_array_equal(changed.loss_parts_, made.loss_parts_)
+        np.testing.assert_array_equal(changed.embedding_, made.embedding_)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_two_matrices_are_asked_to_be_one(kind):
+    X = load_iris().data
+    for pair in ((X[:, :3], X[:, 3:]), (X, X[:50])):
+        with pytest.raises(ValueError, match=r"2 matrices, of shapes .*np.hstack.*split=A.shape\[1\]"):
+            recipes.clip(split=3).fit(kind(pair))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iconlearn import ICONEmbedding, Term, recipes
+from iconlearn import ICONClustering, ICONEmbedding, Term, recipes
 from iconlearn.supervisory import Classes, Debias, Labels, MustLink
 
 X = np.random.default_rng(0).normal(size=(60, 3))
@@ -59,6 +59,16 @@ def test_minus_one_is_a_class_and_says_so_once(make):
         assert list(make(unlabeled="?").fit(X, with_marker("?", "text")).classes_) == ["a", "b"]
 
 
+@pytest.mark.parametrize("make", READERS)
+def test_auto_is_minus_one_beside_two_classes(make):
+    y = np.where(HIDDEN, -1, GIVEN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        p = make(unlabeled="auto").fit(X, y).conditional_
+        np.testing.assert_array_equal(p.row_mass > 0, ~HIDDEN)
+        assert (make(unlabeled="auto").fit(X, np.where(HIDDEN, -1, 1)).conditional_.row_mass > 0).all()
+
+
 def test_links_may_take_minus_one_for_a_class():
     y = np.where(HIDDEN, -1, GIVEN)
     assert (MustLink(labels=y, unlabeled=None).fit(X).conditional_.row_mass > 0).all()
@@ -86,3 +96,40 @@ def test_unlabelled_rows_are_not_drawn_together():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         model.fit(X, y)
+
+
+GAPS = {
+    "floats": np.where(HIDDEN, np.nan, GIVEN),
+    "objects": with_marker(None, "text"),
+    "list": with_marker(None, "list"),
+    "list of strings": list(with_marker(float("nan"), "text")),
+    "categorical": pd.Series(np.where(HIDDEN, np.nan, GIVEN)).astype("category"),
+    "integers of pandas": pd.Series(np.where(HIDDEN, np.nan, GIVEN)).astype("Int64"),
+    "strings of pandas": pd.Series(with_marker(pd.NA, "text"), dtype="string"),
+}
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_an_estimator_hands_labels_that_are_missing_to_whoever_reads_y(kind):
+    """The y of fit may have every mark of what is missing, where a p has it for its marker."""
+    y = GAPS[kind]
+    for p in (Labels(unlabeled=float("nan")), Debias(MustLink(), 0.1)):
+        model = ICONEmbedding(p=p, max_iter=2, random_state=0).fit(X, y)
+        np.testing.assert_array_equal(model.p_.conditional_.row_mass > 0, ~HIDDEN)
+        ICONClustering(2, terms=[Term(p)], n_init=1, max_iter=2, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"y contains NaN.*row 30"):
+        ICONEmbedding(terms=[Term("labels")], max_iter=2).fit(X, y)
+
+
+@pytest.mark.parametrize("marker", [-1, "?"])
+def test_the_marker_of_a_list_of_several_types_reaches_the_reader(marker):
+    y = [marker if hidden else "ab"[name] for name, hidden in zip(np.minimum(GIVEN, 1), HIDDEN, strict=True)]
+    supcon = recipes.supcon(unlabeled=marker, n_components=2, max_iter=2, random_state=0)
+    assert list(supcon.fit(X, y).p_.classes_) == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", [key for key, entry in recipes.RECIPES.items() if entry.p == "Classes"])
+def test_recipes_of_labels_take_the_marker(key):
+    assert (
+        getattr(recipes, key)(unlabeled=-1).p.unlabeled == -1 and getattr(recipes, key)().p.unlabeled is None
+    )
