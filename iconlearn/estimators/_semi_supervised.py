@@ -111,7 +111,8 @@ class Transduction:
         rng = random_source(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         if isinstance(estimator.graph, str) and estimator.graph == "auto":
-            graph.perplexity = perplexity_by_default(graph.perplexity, X.shape[0], len(targets))
+            # Labels tell the classes apart, and fewer neighbours for many classes did not help.
+            graph.perplexity = perplexity_by_default(graph.perplexity, X.shape[0], 1)
         else:
             sized(graph, X.shape[0], len(targets), named=isinstance(estimator.graph, str | type))
         _check_graph(estimator.graph, graph)
