@@ -57,20 +57,37 @@ def loss(problem, engine, visit, pull=1.0):
     return _mean_divergence(problem, engine, visit, pull)
 
 
-def row_divergences(problem, engine, visit):
-    """D(p(.|i) || q(.|i)) of every visited row, shape (rows,), without gradients; q normalised by row."""
+def row_divergences(problem, engine, visit, at=None):
+    """D(p(.|i) || q(.|i)) of every visited row, q normalised by row.
+
+    Parameters
+    ----------
+    problem : Problem
+    engine : Engine
+    visit : Visit
+    at : Tensor or None, default=None
+        The table of the rows' places, row r of it in the divergence of row r alone.
+
+    Returns
+    -------
+    Tensor of shape (rows,)
+        Without gradients.
+    Tensor of the shape of `at`
+        Only where `at` is given: the gradient of each row's divergence with respect to its place.
+    """
     q, divergence, edges = problem.q, problem.summand, visit.edges
     if edges is not None and divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
-        with torch.no_grad():
+        with torch.set_grad_enabled(at is not None):
             U, V = _places(problem, visit)
             log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
             own = edges.row_sums(divergence(visit.p, torch.zeros_like(visit.p)) - visit.p * log_k)
-            return own + edges.row_sums(visit.p) * log_normalizer(q, engine, U, V, visit)
+            values = own + edges.row_sums(visit.p) * log_normalizer(q, engine, U, V, visit)
+            return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
-    mass = visit.mass.detach().clone().requires_grad_()
+    mass = torch.ones_like(visit.mass).requires_grad_()
     with torch.enable_grad():
         value = _mean_divergence(problem, engine, visit.weighing(mass, divergence), 1.0, by_sums=True)
-        return torch.autograd.grad(value, mass)[0]
+        return torch.autograd.grad(value, mass)[0] if at is None else torch.autograd.grad(value, (mass, at))
 
 
 def _places(problem, visit):

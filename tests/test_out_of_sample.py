@@ -5,7 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from sklearn.datasets import load_digits
+from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONEmbedding, save
 from iconlearn.learned import Student
@@ -14,6 +17,7 @@ from iconlearn.out_of_sample import _placed
 from iconlearn.out_of_sample._inverse import InterpolatedRows
 from iconlearn.out_of_sample._mapped import MappedRows
 from iconlearn.out_of_sample._seen import SeenRows
+from iconlearn.supervisory import KNN, Debias, Gaussian
 
 X = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]])
 OUTPUTS = np.array([[1.0], [2.0], [3.0]])
@@ -90,3 +94,76 @@ def test_what_places_new_rows_is_made_once_and_not_stored(monkeypatch, tmp_path)
     model.fit(rows[:50])
     model.transform(rows[:5] + 0.01)
     assert len(made[-1]) == 50
+
+
+KERNELS = {
+    "student": lambda s: 1 / (1 + s),
+    "gaussian": lambda s: np.exp(-0.5 * s),
+    "inverse_power": lambda s: 1 / np.maximum(s, 1e-300),
+}
+
+
+def _xlogy(p, ratio):
+    return np.where(p > 0, p * np.log(np.where(p > 0, ratio, 1.0)), 0.0)
+
+
+DIVERGENCES = {
+    "kl": lambda p, q: _xlogy(p, p / q),
+    "total_variation": lambda p, q: 0.5 * np.abs(p - q),
+    "hellinger": lambda p, q: (np.sqrt(p) - np.sqrt(q)) ** 2,
+    "jensen_shannon": lambda p, q: 0.5 * (_xlogy(p, 2 * p / (p + q)) + _xlogy(q, 2 * q / (p + q))),
+}
+
+
+def _new_rows(p, q, divergence):
+    """Places of 8 new rows, and a function of a place and a row written from the formula."""
+    rows = load_digits().data[:208] / 16
+    model = ICONEmbedding(p=p, q=q, divergence=divergence, max_iter=100, random_state=0).fit(rows[:200])
+    conditional = model.p_.extend(rows[200:])
+    P = conditional.block(np.arange(8), None) if conditional.dense else conditional.edges.toarray()
+    P = P * (1 - conditional.uniform) / P.sum(axis=1, keepdims=True) + conditional.uniform / 200
+    places = model.embedding_.astype(float)
+
+    def value(z, r):
+        k = KERNELS[q](((z - places) ** 2).sum(axis=1))
+        return DIVERGENCES[divergence](P[r], np.maximum(k / max(k.sum(), 1e-300), 1e-300)).sum()
+
+    tried = [[places[j] for j in np.argsort(-row)[:10]] + [row @ places] for row in P]
+    return model.transform(rows[200:]), value, tried
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("q", KERNELS)
+@pytest.mark.parametrize(
+    "p",
+    [KNN(8), Debias(KNN(8), weight=0.3), Gaussian(perplexity=10, n_neighbors=None)],
+    ids=["knn", "share", "all"],
+)
+def test_new_rows_are_at_a_minimum_of_their_own_divergence(p, q, divergence):
+    Z, value, tried = _new_rows(p, q, divergence)
+    ours = np.array([value(z, r) for r, z in enumerate(Z)])
+    assert ours.mean() < np.mean([min(value(z, r) for z in places) for r, places in enumerate(tried)])
+    if q == "inverse_power":
+        return  # It has a pole at every training row and a valley between any two.
+    # A small simplex, which does not reach over into another valley.
+    corners = 1e-3 * np.ptp(Z, axis=0).max() * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    local = [
+        minimize(
+            value, z, (r,), method="Nelder-Mead",
+            options={"initial_simplex": z + corners, "xatol": 1e-6, "fatol": 1e-10},
+        ).fun
+        for r, z in enumerate(Z)
+    ]  # fmt: skip
+    # Total variation has kinks, along which gradients lead only so far.
+    assert (ours - local).max() < (1e-2 if divergence == "total_variation" else 1e-7)
+
+
+@pytest.mark.parametrize("divergence", ["kl", "total_variation", "hellinger"])
+def test_new_rows_without_p_do_not_change_the_places_of_others(divergence):
+    graph = kneighbors_graph(load_digits().data[:150], 8).toarray()
+    model = ICONEmbedding(p="graph", divergence=divergence, max_iter=50, random_state=0).fit(graph)
+    new = kneighbors_graph(load_digits().data[:170], 8).toarray()[150:, :150]
+    new = new[new.any(axis=1)]
+    alone = model.transform(new)
+    among = model.transform(np.vstack([np.zeros((40, 150)), new, np.zeros((3, 150))]))[40:-3]
+    assert np.abs(among - alone).max() <= 1e-11 * np.abs(model.embedding_).max()

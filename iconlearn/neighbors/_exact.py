@@ -99,7 +99,8 @@ def _search_by_products(X, queries, k, metric, device, prepared):
         else:
             rows = torch.as_tensor(space.rows(queries[open_]), dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
-        found, reach = nearest(columns, rows, wanted, own=own)
+        halves = prepared.halves.to(device) if single else None
+        found, reach = nearest(columns, rows, wanted, own=own, halves=halves)
         limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype, device)
         found = found.cpu().numpy()
         ordered = by_distance(pairs.of_neighbors(open_, found), found)

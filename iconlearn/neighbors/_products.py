@@ -14,7 +14,7 @@ import torch
 
 from ..numerics.threads import Scratch, available, share
 
-__all__ = ["nearest", "product_error", "smallest"]
+__all__ = ["half_lengths", "nearest", "product_error", "smallest"]
 
 # Numbers in one block: 16 MiB of float32 for each thread, more where the product runs on a GPU.
 BLOCK_SIZE = 2**22
@@ -30,7 +30,7 @@ ROUNDOFF = {
 }
 
 
-def nearest(columns, rows, k, *, own=None):
+def nearest(columns, rows, k, *, own=None, halves=None):
     """The k nearest columns of every row, as well as the products can tell.
 
     Parameters
@@ -41,6 +41,8 @@ def nearest(columns, rows, k, *, own=None):
         At most n, or n - 1 where a row has a column of its own.
     own : Tensor of int64 of shape (m,) or None
         The column that is the row itself, and is left out.
+    halves : Tensor of shape (n,) or None
+        Half the squared length of every column, where it is known.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def nearest(columns, rows, k, *, own=None):
     block_size = BLOCK_SIZE if columns.device.type == "cpu" else BLOCK_SIZE_CUDA
     # Small searches are one block for each thread.
     step = max(1, min(block_size // width, -(-m // available())))
-    half = columns.square().sum(1) / 2
+    half = half_lengths(columns) if halves is None else halves
     indices = torch.empty((m, k), dtype=torch.int64, device=columns.device)
     reach = torch.empty(m, dtype=columns.dtype, device=columns.device)
     scratch = Scratch()
@@ -82,6 +84,11 @@ def nearest(columns, rows, k, *, own=None):
 
     share(search, range(0, m, step), columns.device)
     return indices, reach
+
+
+def half_lengths(points):
+    """Half the squared length of every point, in the precision of the points."""
+    return points.square().sum(1) / 2
 
 
 def smallest(block, k):

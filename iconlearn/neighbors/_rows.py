@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import canonical
+from ._products import half_lengths
 
 __all__ = [
     "BLOCK_SIZE",
@@ -100,6 +101,11 @@ class PreparedRows:
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
         return self._both[0]
+
+    @cached_property
+    def halves(self) -> torch.Tensor:
+        """Half the squared length of every point, float32 of shape (n,)."""
+        return half_lengths(self.points)
 
     @property
     def lengths(self) -> np.ndarray:

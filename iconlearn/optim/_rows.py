@@ -16,15 +16,21 @@ __all__ = ["minimise_rows"]
 LEAST_CURVATURE = 1e-8
 # A step through a stretch that bends downwards is followed by one this many times as long.
 GROWTH = 2.0
+# A step is taken where the function falls by this share of what its slope promises, up to rounding.
+LEAST_DECREASE = 1e-4
+ROUNDING = 1e-14
 
 
-def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps, values=None):
-    """Places where the gradients of the rows vanish, by BFGS on gradients alone.
+def minimise_rows(evaluate, start, *, first_step, longest, tolerance, n_steps):
+    """Local minima of the rows' functions, by BFGS; no row ends higher than it began.
+
+    A step that does not lower a row's function enough is not taken, and a shorter one is tried, down to the tolerance.
 
     Parameters
     ----------
-    gradient : callable
-        ``gradient(Z)`` of shape (n, d) for a tensor Z of shape (n, d): row r is that of f_r at z_r.
+    evaluate : callable
+        ``evaluate(Z)`` for a tensor Z of shape (n, d) gives the values f_r(z_r), shape (n,), and their gradients,
+        shape (n, d).
     start : Tensor of shape (n, d)
     first_step : float
         Share of the gradient that the first step is.
@@ -34,9 +40,6 @@ def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps, v
         A row whose step is shorter stays where that step has brought it.
     n_steps : int
         Most steps.
-    values : callable or None, default=None
-        ``values(Z)`` of shape (n,): f_r at z_r.  Steps by gradients alone may leave the basin of the start for one
-        that is less deep; a row that ends higher than it began then stays at its start.
 
     Returns
     -------
@@ -44,30 +47,38 @@ def minimise_rows(gradient, start, *, first_step, longest, tolerance, n_steps, v
 
     References
     ----------
-    Nocedal and Wright, "Numerical Optimization", 2nd ed., section 6.1.
+    Nocedal and Wright, "Numerical Optimization", 2nd ed., sections 3.1 and 6.1.
     """
     Z = start.clone()
     n, d = Z.shape
     inverse = first_step * torch.eye(d, dtype=Z.dtype).expand(n, d, d).clone()
     fresh = torch.ones(n, dtype=torch.bool)
-    moving = torch.ones(n, 1, dtype=torch.bool)
-    g = gradient(Z)
+    moving = torch.ones(n, dtype=torch.bool)
+    most = torch.full((n,), longest, dtype=Z.dtype)
+    f, g = evaluate(Z)
     for _ in range(n_steps):
         step = -(inverse * g[:, None, :]).sum(2)
-        length = torch.linalg.vector_norm(step, dim=1, keepdim=True)
-        step = torch.where(moving, step * (longest / length.clamp_min(1e-300)).clamp_max(1.0), 0.0)
-        Z = Z + step
+        length = torch.linalg.vector_norm(step, dim=1)
+        factor = (most / length.clamp_min(1e-300)).clamp_max(1.0)
+        step, length = torch.where(moving[:, None], step * factor[:, None], 0.0), length * factor
+        slope = (g * step).sum(1)
+        f_new, g_new = evaluate(Z + step)
+        change = g_new - g
+        accepted = f_new <= f + LEAST_DECREASE * slope + ROUNDING * f.abs()
+        Z = torch.where(accepted[:, None], Z + step, Z)
+        # The minimum of the parabola through both values and the slope; a step that is not taken has shown how the
+        # function bends all the same.
+        shorter = (-0.5 * slope / (f_new - f - slope)).nan_to_num(0.5).clamp(0.1, 0.5)
+        most = torch.where(accepted, longest, shorter * length)
+        f, g = torch.where(accepted, f_new, f), torch.where(accepted[:, None], g_new, g)
         moving = moving & (length > tolerance)
         if not moving.any():
             break
-        g, before = gradient(Z), g
-        inverse, fresh = _learnt(inverse, step, g - before, fresh)
-    if values is not None:
-        Z = torch.where((values(Z) <= values(start))[:, None], Z, start)
+        inverse, fresh = _learnt(inverse, step, change, fresh, accepted)
     return Z
 
 
-def _learnt(inverse, s, y, fresh):
+def _learnt(inverse, s, y, fresh, accepted):
     """The inverse Hessians after steps s have changed the gradients by y."""
     sy, yy = (s * y).sum(1), (y * y).sum(1)
     bends = sy > LEAST_CURVATURE * torch.sqrt((s * s).sum(1) * yy)
@@ -80,5 +91,5 @@ def _learnt(inverse, s, y, fresh):
     updated = (turn[:, :, :, None] * inverse[:, None, :, :]).sum(2)
     updated = (updated[:, :, None, :] * turn[:, None, :, :]).sum(3)
     updated = updated + rho[:, None, None] * s[:, :, None] * s[:, None, :]
-    downwards = (sy < 0)[:, None, None]
+    downwards = ((sy < 0) & accepted)[:, None, None]
     return torch.where(downwards, GROWTH * inverse, updated), fresh & ~bends

@@ -9,6 +9,7 @@ a place between the parts, which steps downhill need not leave.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,9 +21,8 @@ from scipy.sparse import csr_array
 from ..conditional import Conditional
 from ..engines import Dense, frozen_field
 from ..learned import copy_in_double
-from ..loss import log_normalizer, loss, row_divergences
+from ..loss import row_divergences
 from ..mappers import TableModule
-from ..numerics.geometry import pairs
 from ..numerics.threads import share, torch_on_one_thread
 from ..objective import Points, Problem
 from ..optim import minimise_rows
@@ -85,6 +85,10 @@ class Placer:
         return Points(frozen, len(self.places), width=self.places.shape[1])
 
     @cached_property
+    def variances(self):
+        return self.columns.mapper.places.var(0).tolist()
+
+    @cached_property
     def field(self):
         return frozen_field(self.q, self.columns.mapper.places)
 
@@ -116,28 +120,17 @@ class Placer:
         problem = Problem(p, self.q, self.divergence, Points(table, p.n_rows, width=columns.width), columns)
         visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
 
-        def put(Z):
+        def evaluate(Z):
             with torch.no_grad():
                 table.places.copy_(Z)
+            return row_divergences(problem, engine, visit, table.places)
 
-        def values(Z):
-            put(Z)
-            return row_divergences(problem, engine, visit)
-
-        def gradient(Z):
-            put(Z)
-            table.places.grad = None
-            loss(problem, engine, visit).backward()
-            # A row's share of the mean loss is 1 / n_new.
-            return p.n_rows * table.places.grad
-
-        frozen = self.columns.mapper.places
-        reach = float(frozen.std(0).max())
+        reach = math.sqrt(max(self.variances))
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
-        bend = 4.0 * float(frozen.var(0).sum()) if p.wide else 1.0
+        bend = 4.0 * sum(self.variances) if p.wide else 1.0
         return minimise_rows(
-            gradient, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
-            tolerance=TOLERANCE * reach, n_steps=N_STEPS, values=values,
+            evaluate, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
+            tolerance=TOLERANCE * reach, n_steps=N_STEPS,
         ).numpy()  # fmt: skip
 
 
@@ -169,21 +162,22 @@ class _Part:
 
 
 def _start(problem, engine, visit):
-    """The neighbour's place that is the least KL away, or the mean of all if that is less; (n_new, d)."""
-    p, q, places = problem.p, problem.q, problem.columns.mapper.places
+    """The neighbour's place of the least divergence, or the mean of all if that is less; (n_new, d)."""
+    p, places = problem.p, problem.columns.mapper.places
     if p.wide:
         return places[torch.from_numpy(p.entries().p.argmax(axis=1))]
     mean = torch.from_numpy(_weighted_mean(p, places.numpy()))
-    if visit.edges is None:
-        return mean
-    near = torch.from_numpy(_ranked(p.edges, N_TRIED))
-    tried = torch.cat([mean[:, None], torch.where((near >= 0)[..., None], places[near], mean[:, None])], 1)
+    near = torch.from_numpy(_ranked(p.edges, N_TRIED))[..., None]
+    mean = mean[:, None]
+    # At a neighbour itself a singular kernel is infinite and has no slope: half way to it.
+    towards = torch.lerp(mean, places[near[..., 0]], 0.5) if problem.q.singular else places[near[..., 0]]
+    tried = torch.cat([mean, torch.where(near >= 0, towards, mean)], 1)
     # All at once: what a single row waits for is the number of operations, not their size.
     edges, copied = visit.edges.repeated(tried.shape[1])
-    every = replace(visit, edges=edges, p=visit.p[copied])
-    U, V = q.place(tried.flatten(0, 1)), q.place(places, columns=True)
-    pulled = edges.row_sums(every.p * q.log_kernel(pairs(q.scalar, U, V, edges)))
-    divergence = log_normalizer(q, engine, U, V, every) - pulled
+    mass = visit.mass.repeat_interleave(tried.shape[1])
+    every = replace(visit, edges=edges, p=visit.p[copied], mass=mass)
+    table = Points(TableModule(tried.flatten(0, 1)), len(mass), width=tried.shape[2])
+    divergence = row_divergences(replace(problem, rows=table), engine, every)
     best = divergence.view(tried.shape[:2]).argmin(1)
     return tried[torch.arange(len(tried)), best]
 

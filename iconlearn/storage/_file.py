@@ -45,8 +45,9 @@ def write(path, document, arrays):
                 sums[name] = hashing.hash.hexdigest()
         manifest = {"format": FORMAT, "version": VERSION, "sha256": sums, "document": document}
         text = json.dumps(manifest).encode()
-        archive.writestr(MANIFEST, text)
-        archive.writestr(SEAL, hashlib.sha256(text).hexdigest())
+        # Without the time of day: equal models make equal files.
+        archive.writestr(zipfile.ZipInfo(MANIFEST), text)
+        archive.writestr(zipfile.ZipInfo(SEAL), hashlib.sha256(text).hexdigest())
 
 
 def read(path):
