@@ -230,8 +230,9 @@ class TestTemperature:
             model = ICONEmbedding(3, max_iter=n_iter, callback=lambda record: seen.append(record.best_loss))
             model.set_params(q=Kernel(1.0, final_temperature=0.05), **options).fit(X)
             assert model.q_.temperature_ == pytest.approx(0.05) and model.n_iter_ == n_iter
-            # Losses at other temperatures, lower though they may be, are not what is kept.
-            assert model.loss_ == pytest.approx(min(model.loss_history_[-(n_iter // 8 or 1) :]))
+            # Losses at other temperatures, lower though they may be, are not what is kept; the history is in single
+            # precision, whose rounding a small temperature multiplies.
+            assert model.loss_ == pytest.approx(min(model.loss_history_[-(n_iter // 8 or 1) :]), rel=1e-5)
 
 
 def test_a_custom_kernel_equals_the_built_in_one():

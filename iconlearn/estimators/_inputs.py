@@ -57,12 +57,6 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
     whoever reads y: they may be its marker.
     """
-    if isinstance(X, list | tuple) and len(X) > 1 and all(getattr(part, "ndim", 0) == 2 for part in X):
-        raise ValueError(
-            f"X is a {type(X).__name__} of {len(X)} matrices, of shapes {', '.join(str(part.shape) for part in X)}; "
-            f"several kinds of features of the same rows are one matrix: stack them with np.hstack([A, B]), and "
-            f"give split=A.shape[1]"
-        )
     y = plain(y) if read_y else None
     gaps = None
     if y is not None:

@@ -40,7 +40,9 @@ def test_nodes_without_edges_have_the_shares_of_the_clusters(options):
     r, idle = model.probabilities_, model.probabilities_[-N_IDLE:]
     np.testing.assert_allclose(idle, np.tile(r[:-N_IDLE].mean(axis=0), (N_IDLE, 1)), atol=0.02)
     assert (model.labels_[-N_IDLE:] == -1).all()
-    np.testing.assert_allclose(model.predict_proba(sparse.csr_matrix((1, len(r)))), idle[:1], atol=1e-3)
+    # Under a share the rows of the fit see each other's, and a new one sees theirs alone.
+    atol = 0.01 if "debias" in options else 1e-3
+    np.testing.assert_allclose(model.predict_proba(sparse.csr_matrix((1, len(r)))), idle[:1], atol=atol)
 
 
 def test_they_change_nothing_for_the_others():
