@@ -30,7 +30,9 @@ BLOCK = 2**21
 TILE = 256
 # Steps of a descent and of a search, about; edges times clusters times steps that repay loading the compiler's library,
 # some tenths of a second.
-DESCENT, SEARCH, MUCH_WORK = 100, 2000, 2**28
+DESCENT, SEARCH, MUCH_WORK = 100, 2000, 3 * 10**8
+# Loops over fewer clusters than these gain less by it.
+MANY_CLUSTERS = 64
 # From so many edges on, and such a share of all pairs, edges are summed as a matrix.
 MANY_EDGES, DENSE = 2**14, 0.25
 # No assignment is less, so that the loss stays finite.
@@ -129,7 +131,7 @@ class PairWeights:
 
     def compiled(self, n_clusters):
         """Whether all the steps that are likely to come repay loading the compiler's library."""
-        work = len(self.edges.data) * n_clusters * self.n_steps
+        work = len(self.edges.data) * n_clusters * self.n_steps * min(n_clusters / MANY_CLUSTERS, 1.0)
         return self.n_rows >= MANY_POINTS or work >= MUCH_WORK
 
     def idle(self):
