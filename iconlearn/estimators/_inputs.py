@@ -194,6 +194,11 @@ def _refuse_parts(X, pairwise):
             f"by side, numpy.hstack(X), with p=iconlearn.supervisory.Paired(split={cuts if cuts[1:] else cuts[0]}). "
             f"New rows of one of them alone go to transform, those of the other to transform_columns"
         )
+    if all(len(s) == 2 for s in shapes) and len({s[0] for s in shapes}) > 1:
+        raise ValueError(
+            f"X is a {type(X).__name__} of tables of {', '.join(str(s[0]) for s in shapes)} rows; what belongs together "
+            f"are as many rows, side by side: numpy.hstack, with p=iconlearn.supervisory.Paired(split=...)"
+        )
     if all(len(s) > 1 for s in shapes):
         _refuse_images((len(X), *shapes[0]))
 

@@ -222,7 +222,9 @@ def test_both_directions_between_two_kinds_have_one_split(key):
 @pytest.mark.parametrize("kind", [tuple, list])
 def test_two_matrices_are_asked_to_be_one(kind):
     X = load_iris().data
-    unequal = "2 tables" if kind is tuple else ""
-    for pair, message in (((X[:, :3], X[:, 3:]), "2 tables of 3 and 1 columns.*hstack.*split=3"), ((X, X[:50]), "XX")):
+    for pair, message in (
+        ((X[:, :3], X[:, 3:]), "2 tables of 3 and 1 columns.*hstack.*split=3"),
+        ((X, X[:50]), "tables of 150, 50 rows.*hstack"),
+    ):
         with pytest.raises(ValueError, match=message):
             recipes.clip(split=3).fit(kind(pair))
