@@ -196,8 +196,8 @@ def _refuse_parts(X, pairwise):
         )
     if all(len(s) == 2 for s in shapes) and len({s[0] for s in shapes}) > 1:
         raise ValueError(
-            f"X is a {type(X).__name__} of tables of {', '.join(str(s[0]) for s in shapes)} rows; what belongs together "
-            f"are as many rows, side by side: numpy.hstack, with p=iconlearn.supervisory.Paired(split=...)"
+            f"X is a {type(X).__name__} of tables of {', '.join(str(s[0]) for s in shapes)} rows; what belongs "
+            f"together are as many rows, side by side: numpy.hstack, with p=iconlearn.supervisory.Paired(split=...)"
         )
     if all(len(s) > 1 for s in shapes):
         _refuse_images((len(X), *shapes[0]))
