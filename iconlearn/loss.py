@@ -80,8 +80,8 @@ def row_divergences(problem, engine, visit, at=None):
         with torch.set_grad_enabled(at is not None):
             U, V = _places(problem, visit)
             log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
-            own = edges.row_sums(divergence(visit.p, torch.zeros_like(visit.p)) - visit.p * log_k)
-            values = own + edges.row_sums(visit.p) * log_normalizer(q, engine, U, V, visit)
+            own = visit.rows_at_one(divergence) - edges.row_sums(visit.p * log_k)
+            values = own + visit.p_sums * log_normalizer(q, engine, U, V, visit)
             return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
     mass = torch.ones_like(visit.mass).requires_grad_()

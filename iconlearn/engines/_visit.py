@@ -71,11 +71,24 @@ class Visit:
     exclude_self: bool
     scale: float = 1.0
     sample: object = None
+    _rows_at_one = None
 
     @cached_property
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
         return self.edges.symmetric(self.pulled)
+
+    @cached_property
+    def p_sums(self):
+        """p of each row, summed over its edges."""
+        return self.edges.row_sums(self.p)
+
+    def rows_at_one(self, divergence):
+        """The divergence of each row at q = 1, what one that is linear in log q starts from; found once."""
+        if self._rows_at_one is None or self._rows_at_one[0] is not divergence:
+            values = self.edges.row_sums(divergence(self.p, torch.zeros_like(self.p)))
+            object.__setattr__(self, "_rows_at_one", (divergence, values))
+        return self._rows_at_one[1]
 
     def weighing(self, mass, divergence):
         """The same visit with other weights of its rows, through which gradients may run."""
