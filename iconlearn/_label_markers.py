@@ -15,6 +15,7 @@ from ._warnings import warn
 __all__ = [
     "as_labels",
     "column_of",
+    "filled",
     "is_auto",
     "is_missing",
     "marked",
@@ -60,6 +61,13 @@ def of_one_type(labels) -> np.ndarray:
         return labels
     alike = len({"text" if isinstance(label, str) else "number" for label in labels.tolist()}) == 1
     return np.array(labels.tolist()) if alike and not missing(labels).any() else labels
+
+
+def filled(labels, where) -> np.ndarray:
+    """The labels with that of another row where a mask says, so that whatever checks them sees labels only."""
+    out = labels.copy()
+    out[where] = 0 if where.all() else labels[~where][0]
+    return of_one_type(out)
 
 
 def refuse_mixed(labels, name="y"):

@@ -80,13 +80,13 @@ def row_divergences(problem, engine, visit, at=None):
         with torch.set_grad_enabled(at is not None):
             U, V = _places(problem, visit)
             log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
-            own = visit.rows_at_one(divergence) - edges.row_sums(visit.p * log_k)
+            own = visit.rows_at_one - edges.row_sums(visit.p * log_k)
             values = own + visit.p_sums * log_normalizer(q, engine, U, V, visit)
             return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
     mass = torch.ones_like(visit.mass).requires_grad_()
     with torch.enable_grad():
-        value = _mean_divergence(problem, engine, visit.weighing(mass, divergence), 1.0, by_sums=True)
+        value = _mean_divergence(problem, engine, visit.weighing(mass), 1.0, by_sums=True)
         return torch.autograd.grad(value, mass)[0] if at is None else torch.autograd.grad(value, (mass, at))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._label_markers import as_labels, is_auto, marked, of_one_type, warn_of_minus_one
+from .._label_markers import as_labels, filled, is_auto, marked, of_one_type, warn_of_minus_one
 from .._warnings import warn
 
 __all__ = ["labelled_rows", "without_marker"]
@@ -56,9 +56,7 @@ def without_marker(y, marker):
             f"y is -1 in {np.count_nonzero(unlabelled)} of {len(labels)} rows, which are taken as unlabelled; "
             f"unlabeled=-1 says so without this warning, and unlabeled=None makes -1 a class"
         )
-    filled = np.array(labels)
-    filled[unlabelled] = others[0]
-    return of_one_type(filled).reshape(np.asarray(y).shape), unlabelled
+    return filled(labels, unlabelled).reshape(np.asarray(y).shape), unlabelled
 
 
 def labelled_rows(y, marker):

@@ -157,9 +157,10 @@ def transduced(
     for problem in problems:
         problem.q.balance_ = balance
     if graph is not exact:
-        seen = (weights.among(reached).balanced(balance) for weights in (exact, graph))
-        paired = engine.loss(problems, next(seen), r[reached], rng, reached)
-        by_groups = next(seen).explained(r[reached])[1]
+        # Beliefs are part of the loss of the descent as well: the part of the pairs alone is replaced.
+        pairs, groups = (weights.among(reached).balanced(balance) for weights in (exact, graph))
+        paired = engine.loss(problems, pairs, r[reached], rng, reached)
+        by_groups = groups.explained(r[reached])[1]
         history.losses[-1:] = [descent.loss + paired - by_groups]
     return r, reached, _solution(history, descent)
 

@@ -33,6 +33,8 @@ class Visit:
         weight * p of each edge, and its sum over the edges of each row.
     at_one : Tensor or None
         Weighted divergence of the edges at q = 1, what a divergence linear in log q starts from.
+    divergence : callable
+        What is summed over pairs, ``divergence(p, log_q)``.
     block : callable or None
         ``block(slice)`` gives the full rows of p for a slice of the visited rows.
     mass : Tensor of shape (rows,)
@@ -62,6 +64,7 @@ class Visit:
     pulled: object
     row_weight: object
     at_one: object
+    divergence: object
     block: object
     mass: object
     column_weights: object
@@ -71,7 +74,6 @@ class Visit:
     exclude_self: bool
     scale: float = 1.0
     sample: object = None
-    _rows_at_one = None
 
     @cached_property
     def both_ways(self):
@@ -83,27 +85,24 @@ class Visit:
         """p of each row, summed over its edges."""
         return self.edges.row_sums(self.p)
 
-    def rows_at_one(self, divergence):
-        """The divergence of each row at q = 1, what one that is linear in log q starts from; found once."""
-        if self._rows_at_one is None or self._rows_at_one[0] is not divergence:
-            values = self.edges.row_sums(divergence(self.p, torch.zeros_like(self.p)))
-            object.__setattr__(self, "_rows_at_one", (divergence, values))
-        return self._rows_at_one[1]
+    @cached_property
+    def rows_at_one(self):
+        """The divergence of each row at q = 1."""
+        return self.edges.row_sums(self.divergence(self.p, torch.zeros_like(self.p)))
 
-    def weighing(self, mass, divergence):
+    def weighing(self, mass):
         """The same visit with other weights of its rows, through which gradients may run."""
         if self.edges is None:
             return replace(self, mass=mass)
         weight = mass[self.edges.i]
         pulled = weight * self.p
-        at_one = (weight * divergence(self.p, torch.zeros_like(self.p))).sum()
         return replace(
             self,
             mass=mass,
             weight=weight,
             pulled=pulled,
             row_weight=self.edges.row_sums(pulled),
-            at_one=at_one,
+            at_one=(mass * self.rows_at_one).sum(),
         )
 
     def support(self, part):
@@ -152,6 +151,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
         "scale": scale,
+        "divergence": problem.summand,
     }
 
     def of_anchors(mass):

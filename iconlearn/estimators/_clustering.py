@@ -374,7 +374,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
             solution = self._improve(plan, n_iter, 5 if stochastic else 20)
             self._warn_at_max_iter(plan, self.optimizer, solution)
-        solution = _with_idle_rows(plan, solution)
+        _spread_idle_rows(plan)
         self._keep_clusters(plan, solution, known, shown=_among_winners)
         asked = plan.rows.width if auto else self.n_clusters
         if self.n_clusters_ < asked:
@@ -571,27 +571,27 @@ def _shared_q(q, debias):
     return kernel
 
 
-def _with_idle_rows(plan, solution):
-    """The solution, after rows of a table that no p says anything of got the clusters' shares."""
+def _spread_idle_rows(plan):
+    """Give rows of a table of which no p says anything the clusters' shares."""
     problems = plan.objective.problems
     if plan.parametric or plan.engine.solves or any(problem.fresh for problem in problems):
-        return solution
+        return
     pulled = np.zeros(plan.rows.size, dtype=bool)
     for problem in problems:
         p = problem.p
         if p.uniform > 0 or (p.dense and problem.n_pairs > MAX_MATERIALISED):
-            return solution
+            return
         weight = p.row_mass > 0
         pulled |= weight
         if problem.tied:
             pulled |= weight @ p.sparse() > 0
     if pulled.all():
-        return solution
+        return
     with torch.no_grad():
         r = torch.softmax(plan.mapper.places, 1)
-        r[~torch.from_numpy(pulled).to(r.device)] = r[torch.from_numpy(pulled).to(r.device)].mean(0)
+        on = torch.from_numpy(pulled).to(r.device)
+        r[~on] = r[on].mean(0)
         plan.mapper.places.copy_(torch.log(r.clamp_min(SMALLEST)))
-    return solution if plan.engine.stochastic else replace(solution, loss=present_loss(plan))
 
 
 def _with_mapper(plan, module, n_outputs):

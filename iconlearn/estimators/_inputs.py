@@ -15,7 +15,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
-from .._label_markers import as_labels, is_missing, missing, of_one_type, refuse_mixed
+from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
 from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
@@ -87,9 +87,7 @@ def _without_gaps(y):
     gaps = missing(labels) if labels.ndim == 1 else np.zeros(0, dtype=bool)
     if not gaps.any():
         return (labels.reshape(np.asarray(y).shape) if labels.ndim == 1 else y), None
-    filled = labels.copy()
-    filled[gaps] = 0 if gaps.all() else labels[~gaps][0]
-    return of_one_type(filled), labels
+    return filled(labels, gaps), labels
 
 
 def validated_new(estimator, X):
