@@ -80,7 +80,9 @@ class MiniBatch(Engine):
     def _epoch(self, problem, draw, positives, rng, dtype, device):
         n = problem.p.n_rows
         if self._in_one(problem):
-            yield visit_batch(problem, np.arange(n), np.arange(problem.p.n_cols), dtype=dtype, device=device)
+            rows = np.arange(n)
+            cols = rows if problem.p.n_cols == n else np.arange(problem.p.n_cols)
+            yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
         brought = 0 if positives is None or not problem.tied else self.n_positives
         anchors = max(self.batch_size // (1 + brought), 1)

@@ -195,7 +195,7 @@ class _Run:
         value = total / count if count else math.nan
         if count == 1 and single is not None:
             single.commit()
-        elif not all(bool(t.isfinite().all()) for t in self.tensors()):
+        elif not all_finite(self.tensors()):
             value = math.nan  # the last step was one too many, which only the next loss would show
         elif math.isfinite(value):
             # The latest state, after steps that each lowered an estimate of their own.
@@ -233,9 +233,19 @@ class _Keeper:
             self.run.kept = self.values
 
 
+def all_finite(tensors) -> bool:
+    """Whether no tensor has a NaN or an infinity, at one wait for a device."""
+    largest = torch._foreach_norm(
+        [t.detach() for t in tensors if t.is_floating_point() and t.numel()], torch.inf
+    )
+    return not largest or bool(torch.stack(largest).isfinite().all())
+
+
 def copies(tensors):
     """Copies of tensors as they are now."""
-    return [t.detach().clone() for t in tensors]
+    values = [torch.empty_like(t, requires_grad=False) for t in tensors]
+    torch._foreach_copy_(values, [t.detach() for t in tensors])
+    return values
 
 
 @torch.no_grad()
