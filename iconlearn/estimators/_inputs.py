@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Number
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
-from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
+from ..supervisory import as_matrix, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -62,7 +62,7 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     if y is not None:
         options["y"], gaps = _without_gaps(y)
     given = _rows_as_given(X, pairwise, estimator.p)
-    with _numbers_alone(given):
+    with _numbers_alone(given), finite_pairs(given) if pairwise else nullcontext():
         out = validate_data(
             estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
             ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
@@ -93,7 +93,7 @@ def _without_gaps(y):
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
     given = _rows_as_given(X, is_network(X), estimator.p)
-    with _numbers_alone(given):
+    with _numbers_alone(given), finite_pairs(given) if estimator._pairwise else nullcontext():
         rows = validate_data(
             estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
         )  # fmt: skip
