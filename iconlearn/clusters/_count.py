@@ -17,6 +17,7 @@ in sentences and strokes of a pen, and the least loss sees far too many.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from ._agglomeration import merges
 from ._microclusters import coarsen, merge_smallest
 from ._weights import members
 
-__all__ = ["MergePath", "counted_path", "merge_path", "without_path"]
+__all__ = ["LateMergePath", "MergePath", "counted_path", "merge_path", "without_path"]
 
 # Coarse graphs, the micro-clusters of each, and the rows that share one on average at least.
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
@@ -75,6 +76,47 @@ class MergePath(NamedTuple):
         counts = self.n_clusters
         span = f"{counts[0]} to {counts[-1]} clusters" if len(counts) else "no clusters"
         return f"<MergePath of {span}, suggested={self.suggested}; fields {', '.join(self._fields)}>"
+
+
+class LateMergePath(Sequence):
+    """A merge path whose merges are found when anything of it is first read; it reads like a :class:`MergePath`.
+
+    Parameters
+    ----------
+    find : callable
+        Returns the path.
+
+    Attributes
+    ----------
+    found : MergePath or None
+        The path, once it has been found.
+    """
+
+    def __init__(self, find):
+        self.find, self.found = find, None
+
+    def _path(self):
+        if self.found is None:
+            self.found = self.find()
+        return self.found
+
+    def __getattr__(self, name):
+        # Copies and displays look for methods of their own.
+        if not hasattr(MergePath, name):
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return getattr(self._path(), name)
+
+    def __len__(self):
+        return len(MergePath._fields)
+
+    def __getitem__(self, at):
+        return self._path()[at]
+
+    def __repr__(self):
+        return repr(self._path())
+
+    def __reduce__(self):
+        return MergePath, tuple(self._path())
 
 
 def merge_path(p, rng, *, balance=1.0) -> MergePath:

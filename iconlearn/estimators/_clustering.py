@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
-from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
+from ..clusters import SMALLEST, LateMergePath, MergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
 from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
 from ..initialization._last_fit import known_from, values_from
@@ -115,8 +115,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     merge_path_ : MergePath
         For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
         micro-clusters of p until one is left: a named tuple of arrays, which
-        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for, and not listed by
-        ``dir`` before; absent where p is no sparse distribution over the rows.
+        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when anything of it is first read, and not listed
+        by ``dir`` before; absent where p is no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows; rows of a table that nothing pulls, such as nodes without edges, have
         the clusters' shares.
@@ -309,14 +309,22 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
         if self._path is None:
-            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
+            # hasattr, and whoever reads all that an estimator has to show it, would wait for the merges.
+            self._path = LateMergePath(lambda: merge_path(p, np.random.RandomState(0), balance=self.q_.balance_))
+        if isinstance(self._path, LateMergePath) and self._path.found is not None:
+            self._path = self._path.found
         return self._path
 
     def __dir__(self):
-        # Whoever reads all that an estimator lists, as notebooks do to show it, would wait for the merges; so would
-        # scikit-learn's own list, which tries every name.
-        late = {"merge_path_"} if vars(self).get("_path") is None else set()
+        # A display of all that an estimator lists would show the path, and so wait for its merges.
+        late = set() if isinstance(vars(self).get("_path"), MergePath) else {"merge_path_"}
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if isinstance(state.get("_path"), LateMergePath):
+            state = {**state, "_path": state["_path"].found}
+        return state
 
     @property
     def _n_features_out(self):

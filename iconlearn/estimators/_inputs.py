@@ -64,7 +64,7 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     given = _rows_as_given(X, pairwise, estimator.p)
     with _numbers_alone(given), finite_pairs(given) if pairwise else nullcontext():
         out = validate_data(
-            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+            estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C",
             ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
         )  # fmt: skip
     X, y = out if y is not None else (out, None)
@@ -95,7 +95,7 @@ def validated_new(estimator, X):
     given = _rows_as_given(X, is_network(X), estimator.p)
     with _numbers_alone(given), finite_pairs(given) if estimator._pairwise else nullcontext():
         rows = validate_data(
-            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
+            estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C", reset=False
         )  # fmt: skip
     return canonical(rows)
 
@@ -124,7 +124,7 @@ def validated_group(estimator, X, group):
         )
     given = plain(X)
     with _numbers_alone(given):
-        rows = check_array(given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C")
+        rows = check_array(given, accept_sparse="csr", dtype=_precisions(given), order="C")
     return canonical(rows)
 
 
@@ -149,6 +149,8 @@ def _rows_as_given(X, pairwise, p):
         raise TypeError(
             "X is an AnnData; give features such as X.obsm['X_pca'] or X.X, or X.obsp['connectivities'] with p='graph'"
         )
+    if _is_of_polars(X) and hasattr(X, "collect"):
+        raise TypeError("X is a LazyFrame, whose rows are not read yet; give X.collect()")
     if isinstance(X, Mapping) and not sparse.issparse(X):
         raise TypeError(f"X is a {type(X).__name__}; give a table of rows, such as pandas.DataFrame(X)")
     if isinstance(X, Iterator):
@@ -163,6 +165,16 @@ def _rows_as_given(X, pairwise, p):
     if len(getattr(X, "shape", ())) > 2:
         _refuse_images(tuple(X.shape))
     return X
+
+
+def _precisions(X):
+    """The types that X may keep; scikit-learn does not see that all columns of a polars frame are in single precision."""
+    single = _is_of_polars(X) and {str(dtype) for dtype in getattr(X, "dtypes", ())} == {"Float32"}
+    return np.float32 if single else (np.float64, np.float32)
+
+
+def _is_of_polars(X):
+    return type(X).__module__.partition(".")[0] == "polars"
 
 
 def _refuse_parts(X, pairwise):
