@@ -96,7 +96,8 @@ def _places(problem, visit):
     U = q.place(Z, mass=visit.column_weights)
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols), columns=True)
-    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
+    copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
+    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
@@ -139,7 +140,7 @@ def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
 def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     """Mean divergence as if p were the uniform share on every candidate."""
     q = problem.q
-    if not (problem.summand.linear_in_log_q and q.debias == 0):
+    if visit.copies is not None or not (problem.summand.linear_in_log_q and q.debias == 0):
         return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
     mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
     return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()

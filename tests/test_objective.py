@@ -225,7 +225,7 @@ def test_exaggeration_never_pushes_pairs_apart(divergence, sparse):
     p = GaussianP(sigma=0.3, n_neighbors=None).fit(X).conditional_
     P = p.full() * OFF
     if sparse:
-        P = np.where(P > np.sort(P, axis=1)[:, [-4]], P, 0.0)
+        P = np.where(np.sort(P, axis=1)[:, [-4]] < P, P, 0.0)
         P = P / P.sum(axis=1, keepdims=True)
         p = sparse_p(P, self_pairs=False)
     q = Gaussian()
@@ -240,7 +240,9 @@ def test_exaggeration_never_pushes_pairs_apart(divergence, sparse):
     on = torch.as_tensor(P > 0)
     summands = divergence(torch.as_tensor(P), log_q)
     if sparse:
-        summands = summands - divergence.at_zero * log_q.exp()  # what q has elsewhere costs f(0) of what is left
+        summands = (
+            summands - divergence.at_zero * log_q.exp()
+        )  # what q has elsewhere costs f(0) of what is left
     slope = torch.autograd.grad((summands * on).sum() / len(Z), log_q)[0].numpy()
     attracting = np.minimum(slope, 0.0)
     both = attracting + attracting.T

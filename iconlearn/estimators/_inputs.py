@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
-from ..supervisory import as_matrix, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
+from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -93,7 +93,7 @@ def _without_gaps(y):
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
     given = _rows_as_given(X, is_network(X), estimator.p)
-    with _numbers_alone(given), finite_pairs(given) if estimator._pairwise else nullcontext():
+    with _numbers_alone(given), finite_pairs(given) if declared(estimator.p_, "pairwise") else nullcontext():
         rows = validate_data(
             estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C", reset=False
         )  # fmt: skip
@@ -168,7 +168,7 @@ def _rows_as_given(X, pairwise, p):
 
 
 def _precisions(X):
-    """The types that X may keep; scikit-learn does not see that all columns of a polars frame are in single precision."""
+    """The types that X may keep; scikit-learn does not see where all columns of a polars frame are single."""
     single = _is_of_polars(X) and {str(dtype) for dtype in getattr(X, "dtypes", ())} == {"Float32"}
     return np.float32 if single else (np.float64, np.float32)
 

@@ -48,8 +48,8 @@ def holds_words(X) -> bool:
 
 def _plain(X):
     """A Series of polars as a list; anything else as it is."""
-    of_polars = type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "to_list")
-    return X.to_list() if of_polars else X
+    kind = type(X)
+    return X.to_list() if (kind.__module__.partition(".")[0], kind.__name__) == ("polars", "Series") else X
 
 
 def _words(row):

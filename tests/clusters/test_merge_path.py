@@ -140,7 +140,12 @@ def test_the_path_is_found_when_it_is_read(monkeypatch):
     assert path.suggested == 4 and len(found) == 1
     assert model.merge_path_ is path.found and "merge_path_" in dir(model) and repr(path) == repr(path.found)
     n_clusters, loss, *_ = path
-    assert n_clusters is path.n_clusters and loss is path[1] and path._asdict()["loss"] is loss and len(found) == 1
+    assert (
+        n_clusters is path.n_clusters
+        and loss is path[1]
+        and path._asdict()["loss"] is loss
+        and len(found) == 1
+    )
     np.testing.assert_array_equal(again.merge_path_.score, path.score)
     copied = pickle.loads(pickle.dumps(path))
     assert isinstance(copied, MergePath) and (copied.loss == loss).all()

@@ -261,5 +261,7 @@ def test_batches_with_nothing_to_be_far_from_are_refused(p, n_positives, least, 
     history = fit(least).loss_history_
     assert (history != 0).any()
     # A row of two views has two candidates in the other set, and classes are all there.
-    ICONEmbedding(p=Views(cross=True), mapper="linear", engine=MiniBatch(2), max_iter=1, random_state=0).fit(X)
+    ICONEmbedding(p=Views(cross=True), mapper="linear", engine=MiniBatch(2), max_iter=1, random_state=0).fit(
+        X
+    )
     ICONClassifier(engine=MiniBatch(2), max_iter=1, random_state=0).fit(X, np.arange(N) % 3)

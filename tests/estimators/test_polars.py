@@ -52,7 +52,9 @@ def test_single_precision_stays(model):
 @pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["far", "near"])])
 def test_labels(kind):
     labels = pl.Series("y", Y).cast(kind)
-    model = ICONClassifier(max_iter=50, random_state=0).fit(FRAME, labels, sample_weight=pl.Series(np.ones(60)))
+    model = ICONClassifier(max_iter=50, random_state=0).fit(
+        FRAME, labels, sample_weight=pl.Series(np.ones(60))
+    )
     assert model.classes_.tolist() == ["far", "near"] and model.score(FRAME, labels) == 1
     some = pl.Series("y", [label if i % 5 == 0 else None for i, label in enumerate(Y)]).cast(kind)
     few = ICONClassifier(mapper="table", unlabeled=float("nan"), random_state=0).fit(FRAME, some)
@@ -79,4 +81,6 @@ def test_what_has_no_rows_of_numbers_is_named(model):
     with pytest.raises(ValueError, match="'x' in row 0, column 'd'"):
         model.fit(FRAME.with_columns(pl.lit("x").alias("d")), Y)
     with pytest.raises(ValueError, match="NaN"):
-        model.fit(FRAME.with_columns(pl.when(pl.col("a") > 1).then(None).otherwise(pl.col("a")).alias("a")), Y)
+        model.fit(
+            FRAME.with_columns(pl.when(pl.col("a") > 1).then(None).otherwise(pl.col("a")).alias("a")), Y
+        )

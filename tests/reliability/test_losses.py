@@ -221,7 +221,9 @@ def engine(draw, n):
 
 
 def term(draw, n, rng, main_divergence):
-    own = ["kl"] if main_divergence == "reverse_kl" else [None, "kl"]  # the p here is zero for some candidates
+    own = (
+        ["kl"] if main_divergence == "reverse_kl" else [None, "kl"]
+    )  # the p here is zero for some candidates
     return Term(
         supervisory.KNN(min(n - 1, 3)),
         q=draw(st.sampled_from([None, "student", "gaussian"])),

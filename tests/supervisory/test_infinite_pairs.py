@@ -36,7 +36,9 @@ def models(p):
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, np.ndarray.tolist])
 def test_infinite_entries_are_named_with_what_to_do(p, form):
     given = form(CUT)
-    with pytest.raises(ValueError, match=r"contains infinity, in row 0, column \d+: pairs that are no neighbours"):
+    with pytest.raises(
+        ValueError, match=r"contains infinity, in row 0, column \d+: pairs that are no neighbours"
+    ):
         p.fit(given)
     for model, y in models(p):
         with pytest.raises(ValueError, match="in row 0, column 20: pairs that are no neighbours"):
