@@ -97,7 +97,12 @@ class Assigner:
             weights = self.p.conditional_.column_weights if self.q.degree_weighted else None
             return joined(p, self.table, self.inside, self.divergence.entropy, weights)
         how = {"debias": self.q.debias, "balance": self.q.balance_, "copies": self.copies}
-        return np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
+        found = np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
+        # Rows of which p says nothing are alike, new or not: the share of the others alone decides where they are.
+        empty, alone = ~p.supported(), ~self.p.conditional_.supported()
+        if empty.any() and alone.any():
+            found[empty] = self.table[alone].mean(axis=0)
+        return found
 
 
 def among(r, used):
