@@ -103,19 +103,20 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0, copies=None)
     mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
     the uniform start, every row on its own.  A uniform share of p is over all training rows, seen by the means of
     groups of like assignments where they are many; where the mass of a row is what both sides say of it, it counts
-    from both sides too.  A row of which p says nothing gets the clusters' shares.  Training rows may stand for
+    from both sides too.  A row without support of p gets the clusters' shares.  Training rows may stand for
     several `copies` each, of mean one.
     """
     n, share, edges, mass = len(r), p.uniform, p.sparse(), p.mass
+    sizes = r.sum(0) if copies is None else copies @ r
     if copies is None:
         copies = np.ones(n)
     else:
         edges = csr_array((edges.data * copies[edges.indices], edges.indices, edges.indptr), edges.shape)
         mass = None if mass is None else mass * edges.sum(axis=1)
         edges = normalize_rows(edges)
-    right = (1.0 - debias) * r / sized(np.maximum(copies @ r, SMALLEST), n, balance)
+    right = (1.0 - debias) * r / sized(np.maximum(sizes, SMALLEST), n, balance)
     n_clusters = r.shape[1]
-    out = np.tile(copies @ r / n, (edges.shape[0], 1))
+    out = np.tile(sizes / n, (edges.shape[0], 1))
     degree = np.diff(edges.indptr)
     size, mean = _like_rows(r, right, copies) if share > 0 else (np.zeros(0), right[:0])
     step = max(1, BLOCK_OF_PAIRS // max(n_clusters * degree.max(initial=1), len(size), 1))

@@ -98,7 +98,7 @@ class Assigner:
             return joined(p, self.table, self.inside, self.divergence.entropy, weights)
         how = {"debias": self.q.debias, "balance": self.q.balance_, "copies": self.copies}
         found = np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
-        # Rows of which p says nothing are alike, new or not: the share of the others alone decides where they are.
+        # Rows without support of p are alike, new or not: the uniform share of the others alone moves them.
         empty, alone = ~p.supported(), ~self.p.conditional_.supported()
         if empty.any() and alone.any():
             found[empty] = self.table[alone].mean(axis=0)
