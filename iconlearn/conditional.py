@@ -84,6 +84,8 @@ class _Rows:
     # were made of.  A block may have either.
     quadratic: Any = None
     graph: Any = None
+    # How many equal rows each stands for, of mean one; None where each is one.
+    copies: np.ndarray | None = None
 
     @property
     def n_rows(self) -> int:
@@ -168,6 +170,9 @@ class Conditional(_Rows):
         points.
     column_weights : ndarray of shape (n_cols,) or None, default=None
         What a degree-weighted q weighs the columns by; None: the weights of the rows.
+    copies : ndarray of shape (n_cols,) or None, default=None
+        How many equal rows each stands for, of mean one; see :meth:`of_copies`.  `edges` hold what p gives to all
+        copies of a column, :meth:`entries` what it gives to one.
     """
 
     edges: csr_array
@@ -175,6 +180,7 @@ class Conditional(_Rows):
     mass: np.ndarray | None = None
     self_pairs: bool = True
     column_weights: np.ndarray | None = None
+    copies: np.ndarray | None = None
 
     dense = False
 
@@ -206,13 +212,35 @@ class Conditional(_Rows):
         counts = np.diff(edges.indptr)
         i = np.repeat(np.arange(edges.shape[0]), counts)
         floor = self.uniform / max(candidates, 1)
-        p = (1.0 - self.uniform) * edges.data + floor
+        each = 1.0 if self.copies is None else self.copies_of(cols)[edges.indices]
+        p = (1.0 - self.uniform) * edges.data / each + floor
         mass = self.row_mass if rows is None else self.row_mass[rows]
         return Entries(i, edges.indices.astype(np.int64), p, _to_one(np.where(counts > 0, mass, 0.0)), floor)
 
     def sparse(self) -> csr_array:
         """The support as a csr_array (the uniform share is not part of it)."""
         return self.edges
+
+    def of_copies(self, number):
+        """p where every row, which is a column as well, stands for a number of equal ones.
+
+        The copies of a row say what it said, and p gives each copy of a column what it gave to that column.
+
+        Parameters
+        ----------
+        number : ndarray of shape (n_rows,)
+            Positive, of any scale.
+        """
+        copies = number / number.mean()
+        edges = self.edges.copy()
+        edges.data *= copies[edges.indices]
+        # A mass that p gives is what the rows' neighbours weigh, and these are more now.
+        mass = copies if self.mass is None else copies * self.mass * edges.sum(axis=1)
+        return replace(self, edges=normalize_rows(edges), mass=mass, copies=copies)
+
+    def copies_of(self, cols):
+        """The numbers of copies among some of the columns, of mean one there."""
+        return self.copies if cols is None else self.copies[cols] / self.copies[cols].mean()
 
 
 @dataclass(frozen=True, eq=False)

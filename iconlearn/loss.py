@@ -46,8 +46,8 @@ def loss(problem, engine, visit, pull=1.0):
     visit : Visit
         Which rows and columns are seen.
     pull : float, default=1.0
-        Exaggeration: the gradient of every supported pair's kernel is multiplied by it.  The value of the
-        loss is the true one whatever the pull.
+        Exaggeration: the gradient of every supported pair's kernel is multiplied by it where it attracts.  The value
+        of the loss is the true one whatever the pull.
 
     Returns
     -------
@@ -96,7 +96,8 @@ def _places(problem, visit):
     U = q.place(Z, mass=visit.column_weights)
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols), columns=True)
-    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights)
+    copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
+    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
@@ -139,7 +140,7 @@ def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
 def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
     """Mean divergence as if p were the uniform share on every candidate."""
     q = problem.q
-    if not (problem.summand.linear_in_log_q and q.debias == 0):
+    if visit.copies is not None or not (problem.summand.linear_in_log_q and q.debias == 0):
         return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
     mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
     return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
@@ -184,7 +185,7 @@ def share(q, log_q, log_norm, visit, rows=None):
 
 
 def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
-    """sum_e w_e log k(u_i, v_j) over edges, a scalar; differentiable.
+    """sum_e w_e log k(u_i, v_j) over edges, a scalar to be taken off a loss; differentiable.
 
     Parameters
     ----------
@@ -206,8 +207,25 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
 
 
 def exaggerate(log_k, pull):
-    """The same values with the gradient multiplied by `pull`."""
-    return log_k if pull == 1.0 else pull * log_k - (pull - 1.0) * log_k.detach()
+    """The same values; where a loss falls as they rise, its gradient is multiplied by `pull`.
+
+    Of KL that is all of it.  Other divergences also push pairs apart that q finds nearer than p, and a multiple of that
+    would drive a map apart without end.
+    """
+    return log_k if pull == 1.0 else _Exaggerated.apply(log_k, pull)
+
+
+class _Exaggerated(torch.autograd.Function):
+    """Not a difference of multiples, which would cost digits of the values."""
+
+    @staticmethod
+    def forward(ctx, log_k, pull):
+        ctx.pull = pull
+        return log_k.view_as(log_k)
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch.where(g < 0, ctx.pull * g, g), None
 
 
 class _CompiledAttraction(torch.autograd.Function):

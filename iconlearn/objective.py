@@ -8,14 +8,14 @@ over the parameters of the mappers.  Everything above builds these values, every
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from .clusters import PairWeights
-from .conditional import BlockConditional, Conditional
+from .conditional import MAX_MATERIALISED, BlockConditional, Conditional
 from .divergences import Divergence
 from .learned import Learned
 from .mappers import declares
@@ -139,6 +139,38 @@ class Problem:
     def n_pairs(self) -> int:
         return self.p.n_rows * self.p.n_cols
 
+    def of_copies(self, number):
+        """The same term where each of the rows stands for a number of equal ones.
+
+        Parameters
+        ----------
+        number : ndarray of shape (n,)
+            Positive.
+
+        Raises
+        ------
+        ValueError
+            Where p or q cannot count copies.
+        """
+        if not self.tied:
+            return replace(self, p=self.p.with_mass(number * (1.0 if self.p.mass is None else self.p.mass)))
+        if not getattr(self.q, "shared_clusters", False) or self.q.normalize != "self":
+            raise ValueError(
+                f"sample_weight counts in the sizes of clusters, and q={self.q!r} does not divide by these alone; use "
+                f"q=Cluster(normalize='self'), or leave sample_weight out"
+            )
+        if self.divergence.reverse or self.p.column_weights is not None or self.p.wide:
+            raise ValueError(
+                f"sample_weight has no meaning with divergence={self.divergence!r} and a p of this kind, which weigh "
+                f"rows themselves; use divergence='kl' and p='knn', or leave sample_weight out"
+            )
+        if self.p.dense and self.n_pairs > MAX_MATERIALISED:
+            raise ValueError(
+                "sample_weight needs a p that is held in memory, and this one covers too many pairs; give p a finite "
+                "n_neighbors"
+            )
+        return replace(self, p=self.p.with_edges().of_copies(np.tile(number, self.p.n_rows // len(number))))
+
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
         total, mass = 0.0, self.p.row_mass
@@ -147,12 +179,15 @@ class Problem:
         for start in range(0, self.p.n_rows, step):
             rows = np.arange(start, min(start + step, self.p.n_rows))
             e = self.p.entries(rows)
-            p, weight = e.p, mass[rows]
+            p, weight, copies = e.p, mass[rows], self.p.copies
             row_weight = weight[e.i] if e.i is not None else weight[:, None]
+            if copies is not None:
+                row_weight = row_weight * copies[e.j]
             with np.errstate(divide="ignore", invalid="ignore"):
                 total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
             if e.i is not None and e.floor > 0:
-                off = self.p.n_candidates - np.bincount(e.i, minlength=len(rows))
+                on = np.bincount(e.i, None if copies is None else copies[e.j], minlength=len(rows))
+                off = self.p.n_candidates - on
                 total -= (weight * off).sum() * e.floor * np.log(e.floor)
         return float(total)
 

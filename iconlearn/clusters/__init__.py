@@ -6,7 +6,7 @@ Arrays and sparse matrices only; tables, heads and estimators belong to the pack
 from __future__ import annotations
 
 from ._agglomeration import agglomerate
-from ._count import MergePath, counted_path, merge_path, without_path
+from ._count import LateMergePath, MergePath, counted_path, merge_path, without_path
 from ._microclusters import coarsen, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
@@ -19,6 +19,7 @@ __all__ = [
     "LOOSE",
     "SMALLEST",
     "Beliefs",
+    "LateMergePath",
     "MergePath",
     "PairWeights",
     "agglomerate",

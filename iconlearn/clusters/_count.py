@@ -17,15 +17,17 @@ in sentences and strokes of a pen, and the least loss sees far too many.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import diags_array
 
 from ._agglomeration import merges
 from ._microclusters import coarsen, merge_smallest
 from ._weights import members
 
-__all__ = ["MergePath", "counted_path", "merge_path", "without_path"]
+__all__ = ["LateMergePath", "MergePath", "counted_path", "merge_path", "without_path"]
 
 # Coarse graphs, the micro-clusters of each, and the rows that share one on average at least.
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
@@ -77,6 +79,47 @@ class MergePath(NamedTuple):
         return f"<MergePath of {span}, suggested={self.suggested}; fields {', '.join(self._fields)}>"
 
 
+class LateMergePath(Sequence):
+    """A merge path whose merges are found when anything of it is first read; it reads like a :class:`MergePath`.
+
+    Parameters
+    ----------
+    find : callable
+        Returns the path.
+
+    Attributes
+    ----------
+    found : MergePath or None
+        The path, once it has been found.
+    """
+
+    def __init__(self, find):
+        self.find, self.found = find, None
+
+    def _path(self):
+        if self.found is None:
+            self.found = self.find()
+        return self.found
+
+    def __getattr__(self, name):
+        # Copies and displays look for methods of their own.
+        if not hasattr(MergePath, name):
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        return getattr(self._path(), name)
+
+    def __len__(self):
+        return len(MergePath._fields)
+
+    def __getitem__(self, at):
+        return self._path()[at]
+
+    def __repr__(self):
+        return repr(self._path())
+
+    def __reduce__(self):
+        return MergePath, tuple(self._path())
+
+
 def merge_path(p, rng, *, balance=1.0) -> MergePath:
     """The merges of a sparse p, means over several starts.
 
@@ -88,17 +131,19 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     balance : float, default=1.0
         The power of the clusters' sizes in q.
     """
-    edges = p.sparse()
+    edges, size = p.sparse(), np.ones(p.n_rows)
+    if p.copies is not None:
+        edges, size = diags_array(p.copies) @ edges, p.copies
     edges = (edges + edges.T) / 2.0
     connected = np.diff(edges.indptr) > 0
     if not connected.all():
-        edges = edges[connected][:, connected]
-    n = edges.shape[0]
+        edges, size = edges[connected][:, connected], size[connected]
+    n, n_rows = edges.shape[0], size.sum()
     # Rows without support of p have no loss, and a share of it only as columns of others.
-    weight = n if p.supported().all() else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n
+    weight = n_rows if p.supported().all() else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n_rows
     most = min(MOST, max(n // ROWS_PER_CLUSTER, 10))
     sample = rng.permutation(n)[:N_COMPARED]
-    starts = [_start(edges, most, sample, rng, balance, weight) for _ in range(N_STARTS)]
+    starts = [_start(edges, size, most, sample, rng, balance, weight) for _ in range(N_STARTS)]
     most = min(len(start.gain) for start in starts)
     loss, gain, gap, eigengap = (
         np.mean([column[:most] for column in columns], axis=0)
@@ -147,15 +192,15 @@ class _Start(NamedTuple):
     labels: list
 
 
-def _start(edges, most, sample, rng, balance, weight):
+def _start(edges, size, most, sample, rng, balance, weight):
     n = edges.shape[0]
     n_nodes = max(min(N_NODES, n // ROWS_PER_NODE), min(n, 4))
-    node = merge_smallest(coarsen(edges, n_nodes, rng), np.ones(n), n_nodes, most=2 * N_NODES)
+    node = merge_smallest(coarsen(edges, n_nodes, rng, size), size, n_nodes, most=2 * N_NODES)
     m = int(node.max()) + 1
     walk = members(node)
     values = _eigenvalues((walk.T @ edges @ walk).toarray())
     eigengap = (values[1:-1] - values[2:]) / (1.0 - values[1:-1] + SOFT)
-    merged = list(merges(edges, node, RESOLUTION, balance=balance))
+    merged = list(merges(edges, node, RESOLUTION, size, balance))
     # Merge number t leads from m - t clusters to m - t - 1.
     T = np.maximum.accumulate([_needed(merge) for merge in merged])
     gap = np.diff(np.log(T))[::-1]
@@ -166,7 +211,7 @@ def _start(edges, most, sample, rng, balance, weight):
         parent[parent == merge.drop] = merge.keep
     most = max(min(most, m - 1), 1)
     # From the single cluster, whose mean loss is log n, backwards.
-    loss = weight * np.log(n) + np.cumsum(gain[::-1])
+    loss = weight * np.log(size.sum()) + np.cumsum(gain[::-1])
     return _Start(
         loss[: most - 1],
         gain[::-1][1:][: most - 1],

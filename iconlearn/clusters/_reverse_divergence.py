@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
+from ..conditional import normalize_rows
 from ..neighbors import distance_block
 from ._weights import BLOCK as BLOCK_OF_PAIRS
 from ._weights import SMALLEST, members, sized
@@ -95,21 +96,29 @@ def blocks(p):
     return (np.arange(start, min(start + step, p.n_rows)) for start in range(0, p.n_rows, step))
 
 
-def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
+def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0, copies=None):
     """Assignments of new rows, given p of the new rows over the training rows and their assignments r.
 
     Each row minimises - sum_j p_j log[ (1 - a) sum_c t_c r_jc / s_c^b n^(1 - b) + a / n ] over the simplex: a
     mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
     the uniform start, every row on its own.  A uniform share of p is over all training rows, seen by the means of
     groups of like assignments where they are many; where the mass of a row is what both sides say of it, it counts
-    from both sides too.  A row without support of p gets the clusters' shares.
+    from both sides too.  A row without support of p gets the clusters' shares.  Training rows may stand for
+    several `copies` each, of mean one.
     """
-    n, share = len(r), p.uniform
-    right = (1.0 - debias) * r / sized(np.maximum(r.sum(0), SMALLEST), n, balance)
-    edges, n_clusters = p.sparse(), r.shape[1]
-    out = np.tile(r.mean(0), (edges.shape[0], 1))
+    n, share, edges, mass = len(r), p.uniform, p.sparse(), p.mass
+    sizes = r.sum(0) if copies is None else copies @ r
+    if copies is None:
+        copies = np.ones(n)
+    else:
+        edges = csr_array((edges.data * copies[edges.indices], edges.indices, edges.indptr), edges.shape)
+        mass = None if mass is None else mass * edges.sum(axis=1)
+        edges = normalize_rows(edges)
+    right = (1.0 - debias) * r / sized(np.maximum(sizes, SMALLEST), n, balance)
+    n_clusters = r.shape[1]
+    out = np.tile(sizes / n, (edges.shape[0], 1))
     degree = np.diff(edges.indptr)
-    size, mean = _like_rows(r, right) if share > 0 else (np.zeros(0), right[:0])
+    size, mean = _like_rows(r, right, copies) if share > 0 else (np.zeros(0), right[:0])
     step = max(1, BLOCK_OF_PAIRS // max(n_clusters * degree.max(initial=1), len(size), 1))
     for start in range(0, edges.shape[0], step):
         rows = np.arange(start, min(start + step, edges.shape[0]))
@@ -117,17 +126,17 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
         if len(rows):
             weight, cols = _padded(edges, rows, degree[rows])
             if share > 0:
-                weight *= (1.0 - share) * (1.0 if p.mass is None else p.mass[rows, None] / 2.0)
+                weight *= (1.0 - share) * (1.0 if mass is None else mass[rows, None] / 2.0)
             common = share * size / n
             out[rows] = _mixture(weight, right[cols], common, mean, debias / n, n_iter, tol)
     return out
 
 
-def _like_rows(r, right):
+def _like_rows(r, right, copies):
     """Sizes of groups of rows that are assigned alike, and the mean of `right` in each; few rows are each its own."""
     n = len(r)
     if n <= N_LIKE:
-        return np.ones(n), right
+        return copies, right
     first = r.argmax(axis=1)
     other = r.copy()
     other[np.arange(n), first] = -1.0
@@ -138,8 +147,8 @@ def _like_rows(r, right):
     begun = np.flatnonzero(fresh)
     place = np.arange(n) - begun[np.cumsum(fresh) - 1]
     group = np.cumsum(fresh | (place % -(-n // N_LIKE) == 0)) - 1
-    size = np.bincount(group).astype(float)
-    return size, members(group).T @ right[order] / size[:, None]
+    size = np.bincount(group, copies[order])
+    return size, members(group).T @ (copies[:, None] * right)[order] / size[:, None]
 
 
 def _padded(edges, rows, degree):

@@ -258,11 +258,12 @@ def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
         total = total + sparse.diags(mass * (1.0 - term.p.uniform)) @ term.p.sparse()
         floor += mass * term.p.uniform
     if floor.any() and n_off is not None:
-        cols = rng.randint(n, size=n * n_off)
+        copies = terms[0].p.copies
+        cols = rng.randint(n, size=n * n_off) if copies is None else rng.choice(n, n * n_off, p=copies / n)
         pointers = np.arange(0, n * n_off + 1, n_off)
         values = np.repeat(floor / n_off, n_off)
         total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)
-    return PairWeights(total, floor / n, debias, balance=balance)
+    return PairWeights(total, floor / n, debias, terms[0].p.copies, balance)
 
 
 def _shared(name, terms):

@@ -54,7 +54,23 @@ class MiniBatch(Engine):
         check_number("batch_size", self.batch_size, low=2, integer=True)
         check_number("n_positives", self.n_positives, low=0, integer=True)
         check_number("n_negatives", self.n_negatives, low=0, integer=True)
+        brought = self._shares(problem)[1]
+        others_alone = problem.tied and not problem.p.self_pairs and problem.q.normalize != "self"
+        if others_alone and not self._in_one(problem):
+            least = 2 * (1 + brought) if brought else 3
+            if self.batch_size < least:
+                alone = "one row and what p has near it" if brought else "no more than two rows"
+                return (
+                    f"batches of batch_size={self.batch_size} hold {alone}, so there is nothing that a row could be "
+                    f"far from, and nothing is learned; use batch_size={least} or more, some hundreds where there are "
+                    f"so many rows"
+                )
         return super().refuses(problem)
+
+    def _shares(self, problem):
+        """Rows that a batch is drawn for, and the neighbours that each of them brings along."""
+        brought = self.n_positives if problem.tied and _brings(problem.p, self.batch_size) else 0
+        return max(self.batch_size // (1 + brought), 1), brought
 
     def estimates(self, problem):
         return problem.fresh or not self._in_one(problem)
@@ -84,8 +100,7 @@ class MiniBatch(Engine):
             cols = rows if problem.p.n_cols == n else np.arange(problem.p.n_cols)
             yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
-        brought = 0 if positives is None or not problem.tied else self.n_positives
-        anchors = max(self.batch_size // (1 + brought), 1)
+        anchors, brought = self._shares(problem)
         order, n_visits = rng.permutation(n), -(-n // anchors)
         for start in range(0, n, anchors):
             chosen = order[start : start + anchors]
@@ -125,13 +140,16 @@ def _two_sided_batch(p, anchors, positives, brought, batch_size, rng, noise=None
     return anchors, np.unique(cols)
 
 
+def _brings(p, batch_size):
+    """Whether rows bring neighbours along; not where a batch has them anyway, or only full rows of p determine it."""
+    return not p.dense or (hasattr(p.block, "draw") and p.block.expected(batch_size) < ENOUGH)
+
+
 def _drawing(p, batch_size, rng):
-    """What draws a neighbour for every row; None where a batch has them anyway, or only full rows determine it."""
-    if not p.dense:
-        return _Positives(p.sparse(), rng)
-    if not hasattr(p.block, "draw") or p.block.expected(batch_size) >= ENOUGH:
+    """What draws a neighbour for every row, or None."""
+    if not _brings(p, batch_size):
         return None
-    return partial(p.block.draw, rng=rng)
+    return partial(p.block.draw, rng=rng) if p.dense else _Positives(p.sparse(), rng)
 
 
 class _Positives:

@@ -118,7 +118,7 @@ def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
     else:
         values = summand(log_q, part)
     mass = positive(visit.mass) if q.normalize == "joint" else visit.mass
-    return (mass[part] * values.sum(1)).sum()
+    return (mass[part] * (values.sum(1) if visit.copies is None else values @ visit.copies)).sum()
 
 
 class _RowSums(torch.autograd.Function):

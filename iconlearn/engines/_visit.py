@@ -52,6 +52,8 @@ class Visit:
     scale : float
         What the mean over the rows counts among the visits of an epoch: their part of all rows' weight, times the
         number of visits.
+    copies : Tensor or None
+        How many equal points each column stands for; p is that of one of them.
     sample : Sample or None
         Columns that stand for all the others in the row sums, where an engine draws some.
     """
@@ -73,6 +75,7 @@ class Visit:
     n_candidates: int
     exclude_self: bool
     scale: float = 1.0
+    copies: object = None
     sample: object = None
 
     @cached_property
@@ -88,13 +91,16 @@ class Visit:
     @cached_property
     def rows_at_one(self):
         """The divergence of each row at q = 1."""
-        return self.edges.row_sums(self.divergence(self.p, torch.zeros_like(self.p)))
+        values = self.divergence(self.p, torch.zeros_like(self.p))
+        return self.edges.row_sums(values if self.copies is None else values * self.copies[self.edges.j])
 
     def weighing(self, mass):
         """The same visit with other weights of its rows, through which gradients may run."""
         if self.edges is None:
             return replace(self, mass=mass)
         weight = mass[self.edges.i]
+        if self.copies is not None:
+            weight = weight * self.copies[self.edges.j]
         pulled = weight * self.p
         return replace(
             self,
@@ -192,6 +198,9 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols)),
     )
     values, weight = tensor(e.p), mass[edges.i]
+    copies = None if p.copies is None else tensor(p.copies_of(cols))
+    if copies is not None:
+        weight = weight * copies[edges.j]
     pulled = weight * values
     return Visit(
         edges=edges,
@@ -204,6 +213,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         mass=mass,
         column_weights=weights(e.mass, mass),
         floor=e.floor,
+        copies=copies,
         **common,
     )
 

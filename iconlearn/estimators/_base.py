@@ -174,10 +174,25 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
-    def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True):
-        """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another."""
+    def _plan(
+        self,
+        X,
+        y,
+        n_outputs,
+        *,
+        q=None,
+        mass=None,
+        copies=None,
+        table_dtype=torch.float32,
+        start=None,
+        keeps=True,
+    ):
+        """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another.
+
+        `mass` are weights of the rows in the mean divergence, `copies` numbers of rows that each stands for.
+        """
         self.timings_ = {}
-        rng, keeper = self._first_stage(X, y, mass, keeps)
+        rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps)
         spec = self._resolved("mapper")
         if spec.parametric and self._pairwise:
             raise ValueError(
@@ -219,6 +234,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             problems = [main, *self._further(build, p, q, setting, n_groups, n_outputs)]
         if not fitted:
             keeper.keep("supervision", lambda: build.every)
+        if copies is not None:
+            problems = [problem.of_copies(copies) for problem in problems]
         objective = Objective(tuple(problems), self._penalty(problems))
         engine = self._choose_engine(problems)
         return Plan(

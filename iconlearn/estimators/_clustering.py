@@ -10,11 +10,11 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._warnings import warn
-from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
+from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
 from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
 from ..initialization._last_fit import known_from, values_from
@@ -115,8 +115,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     merge_path_ : MergePath
         For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
         micro-clusters of p until one is left: a named tuple of arrays, which
-        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when it is first asked for, and not listed by
-        ``dir`` before; absent where p is no sparse distribution over the rows.
+        :class:`iconlearn.displays.MergePathDisplay` plots.  Found when anything of it is first read, and not listed
+        by ``dir`` before; absent where p is no sparse distribution over the rows.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
         Soft assignments of the training rows; rows of a table that nothing pulls, such as nodes without edges, have
         the clusters' shares.
@@ -151,6 +151,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
     _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
+    # How many rows each row of the fit stands for, of mean one; None: each for one.
+    _copies = None
 
     def __init__(
         self,
@@ -200,7 +202,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Find the clusters of X.
 
         Parameters
@@ -209,20 +211,29 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             Square (n_samples, n_samples) where p is precomputed or a graph.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them; without one it is not looked at.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many equal rows each row stands for, on any scale: it counts so often in the mean divergence and in
+            the sizes of clusters, and draws its neighbours so strongly.  Neighbours are found among the rows as they
+            are, and copies of a row are none of its own.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            For weights that are not positive, and with a q or a divergence that has no use for them.
         """
-        return self._completed(self._fit, X, y, observed=observed(self, X, y))
+        return self._completed(self._fit, X, y, sample_weight, observed=observed(self, X, y))
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X, y=None, sample_weight=None):
         """Fit and return ``labels_``; see :meth:`fit`."""
-        return like_input(self.fit(X, y).labels_.copy(), X)
+        return like_input(self.fit(X, y, sample_weight).labels_.copy(), X)
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None, sample_weight=None):
         """Fit and return the soft assignments; see :meth:`fit`."""
-        self.fit(X, y)
+        self.fit(X, y, sample_weight)
         return like_input(self.probabilities_, X)
 
     @for_mappers_of_features
@@ -308,15 +319,29 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
             raise AttributeError(f"no merge_path_ here: {reason}")
+        if self._copies is not None:
+            p = p.of_copies(self._copies)
         if self._path is None:
-            self._path = merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
+            # hasattr, and whoever reads all that an estimator has to show it, would wait for the merges.
+            self._path = LateMergePath(
+                lambda: merge_path(p, np.random.RandomState(0), balance=self.q_.balance_)
+            )
+        if isinstance(self._path, LateMergePath) and self._path.found is not None:
+            self._path = self._path.found
         return self._path
 
     def __dir__(self):
-        # Reading all attributes of an estimator, as notebooks do to show it, would wait for the merges; so would
-        # scikit-learn's own list, which tries every name.
-        late = {"merge_path_"} if vars(self).get("_path") is None else set()
+        # A display of all that an estimator lists would show the path, and so wait for its merges.
+        path = vars(self).get("_path")
+        found = path is not None and (not isinstance(path, LateMergePath) or path.found is not None)
+        late = set() if found else {"merge_path_"}
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if isinstance(state.get("_path"), LateMergePath):
+            state = {**state, "_path": state["_path"].found}
+        return state
 
     @property
     def _n_features_out(self):
@@ -330,7 +355,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     # -- a fit ---------------------------------------------------------------------------------------
 
-    def _fit(self, X, y):
+    def _fit(self, X, y, sample_weight=None):
         self._check_numbers()
         auto = isinstance(self.n_clusters, str)
         if auto:
@@ -342,14 +367,16 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
+        self._copies = _numbers_of_copies(sample_weight, X)
         known = KnownRows(X)
         by_features = self._declares("equal_rows_alike") and not self._pairwise
         n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], by_features)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         head = old if old is not None and self._parametric else None
         plan = self._plan(
-            X, y, n_clusters, q=_shared_q(self.q, self.debias), table_dtype=torch.float64, start=head
-        )
+            X, y, n_clusters, q=_shared_q(self.q, self.debias), copies=self._copies, table_dtype=torch.float64,
+            start=head,
+        )  # fmt: skip
         self._path, self._sizes = None, None
         if auto:
             with timed(self, "counting"):
@@ -488,7 +515,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """What gives rows their assignments."""
         if self._parametric:
             return self._head.within(self._used)
-        assigner = Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within)
+        assigner = Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within, self._copies)
 
         def near(X):
             return assigner.near(X, self.n_jobs, search_device(self))
@@ -544,9 +571,23 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         plan.q.mean_size_ = torch.as_tensor(sizes, dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         solution = self._improve(plan, n_iter, n_iter)
-        self._sizes, self._path = plan.q.mean_size_.cpu().numpy(), None
+        self._sizes, self._path, self._copies = plan.q.mean_size_.cpu().numpy(), None, None
         self._keep_clusters(plan, solution, KnownRows(plan.X))
         return solution
+
+
+def _numbers_of_copies(sample_weight, X):
+    """Weights of the rows, of mean one; None where there are none."""
+    if sample_weight is None:
+        return None
+    weight = np.array(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
+    if (weight == 0).any():
+        raise ValueError(
+            f"sample_weight is zero for {np.count_nonzero(weight == 0)} rows (the first is row "
+            f"{int(weight.argmin())}): a row that counts nothing is one that is not there; leave such rows out of X, "
+            f"and ask predict for them"
+        )
+    return weight / weight.mean()
 
 
 def _possible(n_clusters, known, n_rows, by_features):
@@ -590,7 +631,11 @@ def _spread_idle_rows(plan):
     with torch.no_grad():
         r = torch.softmax(plan.mapper.places, 1)
         on = torch.from_numpy(pulled).to(r.device)
-        r[~on] = r[on].mean(0)
+        copies = torch.as_tensor(
+            np.ones(len(pulled)) if problems[0].p.copies is None else problems[0].p.copies
+        )
+        weight = copies.to(r)[on]
+        r[~on] = weight @ r[on] / weight.sum()
         plan.mapper.places.copy_(torch.log(r.clamp_min(SMALLEST)))
 
 
@@ -627,5 +672,7 @@ def _part_of(plan, n_outputs):
     inputs = inputs[torch.as_tensor(chosen)] if isinstance(inputs, torch.Tensor) else inputs[chosen]
     points = Points(plan.mapper, n_rows, inputs, n_outputs)
     conditional = p.conditional_.with_self_pairs() if plan.q.self_pairs else p.conditional_
+    if plan.problem.p.copies is not None:
+        conditional = conditional.with_edges().of_copies(plan.problem.p.copies[chosen])
     problem = replace(plan.problem, p=conditional, rows=points, columns=points)
     return replace(plan, X=plan.X[chosen], p=p, rows=points, objective=Objective((problem,)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Number
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
-from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
+from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -62,9 +62,9 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     if y is not None:
         options["y"], gaps = _without_gaps(y)
     given = _rows_as_given(X, pairwise, estimator.p)
-    with _numbers_alone(given):
+    with _numbers_alone(given), finite_pairs(given) if pairwise else nullcontext():
         out = validate_data(
-            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C",
+            estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C",
             ensure_min_samples=ensure_min_samples, copy=False, reset=True, **options,
         )  # fmt: skip
     X, y = out if y is not None else (out, None)
@@ -93,9 +93,9 @@ def _without_gaps(y):
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
     given = _rows_as_given(X, is_network(X), estimator.p)
-    with _numbers_alone(given):
+    with _numbers_alone(given), finite_pairs(given) if declared(estimator.p_, "pairwise") else nullcontext():
         rows = validate_data(
-            estimator, given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False
+            estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C", reset=False
         )  # fmt: skip
     return canonical(rows)
 
@@ -124,7 +124,7 @@ def validated_group(estimator, X, group):
         )
     given = plain(X)
     with _numbers_alone(given):
-        rows = check_array(given, accept_sparse="csr", dtype=(np.float64, np.float32), order="C")
+        rows = check_array(given, accept_sparse="csr", dtype=_precisions(given), order="C")
     return canonical(rows)
 
 
@@ -149,6 +149,8 @@ def _rows_as_given(X, pairwise, p):
         raise TypeError(
             "X is an AnnData; give features such as X.obsm['X_pca'] or X.X, or X.obsp['connectivities'] with p='graph'"
         )
+    if _is_of_polars(X) and hasattr(X, "collect"):
+        raise TypeError("X is a LazyFrame, whose rows are not read yet; give X.collect()")
     if isinstance(X, Mapping) and not sparse.issparse(X):
         raise TypeError(f"X is a {type(X).__name__}; give a table of rows, such as pandas.DataFrame(X)")
     if isinstance(X, Iterator):
@@ -163,6 +165,16 @@ def _rows_as_given(X, pairwise, p):
     if len(getattr(X, "shape", ())) > 2:
         _refuse_images(tuple(X.shape))
     return X
+
+
+def _precisions(X):
+    """The types that X may keep; scikit-learn does not see where all columns of a polars frame are single."""
+    single = _is_of_polars(X) and {str(dtype) for dtype in getattr(X, "dtypes", ())} == {"Float32"}
+    return np.float32 if single else (np.float64, np.float32)
+
+
+def _is_of_polars(X):
+    return type(X).__module__.partition(".")[0] == "polars"
 
 
 def _refuse_parts(X, pairwise):

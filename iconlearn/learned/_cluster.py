@@ -95,13 +95,13 @@ class Cluster(Learned):
         self.mean_size_ = None
         return super().begin(dtype=dtype, device=device)
 
-    def place(self, Z, columns=False, mass=None):
+    def place(self, Z, columns=False, mass=None, copies=None):
         r = torch.softmax(Z, dim=1)
         if not columns:
             return r
         if self.degree_weighted and mass is not None:
-            r = r * mass[:, None]
-        sizes = self._sizes(r).clamp_min(torch.finfo(r.dtype).tiny)
+            r = r * (mass if copies is None else mass / copies)[:, None]
+        sizes = self._sizes(r if copies is None else r * copies[:, None]).clamp_min(torch.finfo(r.dtype).tiny)
         if self.balance_ == 1:
             return r / sizes
         return r * (sizes / sizes.sum()) ** (1.0 - self.balance_) / sizes

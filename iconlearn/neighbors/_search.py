@@ -165,6 +165,8 @@ def knn(
         graph = neighbor_graph(X, k, metric=metric, queries=queries)
         if np.any(np.diff(graph.indptr) < k):
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
+        if not np.isfinite(graph.data).all():
+            raise ValueError(f"some rows have fewer than k={k} neighbours at a finite distance; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
     _check_rows(X, k, queries, checked=prepared is not None)

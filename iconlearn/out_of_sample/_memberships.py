@@ -75,10 +75,13 @@ class Assigner:
         Assignments of the training rows.
     inside : ndarray of shape (n_clusters,) or None
         :func:`iconlearn.clusters.within` of the training rows, where the divergence runs from q to p.
+    copies : ndarray of shape (n,) or None
+        How many rows each training row stands for, of mean one; None is one.
     """
 
-    def __init__(self, p, q, divergence, table, inside):
+    def __init__(self, p, q, divergence, table, inside, copies=None):
         self.p, self.q, self.divergence, self.table, self.inside = p, q, divergence, table, inside
+        self.copies = copies
 
     def near(self, X, n_jobs, device):
         """p of new rows over the training rows.
@@ -93,8 +96,13 @@ class Assigner:
         if self.divergence.reverse:
             weights = self.p.conditional_.column_weights if self.q.degree_weighted else None
             return joined(p, self.table, self.inside, self.divergence.entropy, weights)
-        how = {"debias": self.q.debias, "balance": self.q.balance_}
-        return np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
+        how = {"debias": self.q.debias, "balance": self.q.balance_, "copies": self.copies}
+        found = np.concatenate([assign(part, self.table, **how) for _, part in blocks_of_rows(p, p.n_cols)])
+        # Rows without support of p are alike, new or not: the uniform share of the others alone moves them.
+        empty, alone = ~p.supported(), ~self.p.conditional_.supported()
+        if empty.any() and alone.any():
+            found[empty] = self.table[alone].mean(axis=0)
+        return found
 
 
 def among(r, used):

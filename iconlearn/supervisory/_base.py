@@ -24,7 +24,7 @@ from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, check_conditional
 from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
 from ._edges import neighbor_matrix
-from ._matrices import are_similarities
+from ._matrices import are_similarities, finite_pairs
 
 __all__ = ["NeighborSearch", "Supervisory", "declared", "extended", "fitted_on", "search_options"]
 
@@ -371,13 +371,14 @@ def check_matrix(X, n_cols=None, *, what, free_diagonal=True):
 
     `free_diagonal`: whether entries of a row with itself mean nothing, whatever their sign.
     """
-    X = check_array(
-        X,
-        accept_sparse="csr",
-        dtype=[np.float64, np.float32],
-        ensure_min_samples=2 if n_cols is None else 1,
-        input_name=what,
-    )
+    with finite_pairs(X, what):
+        X = check_array(
+            X,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2 if n_cols is None else 1,
+            input_name=what,
+        )
     if n_cols is None and X.shape[0] != X.shape[1]:
         raise ValueError(f"{what} has shape {X.shape}: it must be square, one row and one column per point")
     if n_cols is not None and X.shape[1] != n_cols:

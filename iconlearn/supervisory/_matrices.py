@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.stats import rankdata
 
 from ..neighbors import distance_block
 
-__all__ = ["are_distances", "are_similarities"]
+__all__ = ["are_distances", "are_similarities", "finite_pairs"]
 
 # Rows that are looked at; all their triples are.
 SAMPLE = 64
@@ -61,6 +63,47 @@ def are_similarities(D) -> bool:
         return False
     diagonal = np.asarray(D.diagonal(), dtype=float)
     return bool((diagonal > 0).all() and (D.max(axis=1) <= diagonal * (1 + 1e-6)).all())
+
+
+@contextmanager
+def finite_pairs(X, what="X"):
+    """Say how pairs are left out, where a check refuses a matrix of pairs that holds infinity for them.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix
+    what : str, default="X"
+        What it is called in the message.
+    """
+    try:
+        yield
+    except ValueError as error:
+        at = _first_infinite(X)
+        if at is None:
+            raise
+        how = "i, j = numpy.nonzero(numpy.isfinite(D)); X = scipy.sparse.csr_array((D[i, j], (i, j)), shape=D.shape)"
+        if issparse(X):
+            how = (
+                "D = D.tocoo(); on = numpy.isfinite(D.data); X = scipy.sparse.csr_array((D.data[on], (D.row[on], "
+                "D.col[on])), shape=D.shape)"
+            )
+        raise ValueError(
+            f"{what} contains infinity, in row {at[0]}, column {at[1]}: pairs that are no neighbours are left out of a "
+            f"sparse matrix, whose stored entries alone are looked at. Of a matrix D: {how}"
+        ) from error
+
+
+def _first_infinite(X):
+    """Row and column of the first infinite entry of a matrix of numbers, or None."""
+    try:
+        entries = csr_array(X).tocoo() if issparse(X) else np.asarray(X, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    if issparse(entries):
+        at = np.flatnonzero(np.isinf(entries.data))
+        return (int(entries.row[at[0]]), int(entries.col[at[0]])) if len(at) else None
+    at = np.argwhere(np.isinf(entries))
+    return tuple(at[0].tolist()) if len(at) and entries.ndim == 2 else None
 
 
 def _metric(D, off):

@@ -19,6 +19,7 @@ def sentences_of(X):
     ValueError
         If some rows are sentences, and others are no sequences at all.
     """
+    X = _plain(X)
     if not (isinstance(X, list | tuple) or (_is_array_of_objects(X) and X.ndim in (1, 2))):
         return None
     rows = [_words(row) for row in X]
@@ -40,8 +41,15 @@ def is_tokens(X) -> bool:
 
 def holds_words(X) -> bool:
     """Whether any row of X is a string: a word, or a whole text."""
+    X = _plain(X)
     rows = X if isinstance(X, list | tuple) or (_is_array_of_objects(X) and X.ndim == 1) else ()
     return any(isinstance(row, str) for row in rows)
+
+
+def _plain(X):
+    """A Series of polars as a list; anything else as it is."""
+    kind = type(X)
+    return X.to_list() if (kind.__module__.partition(".")[0], kind.__name__) == ("polars", "Series") else X
 
 
 def _words(row):

@@ -1,11 +1,15 @@
 """How many clusters: the path of merges against its definitions, and n_clusters="auto"."""
 
+import copy
+import inspect
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 from reference import random_rows, sparse_p
 from scipy.sparse import block_diag, csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
@@ -117,6 +121,34 @@ def test_any_number_of_clusters_has_the_path():
     assert model.merge_path_ is model.merge_path_
     with pytest.raises(AttributeError, match="once the estimator is fitted"):
         clone(model).merge_path_  # noqa: B018
+
+
+def test_the_path_is_found_when_it_is_read(monkeypatch):
+    """Not when somebody asks whether there is one, shows the estimator or copies it."""
+    found = []
+    counted = merge_path
+    monkeypatch.setattr(
+        "iconlearn.estimators._clustering.merge_path", lambda *a, **k: found.append(1) or counted(*a, **k)
+    )
+    model = ICONClustering(3, random_state=0, n_init=2).fit(X)
+    assert hasattr(model, "merge_path_") and "merge_path_" not in dir(model)
+    path = model.merge_path_
+    with config_context(display="diagram"):
+        repr(model), model._repr_mimebundle_(), dict(inspect.getmembers(model))
+    again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    assert len(path) == len(MergePath._fields) and not found
+    assert path.suggested == 4 and len(found) == 1
+    assert model.merge_path_ is path.found and "merge_path_" in dir(model) and repr(path) == repr(path.found)
+    n_clusters, loss, *_ = path
+    assert (
+        n_clusters is path.n_clusters
+        and loss is path[1]
+        and path._asdict()["loss"] is loss
+        and len(found) == 1
+    )
+    np.testing.assert_array_equal(again.merge_path_.score, path.score)
+    copied = pickle.loads(pickle.dumps(path))
+    assert isinstance(copied, MergePath) and (copied.loss == loss).all()
 
 
 def test_a_refit_has_a_path_of_its_own():

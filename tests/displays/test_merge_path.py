@@ -35,5 +35,5 @@ def test_a_path_is_one_line_in_a_notebook():
     assert repr(path).startswith(
         f"<MergePath of 2 to {path.n_clusters[-1]} clusters, suggested={path.suggested}"
     )
-    empty = type(path)(*(np.empty(0) for _ in path))
+    empty = path._replace(**dict.fromkeys(path._fields, np.empty(0)))
     assert "no clusters" in repr(empty)

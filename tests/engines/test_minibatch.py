@@ -15,15 +15,16 @@ from reference import (
     sparse_p,
 )
 
-from iconlearn import ICONClassifier
+from iconlearn import ICONClassifier, ICONEmbedding
 from iconlearn.conditional import Conditional
 from iconlearn.divergences import KL, Hellinger, JensenShannon, TotalVariation
 from iconlearn.engines import Dense, MiniBatch, _visit
 from iconlearn.engines._minibatch import _Positives
-from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student
+from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, Student, WideGaussian
 from iconlearn.loss import loss
 from iconlearn.mappers import UnitVectors
-from iconlearn.supervisory import KNN, Classes, Labels
+from iconlearn.supervisory import KNN, Classes, Labels, Views
+from iconlearn.supervisory import Gaussian as GaussianP
 
 N = 24
 X = places(N, 3, seed=2)
@@ -242,3 +243,25 @@ def test_sizes_of_earlier_batches_are_for_kl_only(divergence):
         problem = make_problem(p, Cluster(mass_momentum=momentum), places(N, 3), divergence=divergence)
         assert (MiniBatch(9).refuses(problem) is None) == (momentum == 0)
         assert MiniBatch(9).refuses(replace(problem, divergence=KL())) is None
+
+
+@pytest.mark.parametrize(
+    ("p", "n_positives", "least"),
+    [("knn", 1, 4), ("knn", 3, 8), ("knn", 0, 3), (Views(n_views=3), 1, 4), (GaussianP(sigma=1.0), 1, 3)],
+)
+@pytest.mark.parametrize("q", ["student", "cosine", Gaussian(normalize="joint"), WideGaussian()])
+def test_batches_with_nothing_to_be_far_from_are_refused(p, n_positives, least, q):
+    def fit(size):
+        engine = MiniBatch(size, n_positives=n_positives)
+        return ICONEmbedding(p=p, q=q, mapper="linear", engine=engine, max_iter=3, random_state=0).fit(X)
+
+    for size in range(2, least):
+        with pytest.raises(ValueError, match=f"nothing is learned; use batch_size={least}"):
+            fit(size)
+    history = fit(least).loss_history_
+    assert (history != 0).any()
+    # A row of two views has two candidates in the other set, and classes are all there.
+    ICONEmbedding(p=Views(cross=True), mapper="linear", engine=MiniBatch(2), max_iter=1, random_state=0).fit(
+        X
+    )
+    ICONClassifier(engine=MiniBatch(2), max_iter=1, random_state=0).fit(X, np.arange(N) % 3)

@@ -99,3 +99,14 @@ def test_who_looks_at_an_estimator_does_not_wait_for_merges(monkeypatch):
     assert not calls and "merge_path_" not in dir(model)
     assert model.merge_path_.suggested == 3
     assert len(calls) == 1 and "merge_path_" in dir(model)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_a_new_node_without_edges_is_like_one_of_the_fit(share):
+    A = np.zeros((31, 31))
+    for start, stop in [(0, 12), (12, 22), (22, 28)]:
+        A[start:stop, start:stop] = 1
+    model = ICONClustering(3, p="graph", debias=share, random_state=0).fit(A)
+    new = model.predict_proba(np.zeros((2, 31)))
+    np.testing.assert_allclose(new, model.probabilities_[-2:], atol=1e-12)
+    assert (model.predict(np.zeros((1, 31))) == model.labels_[-1]).all()
