@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["PlainModule", "PlainTensor", "plain", "restored"]
+__all__ = ["PlainModule", "PlainTensor", "on_cpu", "plain", "restored"]
 
 
 class PlainTensor:
@@ -62,6 +62,11 @@ def plain(state):
 def restored(state):
     """The state that :func:`plain` was given; what was one object is one again."""
     return _restored(state, {})
+
+
+def on_cpu(state):
+    """A state whose tensors, in dicts, lists and tuples too, are on the CPU; those that are there stay the same."""
+    return state.cpu() if isinstance(state, torch.Tensor) else _mapped(state, on_cpu)
 
 
 def _plain(value, made):

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import column_or_1d
 
+from .._torch_state import on_cpu
 from ..optim import OPTIMIZERS
 
 __all__ = [
@@ -153,5 +154,5 @@ class ContinuedAdam:
         return self.method
 
     def state_dict(self):
-        """The running means after the last step."""
-        return self.method.state_dict()
+        """The running means after the last step, on the CPU."""
+        return on_cpu(self.method.state_dict())

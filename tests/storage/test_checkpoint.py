@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
+import torch
 from torch import nn
 
 from iconlearn import Checkpoint, ICONClassifier, ICONClustering, ICONEmbedding, Term
@@ -273,3 +274,30 @@ def test_a_write_that_is_killed_leaves_the_file_before(tmp_path):
         process.wait()
         document, arrays = read(path)
         assert arrays["a"][0] == document["k"] == -arrays["b"][-1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("begun", ["cuda", "cpu"])
+def test_a_fit_that_goes_on_elsewhere_says_that_its_draws_are_others(begun, tmp_path, monkeypatch):
+    def fit_on(device, callback):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+            return clone(FITS["dropout"]).set_params(random_state=0, callback=callback).fit(X)
+
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(Bomb):
+        fit_on(begun, [checkpoint, bomb(4)])
+    with pytest.warns(UserWarning, match="go on with other draws"):
+        fit = fit_on("cpu" if begun == "cuda" else "cuda", checkpoint)
+    assert np.isfinite(fit.loss_history_).all() and fit.n_iter_ == 20
+
+
+@pytest.mark.gpu
+def test_a_fit_without_draws_goes_on_elsewhere(tmp_path, monkeypatch):
+    fit = clone(FITS["network"]).set_params(random_state=0)
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(Bomb):
+        clone(fit).set_params(callback=[checkpoint, bomb(4)]).fit(X)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    expected = clone(fit).fit(X)
+    assert_allclose(fit.set_params(callback=checkpoint).fit(X).loss_history_, expected.loss_history_, rtol=1e-5)
