@@ -12,7 +12,19 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["PlainModule", "PlainTensor", "on_cpu", "plain", "restored"]
+__all__ = ["PlainModule", "PlainTensor", "as_array", "on_cpu", "plain", "restored"]
+
+
+def as_array(value):
+    """A tensor on any device as an array; anything else as it is.
+
+    Formats that numpy has not, such as bfloat16, become single precision.
+    """
+    if not isinstance(value, torch.Tensor):
+        return value
+    values = value.detach().cpu()
+    known = not values.is_floating_point() or values.dtype in (torch.float16, torch.float32, torch.float64)
+    return (values if known else values.float()).numpy()
 
 
 class PlainTensor:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import check_number
 from .._label_markers import is_auto
 from .._randomness import random_source
+from .._torch_state import as_array
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
@@ -406,7 +407,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         ValueError
             If y marks every row.
         """
-        predicted = plain(self.predict(X))
+        predicted, sample_weight = plain(self.predict(X)), as_array(sample_weight)
         marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
         y, known = labelled_rows(plain(y), marker)
         y = plain_labels(y)
@@ -786,7 +787,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _further_rows(self, X, y):
         X = validated_new(self, X)
-        y = column_or_1d(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y)
+        y = column_or_1d(as_array(y))
         check_consistent_length(X, y)
         return X, y
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
+from .._torch_state import as_array
 from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
@@ -38,7 +39,7 @@ MAX_IN_MEMORY = 5 * 10**7
 
 
 def plain(X):
-    """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is; masked entries are missing."""
+    """What numpy can read: the rows of a dataset, a tensor as an array, else X as it is; masked entries are missing."""
     if is_dataset(X):
         return rows_of(X)
     if isinstance(X, torch.Tensor):
@@ -351,13 +352,6 @@ def is_dataset(X) -> bool:
     return isinstance(X, torch.utils.data.Dataset)
 
 
-def as_array(tensor) -> np.ndarray:
-    """A tensor as an array; formats that numpy has not, such as bfloat16, in single precision."""
-    tensor = tensor.detach().cpu()
-    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
-    return (tensor if known else tensor.float()).numpy()
-
-
 def rows_of(dataset) -> np.ndarray:
     """The items of a map-style dataset as rows of an array, that of ``dataset[i]`` in row i.
 
@@ -410,7 +404,7 @@ def _room(shape, dtype):
 def _flat(item, i):
     """The numbers of an item, in a row."""
     part = item[0] if isinstance(item, tuple | list) and len(item) else item
-    part = as_array(part) if isinstance(part, torch.Tensor) else np.asarray(part)
+    part = np.asarray(as_array(part))
     if part.dtype.kind not in "biuf":
         raise TypeError(
             f"item {i} of X is a {type(item).__name__} that holds no numbers; an item must be a tensor, an array or "

@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-import torch
 from torch import nn
 
 from iconlearn import Checkpoint, ICONClassifier, ICONClustering, ICONEmbedding, Term
@@ -300,4 +300,6 @@ def test_a_fit_without_draws_goes_on_elsewhere(tmp_path, monkeypatch):
         clone(fit).set_params(callback=[checkpoint, bomb(4)]).fit(X)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     expected = clone(fit).fit(X)
-    assert_allclose(fit.set_params(callback=checkpoint).fit(X).loss_history_, expected.loss_history_, rtol=1e-5)
+    assert_allclose(
+        fit.set_params(callback=checkpoint).fit(X).loss_history_, expected.loss_history_, rtol=1e-5
+    )
