@@ -6,7 +6,8 @@ Squared distances of more than a few dimensions come from a product, whose round
 "differences" they are sums of squared differences, at several times the cost and exact however small.
 
 The edge forms carry their own backward pass: the gradient of a sum over edges is a sparse matrix product,
-many times faster than scattering the pairs one by one.
+many times faster than scattering the pairs one by one.  On a device sums over edges are taken in the order of the
+edges, segment by segment: neither atomic additions nor products with sparse matrices have a fixed order there.
 """
 
 from __future__ import annotations
@@ -121,11 +122,15 @@ class Edges:
 
     def product(self, values, V):
         """sum_j values_ij V_j for every row i."""
+        if V.is_cuda:
+            return _segment_sums(values[:, None] * _rows(V, self.j), self._row_ptr)
         return _csr(self._row_ptr, self.j, values, self.shape) @ V
 
     def transposed_product(self, values, U):
         """sum_i values_ij U_i for every column j."""
         order, pointers, rows = self._by_column
+        if U.is_cuda:
+            return _segment_sums(values.index_select(0, order)[:, None] * _rows(U, rows), pointers)
         return _csr(pointers, rows, values.index_select(0, order), self.shape[::-1]) @ U
 
     def of_columns(self, columns):
@@ -157,6 +162,9 @@ class Edges:
         return both.indptr.astype(np.int64), both.indices, both.data
 
     def row_sums(self, values):
+        """sum_j values_ij for every row i, values of shape (n_edges,); differentiable."""
+        if values.is_cuda:
+            return _segment_sums(values, self._row_ptr)
         return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(
             0, self.i, values
         )
@@ -164,7 +172,7 @@ class Edges:
 
 def pairs(geometry: str, U, V, edges: Edges):
     """Scalars along the edges, shape (n_edges,); differentiable in U and V."""
-    if geometry == "differences":
+    if geometry == "differences" and not U.is_cuda:
         # The product of the backward pass would lose the gaps of near places.
         return (U.index_select(0, edges.i) - V.index_select(0, edges.j)).square().sum(1)
     return (_PairDot if geometry == "dot" else _PairSqdist).apply(U, V, edges)
@@ -203,6 +211,13 @@ class _PairSqdist(torch.autograd.Function):
         U, V = ctx.saved_tensors
         edges, dU, dV = ctx.edges, None, None
         g = 2.0 * g
+        if g.is_cuda:
+            pulls = g[:, None] * (_rows(U, edges.i) - _rows(V, edges.j))
+            if ctx.needs_input_grad[0]:
+                dU = edges.row_sums(pulls)
+            if ctx.needs_input_grad[1]:
+                dV = edges.column_sums(pulls).neg_()
+            return dU, dV, None
         if ctx.needs_input_grad[0]:
             dU = _spread(U, edges.product(g, _with_ones(V)))
         if ctx.needs_input_grad[1]:
@@ -227,6 +242,11 @@ def _rows(U, index):
 
 def _pointers(sorted_rows, n):
     return torch.searchsorted(sorted_rows, torch.arange(n + 1, device=sorted_rows.device))
+
+
+def _segment_sums(values, pointers):
+    """Sums of stretches of the first axis, each in order; differentiable."""
+    return torch.segment_reduce(values, "sum", offsets=pointers, axis=0, unsafe=True, initial=0)
 
 
 def _csr(pointers, indices, values, shape):
