@@ -197,6 +197,8 @@ def walk_places(edges, n_clusters, rng):
 def _from_spread(places, n_clusters):
     """Labels by k-means from rows of places that point in different directions; nothing is left to chance."""
     spread = places[qr(places.T, mode="r", pivoting=True)[1][:n_clusters]]
+    # scikit-learn's KMeans gives the same labels, but its package loads manifold learning and linear models as well,
+    # which a fit of few rows does without.
     try:
         return kmeans2(places, spread, iter=MAX_LLOYD, minit="matrix", missing="raise")[1]
     except ClusterError:  # a cluster has lost its rows

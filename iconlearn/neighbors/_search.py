@@ -167,7 +167,7 @@ def knn(
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
-    _check_rows(X, k, queries)
+    _check_rows(X, k, queries, checked=prepared is not None)
     device = _device(device)
     backend = choose_backend(X, metric=metric, backend=backend, device=device)
     distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)
@@ -200,8 +200,9 @@ def neighbor_graph(X, k, *, metric="euclidean", queries=None, **options) -> csr_
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
 
 
-def _check_rows(X, k, queries):
-    for name, rows in (("X", X), ("queries", queries)):
+def _check_rows(X, k, queries, checked):
+    # What was prepared for a search was looked at then: one new row would wait for a sum over all of X.
+    for name, rows in (("X", None if checked else X), ("queries", queries)):
         if rows is None:
             continue
         if rows.ndim != 2:

@@ -235,17 +235,13 @@ class _Keeper:
 
 def all_finite(tensors) -> bool:
     """Whether no tensor has a NaN or an infinity, at one wait for a device."""
-    largest = torch._foreach_norm(
-        [t.detach() for t in tensors if t.is_floating_point() and t.numel()], torch.inf
-    )
-    return not largest or bool(torch.stack(largest).isfinite().all())
+    numbers = [t.detach().flatten() for t in tensors if t.is_floating_point() and t.numel()]
+    return not numbers or math.isfinite(torch.linalg.vector_norm(torch.cat(numbers), torch.inf))
 
 
 def copies(tensors):
     """Copies of tensors as they are now."""
-    values = [torch.empty_like(t, requires_grad=False) for t in tensors]
-    torch._foreach_copy_(values, [t.detach() for t in tensors])
-    return values
+    return [t.detach().clone() for t in tensors]
 
 
 @torch.no_grad()

@@ -120,10 +120,10 @@ class Placer:
         problem = Problem(p, self.q, self.divergence, Points(table, p.n_rows, width=columns.width), columns)
         visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
 
-        def evaluate(Z):
+        def evaluate(Z, gradients=True):
             with torch.no_grad():
                 table.places.copy_(Z)
-            return row_divergences(problem, engine, visit, table.places)
+            return row_divergences(problem, engine, visit, table.places if gradients else None)
 
         reach = math.sqrt(max(self.variances))
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
