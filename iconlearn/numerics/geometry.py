@@ -122,15 +122,11 @@ class Edges:
 
     def product(self, values, V):
         """sum_j values_ij V_j for every row i."""
-        if V.is_cuda:
-            return _segment_sums(values[:, None] * _rows(V, self.j), self._row_ptr)
         return _csr(self._row_ptr, self.j, values, self.shape) @ V
 
     def transposed_product(self, values, U):
         """sum_i values_ij U_i for every column j."""
         order, pointers, rows = self._by_column
-        if U.is_cuda:
-            return _segment_sums(values.index_select(0, order)[:, None] * _rows(U, rows), pointers)
         return _csr(pointers, rows, values.index_select(0, order), self.shape[::-1]) @ U
 
     def of_columns(self, columns):
@@ -162,12 +158,23 @@ class Edges:
         return both.indptr.astype(np.int64), both.indices, both.data
 
     def row_sums(self, values):
-        """sum_j values_ij for every row i, values of shape (n_edges,); differentiable."""
+        """sum_j values_ij for every row i, values of shape (n_edges, ...); differentiable."""
         if values.is_cuda:
             return _segment_sums(values, self._row_ptr)
-        return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(
-            0, self.i, values
-        )
+        sums = torch.zeros(self.shape[0], *values.shape[1:], dtype=values.dtype, device=values.device)
+        return sums.index_add_(0, self.i, values)
+
+    def column_sums(self, values):
+        """sum_i values_ij for every column j, values of shape (n_edges, ...); differentiable."""
+        order, pointers, _ = self._by_column
+        return _segment_sums(values.index_select(0, order), pointers)
+
+    @cached_property
+    def by_end(self):
+        """Both ends of the edges of a set of points, in order: the point, the other end, the edge; and pointers."""
+        points, order = torch.cat([self.i, self.j]).sort(stable=True)
+        others = torch.cat([self.j, self.i])[order]
+        return points, others, order % len(self), _pointers(points, self.shape[0])
 
 
 def pairs(geometry: str, U, V, edges: Edges):
@@ -181,12 +188,14 @@ def pairs(geometry: str, U, V, edges: Edges):
 class _PairDot(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, V, edges):
-        ctx.edges = edges
+        ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
         return (_rows(U, edges.i) * _rows(V, edges.j)).sum(1)
 
     @staticmethod
     def backward(ctx, g):
+        if g.is_cuda:
+            return *_gradients_in_order(ctx, g, lambda near, far: far()), None
         U, V = ctx.saved_tensors
         dU = ctx.edges.product(g, V) if ctx.needs_input_grad[0] else None
         dV = ctx.edges.transposed_product(g, U) if ctx.needs_input_grad[1] else None
@@ -196,7 +205,7 @@ class _PairDot(torch.autograd.Function):
 class _PairSqdist(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, V, edges):
-        ctx.edges = edges
+        ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
         if U.shape[1] > DIRECT_WIDTH:
             return _rows(U, edges.i).sub_(_rows(V, edges.j)).square_().sum(1)
@@ -208,21 +217,31 @@ class _PairSqdist(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        U, V = ctx.saved_tensors
-        edges, dU, dV = ctx.edges, None, None
         g = 2.0 * g
         if g.is_cuda:
-            pulls = g[:, None] * (_rows(U, edges.i) - _rows(V, edges.j))
-            if ctx.needs_input_grad[0]:
-                dU = edges.row_sums(pulls)
-            if ctx.needs_input_grad[1]:
-                dV = edges.column_sums(pulls).neg_()
-            return dU, dV, None
+            return *_gradients_in_order(ctx, g, lambda near, far: near().sub_(far())), None
+        U, V = ctx.saved_tensors
+        edges, dU, dV = ctx.edges, None, None
         if ctx.needs_input_grad[0]:
             dU = _spread(U, edges.product(g, _with_ones(V)))
         if ctx.needs_input_grad[1]:
             dV = _spread(V, edges.transposed_product(g, _with_ones(U)))
         return dU, dV, None
+
+
+def _gradients_in_order(ctx, g, slope):
+    """Gradients of both ends of the edges, summed in the order of the edges; of one set of points, in the first."""
+    (U, V), edges = ctx.saved_tensors, ctx.edges
+
+    def pulls(weights, near, i, far, j):
+        return weights[:, None] * slope(lambda: _rows(near, i), lambda: _rows(far, j))
+
+    if ctx.tied:
+        points, others, edge, pointers = edges.by_end
+        return _segment_sums(pulls(g.index_select(0, edge), U, points, V, others), pointers), None
+    dU = edges.row_sums(pulls(g, U, edges.i, V, edges.j)) if ctx.needs_input_grad[0] else None
+    dV = edges.column_sums(pulls(g, V, edges.j, U, edges.i)) if ctx.needs_input_grad[1] else None
+    return dU, dV
 
 
 def _with_ones(Z):
