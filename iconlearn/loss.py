@@ -119,7 +119,7 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
         return value / visit.n_candidates if problem.p.wide else value
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
-    log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
+    log_q = share(q, log_k - visit.edges.of_rows(log_norm), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
         floor = log_k.new_tensor(visit.floor)

@@ -21,6 +21,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
+from .._default_device import cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
@@ -458,6 +459,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             raise AttributeError("stop_reason_ is there once the estimator is fitted")
         return self._solution.reason
 
+    @cpu_by_default
     def _solution_with_losses(self):
         """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
@@ -479,7 +481,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _completed(self, fit, *data, observed=None):
         """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""
         with observed or nullcontext(), all_or_nothing(self):
-            solution = fit(*data)
+            solution = cpu_by_default(fit)(*data)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
         return self

@@ -7,6 +7,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import check_choice, check_number
+from .._default_device import cpu_by_default
 from .._randomness import random_source
 from ._distances import (
     PairDistances,
@@ -103,6 +104,7 @@ def _fitting_backend(X, metric, dense, device):
     return "exact" if n <= most else "ivf"
 
 
+@cpu_by_default
 def knn(
     X,
     k,

@@ -157,6 +157,10 @@ class Edges:
         both = one_way + one_way.T.tocsr()
         return both.indptr.astype(np.int64), both.indices, both.data
 
+    def of_rows(self, values):
+        """values_i for every edge, values of shape (n_rows,); differentiable."""
+        return _OfRows.apply(values, self)
+
     def row_sums(self, values):
         """sum_j values_ij for every row i, values of shape (n_edges, ...); differentiable."""
         if values.is_cuda:
@@ -175,6 +179,17 @@ class Edges:
         points, order = torch.cat([self.i, self.j]).sort(stable=True)
         others = torch.cat([self.j, self.i])[order]
         return points, others, order % len(self), _pointers(points, self.shape[0])
+
+
+class _OfRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, edges):
+        ctx.edges = edges
+        return values.index_select(0, edges.i)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.edges.row_sums(g), None
 
 
 def pairs(geometry: str, U, V, edges: Edges):
