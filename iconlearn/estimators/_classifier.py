@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
-from .._default_device import cpu_by_default
+from .._device import cpu_by_default
 from .._label_markers import is_auto
 from .._randomness import random_source
 from .._torch_state import as_array

@@ -13,7 +13,7 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
-from .._default_device import cpu_by_default
+from .._device import cpu_by_default
 from .._warnings import warn
 from ..clusters import SMALLEST, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED

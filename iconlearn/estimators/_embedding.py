@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
-from .._default_device import cpu_by_default
+from .._device import cpu_by_default
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
@@ -98,7 +98,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one.
+        A torch device; "auto" is CUDA where there is one and where there are 5000 rows or a network maps them.
     random_state : int, RandomState or None, default=None
         Same seed, same result on one device at a fixed number of threads.
     n_jobs : int or None, default=None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
+from .._device import FORKED, has_cuda
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
 from .._torch_state import as_array
 from ..supervisory import as_matrix, is_neighbor_lists, is_network, neighbor_matrix
@@ -36,6 +38,9 @@ __all__ = [
 
 # Numbers that are held in memory; more of them go to a temporary file, off which batches are read.
 MAX_IN_MEMORY = 5 * 10**7
+
+# Rows from which a step without a network is quicker on a device, where it is some hundred launches of microseconds.
+MANY_ROWS = 5000
 
 
 def plain(X):
@@ -304,10 +309,17 @@ def like_input(result, X):
     return torch.as_tensor(result, device=X.device) if isinstance(X, torch.Tensor) else result
 
 
-def choose_device(device) -> torch.device:
-    """The device meant by a parameter; "auto" is CUDA where there is one."""
+def choose_device(device, n_rows=math.inf) -> torch.device:
+    """The device meant by a parameter; "auto" is CUDA where there is one, unless a table has few rows.
+
+    Parameters
+    ----------
+    device : str or torch.device
+    n_rows : float, default=inf
+        Rows whose places or assignments are free, or mapped by one layer; infinite where a network maps them.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if n_rows >= MANY_ROWS and has_cuda() else "cpu")
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -320,6 +332,8 @@ def choose_device(device) -> torch.device:
         )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto'")
+    if chosen.type == "cuda" and not has_cuda():
+        raise RuntimeError(f"device={device!r} was asked for: {FORKED}")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, counted from "

@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import check_choice, check_number
-from .._default_device import cpu_by_default
+from .._device import cpu_by_default, has_cuda
 from .._randomness import random_source
 from ._distances import (
     PairDistances,
@@ -226,7 +226,7 @@ def _check_rows(X, k, queries, checked):
 
 
 def _device(device):
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return torch.device(device or ("cuda" if has_cuda() else "cpu"))
 
 
 def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):

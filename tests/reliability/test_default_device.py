@@ -65,7 +65,9 @@ def classifier(y=Y, **params):
 
     def call():
         model = ICONClassifier(**params).fit(X, y)
-        explained = [*model.explain(X[:5])] if model.mapper != "table" and params.get("unlabeled") is None else []
+        explained = (
+            [*model.explain(X[:5])] if model.mapper != "table" and params.get("unlabeled") is None else []
+        )
         return [*answers(model), model.score(X, y), *explained]
 
     return call
