@@ -1,6 +1,7 @@
 """Torch tensors and modules as arrays and plain values, for all that knows numpy and not torch.
 
-A tensor that a user gives where numbers are read goes through :func:`as_array`.  What an object of ours gives as its state goes through :func:`plain`, what it gets back through :func:`restored`.
+A tensor that a user gives where numpy reads numbers goes through :func:`as_array`.  What an object of ours gives as
+its state goes through :func:`plain`, what it gets back through :func:`restored`.
 """
 
 from __future__ import annotations
