@@ -142,7 +142,7 @@ def knn(
     random_state : int, RandomState or None
         Used by the approximate searches only.
     device : torch.device, str or None, default=None
-        Where the products of large searches are computed; None is a GPU where torch sees one.
+        Where the products of large searches are computed; None is a GPU where torch has one.
     prepared : PreparedRows or None, default=None
         ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
@@ -210,7 +210,7 @@ def _check_rows(X, k, queries, checked):
         if rows.ndim != 2:
             raise ValueError(f"{name} has {rows.ndim} axes; it must have the shape (n_rows, n_features)")
         numbers = rows.data if issparse(rows) else rows
-        # One sum tells of the usual case; that of large finite numbers may overflow.
+        # One sum covers the usual case; that of large finite numbers may overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             suspect = numbers.dtype.kind == "f" and not np.isfinite(numbers.sum())
         if suspect and not np.isfinite(numbers).all():

@@ -2,7 +2,7 @@
 
     min over Z of sum_r f_r(z_r)
 
-Each row keeps its own inverse Hessian (BFGS) and stops by itself, so that no row sees another: one row
+Each row keeps its own inverse Hessian (BFGS) and stops by itself, so that rows are independent: one row
 alone takes the same steps as the same row among thousands.
 """
 
@@ -37,7 +37,7 @@ def minimise_rows(evaluate, start, *, first_step, longest, tolerance, n_steps):
     longest : float
         No row moves further than that in one step.
     tolerance : float
-        A row whose step is shorter stays where that step has brought it.
+        A row whose step is shorter stops after that step.
     n_steps : int
         Most steps.
 

@@ -109,7 +109,7 @@ class Placer:
         return self.q.represent(torch.from_numpy(out)).numpy()
 
     def _neighbours(self, p):
-        """p over those training rows only that are anyone's neighbours: the field stands for the others."""
+        """p over those training rows only that are neighbours of a new row: the field stands for the others."""
         used, columns = np.unique(p.edges.indices, return_inverse=True)
         edges = csr_array((p.edges.data, columns, p.edges.indptr), shape=(p.n_rows, len(used)))
         places = TableModule(torch.from_numpy(self.places[used].astype(float))).requires_grad_(False)
