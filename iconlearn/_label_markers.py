@@ -10,6 +10,7 @@ from numbers import Number
 
 import numpy as np
 
+from ._torch_state import as_array
 from ._warnings import warn
 
 __all__ = [
@@ -31,6 +32,7 @@ def as_labels(y) -> np.ndarray:
 
     Numpy would turn the labels and the marker of a list, or of pandas' own types, into one type.
     """
+    y = as_array(y)
     if isinstance(y, list | tuple):
         mixed = len({isinstance(label, str) for label in y}) > 1
     else:

@@ -1,6 +1,7 @@
-"""Torch tensors and modules as arrays and plain values, for files that know numpy and not torch.
+"""Torch tensors and modules as arrays and plain values, for all that knows numpy and not torch.
 
-What an object of ours gives as its state goes through :func:`plain`, what it gets back through :func:`restored`.
+A tensor that a user gives where numpy reads numbers goes through :func:`as_array`.  What an object of ours gives as
+its state goes through :func:`plain`, what it gets back through :func:`restored`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,19 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["PlainModule", "PlainTensor", "plain", "restored"]
+__all__ = ["PlainModule", "PlainTensor", "as_array", "on_cpu", "plain", "restored"]
+
+
+def as_array(value):
+    """A tensor on any device as an array; anything else as it is.
+
+    Formats that numpy has not, such as bfloat16, become single precision.
+    """
+    if not isinstance(value, torch.Tensor):
+        return value
+    values = value.detach().cpu()
+    known = not values.is_floating_point() or values.dtype in (torch.float16, torch.float32, torch.float64)
+    return (values if known else values.float()).numpy()
 
 
 class PlainTensor:
@@ -62,6 +75,11 @@ def plain(state):
 def restored(state):
     """The state that :func:`plain` was given; what was one object is one again."""
     return _restored(state, {})
+
+
+def on_cpu(state):
+    """A state whose tensors, in dicts, lists and tuples too, are on the CPU; those that are there stay the same."""
+    return state.cpu() if isinstance(state, torch.Tensor) else _mapped(state, on_cpu)
 
 
 def _plain(value, made):

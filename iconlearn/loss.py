@@ -108,17 +108,19 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         # Outputs are the logits only where no unit vector is missing.
         basis = problem.columns.basis and len(V) == problem.columns.size
         return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
+    if visit.edges is not None and divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
+        # Linear in the normaliser too: one number a row instead of one an edge.
+        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, lambda: visit.both_ways)
+        if q.normalize == "self":
+            return visit.at_one - pulled
+        log_norm = log_normalizer(q, engine, U, V, visit)
+        return visit.at_one - pulled + (visit.row_weight * log_norm).sum()
     log_norm = log_normalizer(q, engine, U, V, visit)
-
     if visit.edges is None:
         value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
         return value / visit.n_candidates if problem.p.wide else value
-    if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
-        # Linear in the normaliser too: one number a row instead of one an edge.
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, lambda: visit.both_ways)
-        return visit.at_one - pulled + (visit.row_weight * log_norm).sum()
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
-    log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
+    log_q = share(q, log_k - visit.edges.of_rows(log_norm), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
         floor = log_k.new_tensor(visit.floor)

@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from ._checks import check_number
 from ._label_markers import as_labels, missing, of_one_type
+from ._torch_state import as_array
 from .neighbors import distance_block, knn
 
 __all__ = [
@@ -120,10 +121,11 @@ def expected_calibration_error(y_true, probabilities, *, classes=None, n_bins=15
     >>> round(expected_calibration_error([0, 1], sure_and_wrong_once_in_two), 3)
     0.4
     """
-    y_true, P = column_or_1d(y_true), check_array(probabilities, input_name="probabilities")
+    y_true = column_or_1d(as_array(y_true))
+    P = check_array(as_array(probabilities), input_name="probabilities")
     check_consistent_length(y_true, P)
     check_number("n_bins", n_bins, low=1, integer=True)
-    classes = np.unique(y_true) if classes is None else np.asarray(classes)
+    classes = np.unique(y_true) if classes is None else np.asarray(as_array(classes))
     if P.shape[1] != len(classes):
         raise ValueError(
             f"probabilities have {P.shape[1]} columns, and there are {len(classes)} classes; give classes="
@@ -171,6 +173,7 @@ def neighbor_recall(X, Z, n_neighbors=15, *, metric="euclidean") -> float:
 
 def _checked_rows(rows, name, accept_sparse="csr"):
     """Places or features, of which one number a row may come as a vector."""
+    rows = as_array(rows)
     if not hasattr(rows, "ndim"):
         rows = np.asarray(rows)
     rows = rows[:, None] if rows.ndim == 1 and accept_sparse is False else rows
@@ -216,7 +219,7 @@ def joint_kl(P, Z) -> float:
 
 
 def _checked_joint(P):
-    P = coo_array(check_array(P, accept_sparse=True, dtype=np.float64, input_name="P"))
+    P = coo_array(check_array(as_array(P), accept_sparse=True, dtype=np.float64, input_name="P"))
     if P.shape[0] != P.shape[1]:
         raise ValueError(f"P has shape {P.shape}: it must be square, one row and one column per place")
     largest = P.data.max(initial=0.0)
@@ -344,7 +347,7 @@ def mutual_information(Z, y, *, n_neighbors=3) -> float:
     ----------
     Ross, "Mutual information between discrete and continuous data sets", PLoS ONE 2014.
     """
-    y = column_or_1d(y)
+    Z, y = as_array(Z), column_or_1d(as_array(y))
     check_consistent_length(Z, y)
     Z = np.asarray(Z)
     classes, codes = np.unique(y, return_inverse=True)

@@ -76,9 +76,15 @@ class Points:
             return self.mapper(self._dense_rows(rows))
         return self.mapper(self.inputs if rows is None else self.inputs[rows])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the features are, or will be once they are a tensor."""
+        like = self.inputs if isinstance(self.inputs, torch.Tensor) else next(self.mapper.parameters())
+        return like.device
+
     def _views(self, rows):
         if rows is None:
-            rows = torch.arange(self.size)
+            rows = torch.arange(self.size, device=self.device)
         shown = rows % self.inputs.shape[0]
         if isinstance(self.inputs, torch.Tensor):
             features = self.inputs[shown.to(self.inputs.device)]

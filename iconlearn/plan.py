@@ -310,8 +310,8 @@ def check_module(module, spec, X, n_outputs):
 
 def check_views(points, p):
     """Try the mapper on views of two rows, so that views that it cannot read are noticed before the work starts."""
-    seen, mapper, rows = [], points.mapper, torch.arange(min(2, points.size))
-    device = next((t.device for t in mapper.parameters()), torch.device("cpu"))
+    seen, mapper = [], points.mapper
+    rows = torch.arange(min(2, points.size), device=points.device)
 
     def view(features, rows):
         seen.append(p.view(features, rows))
@@ -320,7 +320,7 @@ def check_views(points, p):
     was_training = mapper.training
     mapper.eval()
     try:
-        with torch.no_grad(), torch_seeded(0, device):
+        with torch.no_grad(), torch_seeded(0, points.device):
             out = replace(points, view=view).at(rows)
     except RuntimeError as error:
         if not seen:

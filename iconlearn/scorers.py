@@ -24,6 +24,7 @@ from sklearn.utils import get_tags
 
 from ._checks import check_choice, check_number
 from ._randomness import random_source
+from ._torch_state import as_array
 
 __all__ = ["LinearPredictability", "Stability", "held_out_loss"]
 
@@ -91,6 +92,7 @@ class Stability(BaseEstimator):
         check_number("n_fits", self.n_fits, low=1, integer=True)
         check_number("share", self.share, low=0, high=1, closed="right")
         rng = random_source(self.random_state)
+        X = as_array(X)
         labels = [estimator.predict(X)]
         n_rows = len(labels[0])
         for _ in range(self.n_fits):
@@ -136,6 +138,7 @@ class LinearPredictability(BaseEstimator):
 
     def __call__(self, estimator, X, y=None) -> float:
         check_number("n_splits", self.n_splits, low=2, integer=True)
+        X = as_array(X)
         labels = np.asarray(estimator.predict(X))
         sure = np.flatnonzero(labels >= 0)
         labels = labels[sure]

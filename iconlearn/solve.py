@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ._randomness import torch_seeded
+from ._warnings import warn
 from .classification._ridge import preconditioner
 from .engines import Dense, visit_all
 from .loss import loss
@@ -128,16 +129,41 @@ class _SavedLoop:
         if kept is not None:
             plan.restore(kept["plan"])
             parts.rows = list(kept["parts"])
-            if kept["draws"] is not None:
-                torch.set_rng_state(kept["draws"])
+            self._draw_on(kept)
 
     def __call__(self, iteration, state):
         if self.plan.keeper.due(iteration):
             self.plan.keeper.keep("optimisation", lambda: self._everything(state()))
 
     def _everything(self, loop):
-        draws = torch.get_rng_state() if _draws(self.plan) else None
-        return {"loop": loop, "plan": self.plan.state(), "parts": self.parts.rows, "draws": draws}
+        draws, on_device = None, None
+        if _draws(self.plan):
+            draws = torch.get_rng_state()
+            if self.plan.device.type == "cuda":
+                on_device = torch.cuda.get_rng_state(self.plan.device)
+        return {
+            "loop": loop,
+            "plan": self.plan.state(),
+            "parts": self.parts.rows,
+            "draws": draws,
+            "draws on device": on_device,
+        }
+
+    def _draw_on(self, kept):
+        """Let torch's draws follow those that were made before."""
+        if kept["draws"] is None:
+            return
+        torch.set_rng_state(kept["draws"])
+        on_device, cuda = kept.get("draws on device"), self.plan.device.type == "cuda"
+        if cuda and on_device is not None:
+            torch.cuda.set_rng_state(on_device, self.plan.device)
+        elif cuda or on_device is not None:
+            before, now = ("another device", "CUDA") if cuda else ("CUDA", "the CPU")
+            warn(
+                f"the checkpoint is of a fit on {before} and this one runs on {now}, which draws other random numbers: "
+                f"views and dropout go on with other draws than those of a fit in one piece; go on where it began, or "
+                f"remove the checkpoint"
+            )
 
 
 def _and_follow(objective, after_step):

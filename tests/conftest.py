@@ -47,6 +47,15 @@ def pytest_configure(config):
             pretended.enable()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def small_data_on_the_device():
+    """Tests have few rows, which by default are left to the CPU."""
+    if has_cuda():
+        from iconlearn.estimators import _inputs
+
+        _inputs.MANY_ROWS = 0
+
+
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--run-slow"):
         skip(marked(items, "slow"), "slow: give --run-slow to run it")

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
+from .._torch_state import as_array
+
 __all__ = ["log_odds", "row_weights"]
 
 
@@ -32,6 +34,7 @@ def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(N
     """
     weight = None
     if sample_weight is not None:
+        sample_weight = as_array(sample_weight)
         if not np.asarray(sample_weight).any():
             raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
         # A copy: torch warns of arrays that cannot be written, such as those of pandas.

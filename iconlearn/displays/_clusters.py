@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._torch_state import as_array
 from ._canvas import INK, axes_of, name_of
 
 __all__ = ["ClusterDisplay"]
@@ -87,7 +88,7 @@ class ClusterDisplay:
         -------
         ClusterDisplay
         """
-        probabilities = np.asarray(probabilities, dtype=float)
+        probabilities = np.asarray(as_array(probabilities), dtype=float)
         if probabilities.ndim != 2 or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
             raise ValueError(
                 f"probabilities has shape {probabilities.shape}: it must have a row for every sample, and rows that "

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._checks import check_choice
+from .._torch_state import as_array
 from ._canvas import GREY, INK, colors_of, name_of, rgb
 from ._places import MAX_NAMED, Groups, checked_places, predicted, read_values
 
@@ -262,14 +263,14 @@ def _said(hover, n):
     if hover is None:
         return None
     if isinstance(hover, Mapping) or hasattr(hover, "columns"):
-        columns = {str(name): list(hover[name]) for name in hover}
+        columns = {str(name): list(as_array(hover[name])) for name in hover}
         for name, column in columns.items():
             _check_length(f"hover[{name!r}]", column, n)
         lines = [
             [f"<b>{html.escape(name)}</b> {_safe(v)}" for v in values] for name, values in columns.items()
         ]
         return np.array(["<br>".join(row) for row in zip(*lines, strict=True)], dtype=object)
-    hover = list(hover)
+    hover = list(as_array(hover))
     _check_length("hover", hover, n)
     return np.array([_safe(value) for value in hover], dtype=object)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .._checks import check_number
+from .._torch_state import as_array
 from ..numerics.geometry import matrix
 from ..supervisory import declared
 from ._canvas import GREY, INK, axes_of, colors_of, name_of
@@ -97,9 +98,9 @@ class NeighborDistributionDisplay:
         if columns is None and conditional.n_cols != n:
             columns = estimator.prototypes_
         p = conditional.full(np.array([index]))[0]
-        q = _row_of_q(estimator.q_, conditional, estimator.transform(X), columns, index)
+        q = _row_of_q(estimator.q_, conditional, as_array(estimator.transform(X)), columns, index)
         names, same, row, kind = None, None, f"row {index}", "training rows"
-        groups = None if y is None else np.asarray(y)
+        groups = None if y is None else np.asarray(as_array(y))
         if groups is not None:
             row = f"{row}, {name_of(groups[index])}"
         if declared(estimator.p_, "columns") == "classes":

@@ -8,11 +8,11 @@ from decimal import Decimal
 from numbers import Real
 
 import numpy as np
-import torch
 from sklearn.base import is_clusterer
 
 from .._checks import check_choice
 from .._label_markers import missing, refuse_mixed
+from .._torch_state import as_array
 from ._canvas import name_of
 
 __all__ = ["MAX_NAMED", "Groups", "Scale", "checked_places", "predicted", "read_values"]
@@ -137,8 +137,7 @@ def _categories(column):
 
 
 def _as_array(values):
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
+    values = as_array(values)
     # numpy would turn the numbers of a mixed list into texts.
     array = np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
     if array.dtype == object and array.ndim == 2:

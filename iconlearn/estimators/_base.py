@@ -7,6 +7,7 @@ This is the only package that imports both scikit-learn and torch.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -21,12 +22,13 @@ from sklearn.utils.metaestimators import available_if
 
 from .. import supervisory
 from .._checks import check_choice, check_number
+from .._device import FORKED, cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
 from ..engines import choose
 from ..learned import check_kernel
-from ..mappers import TableModule, build_mapper, declares
+from ..mappers import Linear, TableModule, build_mapper, declares
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._mapped import mapped
@@ -201,7 +203,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             )
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
-        setting = Setting(dtype, choose_device(self.device), generator, rng)
+        network = spec.parametric and not isinstance(spec, Linear)
+        device = choose_device(self.device, math.inf if network else X.shape[0])
+        setting = Setting(dtype, device, generator, rng)
         n_groups = self._n_groups(X.shape[0], n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
@@ -389,7 +393,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         n_iter = sum(phase.n_iter for phase in phases)
         progress = Progress(type(self).__name__, self.verbose, n_iter)
         how = "itself" if plan.engine.solves else optimizer
-        progress.stage(f"optimising on {plan.device} by {how}, {type(plan.engine).__name__} engine")
+        where = "cpu" if plan.engine.solves else plan.device
+        progress.stage(f"optimising on {where} by {how}, {type(plan.engine).__name__} engine")
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
                 watchers = Watchers(callbacks(self.callback), [*filter(None, (watch, steps))])
@@ -402,6 +407,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 f"{error}: check that the mapper returns finite values, that X is scaled, and that the "
                 f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
             ) from error
+        except RuntimeError as error:
+            if "fork-based" not in str(error):
+                raise
+            raise RuntimeError(FORKED) from error
         if solution.reason == "diverged":
             warn(
                 f"the loss was not finite after {solution.n_iter} iterations, and the best state before that "
@@ -475,6 +484,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             raise AttributeError("stop_reason_ is there once the estimator is fitted")
         return self._solution.reason
 
+    @cpu_by_default
     def _solution_with_losses(self):
         """The solution with all of its losses; what they lack is found at first use, since it may take long."""
         if "_solution" not in vars(self):
@@ -496,7 +506,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _completed(self, fit, *data, observed=None):
         """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""
         with observed or nullcontext(), all_or_nothing(self):
-            solution = fit(*data)
+            solution = cpu_by_default(fit)(*data)
         if solution.reason == "interrupted":
             raise KeyboardInterrupt
         return self

@@ -14,8 +14,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_number
+from .._device import cpu_by_default
 from .._label_markers import is_auto
 from .._randomness import random_source
+from .._torch_state import as_array
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
@@ -286,6 +288,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return self._completed(self._fit, X, y, sample_weight, observed=observed(self, X, y))
 
     @for_mappers_of_features
+    @cpu_by_default
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from further rows, without the earlier ones.
 
@@ -329,6 +332,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return self
 
     @for_mappers_of_features
+    @cpu_by_default
     def add_classes(self, X, y):
         """Take classes that were not there when the classifier was fitted, from a few rows of each.
 
@@ -352,6 +356,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self._learn_new_classes(X, y)
         return self
 
+    @cpu_by_default
     def transform(self, X):
         """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
         check_is_fitted(self)
@@ -406,7 +411,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         ValueError
             If y marks every row.
         """
-        predicted = plain(self.predict(X))
+        predicted, sample_weight = plain(self.predict(X)), as_array(sample_weight)
         marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
         y, known = labelled_rows(plain(y), marker)
         y = plain_labels(y)
@@ -416,6 +421,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             sample_weight = None if sample_weight is None else np.asarray(sample_weight)[known]
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
+    @cpu_by_default
     def explain(self, X, n_neighbors=5):
         """The training rows nearest to each row in the learned space, and their shares of q.
 
@@ -786,7 +792,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _further_rows(self, X, y):
         X = validated_new(self, X)
-        y = column_or_1d(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y)
+        y = column_or_1d(as_array(y))
         check_consistent_length(X, y)
         return X, y
 
@@ -869,6 +875,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     # -- predictions -----------------------------------------------------------------------------------
 
+    @cpu_by_default
     def _log_q(self, X):
         """Log similarities to the prototypes over the temperature, and the rows as checked.
 

@@ -13,6 +13,7 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._checks import check_choice, check_number
+from .._device import cpu_by_default
 from .._warnings import warn
 from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
@@ -270,6 +271,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Soft assignments, as :meth:`predict_proba`."""
         return self.predict_proba(X)
 
+    @cpu_by_default
     def predict_proba(self, X):
         """Soft assignments of new rows, shape ``(n_new, n_clusters_)``.
 
@@ -280,6 +282,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         rows = validated_new(self, X)
         return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
 
+    @cpu_by_default
     def predict(self, X):
         """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
         check_is_fitted(self)
@@ -288,6 +291,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             return like_input(self._rows.labels(rows, self.min_confidence), X)
         return like_input(labels_of(self._rows.outputs(rows), self.min_confidence), X)
 
+    @cpu_by_default
     def score(self, X, y=None):
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
@@ -304,6 +308,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return reference_score(rows, log_r, self.q_, self.n_jobs)
 
     @property
+    @cpu_by_default
     def probabilities_(self):
         if "_used" not in vars(self):
             raise AttributeError("probabilities_ are there once the estimator is fitted")

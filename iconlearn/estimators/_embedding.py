@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
+from .._device import cpu_by_default
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
@@ -97,7 +98,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"
-        A torch device; "auto" is CUDA where there is one.
+        A torch device; "auto" is CUDA where there is one and where there are 5000 rows or a network maps them.
     random_state : int, RandomState or None, default=None
         Same seed, same result on one device at a fixed number of threads.
     n_jobs : int or None, default=None
@@ -244,6 +245,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Fit and return a copy of ``embedding_``; see :meth:`fit`."""
         return like_input(self.fit(X, y).embedding_.copy(), X)
 
+    @cpu_by_default
     def transform(self, X):
         """Places of new rows in the fitted embedding.
 
@@ -269,6 +271,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         placed = placed or MappedRows(self.q_, self.mapper_)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
+    @cpu_by_default
     def transform_columns(self, X):
         """Places of rows as columns of p: their other group of features, or their keys.
 
@@ -293,6 +296,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         placed = placed or MappedRows(self.q_, self.column_mapper_)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
+    @cpu_by_default
     def inverse_transform(self, Z):
         """Rows of features for places of the map, by interpolation between the training rows.
 
@@ -319,6 +323,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
         return rows.outputs(Z).astype(self._X.dtype, copy=False)
 
+    @cpu_by_default
     def score(self, X, y=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 

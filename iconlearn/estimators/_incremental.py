@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import column_or_1d
 
+from .._torch_state import as_array, on_cpu
 from ..optim import OPTIMIZERS
 
 __all__ = [
@@ -66,7 +67,7 @@ def first_classes(classes):
         raise ValueError(
             "classes must be given in the first call of partial_fit: all classes that will ever be seen"
         )
-    classes = np.unique(classes)
+    classes = np.unique(as_array(classes))
     if len(classes) < 2:
         raise ValueError(f"classes={classes.tolist()!r}: a classifier needs at least two classes")
     return classes
@@ -74,7 +75,7 @@ def first_classes(classes):
 
 def check_every_class_has_rows(y, classes, p):
     """Refuse first rows without one of some class, where a class is the mean of its rows."""
-    missing = np.setdiff1d(classes, np.unique(column_or_1d(y)))
+    missing = np.setdiff1d(classes, np.unique(column_or_1d(as_array(y))))
     if len(missing):
         raise ValueError(
             f"the first rows of partial_fit hold no row of class {missing.tolist()[0]!r}, and with "
@@ -85,9 +86,10 @@ def check_every_class_has_rows(y, classes, p):
 
 def check_same_classes(classes, known):
     """Refuse other classes than those of the first call; None stands for them."""
-    if classes is not None and not np.array_equal(np.unique(classes), known):
+    classes = None if classes is None else np.unique(as_array(classes))
+    if classes is not None and not np.array_equal(classes, known):
         raise ValueError(
-            f"classes={np.unique(classes).tolist()!r} are not those of the first call or fit, "
+            f"classes={classes.tolist()!r} are not those of the first call or fit, "
             f"{known.tolist()!r}; new classes are taken by add_classes(X, y)"
         )
 
@@ -153,5 +155,5 @@ class ContinuedAdam:
         return self.method
 
     def state_dict(self):
-        """The running means after the last step."""
-        return self.method.state_dict()
+        """The running means after the last step, on the CPU."""
+        return on_cpu(self.method.state_dict())

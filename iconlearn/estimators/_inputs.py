@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,7 +16,9 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .._checks import canonical, in_a_file, unchanging
+from .._device import FORKED, has_cuda
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
+from .._torch_state import as_array
 from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 
 __all__ = [
@@ -36,9 +39,12 @@ __all__ = [
 # Numbers that are held in memory; more of them go to a temporary file, off which batches are read.
 MAX_IN_MEMORY = 5 * 10**7
 
+# Rows from which a step without a network is quicker on a device, where it is some hundred launches of microseconds.
+MANY_ROWS = 5000
+
 
 def plain(X):
-    """What numpy can read: the rows of a dataset, a tensor on the CPU, else X as it is; masked entries are missing."""
+    """What numpy can read: the rows of a dataset, a tensor as an array, else X as it is; masked entries are missing."""
     if is_dataset(X):
         return rows_of(X)
     if isinstance(X, torch.Tensor):
@@ -315,10 +321,17 @@ def like_input(result, X):
     return torch.as_tensor(result, device=X.device) if isinstance(X, torch.Tensor) else result
 
 
-def choose_device(device) -> torch.device:
-    """The device meant by a parameter; "auto" is CUDA where there is one."""
+def choose_device(device, n_rows=math.inf) -> torch.device:
+    """The device meant by a parameter; "auto" is CUDA where there is one, unless a table has few rows.
+
+    Parameters
+    ----------
+    device : str or torch.device
+    n_rows : float, default=inf
+        Rows whose places or assignments are free, or mapped by one layer; infinite where a network maps them.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if n_rows >= MANY_ROWS and has_cuda() else "cpu")
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -331,6 +344,8 @@ def choose_device(device) -> torch.device:
         )
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA device; use device='auto'")
+    if chosen.type == "cuda" and not has_cuda():
+        raise RuntimeError(f"device={device!r} was asked for: {FORKED}")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device={device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices, counted from "
@@ -361,13 +376,6 @@ def search_device(estimator):
 
 def is_dataset(X) -> bool:
     return isinstance(X, torch.utils.data.Dataset)
-
-
-def as_array(tensor) -> np.ndarray:
-    """A tensor as an array; formats that numpy has not, such as bfloat16, in single precision."""
-    tensor = tensor.detach().cpu()
-    known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
-    return (tensor if known else tensor.float()).numpy()
 
 
 def rows_of(dataset) -> np.ndarray:
@@ -422,7 +430,7 @@ def _room(shape, dtype):
 def _flat(item, i):
     """The numbers of an item, in a row."""
     part = item[0] if isinstance(item, tuple | list) and len(item) else item
-    part = as_array(part) if isinstance(part, torch.Tensor) else np.asarray(part)
+    part = np.asarray(as_array(part))
     if part.dtype.kind not in "biuf":
         raise TypeError(
             f"item {i} of X is a {type(item).__name__} that holds no numbers; an item must be a tensor, an array or "

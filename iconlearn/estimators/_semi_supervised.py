@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
 
 from .._randomness import random_source
+from .._torch_state import as_array
 from ..classification._class_table import SMALLEST, ClassTable
 from ..divergences import KL
 from ..engines import transduced
@@ -279,7 +280,7 @@ def _proportions(prior, classes):
         prior = [prior[name] for name in names]
     if isinstance(prior, str) and prior == "balanced":
         return np.full(n_classes, 1.0 / n_classes)
-    given = None if isinstance(prior, str) else np.asarray(prior)
+    given = None if isinstance(prior, str) else np.asarray(as_array(prior))
     if given is None or given.shape != (n_classes,) or given.dtype.kind not in "iuf":
         raise ValueError(
             f"class_prior={asked!r} must be None, 'balanced' or the share of each of the {n_classes} classes, by "

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from .._torch_state import as_array
 from ..clusters import (
     LOOSE,
     k_means,
@@ -141,7 +142,7 @@ def _only_one(init, n_init):
 
 def checked_labels(init, n_rows, n_clusters):
     """Labels that a user gives for a start, as an array."""
-    labels = np.asarray(init)
+    labels = np.asarray(as_array(init))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels.ravel()
     if labels.ndim != 1 or labels.dtype.kind not in "biuf":

@@ -13,6 +13,7 @@ from scipy.linalg import eigh
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
+from .._torch_state import as_array
 from ..mappers import declares
 from ..numerics.graphs import vectors_of_graph
 
@@ -152,7 +153,7 @@ def _upward(axes):
 
 
 def _given(init, X, n_components):
-    places = np.array(init, dtype=float)
+    places = np.array(as_array(init), dtype=float)
     if places.shape != (X.shape[0], n_components):
         raise ValueError(
             f"init has shape {places.shape}; an array must have shape (n_samples, n_components) = "

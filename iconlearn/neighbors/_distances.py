@@ -10,6 +10,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import suggest
+from .._torch_state import as_array
 from ..numerics.threads import share
 from ._libraries import pynndescent_metric, sklearn_distances, sklearn_metrics
 from ._parameters import PARAMETERS, ParametricMetric, parts_of
@@ -153,7 +154,7 @@ def pair_distances(A, B, i, j, *, metric="euclidean") -> np.ndarray:
     row of zeros is at distance 1 from everything.
     """
     A, B = both_rows(A, B)
-    return PairDistances(A, B, metric)(np.asarray(i), np.asarray(j))
+    return PairDistances(A, B, metric)(np.asarray(as_array(i)), np.asarray(as_array(j)))
 
 
 class PairDistances:
@@ -245,7 +246,7 @@ def given_neighbors(matrix, k, drop_self) -> csr_array:
 
 
 def _dense_neighbors(matrix, k, drop_self):
-    matrix = np.asarray(matrix)
+    matrix = as_rows(matrix)
     n_rows, n_cols = matrix.shape
     available = n_cols - drop_self
     k = available if k is None else min(k, available)

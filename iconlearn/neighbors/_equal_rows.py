@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from .._checks import unchanging
+from .._torch_state import as_array
 from ._distances import pairs_equal
 from ._rows import BLOCK_SIZE, as_rows, both_rows
 
@@ -29,7 +30,7 @@ class KnownRows:
     """
 
     def __init__(self, X):
-        self.X = unchanging(X)
+        self.X = unchanging(as_array(X))
 
     def __getstate__(self):
         # Prints are made anew where they are needed: they take as much memory as a column of X.

@@ -8,6 +8,8 @@ from numbers import Real
 
 import numpy as np
 
+from .._torch_state import as_array
+
 __all__ = ["PARAMETERS", "ParametricMetric", "parts_of", "with_params"]
 
 # The parameters that a metric has: those that it needs, and all.
@@ -57,7 +59,9 @@ def with_params(metric, metric_params):
         raise TypeError(f"metric_params={metric_params!r:.100} must be a dict such as {{'p': 3}}, or None")
     if not metric_params:
         return metric
-    params = {name: np.array(v) if isinstance(v, list | tuple) else v for name, v in metric_params.items()}
+    params = {
+        name: np.array(v) if isinstance(v, list | tuple) else as_array(v) for name, v in metric_params.items()
+    }
     if callable(metric):
         return ParametricMetric(metric, params)
     if metric not in PARAMETERS:

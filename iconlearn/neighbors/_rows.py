@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import canonical
+from .._torch_state import as_array
 from ._products import half_lengths
 
 __all__ = [
@@ -114,14 +115,13 @@ class PreparedRows:
 
 
 def as_rows(X):
-    return canonical(csr_array(X)) if issparse(X) else np.asarray(X)
+    return canonical(csr_array(X)) if issparse(X) else np.asarray(as_array(X))
 
 
 def both_rows(A, B):
     """Two matrices of one form: sparse where either is."""
-    if issparse(A) != issparse(B):
-        A, B = csr_array(A), csr_array(B)
-    return as_rows(A), as_rows(B)
+    A, B = as_rows(A), as_rows(B)
+    return (csr_array(A), csr_array(B)) if issparse(A) != issparse(B) else (A, B)
 
 
 def rescaled(X, queries):

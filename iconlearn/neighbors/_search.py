@@ -7,6 +7,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import check_choice, check_number
+from .._device import cpu_by_default, has_cuda
 from .._randomness import random_source
 from ._distances import (
     PairDistances,
@@ -103,6 +104,7 @@ def _fitting_backend(X, metric, dense, device):
     return "exact" if n <= most else "ivf"
 
 
+@cpu_by_default
 def knn(
     X,
     k,
@@ -226,7 +228,7 @@ def _check_rows(X, k, queries, checked):
 
 
 def _device(device):
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return torch.device(device or ("cuda" if has_cuda() else "cpu"))
 
 
 def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):

@@ -6,7 +6,8 @@ Squared distances of more than a few dimensions come from a product, whose round
 "differences" they are sums of squared differences, at several times the cost and exact however small.
 
 The edge forms carry their own backward pass: the gradient of a sum over edges is a sparse matrix product,
-many times faster than scattering the pairs one by one.
+many times faster than scattering the pairs one by one.  On a device sums over edges are taken in the order of the
+edges, segment by segment: neither atomic additions nor products with sparse matrices have a fixed order there.
 """
 
 from __future__ import annotations
@@ -156,15 +157,44 @@ class Edges:
         both = one_way + one_way.T.tocsr()
         return both.indptr.astype(np.int64), both.indices, both.data
 
+    def of_rows(self, values):
+        """values_i for every edge, values of shape (n_rows,); differentiable."""
+        return _OfRows.apply(values, self)
+
     def row_sums(self, values):
-        return torch.zeros(self.shape[0], dtype=values.dtype, device=values.device).index_add_(
-            0, self.i, values
-        )
+        """sum_j values_ij for every row i, values of shape (n_edges, ...); differentiable."""
+        if values.is_cuda:
+            return _segment_sums(values, self._row_ptr)
+        sums = torch.zeros(self.shape[0], *values.shape[1:], dtype=values.dtype, device=values.device)
+        return sums.index_add_(0, self.i, values)
+
+    def column_sums(self, values):
+        """sum_i values_ij for every column j, values of shape (n_edges, ...); differentiable."""
+        order, pointers, _ = self._by_column
+        return _segment_sums(values.index_select(0, order), pointers)
+
+    @cached_property
+    def by_end(self):
+        """Both ends of the edges of a set of points, in order: the point, the other end, the edge; and pointers."""
+        points, order = torch.cat([self.i, self.j]).sort(stable=True)
+        others = torch.cat([self.j, self.i])[order]
+        return points, others, order % len(self), _pointers(points, self.shape[0])
+
+
+class _OfRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, edges):
+        ctx.edges = edges
+        return values.index_select(0, edges.i)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.edges.row_sums(g), None
 
 
 def pairs(geometry: str, U, V, edges: Edges):
     """Scalars along the edges, shape (n_edges,); differentiable in U and V."""
-    if geometry == "differences":
+    if geometry == "differences" and not U.is_cuda:
         # The product of the backward pass would lose the gaps of near places.
         return (U.index_select(0, edges.i) - V.index_select(0, edges.j)).square().sum(1)
     return (_PairDot if geometry == "dot" else _PairSqdist).apply(U, V, edges)
@@ -173,12 +203,14 @@ def pairs(geometry: str, U, V, edges: Edges):
 class _PairDot(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, V, edges):
-        ctx.edges = edges
+        ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
         return (_rows(U, edges.i) * _rows(V, edges.j)).sum(1)
 
     @staticmethod
     def backward(ctx, g):
+        if g.is_cuda:
+            return *_gradients_in_order(ctx, g, lambda near, far: far()), None
         U, V = ctx.saved_tensors
         dU = ctx.edges.product(g, V) if ctx.needs_input_grad[0] else None
         dV = ctx.edges.transposed_product(g, U) if ctx.needs_input_grad[1] else None
@@ -188,7 +220,7 @@ class _PairDot(torch.autograd.Function):
 class _PairSqdist(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, V, edges):
-        ctx.edges = edges
+        ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
         if U.shape[1] > DIRECT_WIDTH:
             return _rows(U, edges.i).sub_(_rows(V, edges.j)).square_().sum(1)
@@ -200,14 +232,31 @@ class _PairSqdist(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
+        g = 2.0 * g
+        if g.is_cuda:
+            return *_gradients_in_order(ctx, g, lambda near, far: near().sub_(far())), None
         U, V = ctx.saved_tensors
         edges, dU, dV = ctx.edges, None, None
-        g = 2.0 * g
         if ctx.needs_input_grad[0]:
             dU = _spread(U, edges.product(g, _with_ones(V)))
         if ctx.needs_input_grad[1]:
             dV = _spread(V, edges.transposed_product(g, _with_ones(U)))
         return dU, dV, None
+
+
+def _gradients_in_order(ctx, g, slope):
+    """Gradients of both ends of the edges, summed in the order of the edges; of one set of points, in the first."""
+    (U, V), edges = ctx.saved_tensors, ctx.edges
+
+    def pulls(weights, near, i, far, j):
+        return weights[:, None] * slope(lambda: _rows(near, i), lambda: _rows(far, j))
+
+    if ctx.tied:
+        points, others, edge, pointers = edges.by_end
+        return _segment_sums(pulls(g.index_select(0, edge), U, points, V, others), pointers), None
+    dU = edges.row_sums(pulls(g, U, edges.i, V, edges.j)) if ctx.needs_input_grad[0] else None
+    dV = edges.column_sums(pulls(g, V, edges.j, U, edges.i)) if ctx.needs_input_grad[1] else None
+    return dU, dV
 
 
 def _with_ones(Z):
@@ -227,6 +276,11 @@ def _rows(U, index):
 
 def _pointers(sorted_rows, n):
     return torch.searchsorted(sorted_rows, torch.arange(n + 1, device=sorted_rows.device))
+
+
+def _segment_sums(values, pointers):
+    """Sums of stretches of the first axis, each in order; differentiable."""
+    return torch.segment_reduce(values, "sum", offsets=pointers, axis=0, unsafe=True, initial=0)
 
 
 def _csr(pointers, indices, values, shape):

@@ -20,6 +20,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import canonical, check_number
+from .._torch_state import as_array
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, check_conditional
 from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
@@ -355,7 +356,7 @@ def declared(p, name):
 def check_points(X, n_features=None):
     """Validate points (or, with `n_features`, new points); float32 and float64 are kept."""
     X = check_array(
-        X,
+        as_array(X),
         accept_sparse="csr",
         dtype=[np.float64, np.float32],
         ensure_min_samples=2 if n_features is None else 1,
@@ -371,6 +372,7 @@ def check_matrix(X, n_cols=None, *, what, free_diagonal=True):
 
     `free_diagonal`: whether entries of a row with itself mean nothing, whatever their sign.
     """
+    X = as_array(X)
     with finite_pairs(X, what):
         X = check_array(
             X,

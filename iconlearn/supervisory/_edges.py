@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from .._checks import check_number
+from .._torch_state import as_array
 
 __all__ = ["as_matrix", "is_neighbor_lists", "is_network", "n_listed", "neighbor_matrix"]
 
@@ -49,7 +50,7 @@ def is_neighbor_lists(value) -> bool:
     one, other = value[:2]
     if not all(hasattr(part, "shape") and len(part.shape) == 2 for part in (one, other)) or issparse(one):
         return False
-    kinds = {np.asarray(part).dtype.kind for part in (one, other)}
+    kinds = {np.asarray(as_array(part)).dtype.kind for part in (one, other)}
     return tuple(one.shape) == tuple(other.shape) and bool(kinds & set("iu")) and "f" in kinds
 
 
@@ -112,7 +113,7 @@ def neighbor_matrix(lists, n_rows) -> csr_array:
 
 
 def _indices_and_distances(lists):
-    one, other = map(np.asarray, lists[:2])
+    one, other = (np.asarray(as_array(part)) for part in lists[:2])
     return (one, other) if one.dtype.kind in "iu" else (other, one)
 
 
@@ -140,7 +141,7 @@ def _listed(A):
     if issparse(A) or (isinstance(A, list | tuple) and not len(A)):
         return None
     try:
-        edges = np.asarray(A)
+        edges = np.asarray(as_array(A))
     except (TypeError, ValueError):
         return None
     if edges.ndim != 2 or edges.shape[1] not in (2, 3) or len(edges) == edges.shape[1]:

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .._checks import check_number
 from .._label_markers import column_of, marked, missing, of_one_type
+from .._torch_state import as_array
 from ..conditional import Conditional, normalize_rows
 from ._base import Supervisory, warn_empty
 
@@ -62,7 +63,7 @@ class Paired(Supervisory):
                 "Paired needs split, the number of columns of X that show the first view (for example "
                 "Paired(split=216)), or pairs, an array of row numbers of shape (n_pairs, 2)"
             )
-        cuts = np.atleast_1d(np.asarray(self.split))
+        cuts = np.atleast_1d(as_array(self.split))
         whole = np.issubdtype(cuts.dtype, np.integer) and cuts.ndim == 1
         edges = np.concatenate([[0], cuts, [n_features]]) if whole else np.zeros(2)
         if not whole or (np.diff(edges) <= 0).any():
@@ -215,7 +216,7 @@ def _mates(codes, n_mates):
 
 def _checked_pairs(pairs, n_rows):
     """The pairs as two columns of row numbers; pairs belong to the rows that they number."""
-    pairs = np.asarray(pairs)
+    pairs = np.asarray(as_array(pairs))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
         raise ValueError(
             f"pairs has shape {pairs.shape} and type {pairs.dtype}: it must hold whole numbers, shape (n_pairs, 2)"

@@ -114,7 +114,7 @@ class Views(Supervisory):
                 )
             # A view in another precision (of numpy's making, say) is read in that of the rows.
             return out.to(X) if out.is_floating_point() else out
-        mean, spread = (torch.as_tensor(a).to(X) for a in (self._mean, self._spread))
+        mean, spread = torch.from_numpy(np.stack([self._mean, self._spread])).to(X)
         if self.augment == "noise":
             return X + self.strength * spread * torch.randn_like(X)
         if self.augment == "mask":

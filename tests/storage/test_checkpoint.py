@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from torch import nn
@@ -223,7 +224,8 @@ def heard(record):
         print(record.iteration, flush=True)
         time.sleep(0.05 if slow else 0)
 
-fit = {fit}.set_params(random_state=0, callback=[Checkpoint(folder + "/fit", every={every}), heard]).fit(X, y)
+callback = [Checkpoint(folder + "/fit", every={every}), heard]
+fit = {fit}.set_params(random_state=0, device="cpu", callback=callback).fit(X, y)
 np.save(folder + "/answer.npy", getattr(fit, "predict_proba", fit.transform)(X + 0.1))
 """
 
@@ -248,7 +250,8 @@ def test_a_fit_that_is_killed_goes_on(fit, lost, tmp_path):
     second = subprocess.run([*command, "fast"], capture_output=True, text=True, check=True)
     begun = int(second.stdout.split()[0])
     assert reached - lost < begun <= reached + 1
-    whole = eval(fit).set_params(random_state=0).fit(X, y)
+    # On the CPU: another process does not see the device that tests pretend.
+    whole = eval(fit).set_params(random_state=0, device="cpu").fit(X, y)
     assert_array_equal(np.load(tmp_path / "answer.npy"), answer(whole))
 
 
@@ -273,3 +276,32 @@ def test_a_write_that_is_killed_leaves_the_file_before(tmp_path):
         process.wait()
         document, arrays = read(path)
         assert arrays["a"][0] == document["k"] == -arrays["b"][-1]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("begun", ["cuda", "cpu"])
+def test_a_fit_that_goes_on_elsewhere_says_that_its_draws_are_others(begun, tmp_path, monkeypatch):
+    def fit_on(device, callback):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+            return clone(FITS["dropout"]).set_params(random_state=0, callback=callback).fit(X)
+
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(Bomb):
+        fit_on(begun, [checkpoint, bomb(4)])
+    with pytest.warns(UserWarning, match="go on with other draws"):
+        fit = fit_on("cpu" if begun == "cuda" else "cuda", checkpoint)
+    assert np.isfinite(fit.loss_history_).all() and fit.n_iter_ == 20
+
+
+@pytest.mark.gpu
+def test_a_fit_without_draws_goes_on_elsewhere(tmp_path, monkeypatch):
+    fit = clone(FITS["network"]).set_params(random_state=0)
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(Bomb):
+        clone(fit).set_params(callback=[checkpoint, bomb(4)]).fit(X)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    expected = clone(fit).fit(X)
+    assert_allclose(
+        fit.set_params(callback=checkpoint).fit(X).loss_history_, expected.loss_history_, rtol=1e-5
+    )

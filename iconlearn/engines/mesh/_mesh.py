@@ -266,8 +266,8 @@ class _Box:
 
 def _without_ends(U, few):
     """A box that leaves at most `few` points off at each end, widened by half of itself."""
-    low = U.kthvalue(few + 1, dim=0).values
-    high = U.kthvalue(len(U) - few, dim=0).values
+    low = U.topk(few + 1, dim=0, largest=False).values[-1]
+    high = U.topk(few + 1, dim=0).values[-1]
     margin = 0.5 * (high - low)
     return torch.maximum(low - margin, U.amin(0)), torch.minimum(high + margin, U.amax(0))
 
