@@ -14,6 +14,7 @@ or with ``--device cpu``, where all of it is the host's.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import inspect
 import os
 import pathlib
@@ -22,10 +23,18 @@ import time
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch.utils._python_dispatch import TorchDispatchMode
 
 N_COLUMNS, K, SPARE, N_COMPONENTS = 50, 15, 3, 2
+
+
+def keep_freed_memory():
+    """Let glibc give back no memory: that of a GPU is kept by torch, freeing that of the pretended one takes time."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_max = -1, -4  # as in malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_max, 0)
 
 
 def seconds():
@@ -91,22 +100,17 @@ def stages(n, device):
     _search.search_cells = lambda *args, **options: found
     known, p = KnownRows(X), KNN(K, search="ivf")
 
-    def edges():
-        indices = np.ascontiguousarray(candidates[:, :K].astype(np.int32))
-        return csr_array((np.full(n * K, 1 / K), indices.ravel(), np.arange(0, n * K + 1, K)), shape=(n, n))
-
-    def problem():
-        points = Points(table, n)
-        return Problem(Conditional(edges(), self_pairs=False), Student(), KL(), points, points)
-
-    one, fresh = problem(), problem()
+    # As p leaves them.
+    edges = p.fit(X, random_state=0, device=device).conditional_.edges
+    points = Points(table, n)
+    one = Problem(Conditional(edges, self_pairs=False), Student(), KL(), points, points)
     return {
         "p of the neighbours, search aside": lambda: p.fit(X, random_state=0, device=device),
         "places of landmarks spread": lambda: called(
             spread_over, one.p.edges, few, places[few], device=device
         ),
         "entropy": one.entropy,
-        "what a visit sees": lambda: visit_all(fresh, dtype=torch.float32, device=device),
+        "what a visit sees": lambda: visit_all(one, dtype=torch.float32, device=device),
         "principal axes": lambda: called(
             initial_places, "pca", X, None, N_COMPONENTS, np.random.RandomState(0), device=device
         ),
@@ -128,6 +132,7 @@ def main():
         import pretended
 
         pretended.enable()
+    keep_freed_memory()
     device = torch.device(options.device)
     torch.zeros(1, device=device)
     for stage in stages(2000, device).values():  # what is loaded and started once

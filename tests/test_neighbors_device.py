@@ -78,7 +78,7 @@ def test_arrays_that_torch_does_not_take_as_they_are(small_blocks, recwarn):
 def test_an_exact_search_finds_what_that_of_the_cpu_finds(device, metric, dtype, monkeypatch):
     X = rows_with_ties(dtype)
     expected = knn(X, 6, metric=metric, backend="exact", device="cpu")
-    monkeypatch.setattr(_search, "MAX_EXACT", 100)
+    monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     distances, indices = knn(X, 6, metric=metric, backend="exact", device=device)
     assert distances.dtype == np.float64 and indices.dtype == np.int64
     np.testing.assert_allclose(distances, expected[0], rtol=1e-12, atol=1e-13)
@@ -88,12 +88,24 @@ def test_an_exact_search_finds_what_that_of_the_cpu_finds(device, metric, dtype,
     np.testing.assert_array_equal(indices[clear], expected[1][clear])
 
 
+def test_many_rows_are_searched_among_themselves_on_the_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        _search, "exact_search", lambda *a: asked.append(a[5].type) or (np.zeros((0, 2)), None)
+    )
+    few, many = np.zeros((5000, 2)), np.zeros((5001, 2))
+    for X, queries, device in ((few, None, None), (many, None, None), (many, few, None), (many, None, "cpu")):
+        knn(X, 2, queries=queries, device=device)
+    assert asked == ["cpu", "cuda", "cpu", "cpu"]
+
+
 @pytest.mark.parametrize("device", ON_DEVICE)
 def test_what_single_precision_leaves_open_is_settled_on_the_device(device, monkeypatch):
     rng = np.random.default_rng(0)
     X = np.vstack([1.0 + 1e-7 * rng.normal(size=(80, 4)), 100 * rng.normal(size=(80, 4))])
     expected = knn(X, 6, device="cpu")
-    monkeypatch.setattr(_search, "MAX_EXACT", 100)
+    monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     seen = []
     original = _exact.nearest
     monkeypatch.setattr(
@@ -109,7 +121,7 @@ def test_what_single_precision_leaves_open_is_settled_on_the_device(device, monk
 def test_cells_in_batches_find_what_single_cells_find(device, most, k, monkeypatch):
     X = make_blobs(4000, 12, centers=30, cluster_std=1.5, random_state=0)[0].astype(np.float32)
     X[::7] = X[0]  # cells of several sizes
-    monkeypatch.setattr(_search, "MAX_EXACT", 100)
+    monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     monkeypatch.setattr(_inverted_lists, "BLOCK_SIZE_CUDA", most)
     expected, _ = knn(X, k, backend="ivf", random_state=0, device="cpu")
     distances, indices = knn(X, k, backend="ivf", random_state=0, device=device)
@@ -163,7 +175,7 @@ def test_the_host_waits_no_more_often_for_more_blocks(backend, monkeypatch):
     from device import pretended
 
     X = make_blobs(3000, 10, centers=20, random_state=0)[0].astype(np.float32)
-    monkeypatch.setattr(_search, "MAX_EXACT", 100)
+    monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     waits, kernels = [], []
     for size in (2**26, 2**14):
         for module in (_inverted_lists, _products):

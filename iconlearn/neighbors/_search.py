@@ -39,6 +39,9 @@ BACKENDS = ("auto", "exact", "ivf", "pynndescent", "faiss")
 MAX_EXACT = 15_000
 MAX_EXACT_CUDA = 200_000
 MAX_BRUTE = 40_000
+# Most training rows whose neighbours among themselves are found on the CPU although there is a GPU: below, starting
+# its operations takes as long.  New rows among up to MAX_EXACT, since all training rows would be copied for them.
+MAX_ON_CPU = 5000
 
 
 def choose_backend(X, *, metric="euclidean", metric_params=None, backend="auto", device=None) -> str:
@@ -230,7 +233,7 @@ def _device(device):
 
 
 def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):
-    if X.shape[0] <= MAX_EXACT:
+    if X.shape[0] <= (MAX_ON_CPU if queries is None else MAX_EXACT):
         device = torch.device("cpu")
     if queries is not None or backend == "exact":
         return exact_search(X, queries, k, metric, n_jobs, device, prepared)
