@@ -119,7 +119,7 @@ def test_what_single_precision_leaves_open_is_settled_on_the_device(device, monk
 @pytest.mark.parametrize("most", [1, 30_000, 2**26])
 @pytest.mark.parametrize("k", [15, 90])
 def test_cells_in_batches_find_what_single_cells_find(device, most, k, monkeypatch):
-    X = make_blobs(4000, 12, centers=30, cluster_std=1.5, random_state=0)[0].astype(np.float32)
+    X = make_blobs(2000, 12, centers=30, cluster_std=1.5, random_state=0)[0].astype(np.float32)
     X[::7] = X[0]  # cells of several sizes
     monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     monkeypatch.setattr(_inverted_lists, "BLOCK_SIZE_CUDA", most)

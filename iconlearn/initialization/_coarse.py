@@ -76,19 +76,28 @@ def spread_over(edges, rows, places, device="cpu"):
     ndarray of shape (n, d)
         A row that no path of so few steps joins to any of `rows` gets the place of one of them, in turn.
     """
-    n, d = edges.shape[0], places.shape[1]
-    counts = torch.from_numpy(np.diff(edges.indptr)).to(device).long()
-    i = torch.arange(n, device=device).repeat_interleave(counts, output_size=edges.nnz)
-    pairs = Edges(i, torch.from_numpy(edges.indices).to(device).long(), edges.shape)
-    weights = torch.from_numpy(edges.data).to(device)
+    n, d, device = edges.shape[0], places.shape[1], torch.device(device)
+    sums_of = _both_ways(edges, device)
     at = torch.from_numpy(rows).to(device)
     held = torch.from_numpy(np.column_stack([places, np.ones(len(places))])).to(device)
     known = held.new_zeros(n, d + 1).index_copy_(0, at, held)
     for _ in range(N_SPREADS):
-        sums = pairs.product(weights, known) + pairs.transposed_product(weights, known)
+        sums = sums_of(known)
         total = sums[:, d:]
         known = torch.where(total > 0, sums / total, known).index_copy_(0, at, held)
     known = known.cpu().numpy()
     lost = np.flatnonzero(known[:, d] == 0)
     known[lost, :d] = places[lost % len(places)]
     return known[:, :d]
+
+
+def _both_ways(edges, device):
+    """``f(V)`` is the sum of V over the edges of each row in both directions, on a device."""
+    if device.type == "cpu":
+        back = edges.T.tocsr()
+        return lambda V: torch.from_numpy(edges @ V.numpy() + back @ V.numpy())
+    counts = torch.from_numpy(np.diff(edges.indptr)).to(device)
+    i = torch.arange(edges.shape[0], device=device).repeat_interleave(counts, output_size=edges.nnz)
+    pairs = Edges(i, torch.from_numpy(edges.indices).to(device).long(), edges.shape)
+    weights = torch.from_numpy(edges.data).to(device)
+    return lambda V: pairs.product(weights, V) + pairs.transposed_product(weights, V)
