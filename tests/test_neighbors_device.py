@@ -177,12 +177,13 @@ def test_the_host_waits_no_more_often_for_more_blocks(backend, monkeypatch):
     X = make_blobs(3000, 10, centers=20, random_state=0)[0].astype(np.float32)
     monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
     waits, kernels = [], []
-    for size in (2**26, 2**14):
+    for size, threads in ((2**26, 1), (2**14, 1), (2**26, 64)):
+        monkeypatch.setattr(_products, "available", lambda threads=threads: threads)
         for module in (_inverted_lists, _products):
             monkeypatch.setattr(module, "BLOCK_SIZE_CUDA", size)
         with pretended.watch() as watched:
             knn(X, 8, backend=backend, random_state=0, device="cuda")
         waits.append(watched.total(*pretended.WAITING))
         kernels.append(watched.total(pretended.KERNEL))
-    assert kernels[1] > 3 * kernels[0]
-    assert waits[1] == waits[0], watched.table(*pretended.WAITING)
+    assert kernels[1] > 2 * kernels[0] == 2 * kernels[2]  # the CPU's threads do not count
+    assert waits[0] == waits[1] == waits[2], watched.table(*pretended.WAITING)
