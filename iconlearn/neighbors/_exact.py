@@ -39,7 +39,7 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None, prepared=None)
     n_jobs : int or None
         Workers where scikit-learn searches.
     device : torch.device or None
-        Where the products are computed; None is the CPU.
+        Where the rows of X are searched among themselves, and products with queries are computed; None is the CPU.
     prepared : PreparedRows or None
         Those of X, where they are at hand.
 

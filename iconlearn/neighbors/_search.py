@@ -145,7 +145,7 @@ def knn(
     random_state : int, RandomState or None
         Used by the approximate searches only.
     device : torch.device, str or None, default=None
-        Where the products of large searches are computed; None is a GPU where torch has one.
+        Where large searches run; None is a GPU where torch has one.  Distances from queries are computed on the CPU.
     prepared : PreparedRows or None, default=None
         ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
