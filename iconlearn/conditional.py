@@ -23,6 +23,7 @@ __all__ = [
     "Conditional",
     "Entries",
     "WideConditional",
+    "along_entries",
     "check_conditional",
     "normalize_rows",
 ]
@@ -34,6 +35,9 @@ MAX_MATERIALISED = 2 * 10**7
 # Rows, and numbers in them, that are looked at for zeros.
 MAX_SAMPLED_ROWS = 64
 MAX_SAMPLED = 2**22
+
+# Entries whose logarithms are taken at once, so that they stay in the cache.
+ENTROPY_BLOCK = 2**16
 
 # How far from one the sum of a row may be; single precision over many entries is within it.
 MAX_OFF_ONE = 1e-3
@@ -210,12 +214,29 @@ class Conditional(_Rows):
             edges = normalize_rows(edges)
         edges.sort_indices()
         counts = np.diff(edges.indptr)
-        i = np.repeat(np.arange(edges.shape[0]), counts)
+        i = along_entries(np.arange(edges.shape[0]), edges)
         floor = self.uniform / max(candidates, 1)
         each = 1.0 if self.copies is None else self.copies_of(cols)[edges.indices]
         p = (1.0 - self.uniform) * edges.data / each + floor
         mass = self.row_mass if rows is None else self.row_mass[rows]
         return Entries(i, edges.indices.astype(np.int64), p, _to_one(np.where(counts > 0, mass, 0.0)), floor)
+
+    def entropy(self) -> float:
+        """Mean entropy of the rows in nats, the uniform share included."""
+        mass, counts, data = self.row_mass, np.diff(self.edges.indptr), self.edges.data
+        floor = self.uniform / max(self.n_candidates, 1)
+        total = floor * np.log(floor or 1.0) * (mass @ (self.n_candidates - counts))
+        # Equal weights, as of neighbours that count alike, have one logarithm.
+        if data.size and data.min() == data.max():
+            p = (1.0 - self.uniform) * data[0] + floor
+            return float(-total - p * np.log(p or 1.0) * (mass @ counts))
+        step = max(1, ENTROPY_BLOCK * self.n_rows // max(data.size, 1))
+        for start in range(0, self.n_rows, step):
+            rows = slice(start, start + step)
+            first, last = self.edges.indptr[start], self.edges.indptr[min(start + step, self.n_rows)]
+            p = (1.0 - self.uniform) * data[first:last] + floor
+            total += (p * np.log(np.where(p > 0, p, 1.0))) @ np.repeat(mass[rows], counts[rows])
+        return float(-total)
 
     def sparse(self) -> csr_array:
         """The support as a csr_array (the uniform share is not part of it)."""
@@ -437,12 +458,20 @@ def normalize_rows(matrix) -> csr_array:
     matrix = csr_array(matrix, dtype=float, copy=True)
     matrix.eliminate_zeros()
     total = np.asarray(matrix.sum(axis=1)).ravel()
-    matrix.data /= np.repeat(np.where(total > 0, total, 1.0), np.diff(matrix.indptr))
+    matrix.data /= along_entries(np.where(total > 0, total, 1.0), matrix)
     negligible = matrix.data < np.finfo(float).eps
     if negligible.any():
         matrix.data[negligible] = 0.0
         matrix.eliminate_zeros()
     return matrix
+
+
+def along_entries(values, matrix):
+    """For every stored entry of a csr_array the value of its row."""
+    counts = np.diff(matrix.indptr)
+    if len(counts) and (counts == counts[0]).all():
+        return np.repeat(values, counts[0])  # several times as fast as by single counts
+    return np.repeat(values, counts)
 
 
 def _to_one(mass: np.ndarray) -> np.ndarray:

@@ -179,9 +179,10 @@ class Problem:
 
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
+        if isinstance(self.p, Conditional):
+            return self.p.entropy()
         total, mass = 0.0, self.p.row_mass
-        numbers = self.p.edges.nnz if isinstance(self.p, Conditional) else self.n_pairs
-        step = max(1, BLOCK * self.p.n_rows // max(numbers, 1))
+        step = max(1, BLOCK * self.p.n_rows // max(self.n_pairs, 1))
         for start in range(0, self.p.n_rows, step):
             rows = np.arange(start, min(start + step, self.p.n_rows))
             e = self.p.entries(rows)

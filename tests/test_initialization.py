@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from reference import random_rows
 from scipy.sparse import block_diag, csr_array, diags_array, random_array
 from sklearn.decomposition import PCA
 
+from iconlearn.initialization import _places
 from iconlearn.initialization._places import SPREAD, initial_places, principal_axes
+from iconlearn.mappers import Linear
 
 N = 70
 X = np.random.default_rng(0).normal(size=(N, 6)) * [5, 3, 1, 1, 1, 1] + 10
@@ -153,6 +156,23 @@ def test_principal_axes_of_few_wide_sparse_rows(scale):
     axes = principal_axes(csr_array(rows * scale), 3, np.random.RandomState(0))
     expected = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[2][:3]
     np.testing.assert_allclose(np.abs(axes @ expected.T), np.eye(3), atol=1e-8)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+@pytest.mark.parametrize("n_components", [2, 9])
+def test_places_along_principal_axes_are_those_of_the_cpu(scale, n_components, monkeypatch):
+    monkeypatch.setattr(_places, "BLOCK_SIZE", 100)  # several blocks
+    rows = X * scale
+    here, there = (
+        initial_places("pca", rows, None, n_components, np.random.RandomState(0), device=device)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(there, here, atol=1e-9 * SPREAD)
+    mappers = [Linear().build(6, 2, 0, torch.Generator()).to(device) for device in ("cpu", "cuda")]
+    for mapper in mappers:
+        _places.start_at_axes(mapper, X, 2, np.random.RandomState(0))
+    torch.testing.assert_close(mappers[1].weight.cpu(), mappers[0].weight)
 
 
 def test_principal_axes_of_equal_wide_sparse_rows_are_the_same_every_time():

@@ -278,6 +278,21 @@ def test_duplicate_groups(form):
     np.testing.assert_array_equal(duplicate_groups(form(X)), [0, 1, 0, 1, 2])
 
 
+@pytest.mark.parametrize("equal", [False, True])
+def test_groups_in_several_blocks(X, equal, monkeypatch):
+    monkeypatch.setattr(_equal_rows, "PRINT_BLOCK", 50)
+    if equal:
+        X[[7, 60, 119]] = X[7]
+    _, first, expected = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    expected = np.argsort(np.argsort(first))[expected.ravel()]
+    found = duplicate_groups(X)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        equal_rows(X[100:], X), np.where(equal & (np.arange(100, 120) == 119), 7, np.arange(100, 120))
+    )
+
+
 def test_inputs_are_left_alone(X):
     before = X.copy()
     X.setflags(write=False)

@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import make_blobs
 
 from iconlearn.neighbors import _inverted_lists, _products, knn, pair_distances
+from iconlearn.neighbors._device_rows import DeviceRows
 from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells
 from iconlearn.neighbors._products import nearest, smallest
 
@@ -183,7 +184,10 @@ def test_cells_are_a_partition_into_cells_of_bounded_size():
     assert torch.equal(cells.order.sort().values, torch.arange(4000))
     assert cells.sizes.min() > 0 and cells.sizes.max() <= MAX_CELL * 40 and cells.sizes.sum() == 4000
     for cell in (0, 7):
-        members = cells.order[cells.members(torch.tensor([cell]))]
+        size = int(cells.sizes[cell])
+        members, there = cells.members(torch.tensor([[cell, 3]]), torch.tensor([1]), size + 5)
+        assert there[0].tolist() == [True] * size + [False] * 5
+        members = cells.order[members[there]]
         assert (cells.label[members] == cell).all() and len(members) == cells.sizes[cell]
         torch.testing.assert_close(cells.centres[cell], X[members].mean(0), rtol=1e-4, atol=1e-4)
     assert (cells.by_distance(torch.arange(len(cells.sizes)))[:, 0] == torch.arange(len(cells.sizes))).all()
@@ -232,5 +236,6 @@ def test_a_gpu_gives_the_same_neighbours(dtype):
     here = nearest(X, X, 15, own=own)[0].sort(1).values
     there = nearest(X.cuda(), X.cuda(), 15, own=own.cuda())[0].sort(1).values.cpu()
     assert (here == there).double().mean() > 0.999
-    found = _inverted_lists.search_cells(X.numpy(), 15, seed=0, device=torch.device("cuda")).cpu().numpy()
+    rows = DeviceRows(X.numpy(), "euclidean", torch.device("cuda"))
+    found = _inverted_lists.search_cells(rows, 15, seed=0).cpu().numpy()
     assert recall(found, knn(X.numpy(), 15, backend="exact")[1]) > 0.97

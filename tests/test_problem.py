@@ -6,6 +6,7 @@ import torch
 from reference import block_p, full_p, make_problem, places, random_rows, sparse_p, xlogy
 from scipy.sparse import csr_array
 
+from iconlearn import conditional as conditional_module
 from iconlearn import objective as problem_module
 from iconlearn.learned import Cosine, Student
 from iconlearn.mappers import TableModule
@@ -26,6 +27,24 @@ def test_entropy(form, uniform, self_pairs, mass):
     p = form(rows, uniform=uniform, self_pairs=self_pairs, mass=mass)
     expected = -(p.row_mass[:, None] * xlogy(full_p(p), full_p(p))).sum()
     assert make_problem(p, Student(), places(N, 2)).entropy() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.3])
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize("block", [1, 30, 2**16])
+def test_entropy_of_edges_by_blocks_and_of_equal_weights(uniform, equal, block, monkeypatch):
+    monkeypatch.setattr(conditional_module, "ENTROPY_BLOCK", block)
+    rows = P.copy()
+    if equal:
+        columns = np.arange(N)
+        rows = ((columns - columns[:, None]) % N % 4 == 1) / 3.0
+    rows[4] = 0
+    p = sparse_p(rows, uniform=uniform, self_pairs=False, mass=MASS)
+    expected = -(p.row_mass[:, None] * xlogy(full_p(p), full_p(p))).sum()
+    assert make_problem(p, Student(), places(N, 2)).entropy() == pytest.approx(expected, abs=1e-12)
+    p.edges.data[0] = 0.0  # a stored zero
+    expected = -(p.row_mass[:, None] * xlogy(full_p(p), full_p(p))).sum()
+    assert p.entropy() == pytest.approx(expected, abs=1e-12)
 
 
 def test_entropy_between_two_sets():

@@ -499,7 +499,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         features = None if self._pairwise else plan.X
         init = "pca" if isinstance(self.init, str) and self.init == "auto" else self.init
         if coarse:
-            init = coarse_places(self._map_of_few, plan.X, y, plan.problem.p.sparse(), plan.rng)
+            init = coarse_places(self._map_of_few, plan.X, y, plan.problem.p.sparse(), plan.rng, plan.device)
         if plan.features is not None:
             features = features[:, plan.features]
         if plan.parametric:
@@ -511,7 +511,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if declared(plan.p, "columns") != "rows" and features is None:
             raise ValueError("a p over classes needs a feature matrix X")
         edges = plan.problem.p.sparse
-        places = initial_places(init, features, edges, self.n_components, plan.rng, scale=scale)
+        places = initial_places(
+            init, features, edges, self.n_components, plan.rng, scale=scale, device=plan.device
+        )
         with torch.no_grad():
             plan.mapper.places.copy_(torch.as_tensor(places))
 

@@ -15,6 +15,7 @@ from scipy.sparse.linalg import ArpackError
 
 from .._torch_state import as_array
 from ..mappers import declares
+from ..neighbors import on_device
 from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
@@ -29,7 +30,7 @@ MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
 
 
-def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
+def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu"):
     """A start of shape (n, n_components).
 
     Parameters
@@ -44,6 +45,8 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
     rng : RandomState
     scale : float
         Standard deviation of the first coordinate.
+    device : torch.device or str, default="cpu"
+        Where principal axes of dense X, and places along them, are found, in double precision.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
     if not isinstance(init, str):
         return _given(init, X if X is not None else edges(), n_components)
     if init == "pca" and X is not None:
-        places = _principal(X, n_components, rng)
+        places = _principal(X, n_components, rng, torch.device(device))
     elif init in ("pca", "spectral"):
         places = _spectral(edges(), n_components, rng)
     elif init == "random":
@@ -65,9 +68,14 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD):
 
 
 def principal_axes(X, n_components, rng):
-    """Leading principal axes of X as rows, shape (n_components or fewer, n_features)."""
+    """Leading principal axes of X as rows, shape (n_components or fewer, n_features).
+
+    X is an array, a sparse matrix, or a tensor on another device than the CPU.
+    """
     most = min(n_components, X.shape[1], X.shape[0])
     seed = int(rng.randint(2**31 - 1))
+    if isinstance(X, torch.Tensor):
+        return _leading(_covariance_there(X), most)
     if X.shape[1] <= MAX_COVARIANCE:
         return _leading(_covariance(X), most)
     if sparse.issparse(X):
@@ -85,7 +93,7 @@ def start_at_axes(mapper, X, n_components, rng):
         return
     orthonormal = declares(mapper, "orthonormal")
     target = mapper.free if orthonormal else mapper.weight
-    axes = principal_axes(X, n_components, rng)
+    axes = principal_axes(_there(X, target.device), n_components, rng)
     centre = np.asarray(X.mean(axis=0)).ravel()
     spread = np.asarray(X @ axes[0]).ravel().std()
     scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
@@ -139,6 +147,23 @@ def _covariance(X):
     return scatter
 
 
+def _there(X, device):
+    """X as a tensor on the device, where axes are found there; else as it is."""
+    able = device.type != "cpu" and not sparse.issparse(X) and X.shape[1] <= MAX_COVARIANCE
+    return on_device(X, device) if able else X
+
+
+def _covariance_there(X):
+    """:func:`_covariance` of a tensor, whose products are in double precision as well."""
+    centre = X.mean(0, dtype=torch.float64)
+    scale = _to_one(float(torch.maximum(X.amax(0) - centre, centre - X.amin(0)).max()))
+    scatter = centre.new_zeros(X.shape[1], X.shape[1])
+    for block in X.split(max(1, BLOCK_SIZE // X.shape[1])):
+        block = (block.double() - centre) * scale
+        scatter += block.T @ block
+    return scatter.cpu().numpy()
+
+
 def _leading(scatter, n_axes):
     """Its leading eigenvectors as rows."""
     n = len(scatter)
@@ -164,12 +189,17 @@ def _given(init, X, n_components):
     return places
 
 
-def _principal(X, n_components, rng):
+def _principal(X, n_components, rng, device):
+    X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
-    peak = abs(X).max()
+    peak = float(abs(X).max())
     if peak > 0 and np.isfinite(peak):
         X = X / peak
     axes = principal_axes(X, n_components, rng)
+    if isinstance(X, torch.Tensor):
+        to = torch.from_numpy(np.ascontiguousarray(axes.T)).to(device)
+        places = torch.cat([block.double() @ to for block in X.split(max(1, BLOCK_SIZE // X.shape[1]))])
+        return (places - places.mean(0)).cpu().numpy()
     places = np.asarray(X @ axes.T, dtype=float)
     return places - places.mean(axis=0)
 

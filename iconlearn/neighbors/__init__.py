@@ -9,6 +9,7 @@ that neither serves.  New rows are always searched exactly, with ties broken by 
 depends on the others in its batch.
 """
 
+from ._device_rows import on_device
 from ._distances import check_defined, check_metric, distance_block, from_products, pair_distances
 from ._equal_rows import KnownRows, duplicate_groups, equal_rows
 from ._parameters import ParametricMetric, with_params
@@ -31,6 +32,7 @@ __all__ = [
     "from_products",
     "knn",
     "neighbor_graph",
+    "on_device",
     "pair_distances",
     "with_params",
 ]

@@ -10,12 +10,17 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import unchanging
 from .._torch_state import as_array
+from ..numerics.threads import share
 from ._distances import pairs_equal
 from ._rows import BLOCK_SIZE, as_rows, both_rows
+
+# Numbers in one block of prints; they are passed over a dozen times, so they should stay in the cache.
+PRINT_BLOCK = 2**16
 
 __all__ = ["KnownRows", "duplicate_groups", "equal_rows"]
 
@@ -37,11 +42,14 @@ class KnownRows:
         return {"X": self.X}
 
     @cached_property
+    def _printed(self):
+        return _prints(as_rows(self.X))
+
+    @cached_property
     def _ordered(self):
         """Which row has which place among the sorted prints, and the sorted prints."""
-        prints = _prints(as_rows(self.X))
-        order = np.argsort(prints, kind="stable")
-        return order, prints[order]
+        order = np.argsort(self._printed, kind="stable")
+        return order, self._printed[order]
 
     def find(self, X_new) -> np.ndarray:
         """For every new row the first known row that is exactly equal to it, or -1; int64 of shape (m,)."""
@@ -66,6 +74,10 @@ class KnownRows:
 
     def groups(self) -> np.ndarray:
         """Number the distinct rows in order of appearance; int64 of shape (n,), -0.0 equals 0.0."""
+        # Most data have no equal rows, and sorted prints say so without telling which row has which.
+        prints = np.sort(self._printed)
+        if not (prints[1:] == prints[:-1]).any():
+            return np.arange(len(prints))
         (order, known), X = self._ordered, as_rows(self.X)
         repeated = np.flatnonzero(known[1:] == known[:-1])
         new = np.ones(len(order), dtype=bool)
@@ -99,20 +111,28 @@ def _prints(X):
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
         return sums[X.indptr[1:]] - sums[X.indptr[:-1]]
     prints = np.empty(X.shape[0], dtype=np.uint64)
-    step = max(1, BLOCK_SIZE // max(1, X.shape[1]))
-    for start in range(0, X.shape[0], step):
+    step = max(1, PRINT_BLOCK // max(1, X.shape[1]))
+
+    def evaluate(start):
         at = slice(start, start + step)
-        prints[at] = (_mixed(_bits(X[at])) * multipliers).sum(axis=1, dtype=np.uint64)
+        terms = _mixed(_bits(X[at]))
+        terms *= multipliers
+        terms.sum(axis=1, dtype=np.uint64, out=prints[at])
+
+    share(evaluate, range(0, X.shape[0], step), torch.device("cpu"))
     return prints
 
 
 def _bits(values):
-    """Double precision, as integers; adding zero turns -0.0 into 0.0."""
+    """Double precision, as integers in memory of their own; adding zero turns -0.0 into 0.0."""
     return (np.ascontiguousarray(values, dtype=float) + 0.0).view(np.uint64)
 
 
 def _mixed(z):
-    """Every bit spread over the word; zero stays zero, so that entries that are not stored count nothing."""
-    z = (z ^ (z >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
-    z = (z ^ (z >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return z ^ (z >> np.uint64(32))
+    """Every bit spread over the word, in place; zero stays zero: entries that are not stored count nothing."""
+    z ^= z >> np.uint64(32)
+    z *= np.uint64(0xD6E8FEB86659FD93)
+    z ^= z >> np.uint64(29)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(32)
+    return z

@@ -8,16 +8,19 @@ precision, and what is still open, ties above all, by looking at every column.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.sparse import issparse
 
+from ._device_rows import DeviceRows
 from ._distances import PairDistances, distance_block, evaluable, from_products, is_euclidean
 from ._libraries import sklearn_search
 from ._products import nearest, product_error
 from ._rows import BLOCK_SIZE, PreparedRows, rescaled, sqnorms, unit_rows
 
-__all__ = ["by_distance", "exact_search", "without_self"]
+__all__ = ["by_distance", "exact_search", "prepared_for", "without_self"]
 
 # Among the rows of X themselves, a neighbour that is farther than another by this share of its squared
 # distance may stand for it.
@@ -36,7 +39,7 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None, prepared=None)
     n_jobs : int or None
         Workers where scikit-learn searches.
     device : torch.device or None
-        Where the products are computed; None is the CPU.
+        Where the rows of X are searched among themselves, and products with queries are computed; None is the CPU.
     prepared : PreparedRows or None
         Those of X, where they are at hand.
 
@@ -60,6 +63,17 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None, prepared=None)
     return distances[:, :k].copy(), indices[:, :k].copy()
 
 
+def prepared_for(X, metric, device):
+    """The rows of X for a search among themselves on a device, and what chooses the nearest of their candidates.
+
+    The second, ``ranked(rows, found, k)``, is :meth:`DeviceRows.ranked`, or gives the same from the CPU.
+    """
+    if device.type == "cpu":
+        return PreparedRows(X, metric), partial(_ranked, PairDistances(X, X, metric))
+    rows = DeviceRows(X, metric, device)
+    return rows, rows.ranked
+
+
 def by_distance(distances, indices):
     """Every row by (distance, index)."""
     order = np.argsort(distances, axis=1)
@@ -78,36 +92,43 @@ def without_self(distances, indices, own):
 
 
 def _search_by_products(X, queries, k, metric, device, prepared):
-    prepared = prepared or PreparedRows(X, metric)
-    space = prepared.space
     targets = X if queries is None else queries
-    pairs = PairDistances(targets, X, metric)
+    if queries is None:
+        prepared, ranked = prepared_for(X, metric, device)
+    else:
+        prepared, ranked = (
+            prepared or PreparedRows(X, metric),
+            partial(_ranked, PairDistances(queries, X, metric)),
+        )
     available = len(X) - (queries is None)
     # Spare candidates, so that the k-th neighbour is nearer than what was left out by more than the error.
     wanted = min(available, k + 4 + k // 8)
     distances = np.empty((len(targets), k))
     indices = np.empty((len(targets), k), dtype=np.int64)
-    lengths, longest = prepared.lengths, prepared.lengths.max()
+    lengths = columns_lengths = prepared.lengths
     if queries is not None:
-        lengths = sqnorms(space.rows(queries))
+        lengths = sqnorms(prepared.space.rows(queries))
     open_ = np.arange(len(targets))
     for dtype in (torch.float32, torch.float64):
         single = dtype == torch.float32
-        columns = (prepared.points if single else torch.from_numpy(space.rows(X))).to(device)
+        columns = (prepared.points if single else prepared.doubles()).to(device)
         if queries is None:
             rows = columns if len(open_) == len(X) else columns[torch.from_numpy(open_).to(device)]
         else:
-            rows = torch.as_tensor(space.rows(queries[open_]), dtype=dtype).to(device)
+            rows = torch.as_tensor(prepared.space.rows(queries[open_]), dtype=dtype).to(device)
         own = torch.from_numpy(open_).to(device) if queries is None else None
         halves = prepared.halves.to(device) if single else None
         found, reach = nearest(columns, rows, wanted, own=own, halves=halves)
-        limit = reach.cpu().numpy() - product_error(lengths[open_], longest, columns.shape[1], dtype, device)
-        found = found.cpu().numpy()
-        ordered = by_distance(pairs.of_neighbors(open_, found), found)
-        distances[open_], indices[open_] = ordered[0][:, :k], ordered[1][:, :k]
+        error = product_error(lengths[open_], columns_lengths.max(), columns.shape[1], dtype, device)
+        limit = reach.cpu().numpy() - error
+        ordered = ranked(open_, found, k)
+        if len(open_) == len(targets):
+            distances, indices = ordered
+        else:
+            distances[open_], indices[open_] = ordered
         if wanted == available:
             return distances, indices
-        last = space.squared(distances[open_, -1])
+        last = prepared.squared(distances[open_, -1])
         # Of new rows, ties have to be broken by index; among the rows of X one is as good as another.
         settled = last < limit if queries is not None else (last * (1 - SLACK) <= limit) | (last == 0)
         open_ = open_[~settled]
@@ -115,6 +136,12 @@ def _search_by_products(X, queries, k, metric, device, prepared):
             return distances, indices
     _look_at_all(X, queries, k, metric, open_, distances, indices)
     return distances, indices
+
+
+def _ranked(pairs, rows, found, k):
+    found = found.cpu().numpy()
+    distances, indices = by_distance(pairs.of_neighbors(rows, found), found)
+    return distances[:, :k].copy(), indices[:, :k].copy()
 
 
 def _search_by_library(X, queries, k, metric, n_jobs):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ..numerics.threads import Scratch, share
-from ._products import BLOCK_SIZE, nearest, product_error, smallest
+from ._products import BLOCK_SIZE, leave_out, nearest, product_error, smallest
 
 __all__ = ["Cells", "search_cells"]
 
@@ -31,6 +31,10 @@ CELLS = 4.0
 MAX_CELLS = 8192
 # Candidates of a cell, so that data without any structure are done in time, at a lower recall.
 MAX_CANDIDATES = 2**16
+# Numbers in one block of a GPU, 256 MiB of float32: an operation on fewer takes less time than it takes to start it.
+BLOCK_SIZE_CUDA = 2**26
+# Numbers in one block of distances of cells.
+RANKED = 2**20
 # Steps of k-means; a second one on twice the sample costs as much as the candidates that it saves.
 N_STEPS = 1
 SAMPLE_PER_CELL = 16
@@ -47,18 +51,16 @@ KEPT = 0.99
 N_AXES_ROWS = 10_000
 
 
-def search_cells(space, k, *, seed, device=None):
-    """Neighbours of every row of `space`, itself left out.
+def search_cells(prepared, k, *, seed):
+    """Neighbours of every row, itself left out.
 
     Parameters
     ----------
-    space : ndarray of shape (n, n_dims)
-        Centred; squared Euclidean distances are searched.
+    prepared : PreparedRows or DeviceRows
+        The rows, on the device on which they are searched.
     k : int
         At most n - 1.
     seed : int
-    device : torch.device or None
-        None is the CPU.
 
     Returns
     -------
@@ -72,12 +74,12 @@ def search_cells(space, k, *, seed, device=None):
     lists).
     """
     generator = torch.Generator().manual_seed(seed)
-    points = torch.as_tensor(space, dtype=torch.float32).to(device or "cpu")
+    points = prepared.points
     n = len(points)
     rows = torch.randperm(n, generator=generator)[:N_SAMPLE].to(points.device)
     found, gaps = _known(points, rows, k)
     if _too_coarse(points, rows, gaps):
-        points = torch.as_tensor(space, dtype=torch.float64).to(points.device)
+        points = prepared.doubles()
         found, gaps = _known(points, rows, k)
     short = shortened(points, rows, found, generator)
     if short is not points:
@@ -122,29 +124,98 @@ def _search(points, cells, k, n_probe):
     columns = torch.column_stack([points, points.square().sum(1) / 2])[cells.order]
     rows = -columns
     rows[:, -1] = 1.0
-    starts, sizes = cells.starts.tolist(), cells.sizes.tolist()
-    indices = torch.empty((len(points), k), dtype=torch.int64, device=points.device)
-    numbers = torch.arange(len(sizes), device=points.device)
+    device, n = points.device, len(points)
+    near, n_near, n_candidates = _probed(cells, k, n_probe)
+    most = BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA
+    # Where rows are padded, the further ones answer into the last row.
+    indices = torch.empty((n + 1, k), dtype=torch.int64, device=device)
+    names = torch.cat([cells.order, cells.order.new_tensor([n])])
     scratch = Scratch()
 
-    def search(cell):
-        ranked = cells.by_distance(numbers[cell : cell + 1])[0]
-        # The row itself is a candidate and no neighbour.
-        n_least = int((cells.sizes[ranked[: k + 1]].cumsum(0) < k + 1).sum()) + 1
-        near = cells.members(ranked[: max(n_probe, n_least)])
-        candidates = columns.index_select(0, near).T
-        names = cells.order[near]
-        step = max(1, BLOCK_SIZE // len(near))
-        for start in range(0, sizes[cell], step):
-            own = slice(starts[cell] + start, starts[cell] + min(start + step, sizes[cell]))
-            block = scratch(own.stop - own.start, len(near), points)
-            torch.mm(rows[own], candidates, out=block)
-            # The cell's own rows are the first candidates.
-            block.diagonal(start).fill_(math.inf)
-            indices[cells.order[own]] = names[smallest(block, k)[1]]
+    def search(batch):
+        cell, n_rows, n_columns = batch
+        members, there = cells.members(near[cell], n_near[cell], n_columns)
+        candidates = columns[members]
+        candidates[..., -1].masked_fill_(~there, math.inf)
+        step = max(1, most // (len(cell) * n_columns))
+        for start in range(0, n_rows, step):
+            row = torch.arange(start, min(start + step, n_rows), device=device).expand(len(cell), -1)
+            own = torch.where(row < cells.sizes[cell, None], cells.starts[cell, None] + row, n)
+            block = scratch(row.numel(), n_columns, points)
+            torch.bmm(
+                rows[own.clamp(max=n - 1)], candidates.mT, out=block.view(len(cell), row.shape[1], n_columns)
+            )
+            # The row itself is a candidate and no neighbour; the cell's own rows are the first candidates.
+            leave_out(block, row.flatten())
+            found = smallest(block, k)[1].view(len(cell), -1)
+            indices[names[own]] = cells.order[members.gather(1, found)].view(*row.shape, k)
 
-    share(search, range(len(sizes)), points.device)
-    return indices
+    share(search, _batches(cells.sizes, n_candidates, points.shape[1], most), device)
+    return indices[:n]
+
+
+def _probed(cells, k, n_probe):
+    """Which cells hold the candidates of each cell, nearest first: at least `n_probe`, and as many as hold k + 1 rows.
+
+    Returns
+    -------
+    near : Tensor of int64 of shape (n_cells, most)
+    n_near : Tensor of int64 of shape (n_cells,)
+        How many of them there are.
+    n_candidates : Tensor of int64 of shape (n_cells,)
+        Their rows; on the CPU.
+    """
+    n_cells = len(cells.sizes)
+    # No cell is empty.
+    near = torch.empty(
+        (n_cells, min(n_cells, max(n_probe, k + 1))), dtype=torch.int64, device=cells.sizes.device
+    )
+    n_near, n_candidates = torch.empty_like(cells.sizes), torch.empty_like(cells.sizes)
+    numbers = torch.arange(n_cells, device=near.device)
+
+    def rank(some):
+        near[some] = cells.by_distance(numbers[some])[:, : near.shape[1]]
+        total = cells.sizes[near[some]].cumsum(1)
+        n_near[some] = ((total < k + 1).sum(1) + 1).clamp(min=n_probe)
+        n_candidates[some] = total.gather(1, n_near[some, None] - 1)[:, 0]
+
+    step = max(1, RANKED // n_cells)
+    share(rank, [slice(start, start + step) for start in range(0, n_cells, step)], near.device)
+    return near, n_near, n_candidates.cpu()
+
+
+def _batches(sizes, n_candidates, n_dims, most):
+    """Cells that are searched at once: their numbers, and the most rows and candidates of one of them.
+
+    On a GPU, where starting an operation takes longer than a block of one cell, cells of like size whose blocks have
+    `most` numbers together; on the CPU every thread takes a single cell.
+    """
+    heights, widths, numbers = (
+        sizes.tolist(),
+        n_candidates.tolist(),
+        torch.arange(len(sizes), device=sizes.device),
+    )
+    if sizes.device.type == "cpu":
+        return zip(numbers.split(1), heights, widths, strict=True)
+    # By the number of rows in steps of a quarter, and within these by that of candidates.
+    classes = [int(math.log(height, 1.25)) for height in heights]
+    order = sorted(range(len(heights)), key=lambda cell: (classes[cell], widths[cell]))
+    groups, tallest = (
+        [order[:1]],
+        max(n_dims, heights[order[0]]),
+    )  # what is gathered is as wide as the rows, so that it is bounded, too
+    for cell in order[1:]:
+        tallest, group = max(tallest, heights[cell]), groups[-1]
+        if classes[cell] != classes[group[0]] or (len(group) + 1) * tallest * widths[cell] > most:
+            groups.append([cell])
+            tallest = max(n_dims, heights[cell])
+        else:
+            group.append(cell)
+    split = numbers.new_tensor(order).split([len(group) for group in groups])
+    return [
+        (cells, max(heights[cell] for cell in group), max(widths[cell] for cell in group))
+        for cells, group in zip(split, groups, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,11 +260,31 @@ class Cells:
         block[torch.arange(len(cells), device=block.device), cells] = -1.0
         return block.argsort(dim=1, stable=True)
 
-    def members(self, cells):
-        """Positions in `order` of all rows of these cells, cell by cell."""
-        sizes = self.sizes[cells]
-        first = self.starts[cells] - (sizes.cumsum(0) - sizes)
-        return torch.repeat_interleave(first, sizes) + torch.arange(int(sizes.sum()), device=sizes.device)
+    def members(self, cells, counts, width):
+        """Positions in `order` of the rows of several lists of cells, list by list.
+
+        Parameters
+        ----------
+        cells : Tensor of int64 of shape (n_lists, most)
+        counts : Tensor of int64 of shape (n_lists,)
+            Only so many of a list's cells count.
+        width : int
+            At least the number of rows of any list.
+
+        Returns
+        -------
+        members : Tensor of int64 of shape (n_lists, width)
+        there : Tensor of bool of shape (n_lists, width)
+            Which of them are members; the others are any rows.
+        """
+        listed = torch.arange(cells.shape[1], device=cells.device) < counts[:, None]
+        sizes = torch.where(listed, self.sizes[cells], 0)
+        ends = sizes.cumsum(1)
+        at = torch.arange(width, device=cells.device).expand(len(cells), -1).contiguous()
+        cell = torch.searchsorted(ends, at, right=True).clamp_(max=cells.shape[1] - 1)
+        shift = self.starts[cells] - (ends - sizes)
+        there = at < ends[:, -1:]
+        return (at + shift.gather(1, cell)).clamp_(max=len(self.order) - 1), there
 
 
 def _k_means(points, n_cells, generator):

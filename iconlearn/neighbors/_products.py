@@ -14,7 +14,7 @@ import torch
 
 from ..numerics.threads import Scratch, available, share
 
-__all__ = ["half_lengths", "nearest", "product_error", "smallest"]
+__all__ = ["half_lengths", "leave_out", "nearest", "product_error", "smallest"]
 
 # Numbers in one block: 16 MiB of float32 for each thread, more where the product runs on a GPU.
 BLOCK_SIZE = 2**22
@@ -53,9 +53,11 @@ def nearest(columns, rows, k, *, own=None, halves=None):
     """
     n, m = len(columns), len(rows)
     width = min(n, MAX_WIDTH)
-    block_size = BLOCK_SIZE if columns.device.type == "cpu" else BLOCK_SIZE_CUDA
-    # Small searches are one block for each thread.
-    step = max(1, min(block_size // width, -(-m // available())))
+    if columns.device.type == "cpu":
+        # Small searches are one block for each thread.
+        step = max(1, min(BLOCK_SIZE // width, -(-m // available())))
+    else:
+        step = max(1, BLOCK_SIZE_CUDA // width)
     half = half_lengths(columns) if halves is None else halves
     indices = torch.empty((m, k), dtype=torch.int64, device=columns.device)
     reach = torch.empty(m, dtype=columns.dtype, device=columns.device)
@@ -69,9 +71,7 @@ def nearest(columns, rows, k, *, own=None, halves=None):
             block = scratch(len(some), right - left, columns)
             torch.addmm(half[left:right], some, columns[left:right].T, alpha=-1, out=block)
             if own is not None:
-                at = own[start : start + step] - left
-                inside = torch.nonzero((at >= 0) & (at < right - left))[:, 0]
-                block[inside, at[inside]] = math.inf
+                leave_out(block, own[start : start + step] - left)
             value, place = smallest(block, min(k, right - left))
             values.append(value)
             places.append(place + left)
@@ -84,6 +84,15 @@ def nearest(columns, rows, k, *, own=None, halves=None):
 
     share(search, range(0, m, step), columns.device)
     return indices, reach
+
+
+def leave_out(block, own):
+    """Make the entry of every row's own column infinite, in place; there is none where `own` is not among them.
+
+    Without asking which rows have one, for which a GPU would be waited for.
+    """
+    at = own.clamp(0, block.shape[1] - 1)[:, None]
+    block.scatter_(1, at, torch.where(at == own[:, None], math.inf, block.gather(1, at)))
 
 
 def half_lengths(points):

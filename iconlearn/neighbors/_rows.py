@@ -94,24 +94,27 @@ class PreparedRows:
         return Space(self.X, self.metric)
 
     @cached_property
-    def _both(self):
-        rows = self.space.rows(self.X)
-        return torch.from_numpy(rows).float(), sqnorms(rows)
-
-    @property
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
-        return self._both[0]
+        return torch.from_numpy(self.space.rows(self.X)).float()
+
+    def doubles(self) -> torch.Tensor:
+        """Places in the space in double precision, shape (n, n_dims)."""
+        return torch.from_numpy(self.space.rows(self.X))
 
     @cached_property
     def halves(self) -> torch.Tensor:
         """Half the squared length of every point, float32 of shape (n,)."""
         return half_lengths(self.points)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Squared length of every point, float64 of shape (n,)."""
-        return self._both[1]
+        return 2 * self.halves.numpy().astype(float)
+
+    def squared(self, distances):
+        """Squared distances in the space from distances in the metric."""
+        return self.space.squared(distances)
 
 
 def as_rows(X):

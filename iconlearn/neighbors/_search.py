@@ -19,11 +19,11 @@ from ._distances import (
     given_neighbors,
     only_pynndescent,
 )
-from ._exact import by_distance, exact_search, without_self
+from ._exact import by_distance, exact_search, prepared_for, without_self
 from ._inverted_lists import search_cells
 from ._libraries import faiss_search, pynndescent_search
 from ._parameters import parts_of, with_params
-from ._rows import Space, as_rows, both_rows
+from ._rows import PreparedRows, as_rows, both_rows
 
 __all__ = ["expected_search", "BACKENDS", "choose_backend", "knn", "neighbor_graph"]
 
@@ -34,10 +34,15 @@ SECONDS_PER_TERM, MOST_MET = 5.5e-11, 15_000
 BACKENDS = ("auto", "exact", "ivf", "pynndescent", "faiss")
 
 # Most training rows that are searched exactly: by products on the CPU or on a GPU, and by brute force
-# where a product does not give the distance (pynndescent needs half a minute to compile).
+# where a product does not give the distance (pynndescent needs half a minute to compile).  An H200 took 9 s for all
+# pairs of a million rows, so about 0.4 s for those of 200 000, where starting the operations of a search in cells takes
+# as long.
 MAX_EXACT = 15_000
-MAX_EXACT_CUDA = 1_000_000
+MAX_EXACT_CUDA = 200_000
 MAX_BRUTE = 40_000
+# Most training rows whose neighbours among themselves are found on the CPU although there is a GPU: below, starting
+# its operations takes as long.  New rows among up to MAX_EXACT, since all training rows would be copied for them.
+MAX_ON_CPU = 5000
 
 
 def choose_backend(X, *, metric="euclidean", metric_params=None, backend="auto", device=None) -> str:
@@ -50,7 +55,7 @@ def choose_backend(X, *, metric="euclidean", metric_params=None, backend="auto",
     metric_params : dict or None, default=None
         As for :func:`knn`.
     backend : {"auto", "exact", "ivf", "pynndescent", "faiss"}, default="auto"
-        "auto": exact search up to 15 000 rows (a million on a GPU), cells above,
+        "auto": exact search up to 15 000 rows (200 000 on a GPU), cells above,
         for dense X with a Euclidean or cosine metric; other metrics and sparse X exactly up to 40 000
         rows, by pynndescent above.
     device : torch.device, str or None, default=None
@@ -142,7 +147,7 @@ def knn(
     random_state : int, RandomState or None
         Used by the approximate searches only.
     device : torch.device, str or None, default=None
-        Where the products of large searches are computed; None is a GPU where torch has one.
+        Where large searches run; None is a GPU where torch has one.  Distances from queries are computed on the CPU.
     prepared : PreparedRows or None, default=None
         ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
@@ -232,20 +237,17 @@ def _device(device):
 
 
 def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):
-    if X.shape[0] <= MAX_EXACT:
+    if X.shape[0] <= (MAX_ON_CPU if queries is None else MAX_EXACT):
         device = torch.device("cpu")
     if queries is not None or backend == "exact":
         return exact_search(X, queries, k, metric, n_jobs, device, prepared)
     if backend == "pynndescent":
         return _by_pynndescent(X, k, metric, n_jobs, random_state)
     seed = int(random_source(random_state).randint(2**31 - 1))
-    space = Space(X, metric).rows(X)
     if backend == "ivf":
-        indices = search_cells(space, k, seed=seed, device=device).cpu().numpy()
-        distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
-        distances, indices = by_distance(distances, indices)
-        return distances[:, :k].copy(), indices[:, :k].copy()
-    indices = faiss_search(space.astype(np.float32), k + 1, seed)
+        prepared, ranked = prepared_for(X, metric, device)
+        return ranked(np.arange(len(X)), search_cells(prepared, k, seed=seed), k)
+    indices = faiss_search(PreparedRows(X, metric).points.numpy(), k + 1, seed)
     distances = PairDistances(X, X, metric).of_neighbors(np.arange(len(X)), indices)
     return _repaired(X, k, metric, n_jobs, distances, indices)
 

@@ -4,7 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array, issparse
+import torch
+from scipy.sparse import csr_array, issparse, random_array
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -92,6 +93,30 @@ def test_spreading_reaches_all_rows_and_holds_the_landmarks():
     assert np.abs(found[:, 0] - np.arange(n)).max() < 8
     lonely = _coarse.spread_over(csr_array((5, 5)), rows[:1], places[1:2])
     assert (lonely == 13).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_spreading_averages_over_the_edges_of_both_directions(device):
+    rng = np.random.default_rng(0)
+    edges = random_array((200, 200), density=0.01, format="csr", rng=rng)
+    rows, places = np.arange(0, 200, 9), rng.normal(size=(23, 2))
+    weights = edges.toarray() + edges.toarray().T
+    expected, reached = np.zeros((200, 2)), np.isin(np.arange(200), rows)
+    expected[rows] = places
+    for _ in range(_coarse.N_SPREADS):
+        total = weights @ reached
+        mean = weights @ expected / np.where(total > 0, total, 1)[:, None]
+        expected = np.where(total[:, None] > 0, mean, expected)
+        reached |= total > 0
+        expected[rows] = places
+    lost = np.flatnonzero(~reached)
+    expected[lost] = places[lost % 23]
+    before = edges.data.copy(), edges.indices.copy()
+    found = _coarse.spread_over(edges, rows, places, torch.device(device))
+    assert 0 < len(lost) < 100
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_array_equal(edges.data, before[0])
+    np.testing.assert_array_equal(edges.indices, before[1])
 
 
 def test_large_maps_start_from_a_coarse_one(monkeypatch):

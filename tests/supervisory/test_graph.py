@@ -1,6 +1,8 @@
 """KNN, Graph and Precomputed against scikit-learn's graphs and the matrices given."""
 
 import pickle
+from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,6 +29,31 @@ def A():
 
 def rows_of(p):
     return p.sparse().toarray()
+
+
+@pytest.mark.parametrize("counts", ["equal", "different", "some without"])
+def test_neighbours_are_sorted_by_column_and_what_was_given_is_not(X, counts):
+    D = cdist(X, X)
+    graph = KNeighborsTransformer(n_neighbors=8, mode="distance").fit_transform(X)
+    if counts != "equal":
+        graph.data[::3] = 0.0
+        graph.eliminate_zeros()
+    if counts == "some without":
+        graph.data[graph.indptr[4] : graph.indptr[5]] = 0.0
+        graph.eliminate_zeros()
+    before = graph.copy()
+    warns = pytest.warns(UserWarning) if counts == "some without" else nullcontext()
+    with warns:
+        p = KNN(4, metric="precomputed").fit(graph)
+    edges = p.conditional_.sparse()
+    assert all((np.diff(edges.indices[a:b]) > 0).all() for a, b in pairwise(edges.indptr))
+    expected = np.zeros(D.shape)
+    for i, row in enumerate(before.toarray()):
+        near = [j for j in np.argsort(np.where(row > 0, row, np.inf)) if row[j] > 0 and j != i][:4]
+        expected[i, near] = 1 / max(len(near), 1)
+    np.testing.assert_allclose(edges.toarray(), expected)
+    np.testing.assert_array_equal(graph.indices, before.indices)
+    np.testing.assert_array_equal(graph.data, before.data)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
