@@ -277,7 +277,7 @@ class Graph(Supervisory):
     def _extend(self, X_new, n_jobs):
         if not self.pairwise:
             raise ValueError(
-                "Graph(adjacency) does not define new rows: its graph has no edges to them. "
+                "Graph(adjacency) says nothing about new rows: its graph has no edges to them. "
                 "Give the graph as X "
                 "with Graph(), and the edges from new rows to training rows as X_new"
             )
