@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from scipy.special import entr
 
 __all__ = [
     "BlockConditional",
@@ -30,6 +31,9 @@ __all__ = [
 # A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
 # attempted.
 MAX_MATERIALISED = 2 * 10**7
+
+# Numbers of p that are looked at at a time.
+BLOCK = 2**22
 
 # Rows, and numbers in them, that are looked at for zeros.
 MAX_SAMPLED_ROWS = 64
@@ -133,6 +137,25 @@ class _Rows:
         """Logarithms of :meth:`full`, that of the least positive number where p is zero or underflows."""
         return np.log(np.maximum(self.full(rows), np.finfo(float).tiny))
 
+    def mean_entropy(self) -> float:
+        """Mean entropy of the rows, weighted by their masses, in nats."""
+        total, mass = 0.0, self.row_mass
+        step = max(1, BLOCK * self.n_rows // max(self._n_numbers(), 1))
+        for start in range(0, self.n_rows, step):
+            rows = np.arange(start, min(start + step, self.n_rows))
+            e = self.entries(rows)
+            weight = mass[rows]
+            row_weight = weight[e.i] if e.i is not None else weight[:, None]
+            total += (row_weight * entr(e.p)).sum()
+            if e.i is not None and e.floor > 0:
+                off = self.n_candidates - np.bincount(e.i, minlength=len(rows))
+                total += (weight * off).sum() * entr(e.floor)
+        return float(total)
+
+    def _n_numbers(self) -> int:
+        """Numbers that all rows are made of."""
+        return self.n_rows * self.n_cols
+
     def with_uniform(self, weight: float):
         """Mix in a uniform share: (1 - weight) * p + weight / candidates; shares compose."""
         form: Any = self
@@ -181,6 +204,9 @@ class Conditional(_Rows):
     @property
     def shape(self) -> tuple[int, int]:
         return self.edges.shape
+
+    def _n_numbers(self) -> int:
+        return self.edges.nnz
 
     def supported(self) -> np.ndarray:
         """Which rows have any support."""
@@ -330,6 +356,10 @@ class WideConditional(BlockConditional):
             "a p in the limit of an infinite bandwidth has no probabilities; use a p of finite bandwidth such as "
             "Gaussian(sigma=10)"
         )
+
+    def mean_entropy(self) -> float:
+        """That of a uniform p, which the limit is all but."""
+        return float(np.log(self.n_candidates))
 
     def entries(self, rows=None, cols=None) -> Entries:
         """The deviations a_ij of the visited rows, centred over the visited candidates."""

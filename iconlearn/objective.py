@@ -22,9 +22,6 @@ from .mappers import declares
 
 __all__ = ["Objective", "Points", "Problem"]
 
-# Numbers of p that are looked at at a time.
-BLOCK = 2**22
-
 
 @dataclass(frozen=True, eq=False)
 class Points:
@@ -141,20 +138,7 @@ class Problem:
 
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
-        total, mass = 0.0, self.p.row_mass
-        numbers = self.p.edges.nnz if isinstance(self.p, Conditional) else self.n_pairs
-        step = max(1, BLOCK * self.p.n_rows // max(numbers, 1))
-        for start in range(0, self.p.n_rows, step):
-            rows = np.arange(start, min(start + step, self.p.n_rows))
-            e = self.p.entries(rows)
-            p, weight = e.p, mass[rows]
-            row_weight = weight[e.i] if e.i is not None else weight[:, None]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
-            if e.i is not None and e.floor > 0:
-                off = self.p.n_candidates - np.bincount(e.i, minlength=len(rows))
-                total -= (weight * off).sum() * e.floor * np.log(e.floor)
-        return float(total)
+        return self.p.mean_entropy()
 
 
 @dataclass(frozen=True, eq=False)
