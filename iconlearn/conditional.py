@@ -152,6 +152,14 @@ class _Rows:
                 total += (weight * off).sum() * entr(e.floor)
         return float(total)
 
+    def column_mass(self) -> np.ndarray:
+        """How often each column is drawn, ``sum_i mass_i p(j|i)``; sums to one."""
+        total, step = np.zeros(self.n_cols), max(1, BLOCK // self.n_cols)
+        for start in range(0, self.n_rows, step):
+            rows = np.arange(start, min(start + step, self.n_rows))
+            total += self.row_mass[rows] @ self.full(rows)
+        return total
+
     def _n_numbers(self) -> int:
         """Numbers that all rows are made of."""
         return self.n_rows * self.n_cols
@@ -204,6 +212,12 @@ class Conditional(_Rows):
     @property
     def shape(self) -> tuple[int, int]:
         return self.edges.shape
+
+    def column_mass(self) -> np.ndarray:
+        """How often each column is drawn, ``sum_i mass_i p(j|i)``; sums to one."""
+        mass = self.row_mass
+        share = self.uniform / self.n_candidates * (mass.sum() - (0.0 if self.self_pairs else mass))
+        return (1.0 - self.uniform) * (mass @ self.edges) + share
 
     def _n_numbers(self) -> int:
         return self.edges.nnz

@@ -2,15 +2,19 @@
 arrays, information.
 """
 
-from ._bounds import DownstreamBound, InformationBound, downstream_bound
+from ._bounds import DownstreamBound, InformationBound, accuracy_range, downstream_bound, multiview_bound
 from ._divergence import cross_entropy, divergence, entropy, gaussian_kl
-from ._information import mutual_information
+from ._information import information_between, mutual_information, noise_information
 from ._labels import clustering_accuracy, expected_calibration_error
 from ._maps import joint_kl, neighbor_recall
+from ._tracker import InformationTracker, TrackedInformation
 
 __all__ = [
     "DownstreamBound",
     "InformationBound",
+    "InformationTracker",
+    "TrackedInformation",
+    "accuracy_range",
     "clustering_accuracy",
     "cross_entropy",
     "divergence",
@@ -18,7 +22,10 @@ __all__ = [
     "entropy",
     "expected_calibration_error",
     "gaussian_kl",
+    "information_between",
     "joint_kl",
+    "multiview_bound",
     "mutual_information",
     "neighbor_recall",
+    "noise_information",
 ]
