@@ -304,10 +304,14 @@ def _transformed(plan, X):
 def _mapped_now(plan, end, X):
     """Outputs of the mapper of the rows or the columns for other rows, as it is now."""
     points = plan.rows if end == "rows" else plan.problem.columns
+    if points.inputs is None and end == "rows":
+        raise ValueError(
+            "a table has places for the rows of the fit alone, which outputs() gives; use mapper='linear', 'mlp' or a "
+            "module"
+        )
     if points.inputs is None:
         raise ValueError(
-            f"the {end} of this fit are no features: a table has places for the rows of the fit alone, which "
-            f"outputs() gives; use mapper='linear', 'mlp' or a module"
+            "the columns of this fit have places of their own (classes, words), and no row is one of them"
         )
     X, width = np.asarray(X.toarray() if sparse.issparse(X) else X), points.inputs.shape[1]
     groups = declared(plan.p, "features")

@@ -235,7 +235,7 @@ def multiview_bound(represented, conditional, weights=None, *, reads=None) -> Do
     Returns
     -------
     DownstreamBound
-        sum_i a_i (I(U; X_i) - I(X_i; X_-i | Z)).
+        With the bound sum_i a_i (I(U; X_i) - I(X_i; X_-i | Z)).
 
     Raises
     ------

@@ -158,9 +158,11 @@ def gaussian_kl(mean0, cov0, mean1, cov1, base=None) -> float:
 
     Parameters
     ----------
-    mean0, mean1 : float or array-like of shape (d,)
-    cov0, cov1 : float or array-like of shape (d,) or (d, d)
-        Covariances; a number or a vector holds the variances of independent coordinates.
+    mean0 : float or array-like of shape (d,)
+    cov0 : float or array-like of shape (d,) or (d, d)
+        Covariance; a number or a vector holds the variances of independent coordinates.
+    mean1, cov1
+        As `mean0` and `cov0`.
     base : float or None, default=None
         Of the logarithm: None gives nats, 2 bits.
 

@@ -176,7 +176,7 @@ def noise_information(X, scale) -> float:
     Returns
     -------
     float
-        min(log n, log det(I + C / scale^2) / 2), C the covariance of X.
+        The smaller of log n and log det(I + C / scale^2) / 2, C the covariance of X.
 
     Raises
     ------

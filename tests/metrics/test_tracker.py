@@ -148,7 +148,7 @@ def test_to_ask_does_not_change_the_batches_to_come():
 def test_what_cannot_be_answered_is_said_and_leaves_the_estimator_as_it_was(model, question, words):
     model = clone(model, safe=False).set_params(callback=lambda record: question(record) is None)
     with pytest.raises(ValueError, match=words):
-        model.fit(X[TRAIN])
+        model.fit(X[TRAIN], Y[TRAIN])
     assert not hasattr(model, "mapper_")
 
 
