@@ -6,7 +6,7 @@
     information_score      nats that an encoder tells about another view of new rows
 
 Each is a callable (estimator, X, y=None) in which larger is better.  None of them is the truth: a loss rewards
-clusters that follow the neighbours, stability rewards few clusters, a linear classifier likes convex ones, and
+clusters that follow the neighbours, stability rewards few clusters, a linear classifier favours convex ones, and
 information is about all that views share, wanted or not.
 """
 
@@ -144,7 +144,7 @@ class Stability(BaseEstimator):
     n_fits : int, default=3
         Copies that are fitted.
     share : float, default=0.7
-        Part of the rows, in (0, 1], that each copy sees.
+        Share of the rows, in (0, 1], that each copy is fitted on.
     agreement : {"rand", "information"}, default="rand"
         "rand" is the adjusted Rand index: 1 for equal clusters, 0 by chance.  "information" is the mutual
         information, in nats: at most the entropy of the sizes, so a fit does not win by putting most rows into one
@@ -240,7 +240,7 @@ class LinearPredictability(BaseEstimator):
 
 
 def _predicted(estimator, X, part):
-    """What an estimator predicts for all rows that has seen some; in pairs, the columns of these are what it knows."""
+    """Predictions for all rows of an estimator that was fitted on some; of pairs it is given the columns of those."""
     pairwise = isinstance(estimator, BaseEstimator) and get_tags(estimator).input_tags.pairwise
     estimator.fit(_rows(X, part, pairwise))
     return estimator.predict(_columns(X, part) if pairwise else X)

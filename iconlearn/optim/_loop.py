@@ -2,7 +2,7 @@
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
-:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
+:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C returns that state instead of losing it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def minimise(
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
-        Says during the last phase, after every iteration, whether to go on.
+        Decides during the last phase, after every iteration, whether to continue.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
@@ -235,17 +235,13 @@ class _Keeper:
 
 def all_finite(tensors) -> bool:
     """Whether no tensor has a NaN or an infinity, at one wait for a device."""
-    largest = torch._foreach_norm(
-        [t.detach() for t in tensors if t.is_floating_point() and t.numel()], torch.inf
-    )
-    return not largest or bool(torch.stack(largest).isfinite().all())
+    numbers = [t.detach().flatten() for t in tensors if t.is_floating_point() and t.numel()]
+    return not numbers or math.isfinite(torch.linalg.vector_norm(torch.cat(numbers), torch.inf))
 
 
 def copies(tensors):
     """Copies of tensors as they are now."""
-    values = [torch.empty_like(t, requires_grad=False) for t in tensors]
-    torch._foreach_copy_(values, [t.detach() for t in tensors])
-    return values
+    return [t.detach().clone() for t in tensors]
 
 
 @torch.no_grad()
