@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from scipy.special import entr
 
 __all__ = [
     "BlockConditional",
@@ -31,6 +32,9 @@ __all__ = [
 # A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
 # attempted.
 MAX_MATERIALISED = 2 * 10**7
+
+# Numbers of p that are looked at at a time.
+BLOCK = 2**22
 
 # Rows, and numbers in them, that are looked at for zeros.
 MAX_SAMPLED_ROWS = 64
@@ -139,6 +143,35 @@ class _Rows:
         """Logarithms of :meth:`full`, that of the least positive number where p is zero or underflows."""
         return np.log(np.maximum(self.full(rows), np.finfo(float).tiny))
 
+    def mean_entropy(self) -> float:
+        """Mean entropy of the rows, weighted by their masses, in nats."""
+        total, mass, copies = 0.0, self.row_mass, self.copies
+        step = max(1, BLOCK * self.n_rows // max(self._n_numbers(), 1))
+        for start in range(0, self.n_rows, step):
+            rows = np.arange(start, min(start + step, self.n_rows))
+            e = self.entries(rows)
+            weight = mass[rows]
+            row_weight = weight[e.i] if e.i is not None else weight[:, None]
+            if copies is not None:
+                row_weight = row_weight * copies[e.j]
+            total += (row_weight * entr(e.p)).sum()
+            if e.i is not None and e.floor > 0:
+                on = np.bincount(e.i, None if copies is None else copies[e.j], minlength=len(rows))
+                total += (weight * (self.n_candidates - on)).sum() * entr(e.floor)
+        return float(total)
+
+    def column_mass(self) -> np.ndarray:
+        """How often each column is drawn, ``sum_i mass_i p(j|i)``; sums to one."""
+        total, step = np.zeros(self.n_cols), max(1, BLOCK // self.n_cols)
+        for start in range(0, self.n_rows, step):
+            rows = np.arange(start, min(start + step, self.n_rows))
+            total += self.row_mass[rows] @ self.full(rows)
+        return total
+
+    def _n_numbers(self) -> int:
+        """Numbers that all rows are made of."""
+        return self.n_rows * self.n_cols
+
     def with_uniform(self, weight: float):
         """Mix in a uniform share: (1 - weight) * p + weight / candidates; shares compose."""
         form: Any = self
@@ -192,6 +225,15 @@ class Conditional(_Rows):
     def shape(self) -> tuple[int, int]:
         return self.edges.shape
 
+    def column_mass(self) -> np.ndarray:
+        """How often each column is drawn, ``sum_i mass_i p(j|i)``; sums to one."""
+        mass = self.row_mass
+        share = self.uniform / self.n_candidates * (mass.sum() - (0.0 if self.self_pairs else mass))
+        return (1.0 - self.uniform) * (mass @ self.edges) + share
+
+    def _n_numbers(self) -> int:
+        return self.edges.nnz
+
     def supported(self) -> np.ndarray:
         """Which rows have any support."""
         return np.diff(self.edges.indptr) > 0
@@ -221,22 +263,23 @@ class Conditional(_Rows):
         mass = self.row_mass if rows is None else self.row_mass[rows]
         return Entries(i, edges.indices.astype(np.int64), p, _to_one(np.where(counts > 0, mass, 0.0)), floor)
 
-    def entropy(self) -> float:
-        """Mean entropy of the rows in nats, the uniform share included."""
+    def mean_entropy(self) -> float:
+        if self.copies is not None:
+            return super().mean_entropy()
         mass, counts, data = self.row_mass, np.diff(self.edges.indptr), self.edges.data
-        floor = self.uniform / max(self.n_candidates, 1)
-        total = floor * np.log(floor or 1.0) * (mass @ (self.n_candidates - counts))
+        total = entr(floor := self.uniform / max(self.n_candidates, 1)) * (
+            mass @ (self.n_candidates - counts)
+        )
         # Equal weights, as of neighbours that count alike, have one logarithm.
         if data.size and data.min() == data.max():
-            p = (1.0 - self.uniform) * data[0] + floor
-            return float(-total - p * np.log(p or 1.0) * (mass @ counts))
+            return float(total + entr((1.0 - self.uniform) * data[0] + floor) * (mass @ counts))
         step = max(1, ENTROPY_BLOCK * self.n_rows // max(data.size, 1))
         for start in range(0, self.n_rows, step):
             rows = slice(start, start + step)
             first, last = self.edges.indptr[start], self.edges.indptr[min(start + step, self.n_rows)]
             p = (1.0 - self.uniform) * data[first:last] + floor
-            total += (p * np.log(np.where(p > 0, p, 1.0))) @ np.repeat(mass[rows], counts[rows])
-        return float(-total)
+            total += entr(p) @ np.repeat(mass[rows], counts[rows])
+        return float(total)
 
     def sparse(self) -> csr_array:
         """The support as a csr_array (the uniform share is not part of it)."""
@@ -379,6 +422,10 @@ class WideConditional(BlockConditional):
             "a p in the limit of an infinite bandwidth has no probabilities; use a p of finite bandwidth such as "
             "Gaussian(sigma=10)"
         )
+
+    def mean_entropy(self) -> float:
+        """That of a uniform p, which the limit is all but."""
+        return float(np.log(self.n_candidates))
 
     def entries(self, rows=None, cols=None) -> Entries:
         """The deviations a_ij of the visited rows, centred over the visited candidates."""

@@ -22,9 +22,6 @@ from .mappers import declares
 
 __all__ = ["Objective", "Points", "Problem"]
 
-# Numbers of p that are looked at at a time.
-BLOCK = 2**22
-
 
 @dataclass(frozen=True, eq=False)
 class Points:
@@ -179,24 +176,7 @@ class Problem:
 
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
-        if isinstance(self.p, Conditional):
-            return self.p.entropy()
-        total, mass = 0.0, self.p.row_mass
-        step = max(1, BLOCK * self.p.n_rows // max(self.n_pairs, 1))
-        for start in range(0, self.p.n_rows, step):
-            rows = np.arange(start, min(start + step, self.p.n_rows))
-            e = self.p.entries(rows)
-            p, weight, copies = e.p, mass[rows], self.p.copies
-            row_weight = weight[e.i] if e.i is not None else weight[:, None]
-            if copies is not None:
-                row_weight = row_weight * copies[e.j]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total -= (row_weight * np.where(p > 0, p * np.log(p), 0.0)).sum()
-            if e.i is not None and e.floor > 0:
-                on = np.bincount(e.i, None if copies is None else copies[e.j], minlength=len(rows))
-                off = self.p.n_candidates - on
-                total -= (weight * off).sum() * e.floor * np.log(e.floor)
-        return float(total)
+        return self.p.mean_entropy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,13 @@
-"""Scores of a clustering that need no labels, for ``scoring=`` in a grid search.
+"""Scores of clusterings and encoders that need no labels, for ``scoring=`` in a grid search.
 
     held_out_loss          minus the divergence of new rows' assignments from their neighbourhoods
     Stability              agreement between fits on parts of the rows
     LinearPredictability   kappa of a linear classifier that learns the clusters
+    information_score      nats that an encoder tells about another view of new rows
 
 Each is a callable (estimator, X, y=None) in which larger is better.  None of them is the truth: a loss rewards
-clusters that follow the neighbours, stability rewards few clusters, and a linear classifier favours convex ones.
+clusters that follow the neighbours, stability rewards few clusters, a linear classifier favours convex ones, and
+information is about all that views share, wanted or not.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import itertools
 import warnings
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
+from scipy.special import entr, logsumexp
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
@@ -23,10 +27,14 @@ from sklearn.preprocessing import MaxAbsScaler
 from sklearn.utils import get_tags
 
 from ._checks import check_choice, check_number
-from ._randomness import random_source
+from ._randomness import random_source, torch_seeded
 from ._torch_state import as_array
+from .numerics.geometry import matrix
 
-__all__ = ["LinearPredictability", "Stability", "held_out_loss"]
+__all__ = ["LinearPredictability", "Stability", "held_out_loss", "information_score"]
+
+# Seed of the views that every candidate is asked about.
+SEED = 0
 
 
 def held_out_loss(estimator, X, y=None) -> float:
@@ -43,6 +51,87 @@ def held_out_loss(estimator, X, y=None) -> float:
     y : ignored
     """
     return estimator.score(X)
+
+
+def information_score(estimator, X, y=None) -> float:
+    """Nats that the representation of new rows tells about what it was fitted to find: H(j) - H(p, q), from below.
+
+    Of views, two are drawn of each row, the same for all candidates whose views are alike; of groups of features, a row
+    has one of either; of any other p over rows, p is fitted to the new rows.  q is the kernel of the fit.
+
+    Parameters
+    ----------
+    estimator : fitted ICONEmbedding
+        With a mapper of features.
+    X : array-like or sparse matrix of shape (n, n_features)
+        Rows that the estimator has not seen.
+    y : array-like of shape (n,) or None, default=None
+        Classes, for a p that reads them.
+
+    Returns
+    -------
+    float
+        At most log n; negative where q does worse than chance.
+
+    Raises
+    ------
+    ValueError
+        Where there are no columns to find among the new rows: classes, words, the rows of a table.
+
+    Notes
+    -----
+    It compares mappers, kernels and engines under one p on equally many rows.  A harder p has less to tell, so that it
+    does not choose augmentations; and a kernel that is held to a high temperature cannot say all that its
+    representation knows, of which :func:`iconlearn.metrics.information_between` finds more.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from iconlearn import recipes
+    >>> from iconlearn.scorers import information_score
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> fit = recipes.infonce(max_iter=5, random_state=0).fit(X[::2])
+    >>> bool(0 < information_score(fit, X[1::2]) < np.log(75))
+    True
+    """
+    p, q = estimator.p_, estimator.q_
+    columns = getattr(p, "columns", "rows")
+    if columns not in ("rows", "views", "features") or getattr(p, "pairwise", False) or q.shared_clusters:
+        raise ValueError(
+            f"information_score asks an encoder to find a row's own view, pair or neighbours among new rows, and "
+            f"p={p!r} with q={q!r} has {columns} to find; use ICONEmbedding with views, pairs or neighbours"
+        )
+    conditional = None
+    if getattr(p, "fresh", False):
+        first, second = _two_views(p, X)
+    else:
+        first = second = X
+        if columns == "rows":
+            conditional = clone(p, safe=False).fit(X, y).conditional_
+    U = _tensor(estimator.transform(first))
+    V = _tensor((estimator.transform if columns == "rows" else estimator.transform_columns)(second))
+    with torch.no_grad():
+        log_k = q.log_kernel(matrix(q.scalar, q.place(U), q.place(V, columns=True))).numpy()
+    if conditional is None:
+        return float(np.log(len(log_k)) + np.mean(log_k.diagonal() - logsumexp(log_k, axis=1)))
+    if not conditional.self_pairs:
+        np.fill_diagonal(log_k, -np.inf)
+    P, log_q = conditional.full(), log_k - logsumexp(log_k, axis=1, keepdims=True)
+    surprise = -np.where(P > 0, P * log_q, 0.0).sum(axis=1)
+    return float(entr(conditional.column_mass()).sum() - conditional.row_mass @ surprise)
+
+
+def _two_views(p, X):
+    """Two views of every row, drawn by a seed of their own."""
+    rows = torch.as_tensor(np.array(X.toarray() if issparse(X) else X))
+    rows = rows if rows.is_floating_point() else rows.float()
+    at = torch.arange(len(rows))
+    with torch_seeded(SEED), torch.no_grad():
+        return p.view(rows, at).numpy(), p.view(rows, at + len(rows)).numpy()
+
+
+def _tensor(places):
+    return torch.as_tensor(places, dtype=torch.float64)
 
 
 class Stability(BaseEstimator):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.special import entr
 
 from ._randomness import torch_seeded
 from ._warnings import warn
@@ -17,9 +20,11 @@ from .classification._ridge import preconditioner
 from .engines import Dense, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
+from .numerics.geometry import matrix
 from .numerics.threads import threads_for
 from .objective import Points
-from .optim import EstimatedPlateau, Plateau, Solution, minimise
+from .optim import Entropies, EstimatedPlateau, Plateau, Solution, answering, minimise
+from .supervisory import declared
 
 __all__ = ["adam_rate", "evaluated", "present_loss", "solve"]
 
@@ -61,6 +66,12 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
     **options
         What the loop takes besides: optimizer, phases, grad_tol, after_step.
     """
+    callback = answering(
+        callback,
+        transform=partial(_transformed, plan),
+        log_kernels=partial(_log_kernels, plan),
+        entropies=partial(_entropies, plan),
+    )
     if plan.engine.solves:
         return plan.engine.solve(
             plan.objective,
@@ -287,19 +298,118 @@ def _in_double(q):
     return double
 
 
-@torch.no_grad()
-def _present_outputs(plan):
-    """What the mapper gives for the training rows as it is now, in the form that users see; nothing is changed."""
-    training = [module for module in plan.mapper.modules() if module.training]
-    rows = torch.arange(plan.rows.size, device=plan.device).split(OUTPUT_ROWS)
-    plan.mapper.eval()
+# -- what a callback may ask of the moment -------------------------------------------------------------------
+
+
+@contextmanager
+def _as_it_is(module):
+    """The module as it answers after training; nothing is changed, torch's draws included."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
     try:
-        with torch.random.fork_rng(devices=[]):
-            parts = [plan.q.represent(plan.rows.at(part)).cpu().numpy() for part in rows]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            yield
     finally:
-        for module in training:
-            module.training = True
+        for part in training:
+            part.training = True
+
+
+def _present_outputs(plan):
+    """What the mapper gives for the training rows as it is now, in the form that users see."""
+    rows = torch.arange(plan.rows.size, device=plan.device).split(OUTPUT_ROWS)
+    with _as_it_is(plan.mapper):
+        parts = [plan.q.represent(plan.rows.at(part)).cpu().numpy() for part in rows]
     return np.concatenate(parts).astype(plan.X.dtype)
+
+
+def _transformed(plan, X):
+    """The same for rows that the fit need not know."""
+    return plan.q.represent(_mapped_now(plan, "rows", X)).cpu().numpy().astype(plan.X.dtype)
+
+
+def _mapped_now(plan, end, X):
+    """Outputs of the mapper of the rows or the columns for other rows, as it is now."""
+    points = plan.rows if end == "rows" else plan.problem.columns
+    if points.inputs is None and end == "rows":
+        raise ValueError(
+            "a table has places for the rows of the fit alone, which outputs() gives; use mapper='linear', 'mlp' or a "
+            "module"
+        )
+    if points.inputs is None:
+        raise ValueError(
+            "the columns of this fit have places of their own (classes, words), and no row is one of them"
+        )
+    X, width = np.asarray(X.toarray() if sparse.issparse(X) else X), points.inputs.shape[1]
+    groups = declared(plan.p, "features")
+    if groups is not None and X.ndim == 2 and X.shape[1] == plan.X.shape[1]:
+        X = X[:, groups(X.shape[1])[0 if end == "rows" else 1]]
+    if X.ndim != 2 or X.shape[1] != width:
+        raise ValueError(
+            f"rows of shape {X.shape} were given, and the mapper reads (n, {width}): give those features"
+        )
+    with _as_it_is(points.mapper):
+        inputs = torch.as_tensor(X, dtype=plan.dtype, device=plan.device)
+        return torch.cat([points.mapper(part) for part in inputs.split(OUTPUT_ROWS)])
+
+
+@torch.no_grad()
+def _log_kernels(plan, X, Y):
+    """Log kernels of the main q between rows and columns that the fit need not know."""
+    if plan.q.shared_clusters:
+        raise ValueError(
+            f"q={plan.q!r} is found from the assignments of all rows, not from pairs; use transform(X)"
+        )
+    U, V = (
+        plan.q.place(_mapped_now(plan, "rows", X)),
+        plan.q.place(_mapped_now(plan, "columns", Y), columns=True),
+    )
+    return plan.q.log_kernel(matrix(plan.q.scalar, U, V)).cpu().numpy().astype(float)
+
+
+def _entropies(plan) -> Entropies:
+    """The entropies of p that a bound on information takes besides the loss."""
+    problem, *others = plan.objective.problems
+    if others or problem.weight != 1 or plan.objective.penalty is not None:
+        raise ValueError(
+            "the loss has further terms or a penalty, and its entropies are those of one KL alone"
+        )
+    if problem.q.reduce != "logsumexp" or not problem.divergence.linear_in_log_q:
+        raise ValueError(
+            f"the loss is no cross-entropy with {problem.divergence!r} and q={problem.q!r}; use KL"
+        )
+    if not plan.engine.stochastic:
+        p = problem.p
+        return Entropies(
+            p.n_candidates, p.mean_entropy(), _entropy_of_columns(p.column_mass(), p.n_candidates)
+        )
+    # Draws of its own, so that the fit goes on as if nobody had asked.
+    stream = plan.engine.visits(problem, rng=copy.deepcopy(plan.rng), dtype=torch.float64, device="cpu")
+    visits = list(next(stream))
+    shares = np.array([visit.scale for visit in visits]) / len(visits)
+    of_rows, of_columns = np.transpose([_entropies_of(visit) for visit in visits])
+    return Entropies(
+        max(visit.n_candidates for visit in visits), float(shares @ of_rows), float(shares @ of_columns)
+    )
+
+
+def _entropies_of(visit):
+    """H(p) and H(j) of what a visit sees."""
+    mass = visit.mass.numpy()
+    if visit.edges is None:
+        p = visit.block(slice(None)).numpy()
+        of_rows, of_columns = mass @ entr(p).sum(axis=1), mass @ p
+    else:
+        j, p, weight = visit.edges.j.numpy(), visit.p.numpy(), visit.weight.numpy()
+        floor, n_cols = visit.floor, visit.n_candidates + visit.exclude_self
+        of_rows = weight @ (entr(p) - entr(floor)) + entr(floor) * visit.n_candidates * mass.sum()
+        of_columns = np.bincount(j, weight * (p - floor), n_cols)
+        of_columns += floor * (mass.sum() - (mass if visit.exclude_self else 0.0))
+    return of_rows, _entropy_of_columns(of_columns, visit.n_candidates)
+
+
+def _entropy_of_columns(mass, n_candidates):
+    """H(j), of which the candidates of a row can tell no more than the logarithm of their number."""
+    return min(float(entr(mass).sum()), math.log(n_candidates))
 
 
 def _own_randomness(plan):

@@ -125,7 +125,9 @@ def test_every_page_is_in_a_table_of_contents_below_the_first():
     folder, listed, open_ = ROOT / "doc", set(), ["index"]
     while open_:
         page = folder / f"{open_.pop()}.md"
-        for table in re.findall(r"```\{toctree\}(.*?)```", page.read_text("utf-8") if page.exists() else "", re.DOTALL):
+        for table in re.findall(
+            r"```\{toctree\}(.*?)```", page.read_text("utf-8") if page.exists() else "", re.DOTALL
+        ):
             found = set(table.split()) - listed
             listed |= found
             open_ += found

@@ -51,6 +51,7 @@ LAZY = (
         "sklearn.callback",
         "sklearn.cluster",
         "sklearn.decomposition",
+        "sklearn.linear_model",
         "sklearn.metrics",
         "sklearn.neighbors",
     }

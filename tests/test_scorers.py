@@ -10,9 +10,11 @@ from sklearn.metrics import cohen_kappa_score, mutual_info_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import kneighbors_graph
 
-from iconlearn import ICONClustering
-from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss
-from iconlearn.supervisory import KNN
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn.learned import Cosine
+from iconlearn.metrics import cross_entropy, entropy, information_between
+from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss, information_score
+from iconlearn.supervisory import KNN, Paired, Views
 
 X, Y = make_blobs(150, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
 DIGITS = load_digits().data[:360] / 16
@@ -178,3 +180,54 @@ class SpectralClusters(SpectralClustering):
 
     def predict(self, A):
         return np.asarray(A @ np.eye(self.n_clusters)[self.labels_]).argmax(axis=1)
+
+
+# -- information ------------------------------------------------------------------------------------------------
+
+IMAGES = (load_digits().data[:300] / 16).astype(np.float32)
+ENCODER = {"mapper": "mlp", "engine": "minibatch", "max_iter": 4, "random_state": 0}
+
+
+def test_information_of_views_is_what_contrast_tells():
+    fit = ICONEmbedding(8, p=Views(strength=0.3), q=Cosine(0.2), **ENCODER).fit(IMAGES[:150])
+    new = IMAGES[150:]
+    assert information_score(fit, new) == information_score(
+        fit, new
+    )  # the views are drawn by a seed of their own
+    views = [new + 0.3 * fit.p_._spread * np.random.default_rng(k).normal(size=new.shape) for k in (0, 1)]
+    U, V = (fit.transform(view.astype(np.float32)) for view in views)
+    assert information_score(fit, new) == pytest.approx(information_between(U, V, temperature=0.2), abs=0.15)
+
+
+def test_information_of_pairs_goes_from_one_group_to_the_other():
+    fit = ICONEmbedding(8, p=Paired(32), q=Cosine(0.2), optimizer="adam", **ENCODER).fit(IMAGES[:150])
+    new = IMAGES[150:]
+    expected = information_between(fit.transform(new), fit.transform_columns(new), temperature=0.2)
+    assert information_score(fit, new) == pytest.approx(expected, abs=1e-5)
+
+
+def test_information_of_neighbours_by_its_definition():
+    fit = ICONEmbedding(p=KNN(5), mapper="mlp", max_iter=30, random_state=0).fit(IMAGES[:150])
+    new = IMAGES[150:]
+    P = KNN(5).fit(new).conditional_
+    Z = fit.transform(new).astype(float)
+    k = 1 / (1 + ((Z[:, None] - Z) ** 2).sum(axis=2)) * ~np.eye(150, dtype=bool)
+    crossed = cross_entropy(P.full(), k / k.sum(axis=1, keepdims=True)).mean()
+    assert information_score(fit, new) == pytest.approx(entropy(P.full().mean(axis=0)) - crossed, abs=1e-4)
+
+
+def test_a_grid_is_searched_by_information():
+    model = ICONEmbedding(8, p=Views(strength=0.3), q=Cosine(0.1), **ENCODER)
+    search = GridSearchCV(model, {"q__temperature": [0.1, 2.0]}, scoring=information_score, cv=2).fit(IMAGES)
+    assert search.best_params_ == {"q__temperature": 0.1}
+    cold, warm = search.cv_results_["mean_test_score"]
+    assert (
+        warm < 1.0 < cold < np.log(150)
+    )  # a cosine over two says less than a nat, whatever the representation knows
+
+
+@pytest.mark.parametrize("model", [ICONClassifier(max_iter=3), ICONClustering(3, n_init=1)])
+def test_what_has_no_columns_to_find_is_refused(model):
+    fit = model.fit(IMAGES[:60], np.arange(60) % 3)
+    with pytest.raises(ValueError, match="information_score asks an encoder"):
+        information_score(fit, IMAGES[60:90])

@@ -7,6 +7,7 @@ is drawn.
 
 from ._clusters import ClusterDisplay
 from ._embedding import EmbeddingDisplay
+from ._information import InformationDisplay
 from ._interactive import InteractiveMapDisplay
 from ._loss import LossDisplay
 from ._merge_path import MergePathDisplay
@@ -16,6 +17,7 @@ from ._periodic_table import PeriodicTableDisplay
 __all__ = [
     "ClusterDisplay",
     "EmbeddingDisplay",
+    "InformationDisplay",
     "InteractiveMapDisplay",
     "LossDisplay",
     "MergePathDisplay",

@@ -444,7 +444,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         `shown` is as in :func:`iconlearn.solve.evaluated`; `part` is the plan without the rows that have no part in the
         loss, where there are any.
         """
-        solution = evaluated(plan if part is None else part, solution, shown)
+        optimised = plan if part is None else part
+        solution = evaluated(optimised, solution, shown)
+        self._coded = _coded(optimised.objective)
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
@@ -477,6 +479,24 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def loss_parts_(self):
         parts = self._solution_with_losses().parts
         return self.loss_history_[:, None] if parts is None else parts
+
+    @property
+    def entropy_(self):
+        if "_coded" not in vars(self):
+            raise AttributeError(
+                "entropy_ is there once the estimator is fitted (by this version, which keeps what it is found from)"
+            )
+        return sum(weight * p.mean_entropy() for weight, p in self._coded[0])
+
+    @property
+    def cross_entropy_(self):
+        entropy, penalty = self.entropy_, self._coded[1]
+        if penalty is None:
+            raise AttributeError(
+                "cross_entropy_ is loss_ + entropy_ where the divergence is KL between distributions, and another one "
+                "(or a limit of it) was fitted; use divergence='kl'"
+            )
+        return self.loss_ - penalty + entropy
 
     @property
     def stop_reason_(self):
@@ -551,6 +571,17 @@ def _begin(q, setting):
     q.begin(dtype=setting.dtype, device=setting.device)
     if type(q) not in COMPONENTS["q"].values():
         check_kernel(q, dtype=setting.dtype, device=setting.device)
+
+
+@torch.no_grad()
+def _coded(objective):
+    """Weight and p of every term, and the penalty within the loss, or None where the loss is no cross-entropy."""
+    problems = objective.problems
+    is_kl = all(
+        problem.q.reduce == "logsumexp" and problem.divergence.linear_in_log_q for problem in problems
+    )
+    penalty = 0.0 if objective.penalty is None else float(objective.penalty())
+    return tuple((problem.weight, problem.p) for problem in problems), penalty if is_kl else None
 
 
 def _to_cpu(q):

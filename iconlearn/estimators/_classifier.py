@@ -183,7 +183,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         What the fit minimises, at its end: the mean divergence (with `terms`: their weighted sum) plus the penalty
         of `C`; so is every entry of `loss_history_`.  ``loss_parts_`` are without the penalty.
     p_, q_, divergence_, mapper_, engine_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_, n_iter_, \
-            converged_, stop_reason_
+            entropy_, cross_entropy_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.  With unlabelled rows and a mapper they are those of the mapper.  Beside a
         table `p_` is the graph, `q_` the kernel of shared classes, and `mapper_` holds the logarithms of
         `label_distributions_`.

@@ -123,7 +123,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         the clusters' shares.
     p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.
-    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_
+    loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_, entropy_, cross_entropy_
         As for :class:`ICONEmbedding`; `loss_` is that of `probabilities_`.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.

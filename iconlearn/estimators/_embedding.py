@@ -130,6 +130,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Whether `loss_` is no more than the last that the optimisation has seen (of batches, the mean over the last
         epoch): where p draws views anew at every step, or where "mesh", "sampled" or "minibatch" have more than 2e8
         pairs of rows and columns (14 000 rows).
+    entropy_ : float
+        Mean entropy of p over the rows, in nats (with `terms`: their weighted sum); found when it is first read.
+    cross_entropy_ : float
+        ``loss_ + entropy_`` without a penalty: how surprised q is by the pairs of p, where the divergence is KL.
     loss_history_ : ndarray of shape (n_records,)
         True loss of each iteration, exaggerated or not (L-BFGS: at the start of each ten iterations;
         mini-batches: the mean over each epoch).

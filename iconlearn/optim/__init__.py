@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._history import History, Record, Solution, asks_to_stop
+from ._history import Entropies, History, Record, Solution, answering, asks_to_stop
 from ._lbfgs import LBFGS
 from ._loop import copies, minimise, put_back
 from ._methods import OPTIMIZERS, Phase
@@ -12,6 +12,7 @@ from ._rows import minimise_rows
 __all__ = [
     "LBFGS",
     "OPTIMIZERS",
+    "Entropies",
     "EstimatedPlateau",
     "History",
     "Phase",
@@ -19,6 +20,7 @@ __all__ = [
     "Record",
     "Solution",
     "Verdict",
+    "answering",
     "asks_to_stop",
     "copies",
     "minimise",

@@ -9,17 +9,36 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["History", "Record", "Solution", "asks_to_stop"]
+__all__ = ["Entropies", "History", "Record", "Solution", "answering", "asks_to_stop"]
+
+
+class Entropies(NamedTuple):
+    """What a loss that is a KL does not say of the pairs that it sees.
+
+    Attributes
+    ----------
+    n_candidates : int
+        Columns that a row chooses from; those of a batch, where there are batches.
+    entropy : float
+        H(p), the mean entropy of the rows of p, in nats.
+    column_entropy : float
+        H(j) of the columns that p draws, in nats; at most the logarithm of the candidates.
+    """
+
+    n_candidates: int
+    entropy: float
+    column_entropy: float
 
 
 @dataclass(eq=False)
 class _Moment:
-    """What gives the outputs of an iteration, as long as the iteration lasts."""
+    """What answers questions of an iteration, by name, as long as the iteration lasts; None after it."""
 
-    outputs: Callable[[], np.ndarray] | None = None
+    answers: dict[str, Callable] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +81,77 @@ class Record:
         RuntimeError
             Once the callback has returned, since the fit has gone on.
         """
-        if self._moment.outputs is None:
+        return self._ask("outputs", "gives the places of the moment")
+
+    def transform(self, X) -> np.ndarray:
+        """What the mapper, as it is now, gives for rows that the fit need not know.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            All features, or those alone that the mapper reads.
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs)
+            As ``transform`` of an estimator that ended with this iteration.
+
+        Raises
+        ------
+        ValueError
+            If the mapper is a table, which has places for the rows of the fit alone.
+        RuntimeError
+            As for :meth:`outputs`.
+        """
+        return self._ask("transform", "asks the mapper of the moment", X)
+
+    def log_kernels(self, X, Y) -> np.ndarray:
+        """How near the model, as it is now, says that rows are: logarithms of the kernel of q.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features)
+            Rows; as for :meth:`transform`.
+        Y : array-like of shape (m, n_features)
+            Columns, which are seen through the column mapper where there is one.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Less the logarithm of the sum of their exponentials over a row's candidates they are log q.
+
+        Raises
+        ------
+        ValueError
+            If rows or columns are no features, or q is that of shared clusters, which needs all rows at once.
+        RuntimeError
+            As for :meth:`outputs`.
+        """
+        return self._ask("log_kernels", "asks the mapper of the moment", X, Y)
+
+    def entropies(self) -> Entropies:
+        """The entropies of p over the pairs that the loss is a mean of: with the loss they give a cross-entropy.
+
+        Of batches they are means over an epoch that is drawn for this.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not that of one KL alone.
+        RuntimeError
+            As for :meth:`outputs`.
+        """
+        return self._ask("entropies", "asks the fit that goes on")
+
+    def _ask(self, name, what, *arguments):
+        if self._moment.answers is None:
             raise RuntimeError(
-                f"outputs() gives the places of the moment, and iteration {self.iteration} is over; call it inside the "
-                f"callback, and keep what it returns"
+                f"{name}() {what}, and iteration {self.iteration} is over; call it inside the callback, and keep what "
+                f"it returns"
             )
-        return self._moment.outputs()
+        if name not in self._moment.answers:
+            raise RuntimeError(f"{name}() {what}, and this minimisation has none")
+        return self._moment.answers[name](*arguments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +208,26 @@ def asks_to_stop(answer) -> bool:
     Functions that write or count return numbers, strings and arrays, which say nothing about the fit.
     """
     return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+def answering(callback, **answers):
+    """The callback, whose records answer further questions by functions of these names while it looks at them.
+
+    Parameters
+    ----------
+    callback : callable or None
+        Returned as it is where it is None.
+    **answers
+        What gives the answers of :meth:`Record.transform`, :meth:`Record.log_kernels` and :meth:`Record.entropies`.
+    """
+    if callback is None:
+        return None
+
+    def shown(record):
+        record._moment.answers.update(answers)
+        return callback(record)
+
+    return shown
 
 
 class History:
@@ -185,14 +289,15 @@ class History:
         if self.report is None and self.callback is None:
             return False
         whole = 0.0 if self.constant is None else self.constant()
-        moment = _Moment(outputs or self.outputs)
+        outputs = outputs or self.outputs
+        moment = _Moment({} if outputs is None else {"outputs": outputs})
         record = Record(len(self), phase, self.losses[-1] + whole, self.best + whole, self.seconds, moment)
         try:
             if self.report is not None:
                 self.report(record)
             return self.callback is not None and asks_to_stop(self.callback(record))
         finally:
-            moment.outputs = None  # records may be kept, and the state of the fit is not to be kept with them
+            moment.answers = None  # records may be kept, and the state of the fit is not to be kept with them
 
     def solution(self, reason, loss=None) -> Solution:
         """What the minimisation ends with; its loss is the last one where none is given."""
