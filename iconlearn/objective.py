@@ -15,7 +15,7 @@ import torch
 from scipy import sparse
 
 from .clusters import PairWeights
-from .conditional import BlockConditional, Conditional
+from .conditional import BlockConditional, Conditional, ListConditional
 from .divergences import Divergence
 from .learned import Learned
 from .mappers import declares
@@ -99,7 +99,7 @@ class Problem:
 
     Parameters
     ----------
-    p : Conditional or BlockConditional
+    p : Conditional, BlockConditional or ListConditional
         Supervisory distribution.
     q : Learned
         Learned distribution, begun.
@@ -111,7 +111,7 @@ class Problem:
         Factor of this term.
     """
 
-    p: Conditional | BlockConditional
+    p: Conditional | BlockConditional | ListConditional
     q: Learned
     divergence: Divergence
     rows: Points
@@ -137,7 +137,7 @@ class Problem:
 
     @property
     def n_pairs(self) -> int:
-        return self.p.n_rows * self.p.n_cols
+        return self.p.n_pairs
 
     def entropy(self) -> float:
         """Mean entropy of p over its rows, in nats; a KL plus this is a cross-entropy."""
