@@ -410,8 +410,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if sentences is None and holds_words(X):
             raise ValueError(
                 f"X holds single words or whole texts ({next(iter(X))!r:.40}, ...), and new rows are sentences, as "
-                f"lists of words, or counts over the {len(self.vocabulary_)} words of vocabulary_; vectors of the words "
-                f"themselves are iconlearn.words.word_vectors(model)"
+                f"lists of words, or counts over the {len(self.vocabulary_)} words of vocabulary_; vectors of the "
+                f"words themselves are iconlearn.words.word_vectors(model)"
             )
         return validated_new(self, X if sentences is None else bags_of(sentences, self.vocabulary_))
 
