@@ -75,7 +75,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), width_ratios=(1.5,
 for k in range(6):
     left.annotate("", (across[2 * k + 1], up[2 * k + 1]), (across[2 * k], up[2 * k]),
                   arrowprops={"arrowstyle": "->", "color": f"C{k}"})  # fmt: skip
-for member, side, place in ((0, "right", across[::2].min() - 0.05), (1, "left", across[1::2].max() + 0.05)):
+for member, side, place in ((0, "right", across[::2].min() - 0.12), (1, "left", across[1::2].max() + 0.12)):
     for k, height in enumerate(apart(up[member::2])):
         left.text(place, height, PAIRS[k][member], ha=side, va="center", color=f"C{k}", fontsize=9)
 left.scatter(across, up, c=[f"C{k}" for k in range(6) for _ in range(2)], s=12)
