@@ -65,6 +65,7 @@ def row_divergences(problem, engine, visit, at=None):
     problem : Problem
     engine : Engine
     visit : Visit
+        Without lists of candidates.
     at : Tensor or None, default=None
         The table of the rows' places, row r of it in the divergence of row r alone.
 
@@ -76,8 +77,7 @@ def row_divergences(problem, engine, visit, at=None):
         Only where `at` is given: the gradient of each row's divergence with respect to its place.
     """
     q, divergence, edges = problem.q, problem.summand, visit.edges
-    short = edges is not None and visit.lists is None and divergence.linear_in_log_q
-    if short and q.debias == 0 and visit.floor == 0:
+    if edges is not None and divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         with torch.set_grad_enabled(at is not None):
             U, V = _places(problem, visit)
             log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
@@ -85,8 +85,7 @@ def row_divergences(problem, engine, visit, at=None):
             values = own + visit.p_sums * log_normalizer(q, engine, U, V, visit)
             return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
-    n_rows = len(visit.mass) if visit.lists is None else problem.p.n_rows
-    mass = visit.mass.new_ones(n_rows).requires_grad_()
+    mass = torch.ones_like(visit.mass).requires_grad_()
     with torch.enable_grad():
         value = _mean_divergence(problem, engine, visit.weighing(mass), 1.0, by_sums=True)
         return torch.autograd.grad(value, mass)[0] if at is None else torch.autograd.grad(value, (mass, at))
@@ -225,7 +224,7 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
     pull : float, default=1.0
         The gradient is multiplied by it, the value is not.
     both_ways : callable or None
-        Gives what ``edges.symmetric(weights)`` does, for whoever has kept it.
+        Gives what ``edges.symmetric(weights)`` does, where it has been kept.
     """
     if U is V and q.edge_form is not None and compiled_pays(U):
         factor, offset = q.edge_form

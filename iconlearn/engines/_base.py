@@ -32,7 +32,7 @@ class Engine(BaseEstimator):
     takes_lists : bool
         Whether rows may have lists of candidates, whose sums are part of the loss itself.
     own_loops : bool
-        Whether its long loops bring threads of their own.
+        Whether its long loops start threads of their own.
     block : int
         Number of pairs that are held at a time.
     batch_size : int or None

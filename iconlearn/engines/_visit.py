@@ -1,4 +1,4 @@
-"""A visit: the rows and columns that one step sees, with their part of p, ready on the device."""
+"""A visit: the rows and columns of one step, with their part of p, on the device."""
 
 from __future__ import annotations
 
@@ -98,9 +98,6 @@ class Visit:
         """The same visit with other weights of its rows, through which gradients may run."""
         if self.edges is None:
             return replace(self, mass=mass)
-        if self.lists is not None:
-            mass = mass[self.lists.rows] * self.lists.weight_in_row
-            return replace(self, mass=mass, weight=mass[self.lists.of])
         weight = mass[self.edges.i]
         pulled = weight * self.p
         return replace(
@@ -126,7 +123,7 @@ class Visit:
 
 @dataclass(frozen=True, eq=False)
 class VisitedLists:
-    """Lists of candidates as one step sees them.
+    """The lists of candidates of one step.
 
     Attributes
     ----------
@@ -135,15 +132,12 @@ class VisitedLists:
     of : Tensor of int64
         The list of every candidate, and then of every null candidate.
     n_null : int
-        How many null candidates there are.
-    weight_in_row : Tensor of shape (n_lists,)
-        What each list weighs beside the mass of its row.
+        Number of null candidates.
     """
 
     rows: object
     of: object
     n_null: int
-    weight_in_row: object
 
     @cached_property
     def sizes(self):
@@ -180,10 +174,15 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     if p.listed:
         return _visit_lists(problem, rows, cols, own, scale, tensor)
     candidates = max(n_cols - (not p.self_pairs), 1)
+
+    def positions(numbers):
+        return None if numbers is None else tensor(numbers, torch.int64)
+
+    at = positions(rows)
     common = {
         "least": p.uniform / candidates,
-        "rows": None if rows is None else tensor(rows, torch.int64),
-        "cols": None if cols is None else tensor(cols, torch.int64),
+        "rows": at,
+        "cols": at if cols is rows else positions(cols),
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
         "scale": scale,
@@ -196,13 +195,14 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         mass = np.where(own, mass, 0.0)
         return mass / max(mass.sum(), np.finfo(float).tiny)
 
-    def weights(mass):
+    def weights(mass, of_rows):
         if p.column_weights is None:
-            return tensor(mass)
+            return of_rows if own is None else tensor(mass)
         return tensor(p.column_weights if cols is None else p.column_weights[cols])
 
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
+        of_rows = tensor(of_anchors(mass))
         return Visit(
             edges=None,
             p=None,
@@ -211,8 +211,8 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=tensor(of_anchors(mass)),
-            column_weights=weights(mass),
+            mass=of_rows,
+            column_weights=weights(mass, of_rows),
             floor=0.0,
             **common,
         )
@@ -232,7 +232,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
-        column_weights=weights(e.mass),
+        column_weights=weights(e.mass, mass),
         floor=e.floor,
         **common,
     )
@@ -244,14 +244,9 @@ def _visit_lists(problem, rows, cols, own, scale, tensor):
     every = np.arange(p.n_rows) if rows is None else np.asarray(rows)
     anchors = np.arange(len(every)) if own is None else np.flatnonzero(own)
     found = p.lists(every[anchors])
-    at = anchors[found.rows]
     j = found.j if cols is None else np.searchsorted(cols, found.j)
     n_cols = p.n_cols if cols is None else len(cols)
     mass, of = tensor(found.weight), tensor(np.concatenate([found.i, found.null]), torch.int64)
-    row_mass = p.row_mass[every]
-    in_row = (
-        found.weight / np.maximum(p.row_mass[every[anchors]] / row_mass[anchors].sum(), 1e-300)[found.rows]
-    )
     edges = Edges(tensor(found.i, torch.int64), tensor(j, torch.int64), (len(mass), n_cols))
     return Visit(
         rows=None if rows is None else tensor(rows, torch.int64),
@@ -265,13 +260,13 @@ def _visit_lists(problem, rows, cols, own, scale, tensor):
         divergence=problem.summand,
         block=None,
         mass=mass,
-        column_weights=tensor(row_mass),
+        column_weights=tensor(p.row_mass[every]),
         floor=0.0,
         least=0.0,
         n_candidates=n_cols,
         exclude_self=False,
         scale=scale,
-        lists=VisitedLists(tensor(at, torch.int64), of, len(found.null), tensor(in_row)),
+        lists=VisitedLists(tensor(anchors[found.rows], torch.int64), of, len(found.null)),
     )
 
 
@@ -287,7 +282,7 @@ def _blocks(p, rows, cols, size, tensor):
 
 
 def _mass_in_batch(p, rows, cols):
-    """Masses of the rows, to one; which of them have support in the batch only a look at p can tell."""
+    """Masses of the rows, to one; which of them have support in the batch is read from p."""
     step = max(1, MAX_KEPT // len(cols))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])

@@ -30,7 +30,7 @@ from ._huffman import HuffmanTree
 
 __all__ = ["Cooccurrence"]
 
-# Characters of a vocabulary in which every word may take as much room as the longest.
+# Characters of a vocabulary in which every word may take as much memory as the longest.
 MAX_PADDED = 10**7
 
 # Pairs of a row and a column of which each has its exact share of the noise; of more, some are drawn.
@@ -61,13 +61,13 @@ class Cooccurrence(Supervisory):
         exponential of pointwise mutual information ("skipgram" only).  With ``output="negative"`` the power of the
         frequency by which noise is drawn, in both modes; it is the noise that takes it off.
     output : {"softmax", "tree", "negative"}, default="softmax"
-        What a row chooses among: all columns; the two sides of each inner node of a :class:`HuffmanTree`, the
-        hierarchical softmax, whose columns are the inner nodes; or, for each column, whether the pair is one of the
-        text or of noise, logistic negative sampling.  The last two are meant for ``q="dot"``.
+        "softmax": p and q are over all columns.  "tree": hierarchical softmax, a binary choice at each inner node of
+        a Huffman tree; the columns are the inner nodes.  "negative": negative sampling, a logistic regression of
+        pairs of the text against pairs of noise.  The last two are meant for ``q="dot"``.
     n_negatives : int, default=5
-        k, how much noise there is for each pair of the text (``output="negative"`` only).  Up to 2e6 pairs of a row and
-        a column every pair has its expected noise; beyond, that of a row is drawn by ``fit``, k columns for each of
-        its own.
+        k, the number of noise pairs for each pair of the text (``output="negative"`` only).  Up to 2e6 pairs of a row
+        and a column every pair has its expected share of the noise; beyond, the noise of a row is drawn once by
+        ``fit``, k columns for each of its own.
 
     Attributes
     ----------
@@ -176,7 +176,7 @@ class Cooccurrence(Supervisory):
         counts.data *= of_word[rows] * of_context[counts.indices]
         mass = np.asarray(counts.sum(axis=1)).ravel()
         of_columns = np.asarray(counts.sum(axis=0)).ravel()
-        # A context that never occurred says nothing of a new word.
+        # A context that never occurred carries no information about a new word.
         frequency = np.where(of_columns == 0, np.inf, of_columns)
         discount = 0.0 if self.output == "negative" else self.discount
         self._weights = of_context * frequency**-discount
@@ -187,7 +187,7 @@ class Cooccurrence(Supervisory):
         return self
 
     def _chosen(self, edges, mass, frequency, rng):
-        """What rows of p over words say to the output; `frequency` is that of the columns."""
+        """The conditional of the chosen output, from rows of p over words; `frequency` is that of the columns."""
         if self.output == "softmax":
             return Conditional(edges, mass=mass)
         if self.output == "tree":

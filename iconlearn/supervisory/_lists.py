@@ -1,6 +1,6 @@
-"""Rows that choose among candidates of their own: triples, like and unlike pairs, pairs that belong apart.
+"""p over lists of candidates: triples, like and unlike pairs, pairs that belong apart.
 
-    Choices      p_l over the candidates of list l, which is one of row i
+    Choices      p_l over the candidates of list l, one of the lists of row i
     Triplets     the list (positive, negative),  p = (1, 0)
     Pairs        the list (other row, null),     p = (1, 0) where the two are alike, else (0, 1)
     CannotLink   the list (row itself, other),   p = (1, 0), from both ends
@@ -18,16 +18,16 @@ from ._base import Supervisory
 
 __all__ = ["CannotLink", "Choices", "Pairs", "Triplets"]
 
-# How a list says that it holds the null candidate.
+# The number of the null candidate in a list.
 NULL = -1
 # How far from one the sum of a list's p may be.
 MAX_OFF_ONE = 1e-6
 
 
 class Choices(Supervisory):
-    """p over a list of candidates for each of some rows: the candidates are rows, and may be nothing at all.
+    """p over a list of candidates, which are rows or the null candidate, for each of some rows.
 
-    q is normalised over the list, so that a row is compared with its candidates and with no others: with
+    q is normalised over the list, so that a row is compared with its candidates alone: with
     ``q="cosine"`` this is InfoNCE with negatives that are given, with ``q="narrow_gaussian"`` a margin.
 
     Parameters
@@ -128,7 +128,7 @@ class Triplets(Supervisory):
 
 
 class Pairs(Supervisory):
-    """Pairs of rows that are told to be alike, and others that are told to be unlike.
+    """Pairs of rows that are known to be alike, and others that are known to be unlike.
 
     Each pair is a list of the other row and the null candidate, so that q(alike) = k / (1 + k), with k the kernel of
     the pair.  Under ``NarrowGaussian(margin, distance=...)`` it is the loss of Siamese networks with a hinge: an alike
