@@ -322,8 +322,8 @@ def extended(p, X_new, *, n_jobs, device, both_sides=False):
     check_conditional(found, f"{name} of p={p!r:.200}")
     if found.listed:
         raise TypeError(
-            f"{name} of p={p!r:.200} gives new rows lists of candidates, by which none can be placed: it has to return an "
-            f"iconlearn.conditional.Conditional over the training columns"
+            f"{name} of p={p!r:.200} gives new rows lists of candidates, by which none can be placed: it has to "
+            f"return an iconlearn.conditional.Conditional over the training columns"
         )
     return found
 
