@@ -396,8 +396,8 @@ class ListConditional(_Rows):
 
         L = sum_i mass_i sum_{l of i} weight_l D( p_l || q_l ),      q_l(j) = k(u_i, v_j) / sum_{k in l} k(u_i, v_k)
 
-    A list may hold the null candidate, whose log kernel is 0 wherever the row is: beside it alone q is
-    1 / (1 + 1 / k), and the divergence one of Bernoulli distributions.
+    A list may hold the null candidate, whose log kernel is ``log_null`` of q, 0 for all but shared clusters: beside it
+    alone q is k / (1 + k), and the divergence one of Bernoulli distributions.
 
     Parameters
     ----------

@@ -133,10 +133,13 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
 
 
 def _over_lists(q, divergence, U, V, visit, pull):
-    """Mean divergence over lists: one q for each, over its own candidates; the null candidate has log kernel 0."""
+    """Mean divergence over lists: one q for each, over its own candidates."""
     lists = visit.lists
-    log_k = exaggerate(q.log_kernel(pairs(q.scalar, U.index_select(0, lists.rows), V, visit.edges)), pull)
-    log_k = torch.cat([log_k, log_k.new_zeros(lists.n_null)])
+    at = U.index_select(0, lists.rows)
+    log_k = q.log_kernel(pairs(q.scalar, at, V, visit.edges))
+    if lists.n_null:
+        log_k = torch.cat([log_k, q.log_null(at.index_select(0, lists.of[len(log_k) :]), U, V)])
+    log_k = exaggerate(log_k, pull)
     log_q = log_k - _list_normalizer(q, log_k, visit).index_select(0, lists.of)
     if q.debias > 0:
         floor = math.log(q.debias) - torch.log(lists.sizes[lists.of].to(log_q.dtype))

@@ -56,7 +56,7 @@ def given_negatives(candidates, anchors=None, temperature=0.1, n_components=64):
 
 @recipe(
     "Constrained clustering", q="Uniform on clusters", p="Given candidates", data="lists", estimator="ICONClustering",
-    formula="k-NN clustering; p = 1 on the row itself of the list (row, one apart); p = 1/k on what belongs together",
+    formula="k-NN clustering; p = 1 on the null of the list (one apart, null); p = 1/k on what belongs together",
     paper="Wagstaff, Cardie, Rogers and Schroedl, ICML 2001",
     verified="the sums over all pairs and lists in float64",
 )  # fmt: skip

@@ -3,9 +3,9 @@
     Choices      p_l over the candidates of list l, one of the lists of row i
     Triplets     the list (positive, negative),  p = (1, 0)
     Pairs        the list (other row, null),     p = (1, 0) where the two are alike, else (0, 1)
-    CannotLink   the list (row itself, other),   p = (1, 0), from both ends
+    CannotLink   the list (other row, null),     p = (0, 1), from both ends
 
-The kernel of the null candidate is 1 wherever the row is.
+The kernel of the null candidate is 1; under shared clusters that of a row in all clusters at once.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ class CannotLink(Supervisory):
 
         ICONClustering(terms=[Term(CannotLink([(3, 17), (4, 90)]), weight=0.5)])
 
-    Of the list (row itself, other row) p chooses the row itself.  Under the shared-cluster kernel q does so with
-    probability 1/2 where both are in one cluster, and 1 where they are not: a broken link costs log 2, whatever the
-    cluster's size, and a kept one nothing.
+    Of the list (other row, null) p is 1 on the null candidate.  Under the shared-cluster kernel q of the other row is
+    S / (1 + S), with S = sum_c r_ic r_jc / s_c over sum_c r_ic / s_c, the probability that j is in the cluster of i: a
+    broken link costs log 2, whatever the cluster's size, and a kept one nothing.
 
     Parameters
     ----------
@@ -222,8 +222,9 @@ class CannotLink(Supervisory):
                 f"pairs[{at}] parts row {pairs[at, 0]} from itself; leave such pairs out of CannotLink"
             )
         ends = np.vstack([pairs, pairs[:, ::-1]])
-        choice = np.tile([1.0, 0.0], (len(ends), 1))
-        self.conditional_ = _conditional("CannotLink", _n_rows(X), ends[:, 0], ends, choice, None)
+        lists = np.column_stack([ends[:, 1], np.full(len(ends), NULL)])
+        choice = np.tile([0.0, 1.0], (len(ends), 1))
+        self.conditional_ = _conditional("CannotLink", _n_rows(X), ends[:, 0], lists, choice, None)
         return self
 
 

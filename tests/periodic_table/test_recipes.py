@@ -726,8 +726,8 @@ def links_of_both_kinds(key):
     r = softmax(points(graph)[0])
     assert value(graph) == pytest.approx(clusters_by_hand(graph, neighbours(6)), rel=1e-9)
     Q, ends = cluster_kernel(r, r), np.r_[LISTS["apart"], LISTS["apart"][:, ::-1]]
-    own, other = Q[ends[:, 0], ends[:, 0]], Q[ends[:, 0], ends[:, 1]]
-    assert value(apart) == pytest.approx(np.log1p(other / own).mean(), rel=1e-9)
+    share = Q[ends[:, 0], ends[:, 1]] / (r / r.sum(axis=0)).sum(axis=1)[ends[:, 0]]
+    assert value(apart) == pytest.approx(np.log1p(share).mean(), rel=1e-9)
     linked = together.p.full() > 0
     expected = -(np.log(Q) * together.p.full()).sum() / linked.any(axis=1).sum()
     expected -= np.log(linked.sum(axis=1)[linked.any(axis=1)]).mean()

@@ -398,10 +398,12 @@ def random_lists(n, rng, length):
 
 def written_lists(lists, p, anchors, weights, share, q, divergence, U):
     """Mean over the lists of the divergence of each list's p from its own q."""
+    null = np.zeros(len(U))
     places = unit(U) if isinstance(q, learned.NarrowGaussian) and (q.sphere or q.distance == "cosine") else U
     total = 0.0
     if isinstance(q, learned.Cluster):
-        log_k_all = log_kernel(q, U, U, np.bincount(anchors, weights, len(U)) / weights.sum())
+        log_k_all = log_kernel(q, U, U, np.ones(len(U)))
+        null = np.log((U / U.sum(0)).sum(1))
     elif isinstance(q, learned.NarrowGaussian):
         d = sqdist(places, places)
         d = {"sqeuclidean": d, "cosine": d / 2, "euclidean": np.sqrt(d)}[q.distance]
@@ -410,7 +412,7 @@ def written_lists(lists, p, anchors, weights, share, q, divergence, U):
         log_k_all = log_kernel(q, U, U, None)
     for candidates, chosen, anchor, weight in zip(lists, p, anchors, weights / weights.sum(), strict=True):
         chosen = (1 - share) * chosen + share / len(chosen)
-        log_k = np.array([0.0 if c == -1 else log_k_all[anchor, c] for c in candidates])
+        log_k = np.array([null[anchor] if c == -1 else log_k_all[anchor, c] for c in candidates])
         if isinstance(q, learned.WideGaussian):
             total += weight * -(chosen * (log_k - log_k.mean())).sum()
         elif isinstance(q, learned.NarrowGaussian):

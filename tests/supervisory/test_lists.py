@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, make_blobs
 from torch.nn import functional as F
 
 from iconlearn import ICONClustering, ICONEmbedding, Term
@@ -236,6 +236,22 @@ def test_rows_that_must_not_share_a_cluster_do_not(mapper):
     assert broken < 0.35  # some of them lie among rows of the other kind, which no line parts
     right = lambda labels: max(np.mean(labels == y - 1), np.mean(labels != y - 1))  # noqa: E731
     assert right(linked.labels_) > right(before)
+
+
+def test_links_move_rows_out_of_the_middle_of_a_cluster():
+    """Where clusters lie far apart assignments are certain, and steps have to begin with some doubt."""
+    X, y = make_blobs(90, centers=[[0, 0], [30, 0], [0, 30]], random_state=0)
+    same = np.flatnonzero(y == 0)
+    pairs = np.array([(i, j) for i in same[:2] for j in same[10:14]])
+    model = ICONClustering(3, p=KNN(8), terms=[Term(CannotLink(pairs), weight=2.0)], random_state=0)
+    labels = model.fit(X).labels_
+    assert (labels[pairs[:, 0]] != labels[pairs[:, 1]]).all()
+    assert np.mean(labels[same] == np.bincount(labels[same]).argmax()) > 0.8
+
+
+def test_contradictory_triples_of_a_table_do_not_run_away():
+    model = ICONEmbedding(p=Triplets(TRIPLES), q="gaussian", max_iter=50, random_state=0).fit(Z.numpy())
+    assert model.loss_history_[-1] < 1.2 * min(model.loss_history_) + 0.05
 
 
 def test_a_link_that_holds_costs_nothing_and_a_broken_one_log_two():
