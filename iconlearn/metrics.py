@@ -300,7 +300,17 @@ class InformationBound:
         Returns
         -------
         InformationBound
+
+        Raises
+        ------
+        ValueError
+            Where rows have lists of candidates of their own: their loss bounds no information between rows and columns.
         """
+        if conditional.listed:
+            raise ValueError(
+                "rows of this p have lists of candidates of their own, and the loss over lists bounds no information "
+                "between rows and all columns; use a p over all columns, such as Paired() or Views()"
+            )
         entropy, column = 0.0, np.zeros(conditional.n_cols)
         step = max(1, 2**22 // conditional.n_cols)
         for start in range(0, conditional.n_rows, step):

@@ -60,8 +60,8 @@ class Engine(BaseEstimator):
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
         if problem.p.listed and not self.takes_lists:
             return (
-                f"the {type(self).__name__} engine sums over all columns, and rows of this p have lists of candidates "
-                f"of their own; use engine='dense' or 'minibatch'"
+                f"the {type(self).__name__.lower()} engine sums over all columns, and rows of this p have lists of "
+                f"candidates of their own; use engine='dense' or 'minibatch'"
             )
         if problem.p.listed and problem.q.normalize not in ("row", "self"):
             return (

@@ -9,13 +9,14 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_blobs
 from torch.nn import functional as F
 
-from iconlearn import ICONClustering, ICONEmbedding, Term
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.conditional import ListConditional
 from iconlearn.divergences import KL
 from iconlearn.engines import ORDER, Closed, Dense, Mesh, MiniBatch, Partition, Sampled, choose, visit_all
 from iconlearn.learned import Cluster, Cosine, Dot, Gaussian, NarrowGaussian
 from iconlearn.loss import loss
 from iconlearn.mappers import TableModule
+from iconlearn.metrics import InformationBound
 from iconlearn.objective import Points, Problem
 from iconlearn.supervisory import KNN, CannotLink, Choices, Debias, MustLink, Pairs, Triplets
 
@@ -183,6 +184,31 @@ def test_bad_lists_are_refused_in_a_sentence(p, words):
     with pytest.raises(ValueError, match=words) as error:
         p.fit(np.zeros((5, 2)))
     assert len(str(error.value)) > 40
+
+
+def test_a_bound_on_information_needs_all_columns():
+    with pytest.raises(ValueError, match="lists of candidates"):
+        InformationBound.of(Triplets(TRIPLES).fit(np.zeros((N, 2))).conditional_)
+
+
+def test_new_rows_with_lists_of_a_p_of_the_users_own_are_refused():
+    class Own(Triplets):
+        def _extend(self, X_new, n_jobs):
+            return self.conditional_
+
+    model = ICONEmbedding(p=Own(TRIPLES), q="gaussian", max_iter=3, random_state=0).fit(Z.numpy())
+    with pytest.raises(TypeError, match="by which none can be placed"):
+        model.transform(Z.numpy() + 1)
+
+
+def test_classes_may_be_learned_from_triples():
+    X, y = load_iris(return_X_y=True)
+    triples = [(i, (i + 1) % 50 + i // 50 * 50, (i + 60) % 150) for i in range(150)]
+    q = Gaussian()
+    model = ICONClassifier(
+        p=Triplets(triples), q=q, mapper="linear", n_components=2, max_iter=60, random_state=0
+    )
+    assert model.fit(X, y).score(X, y) > 0.85
 
 
 def test_what_is_given_is_neither_changed_nor_kept():
