@@ -34,7 +34,27 @@ DATA = {
     "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
+    "lists": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
+}
+
+
+# Lists of row numbers: digits come as 0, 1, ..., 9 and again, so that row i + 10 shows what row i does.
+LISTS = {
+    "triples": "triples = [(i, i + 10, i + 5) for i in range(150)]",
+    "pairs": "pairs, alike = [(i, i + 5 + 5 * (i % 2)) for i in range(150)], [i % 2 for i in range(150)]",
+    "candidates": "candidates = [(i + 10, i + 5, i + 3) for i in range(150)]",
+    "apart": "apart = [(i, i + 5) for i in range(150)]",
+}
+OWN = {
+    "n_clusters": "n_clusters=10",
+    "split": "split=32",
+    "triples": "triples=triples",
+    "pairs": "pairs=pairs",
+    "alike": "alike=alike",
+    "candidates": "candidates=candidates",
+    "anchors": "anchors=range(150)",
+    "apart": "apart=apart",
 }
 
 
@@ -60,7 +80,7 @@ def link(entry):
 
 def has_picture(entry) -> bool:
     """Whether the method makes a map of the digits, or clusters of them."""
-    return entry.estimator != "ICONClassifier" and entry.data != "tokens"
+    return entry.estimator != "ICONClassifier" and entry.data not in ("tokens", "lists")
 
 
 def section(entry):
@@ -85,11 +105,8 @@ def section(entry):
 def example(entry):
     """Five lines that fit the method."""
     *load, fit = DATA[entry.data]
-    own = ["random_state=0"]
-    if "n_clusters" in entry.parameters:
-        own.insert(0, "n_clusters=10")
-    if "split" in entry.parameters:
-        own.insert(0, "split=32")
+    load += [line for name, line in LISTS.items() if name in entry.parameters]
+    own = [*(given for name, given in OWN.items() if name in entry.parameters), "random_state=0"]
     lines = ["from sklearn.datasets import load_digits"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
     lines += ["from iconlearn import recipes", ""]

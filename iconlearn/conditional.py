@@ -6,6 +6,7 @@
 m_i candidates of a row, and ``mass`` the weight of each row in the objective.  Two classes hold the
 same story: :class:`Conditional` keeps the support as sparse edges, :class:`BlockConditional`
 evaluates full rows when they are asked for and never stores more than a block of them.
+A :class:`ListConditional` has lists of candidates instead, any number for a row, each with a p of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ __all__ = [
     "BlockConditional",
     "Conditional",
     "Entries",
+    "ListConditional",
+    "Lists",
     "WideConditional",
     "along_entries",
     "check_conditional",
@@ -88,6 +91,8 @@ class _Rows:
 
     # Whether the rows are deviations from a uniform p to first order, the limit of a wide kernel.
     wide = False
+    # Whether a row has lists of candidates of its own instead of all columns.
+    listed = False
     # (points, b) where - log e_ij is b |x_i - x_j|^2 plus a constant of the row; the sparse weights that full rows
     # were made of.  A block may have either.
     quadratic: Any = None
@@ -102,6 +107,11 @@ class _Rows:
     @property
     def n_cols(self) -> int:
         return self.shape[1]
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of a row and a candidate."""
+        return self.n_rows * self.n_cols
 
     @property
     def n_candidates(self) -> int:
@@ -451,6 +461,171 @@ class WideConditional(BlockConditional):
         return normalize_rows(D.max() - D)
 
 
+class Lists(NamedTuple):
+    """The lists of some rows.
+
+    Attributes
+    ----------
+    rows : ndarray of int64 of shape (n_lists,)
+        Which of the rows asked for each list belongs to.
+    i, j : ndarray of int64
+        List and column of every candidate that is a column, sorted by list.
+    null : ndarray of int64
+        The lists that have the null candidate.
+    p : ndarray of float64
+        Probability of each candidate, and then of each null candidate.
+    weight : ndarray of shape (n_lists,)
+        Weights of the lists; those of the lists of a row sum to its mass times what they weigh in it.
+    """
+
+    rows: np.ndarray
+    i: np.ndarray
+    j: np.ndarray
+    null: np.ndarray
+    p: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ListConditional(_Rows):
+    """p over lists of candidates, each the list of one row.
+
+        L = sum_i mass_i sum_{l of i} weight_l D( p_l || q_l ),      q_l(j) = k(u_i, v_j) / sum_{k in l} k(u_i, v_k)
+
+    A list may hold the null candidate, whose log kernel is ``log_null`` of q, 0 for all but shared clusters: beside it
+    alone q is k / (1 + k), and the divergence one of Bernoulli distributions.
+
+    Parameters
+    ----------
+    edges : csr_array of shape (n_lists, n_cols)
+        p of the candidates of each list.  What is stored is a candidate, explicit zeros among them.
+    rows : ndarray of int of shape (n_lists,)
+        The row that each list belongs to, in rising order.
+    n_rows : int
+    null : ndarray of shape (n_lists,) or None, default=None
+        p of the null candidate; NaN where a list has none, as all have where it is None.
+    weights : ndarray of shape (n_lists,) or None, default=None
+        How much each list counts in its row; None: all lists of a row alike, and to one.
+    mass : ndarray of shape (n_rows,) or None, default=None
+        As for :class:`Conditional`.  Rows without a list weigh nothing.
+    """
+
+    edges: csr_array
+    rows: np.ndarray
+    n_rows: int = 0
+    null: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    mass: np.ndarray | None = None
+
+    dense = False
+    listed = True
+    # A share is spread over each list, and part of it.
+    uniform = 0.0
+    self_pairs = True
+    column_weights = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_rows, self.edges.shape[1]
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of a row and a candidate, null candidates included."""
+        return self.edges.nnz + int(np.count_nonzero(self._has_null))
+
+    @property
+    def _has_null(self):
+        return np.zeros(len(self.rows), dtype=bool) if self.null is None else ~np.isnan(self.null)
+
+    @cached_property
+    def _starts(self):
+        """Where the lists of each row begin, and where those of the last end."""
+        return np.searchsorted(self.rows, np.arange(self.n_rows + 1))
+
+    @property
+    def _weights(self):
+        if self.weights is not None:
+            return self.weights
+        return 1.0 / np.diff(self._starts)[self.rows]
+
+    def supported(self) -> np.ndarray:
+        """Which rows have any list."""
+        return np.diff(self._starts) > 0
+
+    def has_full_support(self) -> bool:
+        """Whether p is positive at every candidate of every list."""
+        null = [] if self.null is None else self.null[self._has_null]
+        return bool((self.edges.data > 0).all() and np.all(np.asarray(null) > 0))
+
+    def lists(self, rows=None) -> Lists:
+        """The lists of some rows, or of all; the masses of these rows sum to one.
+
+        Parameters
+        ----------
+        rows : ndarray of int or None
+        """
+        chosen, own = self._of(rows)
+        edges, null = self.edges[chosen], np.full(len(chosen), np.nan)
+        if self.null is not None:
+            null = self.null[chosen]
+        mass = _to_one(self.row_mass if rows is None else self.row_mass[rows])
+        with_null = np.flatnonzero(~np.isnan(null))
+        return Lists(
+            own,
+            np.repeat(np.arange(len(chosen)), np.diff(edges.indptr)),
+            edges.indices.astype(np.int64),
+            with_null,
+            np.concatenate([edges.data, null[with_null]]),
+            mass[own] * self._weights[chosen],
+        )
+
+    def mean_entropy(self) -> float:
+        """Mean entropy of the lists, weighted as in the loss, in nats."""
+        lists = self.lists()
+        return float(lists.weight[np.concatenate([lists.i, lists.null])] @ entr(lists.p))
+
+    def columns_of(self, rows) -> np.ndarray:
+        """All columns that are candidates in any list of some rows, sorted."""
+        return np.unique(self.edges[self._of(rows)[0]].indices)
+
+    def _of(self, rows):
+        """Positions of the lists of some rows, and which of these rows each belongs to."""
+        if rows is None:
+            return np.arange(len(self.rows)), self.rows
+        first, counts = self._starts[rows], np.diff(self._starts)[rows]
+        own = np.repeat(np.arange(len(counts)), counts)
+        return np.arange(len(own)) + np.repeat(first - np.cumsum(counts) + counts, counts), own
+
+    @cached_property
+    def pooled(self) -> Conditional:
+        """What the lists of a row say together, null candidates aside: for starts and pictures, not for the loss."""
+        to_rows = csr_array(
+            (self._weights, (self.rows, np.arange(len(self.rows)))), shape=(self.n_rows, len(self.rows))
+        )
+        return Conditional(normalize_rows(to_rows @ self.edges), mass=self.mass)
+
+    def entries(self, rows=None, cols=None) -> Entries:
+        """Those of :attr:`pooled`."""
+        return self.pooled.entries(rows, cols)
+
+    def sparse(self) -> csr_array:
+        """The edges of :attr:`pooled`."""
+        return self.pooled.edges
+
+    def with_uniform(self, weight: float):
+        """Mix a uniform p over the candidates into every list: (1 - weight) * p + weight / candidates."""
+        sizes = np.diff(self.edges.indptr) + self._has_null
+        share = weight / np.maximum(sizes, 1)
+        edges = self.edges.copy()
+        edges.data = (1.0 - weight) * edges.data + np.repeat(share, np.diff(edges.indptr))
+        null = None if self.null is None else (1.0 - weight) * self.null + share
+        return replace(self, edges=edges, null=null)
+
+    def with_self_pairs(self):
+        """Itself: what a candidate is, its lists say."""
+        return self
+
+
 def check_conditional(value, name):
     """Check that a value is a p over rows, each of which is a distribution or empty.
 
@@ -473,7 +648,7 @@ def check_conditional(value, name):
             f"{name} is {what if value is not None else None}: it has to be an iconlearn.conditional.Conditional, as "
             f"Conditional(normalize_rows(A), self_pairs=False) is for non-negative weights A of pairs of rows"
         )
-    if not isinstance(value, Conditional):
+    if not isinstance(value, Conditional | ListConditional):
         return
     edges = value.edges
     if not isinstance(edges, csr_array):
@@ -487,6 +662,8 @@ def check_conditional(value, name):
             f"{name} has an entry of {least:g}, or one that is not finite: probabilities are at least 0"
         )
     total = np.asarray(edges.sum(axis=1)).ravel()
+    if isinstance(value, ListConditional) and value.null is not None:
+        total = total + np.nan_to_num(value.null)
     off = np.where(np.diff(edges.indptr) > 0, np.abs(total - 1), 0.0)
     worst = int(np.argmax(off))
     if off[worst] > MAX_OFF_ONE:

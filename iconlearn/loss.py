@@ -5,7 +5,7 @@
 A divergence is summed over the support of p; what lies off the support costs f(0) per unit of q, or, with
 a uniform share on p, is summed by the engine over all candidates.  Two cases have a shorter way to the same
 value: a KL whose attraction is a sum over edges, and a KL against few columns, which is a softmax and a
-cross-entropy in one pass.
+cross-entropy in one pass.  Where rows have lists of candidates, all sums run over these.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def row_divergences(problem, engine, visit, at=None):
     problem : Problem
     engine : Engine
     visit : Visit
+        Without lists of candidates.
     at : Tensor or None, default=None
         The table of the rows' places, row r of it in the divergence of row r alone.
 
@@ -103,6 +104,8 @@ def _places(problem, visit):
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     q, divergence = problem.q, problem.summand
     U, V = _places(problem, visit)
+    if visit.lists is not None:
+        return _over_lists(q, divergence, U, V, visit, pull)
     apart = engine.exact and not (by_sums or problem.tied or visit.edges is None or visit.exclude_self)
     if apart and pull == 1 and suits_softmax(q, divergence, len(visit.mass) * visit.n_candidates):
         # Outputs are the logits only where no unit vector is missing.
@@ -130,6 +133,34 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         whole = visit.mass.sum() if by_sums else 1.0
         value = value + divergence.at_zero * (whole - (visit.weight * log_q.exp()).sum())
     return value
+
+
+def _over_lists(q, divergence, U, V, visit, pull):
+    """Mean divergence over lists: one q for each, over its own candidates."""
+    lists = visit.lists
+    at = U.index_select(0, lists.rows)
+    log_k = q.log_kernel(pairs(q.scalar, at, V, visit.edges))
+    if lists.n_null:
+        log_k = torch.cat([log_k, q.log_null(at.index_select(0, lists.of[len(log_k) :]), U, V)])
+    log_k = exaggerate(log_k, pull)
+    log_q = log_k - _list_normalizer(q, log_k, visit).index_select(0, lists.of)
+    if q.debias > 0:
+        floor = math.log(q.debias) - torch.log(lists.sizes[lists.of].to(log_q.dtype))
+        log_q = torch.logaddexp(math.log1p(-q.debias) + log_q, floor)
+    return (visit.weight * divergence(visit.p, log_q)).sum()
+
+
+def _list_normalizer(q, log_k, visit):
+    """log N of every list: the log of its sum of kernels, or the mean or the largest of their logarithms."""
+    lists, n = visit.lists, len(visit.mass)
+    if q.reduce == "mean":
+        return log_k.new_zeros(n).index_add(0, lists.of, log_k) / lists.sizes
+    lifted = log_k + q.margin * (visit.p == 0) if q.reduce == "min" else log_k.detach()
+    largest = log_k.new_zeros(n).scatter_reduce(0, lists.of, lifted, "amax", include_self=False)
+    if q.reduce == "min":
+        return largest
+    terms = torch.exp(log_k - largest.index_select(0, lists.of))
+    return largest + torch.log(log_k.new_zeros(n).index_add(0, lists.of, terms))
 
 
 def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):

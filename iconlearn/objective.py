@@ -15,7 +15,7 @@ import torch
 from scipy import sparse
 
 from .clusters import PairWeights
-from .conditional import MAX_MATERIALISED, BlockConditional, Conditional
+from .conditional import MAX_MATERIALISED, BlockConditional, Conditional, ListConditional
 from .divergences import Divergence
 from .learned import Learned
 from .mappers import declares
@@ -102,7 +102,7 @@ class Problem:
 
     Parameters
     ----------
-    p : Conditional or BlockConditional
+    p : Conditional, BlockConditional or ListConditional
         Supervisory distribution.
     q : Learned
         Learned distribution, begun.
@@ -114,7 +114,7 @@ class Problem:
         Factor of this term.
     """
 
-    p: Conditional | BlockConditional
+    p: Conditional | BlockConditional | ListConditional
     q: Learned
     divergence: Divergence
     rows: Points
@@ -140,7 +140,7 @@ class Problem:
 
     @property
     def n_pairs(self) -> int:
-        return self.p.n_rows * self.p.n_cols
+        return self.p.n_pairs
 
     def of_copies(self, number):
         """The same term where each of the rows stands for a number of equal ones.

@@ -177,6 +177,8 @@ def counted_path(terms, rng) -> MergePath:
 
 def without_path(p):
     """Why the groups of p cannot be counted, or None."""
+    if p.listed:
+        return "rows of p have lists of candidates; give a p such as 'knn', and the lists by a further term"
     if p.dense:
         return "p has no sparse neighbours; give it a finite n_neighbors, or take p='knn'"
     return None

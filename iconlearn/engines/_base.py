@@ -29,6 +29,8 @@ class Engine(BaseEstimator):
         Whether an epoch has several visits, so that each loss is an estimate.
     exact : bool
         Whether its sums are over all visited columns, so that few columns may be taken at once.
+    takes_lists : bool
+        Whether rows may have lists of candidates, whose sums are part of the loss itself.
     own_loops : bool
         Whether its long loops start threads of their own.
     block : int
@@ -40,6 +42,7 @@ class Engine(BaseEstimator):
     solves = False
     stochastic = False
     exact = False
+    takes_lists = False
     own_loops = False
     block = 2**20
     batch_size: int | None = None
@@ -55,6 +58,16 @@ class Engine(BaseEstimator):
 
     def refuses_form(self, problem) -> str | None:
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
+        if problem.p.listed and not self.takes_lists:
+            return (
+                f"the {type(self).__name__.lower()} engine sums over all columns, and rows of this p have lists of "
+                f"candidates of their own; use engine='dense' or 'minibatch'"
+            )
+        if problem.p.listed and problem.q.normalize not in ("row", "self"):
+            return (
+                f"rows of this p have lists of candidates, over which q sums to one list by list; "
+                f"normalize={problem.q.normalize!r} of {type(problem.q).__name__} knows no lists: use normalize='row'"
+            )
         if problem.q.subnormal and not problem.summand.linear_in_log_q:
             return (
                 f"rows of {problem.q!r} do not sum to one in every batch, which only KL makes sense of; "

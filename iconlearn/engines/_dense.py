@@ -23,6 +23,7 @@ class Dense(Engine):
     """
 
     exact = True
+    takes_lists = True
     own_loops = True
 
     def __init__(self, max_pairs=None, *, block=2**20):
@@ -35,9 +36,13 @@ class Dense(Engine):
         if problem.n_pairs > most:
             return (
                 f"the dense engine was limited to max_pairs={most:g}, and this problem has "
-                f"{problem.p.n_rows} x {problem.p.n_cols} pairs; raise max_pairs or use engine='minibatch'"
+                f"{_size(problem.p)} pairs; raise max_pairs or use engine='minibatch'"
             )
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
+
+
+def _size(p):
+    return f"{p.n_pairs}" if p.listed else f"{p.n_rows} x {p.n_cols}"

@@ -35,7 +35,7 @@ class MiniBatch(Engine):
         Number of rows of a step, the added neighbours included.
     n_positives : int, default=1
         Neighbours drawn from p for every anchor (with replacement), where p is sparse, or made
-        of more labels than fit into a batch.
+        of more labels than fit into a batch.  Lists of candidates are never cut, and may make a step larger.
     n_negatives : int, default=0
         Columns of a step besides the positives, where columns are points of their own and more than
         `batch_size`; drawn in proportion to their weight under p to the power of 3/4, as in word2vec.  Of
@@ -44,6 +44,7 @@ class MiniBatch(Engine):
 
     stochastic = True
     exact = True
+    takes_lists = True
 
     def __init__(self, batch_size=1024, *, n_positives=1, n_negatives=0):
         self.batch_size = batch_size
@@ -69,20 +70,27 @@ class MiniBatch(Engine):
 
     def _shares(self, problem):
         """Rows that a batch is drawn for, and the neighbours that each of them brings along."""
-        brought = self.n_positives if problem.tied and _brings(problem.p, self.batch_size) else 0
+        brought = 0
+        if problem.tied and problem.p.listed:
+            brought = -(-problem.p.n_pairs // max(np.count_nonzero(problem.p.supported()), 1))
+        elif problem.tied and _brings(problem.p, self.batch_size):
+            brought = self.n_positives
         return max(self.batch_size // (1 + brought), 1), brought
 
     def estimates(self, problem):
         return problem.fresh or not self._in_one(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        positives = _drawing(problem.p, self.batch_size, rng)
+        listed = problem.p.listed
+        positives = None if listed else _drawing(problem.p, self.batch_size, rng)
         noise = None
-        if self.n_negatives and not problem.p.dense and not problem.tied:
+        if self.n_negatives and not problem.p.dense and not problem.tied and not listed:
             noise = (problem.p.row_mass @ positives.edges) ** 0.75
             noise = self.n_negatives, np.cumsum(noise / noise.sum())
         draw = _tied_batch
-        if not problem.tied:
+        if listed:
+            draw = partial(_listed_batch, tied=problem.tied)
+        elif not problem.tied:
             # A class that no row of the batch has is still one that all of them should be far from.
             draw = partial(_two_sided_batch, noise=noise, whole=problem.columns.whole and noise is None)
         while True:
@@ -101,12 +109,13 @@ class MiniBatch(Engine):
             yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
         anchors, brought = self._shares(problem)
-        order, n_visits = rng.permutation(n), -(-n // anchors)
-        for start in range(0, n, anchors):
+        anchored = np.flatnonzero(problem.p.supported()) if problem.p.listed else np.arange(n)
+        order, n_visits = rng.permutation(anchored), -(-len(anchored) // anchors)
+        for start in range(0, len(order), anchors):
             chosen = order[start : start + anchors]
             rows, cols = draw(problem.p, chosen, positives, brought, self.batch_size, rng)
             own = None
-            if len(rows) > len(chosen) and not _closed(problem.p, rows):
+            if len(rows) > len(chosen) and (problem.p.listed or not _closed(problem.p, rows)):
                 own = np.isin(rows, chosen)
             scale = float(problem.p.row_mass[chosen].sum()) * n_visits
             visit = visit_batch(problem, rows, cols, dtype=dtype, device=device, own=own, scale=scale)
@@ -124,6 +133,15 @@ def _closed(p, rows):
 
 def _tied_batch(p, anchors, positives, brought, batch_size, rng):
     rows = np.unique(np.concatenate([anchors, *(positives(anchors) for _ in range(brought))]))
+    return rows, rows
+
+
+def _listed_batch(p, anchors, positives, brought, batch_size, rng, tied):
+    """All candidates of the anchors' lists; rows and columns are the same where they are the same points."""
+    cols = p.columns_of(anchors)
+    if not tied:
+        return anchors, cols
+    rows = np.union1d(anchors, cols)
     return rows, rows
 
 

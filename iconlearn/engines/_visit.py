@@ -49,6 +49,9 @@ class Visit:
         Candidates of each row.
     exclude_self : bool
         Whether row r's own column r is no candidate.
+    lists : VisitedLists or None
+        Where p has lists of candidates.  Rows of `edges` and `mass` are lists then, and `p` and `weight` have the
+        null candidates after the others.
     scale : float
         What the mean over the rows counts among the visits of an epoch: their part of all rows' weight, times the
         number of visits.
@@ -77,6 +80,7 @@ class Visit:
     scale: float = 1.0
     copies: object = None
     sample: object = None
+    lists: object = None
 
     @cached_property
     def both_ways(self):
@@ -123,6 +127,30 @@ class Visit:
         return on
 
 
+@dataclass(frozen=True, eq=False)
+class VisitedLists:
+    """The lists of candidates of one step.
+
+    Attributes
+    ----------
+    rows : Tensor of int64 of shape (n_lists,)
+        Positions of their rows among the visited ones.
+    of : Tensor of int64
+        The list of every candidate, and then of every null candidate.
+    n_null : int
+        Number of null candidates.
+    """
+
+    rows: object
+    of: object
+    n_null: int
+
+    @cached_property
+    def sizes(self):
+        """Candidates of each list."""
+        return torch.bincount(self.of, minlength=len(self.rows))
+
+
 def visit_all(problem, *, dtype, device) -> Visit:
     """All rows and all columns."""
     return _visit(problem, None, None, dtype, device)
@@ -149,6 +177,8 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     def tensor(array, kind=dtype):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
+    if p.listed:
+        return _visit_lists(problem, rows, cols, own, scale, tensor)
     candidates = max(n_cols - (not p.self_pairs), 1)
 
     def positions(numbers):
@@ -215,6 +245,38 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         floor=e.floor,
         copies=copies,
         **common,
+    )
+
+
+def _visit_lists(problem, rows, cols, own, scale, tensor):
+    """The lists of the visited rows (of those in the mask `own`), all of whose candidates are visited columns."""
+    p = problem.p
+    every = np.arange(p.n_rows) if rows is None else np.asarray(rows)
+    anchors = np.arange(len(every)) if own is None else np.flatnonzero(own)
+    found = p.lists(every[anchors])
+    j = found.j if cols is None else np.searchsorted(cols, found.j)
+    n_cols = p.n_cols if cols is None else len(cols)
+    mass, of = tensor(found.weight), tensor(np.concatenate([found.i, found.null]), torch.int64)
+    edges = Edges(tensor(found.i, torch.int64), tensor(j, torch.int64), (len(mass), n_cols))
+    return Visit(
+        rows=None if rows is None else tensor(rows, torch.int64),
+        cols=None if cols is None else tensor(cols, torch.int64),
+        edges=edges,
+        p=tensor(found.p),
+        weight=mass[of],
+        pulled=None,
+        row_weight=None,
+        at_one=None,
+        divergence=problem.summand,
+        block=None,
+        mass=mass,
+        column_weights=tensor(p.row_mass[every]),
+        floor=0.0,
+        least=0.0,
+        n_candidates=n_cols,
+        exclude_self=False,
+        scale=scale,
+        lists=VisitedLists(tensor(anchors[found.rows], torch.int64), of, len(found.null)),
     )
 
 

@@ -17,7 +17,7 @@ from .._device import cpu_by_default
 from .._warnings import warn
 from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
-from ..initialization._assignments import best_assignments, checked_labels, lesson, write_table
+from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, write_table
 from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
@@ -455,6 +455,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             taught = replace(plan, objective=objective, engine=engine, keeper=NoCheckpoint())
             phase = Phase(n_iter, adam_rate(plan, self.learning_rate), name="start")
             return self._optimise(taught, "adam", [phase], patience=n_iter)
+        if any(problem.p.listed for problem in plan.objective.problems):
+            r = doubtful(r, n_clusters)
         write_table(plan.mapper, r)
         if plan.engine.solves:
             plan.objective = replace(plan.objective, pair_weights=weights)

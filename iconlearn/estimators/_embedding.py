@@ -23,7 +23,7 @@ from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import declared, extended, holds_words, is_tokens, sentences_of
+from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, observed, with_callbacks
@@ -88,8 +88,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
-        "auto" is momentum with gains for a table (Adam where q is an inverse power), L-BFGS for other full-batch
-        fits of a linear mapper, and Adam otherwise.
+        "auto" is momentum with gains for a table (Adam where q is an inverse power or p has lists of candidates),
+        L-BFGS for other full-batch fits of a linear mapper, and Adam otherwise.
     warm_start : bool, default=False
         Start from the last fit's mapper where the shapes allow.  A table goes on with rows added, removed or in
         another order: rows that equal one of the last fit (or are the same word) start at its place, and new ones
@@ -260,9 +260,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_new, n_features)
-            Of shape (n_new, n_samples) where p is precomputed or a graph.  After a fit of tokens counts, with a
-            column for each word of ``vocabulary_``.  Where p pairs groups of features, as in CLIP, the group that rows
-            are read off is enough.
+            Of shape (n_new, n_samples) where p is precomputed or a graph.  After a fit of tokens lists of tokens, or
+            counts with a column for each word of ``vocabulary_``.  Where p pairs groups of features, as in CLIP, the
+            group that rows are read off is enough.
 
         Returns
         -------
@@ -413,18 +413,21 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _new_rows(self, X):
         """New rows as checked; words are none, since what stands for a word was counted in the fit."""
-        if hasattr(self, "vocabulary_") and (holds_words(X) or is_tokens(X)):
+        if not hasattr(self, "vocabulary_"):
+            return validated_new(self, X)
+        sentences = sentences_of(X)
+        if sentences is None and holds_words(X):
             raise ValueError(
-                f"X holds words, and new rows are counts over the {len(self.vocabulary_)} words of vocabulary_; places "
-                f"of words that fit has seen are the rows of embedding_ (of column_embedding_ for CBOW), in the order "
-                f"of vocabulary_"
+                f"X holds single words or whole texts ({next(iter(X))!r:.40}, ...), and new rows are sentences, as "
+                f"lists of words, or counts over the {len(self.vocabulary_)} words of vocabulary_; vectors of the "
+                f"words themselves are iconlearn.words.word_vectors(model)"
             )
-        return validated_new(self, X)
+        return validated_new(self, X if sentences is None else bags_of(sentences, self.vocabulary_))
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
             return check_number("early_exaggeration", self.early_exaggeration, low=0, closed="neither")
-        if not plan.q.heavy_tailed or plan.parametric or plan.engine.stochastic:
+        if not plan.q.heavy_tailed or plan.parametric or plan.engine.stochastic or plan.problem.p.listed:
             return 1.0
         # A p that spreads over much of the data, pulled harder than the rest pushes, shrinks the map to a point.
         p = plan.problem.p
@@ -437,7 +440,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return "adam"
         if not plan.parametric:
             # A kernel without a width has slopes of any size, on which a common length of step founders.
-            return "adam" if plan.q.singular else "momentum"
+            # Lists pull and push few rows at a time, without a sum over all to hold them.
+            return "adam" if plan.q.singular or plan.problem.p.listed else "momentum"
         return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):

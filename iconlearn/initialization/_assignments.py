@@ -28,12 +28,14 @@ from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 
-__all__ = ["best_assignments", "checked_labels", "lesson", "write_table"]
+__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "write_table"]
 
 # Steps that refine the best starts.
 N_REFINE = 150
 # A uniform share of p is seen by so many groups of rows while starts are compared.
 N_SHARING = 300
+# How much of an assignment is spread over all clusters where gradients are to change it.
+SHARE_OF_DOUBT = 0.1
 # Lessons of a head: steps, and the fewest and the most epochs of batches.
 N_LESSONS = 200
 N_LESSONS_EPOCHS = 5, 40
@@ -64,7 +66,7 @@ def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol
         Of all terms, where the start was found by them.
     """
     main = objective.problems[0]
-    terms = [term for term in objective.problems if term.q.shared_clusters and term.tied and not term.fresh]
+    terms = [term for term in objective.problems if _is_graph(term)]
     if main.divergence.reverse and terms and terms[0] is main:
         tried = _tried(main.p, X, n_clusters, rng, init, n_init)
         if main.rows.inputs is not None or _only_one(init, n_init):
@@ -108,6 +110,11 @@ def _searched(weights, objective, n_clusters, n_init, rng, tol, free, kl):
         for q in _shared(objective):
             q.balance_ = balance
     return r
+
+
+def _is_graph(term):
+    """Whether a term's p is one of pairs of rows, which lists of candidates are not."""
+    return term.q.shared_clusters and term.tied and not term.fresh and not term.p.listed
 
 
 def _shared(objective):
@@ -159,6 +166,11 @@ def checked_labels(init, n_rows, n_clusters):
             f"got {len(labels)} values of type {labels.dtype}"
         )
     return labels
+
+
+def doubtful(r, n_clusters):
+    """Assignments with a share that is spread over all clusters: where they are certain, a softmax has no slope."""
+    return (1.0 - SHARE_OF_DOUBT) * r + SHARE_OF_DOUBT / n_clusters
 
 
 def write_table(module, r):

@@ -118,6 +118,17 @@ class Learned(BaseEstimator):
         """Logarithm of the unnormalised similarity of pairs with scalar `s`."""
         raise TypeError(f"{type(self).__name__} must define log_kernel(s)")
 
+    def log_null(self, U, rows, columns):
+        """Log kernels of the null candidate, which lists of candidates may hold, with rows at U; 0 by default.
+
+        Parameters
+        ----------
+        U : Tensor of shape (n, d)
+        rows, columns : Tensor
+            All visited places, as rows and as columns.
+        """
+        return U.new_zeros(len(U))
+
     def slope(self, s):
         """Derivative of :meth:`log_kernel`; the default uses autograd."""
         with torch.enable_grad():

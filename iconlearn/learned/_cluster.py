@@ -121,6 +121,11 @@ class Cluster(Learned):
     def represent(self, Z):
         return torch.softmax(Z, dim=1)
 
+    def log_null(self, U, rows, columns):
+        """That of a row that is in every cluster at once: log sum_c r_ic / s_c; see :meth:`Learned.log_null`."""
+        tiny = torch.finfo(U.dtype).tiny
+        return self.log_kernel(U @ (columns.sum(0) / rows.sum(0).clamp_min(tiny)))
+
     def log_kernel(self, s):
         return torch.log(s.clamp_min(torch.finfo(s.dtype).tiny))
 

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import torch
 
-from .._checks import check_number
+from .._checks import check_choice, check_number
 from ._base import Learned
 from ._kernels import Cosine, Gaussian
 
 __all__ = ["NarrowGaussian", "WideGaussian"]
+
+DISTANCES = ("sqeuclidean", "euclidean", "cosine")
+# Added under the root of a distance, so that coinciding points have a slope.
+SMALLEST_SQUARE = 1e-12
 
 
 class _Limit(Learned):
@@ -89,16 +93,20 @@ class NarrowGaussian(_Limit):
 
     The loss of a row is ``sum_j p(j|i) d_ij - min_k (d_ik - margin * [k without support])``, d the squared
     distance and k over all candidates.  With one positive it is ``max(0, d_positive - d_nearest + margin)``,
-    the triplet loss with the hardest negative.
+    the triplet loss with the hardest negative; over :class:`~iconlearn.supervisory.Triplets` the negative is the
+    given one.
 
     Parameters
     ----------
     margin : float, default=0.0
-        How much further than the positives the negatives have to be.  Without one, a single point for all
-        rows costs nothing.
+        How much further than the positives the negatives have to be, in units of d.  Without one, a single point for
+        all rows costs nothing.
     sphere : bool, default=True
         Whether places are the directions of the mapper's outputs.  Otherwise there must be a margin, or a
         mapper that is bounded and cannot collapse, as ``mappers.Linear(orthonormal=True)``.
+    distance : {"sqeuclidean", "euclidean", "cosine"}, default="sqeuclidean"
+        d: the squared distance, which is what the limit of a Gaussian has; the distance itself, the limit of
+        ``exp(-|u - v| / sigma)``; or ``1 - cos(u, v)``, whatever `sphere`, half the squared distance on the sphere.
 
     References
     ----------
@@ -109,14 +117,49 @@ class NarrowGaussian(_Limit):
 
     reduce = "min"
 
-    def __init__(self, margin=0.0, *, sphere=True):
+    # For what was stored before there was such a parameter.
+    distance = "sqeuclidean"
+
+    def __init__(self, margin=0.0, *, sphere=True, distance="sqeuclidean"):
         self.margin = margin
         self.sphere = sphere
+        self.distance = distance
 
     @property
     def needs_bound(self):
-        return not self.sphere and self.margin == 0
+        return not self._directions and self.margin == 0
 
     def begin(self, *, dtype=torch.float32, device="cpu"):
-        check_number("margin", self.margin, low=0, hint="in units of the squared distance")
+        check_number("margin", self.margin, low=0, hint="in units of the distance")
+        check_choice("distance", self.distance, DISTANCES)
         return super().begin(dtype=dtype, device=device)
+
+    @property
+    def geometry(self):
+        # The root of a squared distance needs its small values, which 2 - 2 u . v has not.
+        return "dot" if self._directions and self.distance != "euclidean" else "sqdist"
+
+    @property
+    def singular(self):
+        # A distance has the same slope everywhere, however near the pair.
+        return self.distance == "euclidean"
+
+    @property
+    def _directions(self):
+        return self.sphere or self.distance == "cosine"
+
+    def place(self, Z, columns=False, mass=None):
+        return torch.nn.functional.normalize(Z, dim=1) if self._directions else Z
+
+    def finite(self):
+        return Cosine(0.5) if self._directions else Gaussian(0.5**0.5)
+
+    def log_kernel(self, s):
+        if self.distance == "euclidean":
+            return -torch.sqrt(s + SMALLEST_SQUARE)
+        return s - 1.0 if self.distance == "cosine" else super().log_kernel(s)
+
+    def slope(self, s):
+        if self.distance == "euclidean":
+            return -0.5 / torch.sqrt(s + SMALLEST_SQUARE)
+        return torch.ones_like(s) if self.distance == "cosine" else super().slope(s)

@@ -96,6 +96,11 @@ class InformationBound:
         -------
         InformationBound
         """
+        if conditional.listed:
+            raise ValueError(
+                "rows of this p have lists of candidates of their own, and the loss over lists bounds no information "
+                "between rows and all columns; use a p over all columns, such as Paired() or Views()"
+            )
         column = float(entr(conditional.column_mass()).sum())
         return cls(conditional.n_cols, entropy=conditional.mean_entropy(), column_entropy=column, then=then)
 

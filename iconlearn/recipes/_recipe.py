@@ -48,9 +48,9 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves"}
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "lists"}
         What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
-        weights; token lists; or features of two kinds side by side.
+        weights; token lists; features of two kinds side by side; or features, with lists of row numbers beside them.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable
@@ -181,7 +181,14 @@ def _by_key(key):
 
 
 def _hint(name):
-    hints = {"split": "the number of columns of X that are of the first kind"}
+    hints = {
+        "split": "the number of columns of X that are of the first kind",
+        "triples": "row numbers (anchor, positive, negative), an array of shape (n_triples, 3)",
+        "pairs": "row numbers, an array of shape (n_pairs, 2)",
+        "alike": "whether the two rows of each pair belong together, an array of True and False",
+        "candidates": "a list of row numbers for each row, the right one first",
+        "apart": "pairs of rows that must not share a cluster, an array of shape (n_pairs, 2)",
+    }
     return hints.get(name, "give a value")
 
 

@@ -123,24 +123,34 @@ def masked_token(window=5, n_components=64, min_count=1, hidden=(128,)):
 
 @recipe(
     "Skip-gram", **WORDS,
-    formula="p(c|w) ∝ counts in a window / f_c^discount, q ∝ exp(u_w . v_c)",
-    paper="Mikolov et al., NeurIPS 2013; Levy and Goldberg, NeurIPS 2014",
-    verified="the cross-entropy of hand-made counts; word similarity beside gensim where it is installed",
+    formula="p(c|w) ∝ counts in a window / f_c^discount, q ∝ exp(u_w . v_c); output='tree': q(c|w) = Π σ(± u_w . v_n) "
+    "over the path to c; output='negative': of (w, c) against noise, q = σ(u_w . v_c)",
+    paper="Mikolov et al., NeurIPS 2013; Levy and Goldberg, NeurIPS 2014; Morin and Bengio, AISTATS 2005 (tree)",
+    verified="the cross-entropy of hand-made counts; torch's BCE (negative); the product over the path (tree); word "
+    "similarity beside gensim where it is installed",
 )  # fmt: skip
-def skip_gram(window=5, n_components=64, min_count=1, subsample=1e-3, discount=0.75):
+def skip_gram(
+    window=5, n_components=64, min_count=1, subsample=1e-3, discount=0.75, output="softmax", n_negatives=5
+):
     # The discount is the power by which word2vec draws negatives, and what its vectors have taken off.
-    p = Cooccurrence(window, min_count=min_count, subsample=subsample, discount=discount)
+    p = Cooccurrence(
+        window, min_count=min_count, subsample=subsample, discount=discount, output=output,
+        n_negatives=n_negatives,
+    )  # fmt: skip
     return ICONEmbedding(n_components, p=p, q=Dot(), init="random", optimizer="adam")
 
 
 @recipe(
     "CBOW", mapper="linear", **WORDS,
-    formula="p = 1 on the word in the middle, q ∝ exp(mean of u over the context . v_c)",
+    formula="p = 1 on the word in the middle, q ∝ exp(mean of u over the context . v_c); outputs as for skip-gram",
     paper="Mikolov et al., 2013",
-    verified="torch's cross-entropy over hand-made bags",
+    verified="torch's cross-entropy over hand-made bags; torch's BCE (negative); the product over the path (tree)",
 )  # fmt: skip
-def cbow(window=5, n_components=64, min_count=1, subsample=1e-3):
-    p = Cooccurrence(window, mode="cbow", min_count=min_count, subsample=subsample)
+def cbow(window=5, n_components=64, min_count=1, subsample=1e-3, output="softmax", n_negatives=5):
+    p = Cooccurrence(
+        window, mode="cbow", min_count=min_count, subsample=subsample, output=output, n_negatives=n_negatives,
+        discount=0.75 if output == "negative" else 0.0,
+    )  # fmt: skip
     return ICONEmbedding(
         n_components, p=p, q=Dot(), mapper=Linear(bias=False), init="random", optimizer="adam"
     )

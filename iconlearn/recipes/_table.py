@@ -20,6 +20,7 @@ COLUMNS = (
     "Uniform k-NN",
     "Positive pairs",
     "Cross-modal pairs",
+    "Given candidates",
     "Classes",
     "Data-label pairs",
     "Co-occurrence",

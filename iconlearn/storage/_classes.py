@@ -11,7 +11,7 @@ from .. import divergences, engines, estimators, learned, mappers, supervisory
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
 from ..clusters import MergePath
-from ..conditional import BlockConditional, Conditional, WideConditional
+from ..conditional import BlockConditional, Conditional, ListConditional, WideConditional
 from ..engines._closed import LogNormaliser
 from ..neighbors import KnownRows, ParametricMetric
 from ..optim import Solution
@@ -19,6 +19,7 @@ from ..registry import COMPONENTS
 from ..supervisory._calibration import GaussianKernel, StudentKernel
 from ..supervisory._classes import LabelBlock
 from ..supervisory._composition import MixedBlock, SymmetrizedBlock
+from ..supervisory._huffman import HuffmanTree
 from ..supervisory._kernel import KernelBlock, KernelRecipe
 from ..supervisory._spectral import CutBlock
 from ..supervisory._wide import SquaredDistances
@@ -38,6 +39,8 @@ CLASSES: dict[str, type] = {
     "neighbors.ParametricMetric": ParametricMetric,
     "optim.Solution": Solution,
     # p, and what its rows are made of.
+    "supervisory.CannotLink": supervisory.CannotLink,
+    "supervisory.Choices": supervisory.Choices,
     "supervisory.Classes": supervisory.Classes,
     "supervisory.Companion": supervisory.Companion,
     "supervisory.Cooccurrence": supervisory.Cooccurrence,
@@ -45,16 +48,19 @@ CLASSES: dict[str, type] = {
     "supervisory.Debias": supervisory.Debias,
     "supervisory.Gaussian": supervisory.Gaussian,
     "supervisory.Graph": supervisory.Graph,
+    "supervisory.HuffmanTree": HuffmanTree,
     "supervisory.Identity": supervisory.Identity,
     "supervisory.KNN": supervisory.KNN,
     "supervisory.Labels": supervisory.Labels,
     "supervisory.Mix": supervisory.Mix,
     "supervisory.MustLink": supervisory.MustLink,
     "supervisory.Paired": supervisory.Paired,
+    "supervisory.Pairs": supervisory.Pairs,
     "supervisory.Precomputed": supervisory.Precomputed,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
     "supervisory.Symmetrize": supervisory.Symmetrize,
+    "supervisory.Triplets": supervisory.Triplets,
     "supervisory.Views": supervisory.Views,
     "supervisory.Walk": supervisory.Walk,
     "supervisory.WideGaussian": supervisory.WideGaussian,
@@ -69,6 +75,7 @@ CLASSES: dict[str, type] = {
     "calibration.StudentKernel": StudentKernel,
     "conditional.BlockConditional": BlockConditional,
     "conditional.Conditional": Conditional,
+    "conditional.ListConditional": ListConditional,
     "conditional.WideConditional": WideConditional,
     # q.
     "learned.Cluster": learned.Cluster,

@@ -13,13 +13,16 @@ from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
+from ._lists import CannotLink, Choices, Pairs, Triplets
 from ._matrices import finite_pairs
 from ._spectral import Cut, Spectral
-from ._tokens import holds_words, is_tokens, sentences_of
+from ._tokens import bags_of, holds_words, is_tokens, sentences_of
 from ._views import Views
 from ._wide import WideGaussian
 
 __all__ = [
+    "CannotLink",
+    "Choices",
     "Classes",
     "Companion",
     "Cooccurrence",
@@ -33,15 +36,18 @@ __all__ = [
     "Mix",
     "MustLink",
     "Paired",
+    "Pairs",
     "Precomputed",
     "Spectral",
     "Student",
     "Supervisory",
     "Symmetrize",
+    "Triplets",
     "Views",
     "Walk",
     "WideGaussian",
     "as_matrix",
+    "bags_of",
     "declared",
     "extended",
     "finite_pairs",

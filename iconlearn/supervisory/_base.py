@@ -321,6 +321,11 @@ def extended(p, X_new, *, n_jobs, device, both_sides=False):
     _check_call(p, name, (X_new,), options, f"{name}(self, X_new, *, n_jobs=None)")
     found = getattr(p, name)(X_new, **options)
     check_conditional(found, f"{name} of p={p!r:.200}")
+    if found.listed:
+        raise TypeError(
+            f"{name} of p={p!r:.200} gives new rows lists of candidates, by which none can be placed: it has to "
+            f"return an iconlearn.conditional.Conditional over the training columns"
+        )
     return found
 
 

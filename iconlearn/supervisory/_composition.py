@@ -54,6 +54,7 @@ class Debias(Wrapper):
         self.weight = weight
 
     pairs_of_rows = False
+    takes_lists = True
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""

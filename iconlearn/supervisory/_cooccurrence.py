@@ -9,21 +9,32 @@ keeps the share min(1, sqrt(t / f) + t / f).
 Without a discount every word's vector has to say how frequent the contexts are, which makes all of them alike.
 Negative sampling takes that off: with negatives drawn in proportion to f_c^a its optimum is
 u_w . v_c = log(p(c|w) / f_c^a) up to a constant, and word2vec has a = 3/4.
+
+Sums over the vocabulary give way to short lists by either of two outputs, whose lists hold a column and nothing:
+
+    tree        p = share of the left child in the mass below an inner node of a Huffman tree; the lists of a word make
+                up KL(p(.|w) || q(.|w)), with q(c|w) the product of sigmoids over the path to c
+    negative    p = p(c|w) / (p(c|w) + k P(c)),      P(c) ∝ f_c^discount: which of the pairs (w, c) are no noise
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
+from sklearn.utils import check_random_state
 
 from .._checks import check_choice, check_number
-from ..conditional import Conditional, normalize_rows
+from ..conditional import Conditional, ListConditional, normalize_rows
 from ._base import Supervisory, warn_empty
+from ._huffman import HuffmanTree
 
 __all__ = ["Cooccurrence"]
 
 # Characters of a vocabulary in which every word may take as much memory as the longest.
 MAX_PADDED = 10**7
+
+# Pairs of a row and a column of which each has its exact share of the noise; of more, some are drawn.
+MAX_NOISE = 2 * 10**6
 
 
 class Cooccurrence(Supervisory):
@@ -47,12 +58,23 @@ class Cooccurrence(Supervisory):
         Whether a word at distance d counts (window + 1 - d) / window, as if the window were drawn at random.
     discount : float, default=0.0
         How much of the contexts' own frequency is taken off p, in [0, 1]; at 1 rows are in proportion to the
-        exponential of pointwise mutual information ("skipgram" only).
+        exponential of pointwise mutual information ("skipgram" only).  With ``output="negative"`` the power of the
+        frequency by which noise is drawn, in both modes; it is the noise that takes it off.
+    output : {"softmax", "tree", "negative"}, default="softmax"
+        "softmax": p and q are over all columns.  "tree": hierarchical softmax, a binary choice at each inner node of
+        a Huffman tree; the columns are the inner nodes.  "negative": negative sampling, a logistic regression of
+        pairs of the text against pairs of noise.  The last two are meant for ``q="dot"``.
+    n_negatives : int, default=5
+        k, the number of noise pairs for each pair of the text (``output="negative"`` only).  Up to 2e6 pairs of a row
+        and a column every pair has its expected share of the noise; beyond, the noise of a row is drawn once by
+        ``fit``, k columns for each of its own.
 
     Attributes
     ----------
-    conditional_ : Conditional
+    conditional_ : Conditional or ListConditional
         Rows without any count carry no mass.
+    tree_ : HuffmanTree
+        With ``output="tree"``.
 
     References
     ----------
@@ -63,13 +85,30 @@ class Cooccurrence(Supervisory):
 
     columns = "contexts"
 
-    def __init__(self, window=5, *, mode="skipgram", min_count=1, subsample=None, dynamic=True, discount=0.0):
+    # For what was stored before there were such parameters.
+    output = "softmax"
+    n_negatives = 5
+
+    def __init__(
+        self,
+        window=5,
+        *,
+        mode="skipgram",
+        min_count=1,
+        subsample=None,
+        dynamic=True,
+        discount=0.0,
+        output="softmax",
+        n_negatives=5,
+    ):
         self.window = window
         self.mode = mode
         self.min_count = min_count
         self.subsample = subsample
         self.dynamic = dynamic
         self.discount = discount
+        self.output = output
+        self.n_negatives = n_negatives
 
     @property
     def requires_y(self):
@@ -112,6 +151,8 @@ class Cooccurrence(Supervisory):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Normalise the counts; see :meth:`Supervisory.fit`."""
         self._check()
+        vars(self).pop("tree_", None)
+        rng = check_random_state(random_state)
         if self.mode == "cbow":
             codes = np.asarray(y) if y is not None else None
             if codes is None or not np.issubdtype(codes.dtype, np.integer) or len(codes) != X.shape[0]:
@@ -120,7 +161,8 @@ class Cooccurrence(Supervisory):
             keep = self._keep(np.bincount(codes, minlength=n_words))
             n = len(codes)
             edges = csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, n_words))
-            self.conditional_ = Conditional(edges, mass=keep[codes])
+            mass = keep[codes]
+            self.conditional_ = self._chosen(edges, mass, np.bincount(codes, mass, n_words), rng)
             return self
         counts = csr_array(X, dtype=float, copy=True)
         counts.sum_duplicates()
@@ -133,17 +175,54 @@ class Cooccurrence(Supervisory):
         of_context = self._keep(np.asarray(counts.sum(axis=0)).ravel())
         counts.data *= of_word[rows] * of_context[counts.indices]
         mass = np.asarray(counts.sum(axis=1)).ravel()
-        frequency = np.asarray(counts.sum(axis=0)).ravel()
+        of_columns = np.asarray(counts.sum(axis=0)).ravel()
         # A context that never occurred carries no information about a new word.
-        frequency[frequency == 0] = np.inf
-        self._weights = of_context * frequency**-self.discount
-        counts.data *= frequency[counts.indices] ** -self.discount
+        frequency = np.where(of_columns == 0, np.inf, of_columns)
+        discount = 0.0 if self.output == "negative" else self.discount
+        self._weights = of_context * frequency**-discount
+        counts.data *= frequency[counts.indices] ** -discount
         edges = normalize_rows(counts)
         warn_empty(np.diff(edges.indptr) > 0, "any count", "give positive counts, or a wider window")
-        self.conditional_ = Conditional(edges, mass=mass)
+        self.conditional_ = self._chosen(edges, mass, of_columns, rng)
         return self
 
+    def _chosen(self, edges, mass, frequency, rng):
+        """The conditional of the chosen output, from rows of p over words; `frequency` is that of the columns."""
+        if self.output == "softmax":
+            return Conditional(edges, mass=mass)
+        if self.output == "tree":
+            self.tree_ = HuffmanTree(frequency)
+            below, left = self.tree_.masses(edges)
+            return _against_nothing(below, left, mass)
+        noise = self._noise(edges, frequency, rng)
+        both = csr_array(edges + noise)
+        both.sort_indices()
+        text = csr_array(both + edges)
+        text.sort_indices()
+        text.data -= both.data
+        text.data[text.data < np.finfo(float).eps * 8 * both.data] = 0.0
+        return _against_nothing(both, text, mass)
+
+    def _noise(self, edges, frequency, rng):
+        """k P(c) for every pair of a row that has a p and a column, in expectation or as drawn; a csr_array."""
+        share = np.where(frequency > 0, np.maximum(frequency, 1e-300) ** self.discount, 0.0)
+        share /= share.sum()
+        sizes, (n_rows, n_cols) = np.diff(edges.indptr), edges.shape
+        rows = np.flatnonzero(sizes)
+        if n_rows * n_cols <= MAX_NOISE:
+            on = np.flatnonzero(share)
+            i, j = np.repeat(rows, len(on)), np.tile(on, len(rows))
+            return csr_array((self.n_negatives * share[j], (i, j)), shape=edges.shape)
+        i = np.repeat(rows, self.n_negatives * sizes[rows])
+        j = rng.choice(n_cols, len(i), p=share)
+        return csr_array(coo_array((1.0 / sizes[i], (i, j)), shape=edges.shape))
+
     def _extend(self, X_new, n_jobs):
+        if self.output != "softmax":
+            raise ValueError(
+                f"Cooccurrence(output={self.output!r}) has no p for new rows over the columns of the fit; take the "
+                f"places of their words, as iconlearn.words.sentence_vectors does, or output='softmax'"
+            )
         if self.mode == "cbow":
             raise ValueError(
                 "Cooccurrence(mode='cbow') has no p for new bags; a linear mapper maps them without one"
@@ -161,6 +240,8 @@ class Cooccurrence(Supervisory):
         check_choice("mode", self.mode, ["skipgram", "cbow"])
         check_number("min_count", self.min_count, low=1, integer=True)
         check_number("discount", self.discount, low=0, high=1)
+        check_choice("output", self.output, ["softmax", "tree", "negative"])
+        check_number("n_negatives", self.n_negatives, low=1, integer=True)
         if self.subsample is not None:
             check_number("subsample", self.subsample, low=0, closed="neither", hint="1e-3 to 1e-5 are usual")
 
@@ -215,3 +296,19 @@ def _as_array(words):
     longest = max(map(len, words), default=0)
     wide = longest * len(words) > max(MAX_PADDED, 2 * sum(map(len, words)))
     return np.array(words, dtype=object if wide else str)
+
+
+def _against_nothing(weights, chosen, mass):
+    """Lists of one column and the null candidate for every entry of `weights`, of which p chooses a part.
+
+    Parameters
+    ----------
+    weights, chosen : csr_array of shape (n_rows, n_cols)
+        Of one pattern.
+    mass : ndarray of shape (n_rows,)
+    """
+    n_lists = weights.nnz
+    p = chosen.data / weights.data
+    edges = csr_array((p, weights.indices, np.arange(n_lists + 1)), shape=(n_lists, weights.shape[1]))
+    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    return ListConditional(edges, rows, weights.shape[0], 1.0 - p, weights.data, mass)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["holds_words", "is_tokens", "sentences_of"]
+import numpy as np
+from scipy.sparse import csr_array
+
+from ..conditional import normalize_rows
+
+__all__ = ["bags_of", "holds_words", "is_tokens", "sentences_of"]
 
 
 def sentences_of(X):
@@ -32,6 +37,28 @@ def sentences_of(X):
             f"list, and [] where there is none"
         )
     return rows
+
+
+def bags_of(sentences, vocabulary):
+    """The share that each word of a vocabulary has in each sentence; other words are left out.
+
+    Parameters
+    ----------
+    sentences : list of list of str
+    vocabulary : sequence of str
+
+    Returns
+    -------
+    csr_array of shape (n_sentences, n_words)
+        Rows sum to one, or are empty.
+    """
+    number = {str(word): k for k, word in enumerate(vocabulary)}
+    found = [[number[str(word)] for word in row if str(word) in number] for row in sentences]
+    pointers = np.concatenate([[0], np.cumsum([len(row) for row in found])]).astype(np.int64)
+    codes = np.array([code for row in found for code in row], dtype=np.int64)
+    counts = csr_array((np.ones(len(codes)), codes, pointers), shape=(len(found), len(number)))
+    counts.sum_duplicates()
+    return normalize_rows(counts)
 
 
 def is_tokens(X) -> bool:

@@ -32,6 +32,8 @@ class Wrapper(Supervisory):
     _around = None
     # Whether a uniform share of the inner p has a place in the result.
     keeps_share = True
+    # Whether rows of the inner p may have lists of candidates of their own.
+    takes_lists = False
 
     columns = property(lambda self: declared(self.p, "columns"))
     requires_y = property(lambda self: declared(self.p, "requires_y"))
@@ -73,6 +75,11 @@ class Wrapper(Supervisory):
         inner = clone(p) if hasattr(p, "get_params") else copy.deepcopy(p)
         fitted_on(inner, X, y, random_state=random_state, n_jobs=n_jobs, device=device)
         reason = _no_pairs_of_rows(inner) if self.pairs_of_rows else None
+        if inner.conditional_.listed and not self.takes_lists:
+            reason = (
+                f"needs one p for each row, and rows of {p!r:.200} have lists of candidates of their own; use Debias, "
+                f"which takes lists too, or a p such as KNN(15)"
+            )
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (
                 f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"

@@ -11,14 +11,18 @@ from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, supervisory
 from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,
+    CannotLink,
+    Choices,
     Companion,
     Cut,
     Debias,
     Gaussian,
     Mix,
     Paired,
+    Pairs,
     Spectral,
     Symmetrize,
+    Triplets,
     Views,
     Walk,
 )
@@ -39,6 +43,10 @@ P = {
     "symmetric": Symmetrize(Gaussian(8)),
     "debiased": Debias(KNN(5), 0.3),
     "mixed": Mix([KNN(4), Gaussian(8)]),
+    "choices": Choices([[(i + 10) % 100, (i + 1) % 100, (i + 2) % 100] for i in range(100)]),
+    "triplets": Triplets([(i, (i + 10) % 100, (i + 5) % 100) for i in range(100)]),
+    "alike": Pairs([(i, (i + 10 - i % 2) % 100) for i in range(100)], np.arange(100) % 2 == 0),
+    "apart": CannotLink([(i, i + 1) for i in range(99)]),
 }
 SQUARE = {"graph", "precomputed"}
 # A first step can be too long for a kernel without a width of its own; these need some to get below their start.

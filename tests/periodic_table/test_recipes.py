@@ -38,6 +38,22 @@ OWN = np.eye(N, dtype=bool)
 # Labels of a part of the rows.
 FEW = np.where(np.arange(len(Y)) % 2 == 0, Y, -1)
 
+# Row numbers beside the rows: triples, pairs and lists by the classes.
+DRAWS = np.random.default_rng(5)
+MATE = np.array([DRAWS.choice(np.flatnonzero((y == Y) & (np.arange(N) != i))) for i, y in enumerate(Y)])
+OTHER = np.array([DRAWS.choice(np.flatnonzero(y != Y), 2, replace=False) for y in Y])
+TRIPLES = np.column_stack([np.arange(N), MATE, OTHER[:, 0]])
+ALIKE = np.arange(N) % 2 == 0
+PAIRS = np.column_stack([np.arange(N), np.where(ALIKE, MATE, OTHER[:, 0])])
+LISTS = {
+    "triples": TRIPLES,
+    "pairs": PAIRS,
+    "alike": ALIKE,
+    "candidates": np.column_stack([MATE, OTHER]),
+    "apart": TRIPLES[:40, [0, 2]],
+    "together": TRIPLES[:40, :2],
+}
+
 CHECKS = {}
 
 
@@ -58,6 +74,7 @@ def build(key, **parameters):
     entry = recipes.RECIPES[key]
     if entry.data == "halves":
         parameters.setdefault("split", SPLIT)
+    parameters = {**{name: LISTS[name] for name in entry.parameters if name in LISTS}, **parameters}
     if "n_clusters" in entry.parameters:
         parameters.setdefault("n_clusters", 10)
     return entry(random_state=0, **parameters)
@@ -576,12 +593,6 @@ def share_of_mistakes(key):
 # --- words ---------------------------------------------------------------------------------------
 
 
-@check("skip_gram")
-def windows_by_hand(key):
-    for discount in (0.0, 0.75):
-        windows_with(key, discount)
-
-
 def windows_with(key, discount):
     plan = plan_of(key, window=2, n_components=8, subsample=None, discount=discount)
     words = sorted(
@@ -603,7 +614,7 @@ def windows_with(key, discount):
     )
 
 
-@check("cbow", "masked_token")
+@check("masked_token")
 def bags_by_hand(key):
     plan = plan_of(key, window=2, n_components=8)
     codes = plan.problem.p.edges.indices
@@ -612,6 +623,117 @@ def bags_by_hand(key):
     assert value(plan.problem) == pytest.approx(plan.problem.p.row_mass @ cross, rel=1e-8)
     if key == "masked_token":
         np.testing.assert_allclose(plan.problem.p.row_mass, 1 / len(codes))
+
+
+@check("skip_gram")
+def words_against_one_another(key):
+    for discount in (0.0, 0.75):
+        windows_with(key, discount)
+    outputs_with(key, discount=0.75)
+
+
+@check("cbow")
+def bags_and_other_outputs(key):
+    bags_by_hand(key)
+    outputs_with(key)
+
+
+def outputs_with(key, **parameters):
+    """A tree is the KL of its own product over the paths, and negative sampling torch's logistic loss."""
+    same = {"window": 2, "n_components": 8, "subsample": None, **parameters}
+    P, weight = (f(plan_of(key, **same).problem.p) for f in (lambda p: p.full(), lambda p: p.row_mass))
+    plan = plan_of(key, output="tree", **same)
+    U, V = points(plan.problem)
+    log_q = plan.p.tree_.log_probabilities(U @ V.T)
+    np.testing.assert_allclose(np.exp(log_q).sum(axis=1), 1, atol=1e-12)
+    on = P > 0
+    kl = np.where(on, P * (np.log(np.where(on, P, 1)) - log_q), 0).sum(axis=1)
+    assert value(plan.problem) == pytest.approx(weight @ kl, rel=1e-9)
+    plan = plan_of(key, output="negative", n_negatives=3, **same)
+    if "discount" in parameters:
+        P = plan_of(key, **{**same, "discount": 0.0}).problem.p.full()
+    U, V = points(plan.problem)
+    noise = (weight @ P) ** 0.75
+    both = torch.as_tensor(P + 3 * noise / noise.sum())
+    share = (torch.as_tensor(P) / both).nan_to_num()
+    scores = torch.as_tensor(U @ V.T)
+    each = F.binary_cross_entropy_with_logits(scores, share, both, reduction="none").sum(1).numpy()
+    entropy = -(torch.special.xlogy(share, share) + torch.special.xlogy(1 - share, 1 - share))
+    expected = weight @ (each - (both * entropy).sum(1).numpy())
+    assert value(plan.problem) == pytest.approx(expected, rel=1e-9)
+
+
+# --- lists of candidates -------------------------------------------------------------------------
+
+
+def distances(U, pairs):
+    U = torch.as_tensor(U)
+    return (U[pairs[:, 0]] - U[pairs[:, 1]]).norm(dim=1)
+
+
+@check("triplet_margin")
+def triples_by_torch(key):
+    problem = plan_of(key, margin=0.3, n_components=4).problem
+    U = torch.as_tensor(points(problem)[0])
+    expected = F.triplet_margin_loss(*(U[TRIPLES[:, k]] for k in range(3)), margin=0.3, eps=0)
+    assert value(problem) == pytest.approx(float(expected), rel=1e-6)
+    model = build(key, n_components=4, max_iter=60).fit(X)
+    assert nearest_are_mates(model.embedding_) > nearest_are_mates(X) - 0.05
+    assert value_of_triples(model.embedding_) > 0.97
+
+
+def value_of_triples(U):
+    """The share of triples whose positive is the nearer."""
+    return float((distances(U, TRIPLES[:, :2]) < distances(U, TRIPLES[:, [0, 2]])).double().mean())
+
+
+def nearest_are_mates(U):
+    d = sqdist(U, U)
+    np.fill_diagonal(d, np.inf)
+    return np.mean(Y[d.argmin(axis=1)] == Y)
+
+
+@check("siamese")
+def pairs_by_torch(key):
+    problem = plan_of(key, margin=0.3, n_components=4).problem
+    d = distances(points(problem)[0], PAIRS)
+    expected = F.hinge_embedding_loss(d, torch.as_tensor(np.where(ALIKE, 1.0, -1.0)), margin=0.3)
+    assert value(problem) == pytest.approx(float(expected) + 0.3 * ALIKE.mean(), rel=1e-6)
+    d = distances(build(key, n_components=4, max_iter=60).fit(X).embedding_, PAIRS).numpy()
+    assert np.mean((d < 0.5) == ALIKE) > 0.95
+
+
+@check("t_ste")
+def triples_under_heavy_tails(key):
+    problem = spread(plan_of(key, dof=2.0))
+    log_k = [student(distances(points(problem)[0], TRIPLES[:, [0, k]]).numpy() ** 2, 2.0) for k in (1, 2)]
+    assert value(problem) == pytest.approx(np.logaddexp(0, log_k[1] - log_k[0]).mean(), rel=1e-9)
+    assert value_of_triples(build(key, max_iter=200).fit(X).embedding_) > 0.95
+
+
+@check("given_negatives")
+def cross_entropy_over_lists(key):
+    problem = plan_of(key, n_components=4).problem
+    U = unit(points(problem)[0])
+    logits = np.einsum("id,ikd->ik", U, U[LISTS["candidates"]]) / 0.1
+    assert value(problem) == pytest.approx(contrast(logits, np.zeros(N, dtype=int)), rel=1e-9)
+    assert value_of_triples(build(key, n_components=4, max_iter=60).fit(X).embedding_) > 0.97
+
+
+@check("constrained_clustering")
+def links_of_both_kinds(key):
+    graph, apart, together = plan_of(key, n_neighbors=6).objective.problems
+    r = softmax(points(graph)[0])
+    assert value(graph) == pytest.approx(clusters_by_hand(graph, neighbours(6)), rel=1e-9)
+    Q, ends = cluster_kernel(r, r), np.r_[LISTS["apart"], LISTS["apart"][:, ::-1]]
+    share = Q[ends[:, 0], ends[:, 1]] / (r / r.sum(axis=0)).sum(axis=1)[ends[:, 0]]
+    assert value(apart) == pytest.approx(np.log1p(share).mean(), rel=1e-9)
+    linked = together.p.full() > 0
+    expected = -(np.log(Q) * together.p.full()).sum() / linked.any(axis=1).sum()
+    expected -= np.log(linked.sum(axis=1)[linked.any(axis=1)]).mean()
+    assert value(together) == pytest.approx(expected, rel=1e-9)
+    labels = build(key).fit(X).labels_
+    assert np.mean(labels[LISTS["apart"][:, 0]] != labels[LISTS["apart"][:, 1]]) > 0.95
 
 
 # --- bounded divergences -------------------------------------------------------------------------

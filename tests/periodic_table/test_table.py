@@ -25,9 +25,19 @@ TABLE = iconlearn.periodic_table()
 KEYS = [entry.key for entry in TABLE]
 
 
+NEEDED = {
+    "split": 2,
+    "triples": [(0, 1, 2)],
+    "pairs": [(0, 1)],
+    "alike": [True],
+    "candidates": [(1, 2)],
+    "apart": [(0, 1)],
+}
+
+
 def made(key, **parameters):
-    if "split" in recipes.RECIPES[key].parameters:
-        parameters.setdefault("split", 2)
+    needed = {name: NEEDED[name] for name in recipes.RECIPES[key].parameters if name in NEEDED}
+    parameters = {**needed, **parameters}
     return recipes.RECIPES[key](**parameters)
 
 
@@ -54,6 +64,7 @@ def test_an_entry_is_complete(key):
         "graph",
         "tokens",
         "halves",
+        "lists",
     )
     estimator = made(key, random_state=3)
     assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
@@ -72,6 +83,9 @@ def test_every_parameter_reaches_the_estimator(key):
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1,
+        "output": "tree", "n_negatives": 2, "distance": "cosine", "weight": 0.7, "triples": [(2, 1, 0)],
+        "pairs": [(2, 1)], "alike": [False], "candidates": [(2, 1)], "anchors": [3], "apart": [(2, 1)],
+        "together": [(4, 5)],
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
@@ -85,6 +99,12 @@ def test_wrong_words_are_named_with_the_nearest():
         recipes.tsne(p="knn")
     with pytest.raises(TypeError, match=r"clip\(\) needs split"):
         recipes.clip()
+    with pytest.raises(
+        TypeError, match=r"given_negatives\(\) needs candidates: a list of row numbers for each row"
+    ):
+        recipes.given_negatives()
+    with pytest.raises(TypeError, match=r"siamese\(\) needs alike: whether the two rows"):
+        recipes.siamese(pairs=[(0, 1)])
     with pytest.raises(TypeError):
         recipes.tsne(30)
     assert recipes.tsne(p__p__perplexity=5).p.p.perplexity == 5

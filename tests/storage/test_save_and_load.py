@@ -30,7 +30,7 @@ import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.displays import MergePathDisplay
 from iconlearn.engines import MiniBatch
-from iconlearn.learned import Cluster, Cosine, Student
+from iconlearn.learned import Cluster, Cosine, NarrowGaussian, Student
 from iconlearn.mappers import MLP, Linear
 from iconlearn.neighbors import KnownRows
 from iconlearn.registry import COMPONENTS, resolve
@@ -47,6 +47,7 @@ from iconlearn.supervisory import (
     Precomputed,
     Spectral,
     Symmetrize,
+    Triplets,
     Views,
     Walk,
 )
@@ -292,6 +293,32 @@ def test_words_come_back(tmp_path):
     loaded = iconlearn.load(tmp_path / "words")
     assert_array_equal(loaded.vocabulary_, fit.vocabulary_)
     assert_array_equal(loaded.embedding_, fit.embedding_)
+
+
+@pytest.mark.parametrize("output", ["tree", "negative"])
+def test_words_with_lists_of_candidates_come_back(output, tmp_path):
+    text = [["the", "cat", "sat"], ["the", "dog", "sat"], ["a", "cat", "ran"]] * 4
+    fit = iconlearn.recipes.skip_gram(output=output, n_components=2, max_iter=5, random_state=0).fit(text)
+    iconlearn.save(fit, tmp_path / "words")
+    loaded = iconlearn.load(tmp_path / "words")
+    assert_array_equal(loaded.column_embedding_, fit.column_embedding_)
+    for name, value in fit.p_.conditional_.lists()._asdict().items():
+        assert_array_equal(getattr(loaded.p_.conditional_.lists(), name), value)
+    assert loaded.loss_ == fit.loss_ and loaded.p_.output == output
+    if output == "tree":
+        assert_array_equal(loaded.p_.tree_.code_lengths, fit.p_.tree_.code_lengths)
+
+
+def test_given_lists_come_back(tmp_path):
+    triples = np.array([(0, 1, 2), (3, 4, 5)])
+    fit = ICONEmbedding(
+        p=Triplets(triples), q=NarrowGaussian(0.3, distance="cosine"), mapper="linear", max_iter=3
+    )
+    iconlearn.save(fit.fit(X), tmp_path / "triples")
+    loaded = iconlearn.load(tmp_path / "triples")
+    assert_array_equal(loaded.p_.triples, triples)
+    assert loaded.q_.distance == "cosine" and loaded.loss_ == fit.loss_
+    assert_array_equal(loaded.transform(X[:5]), fit.transform(X[:5]))
 
 
 def test_parameters_without_a_fit_come_back(tmp_path):

@@ -11,6 +11,8 @@ from iconlearn import ICONEmbedding
 from iconlearn.conditional import Conditional
 from iconlearn.supervisory import (
     KNN,
+    CannotLink,
+    Choices,
     Classes,
     Companion,
     Cooccurrence,
@@ -23,10 +25,12 @@ from iconlearn.supervisory import (
     Mix,
     MustLink,
     Paired,
+    Pairs,
     Precomputed,
     Spectral,
     Student,
     Symmetrize,
+    Triplets,
     Views,
     Walk,
     WideGaussian,
@@ -82,6 +86,12 @@ PS = {
     "views against views": Views(cross=True),
     "words": Cooccurrence(),
     "bags of words": Cooccurrence(mode="cbow"),
+    "words by a tree": Cooccurrence(output="tree"),
+    "words against noise": Cooccurrence(output="negative"),
+    "choices": Choices([[(i + 1) % N, (i + 2) % N, -1] for i in range(N)]),
+    "triples": Triplets([(0, 1, 2), (3, 4, 5), (0, 6, 7)]),
+    "alike and unlike": Pairs([(0, 1), (2, 3), (2, 4)], [True, False, True]),
+    "apart": CannotLink([(0, 1), (4, 7)]),
     "of another's making": Ring(),
 }
 WRAPPERS = {
@@ -118,6 +128,12 @@ def assert_sentence(error, p):
 def assert_distributions(conditional):
     assert np.isfinite(conditional.row_mass).all()
     if conditional.wide:
+        return
+    if conditional.listed:
+        found = conditional.lists()
+        of = np.r_[found.i, found.null]
+        np.testing.assert_allclose(np.bincount(of, found.p), 1, atol=1e-9)
+        assert (found.p >= 0).all() and (found.weight >= 0).all()
         return
     P = conditional.full()
     assert P.shape == conditional.shape and (P >= 0).all()
