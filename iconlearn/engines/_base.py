@@ -8,6 +8,8 @@ Engines differ in nothing else; the objective and the loop are the same for all.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from sklearn.base import BaseEstimator
@@ -15,7 +17,23 @@ from sklearn.base import BaseEstimator
 from ._limits import nearest, refuses_limit
 from ._sums import full_sum, row_sums
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Hold"]
+
+
+@dataclass
+class Hold:
+    """What an engine has chosen for a stretch of steps.
+
+    Attributes
+    ----------
+    able : bool
+        Whether further steps can be taken by these choices.
+    choices : dict
+        The choices, by what they are for.
+    """
+
+    able: bool = True
+    choices: dict = field(default_factory=dict)
 
 
 class Engine(BaseEstimator):
@@ -33,6 +51,8 @@ class Engine(BaseEstimator):
         Whether its long loops bring threads of their own.
     block : int
         Number of pairs that are held at a time.
+    repeats : bool
+        Whether every epoch is one visit of all rows, by operations that are the same each time.
     batch_size : int or None
         Most rows and columns of a step; None is all.
     """
@@ -41,6 +61,7 @@ class Engine(BaseEstimator):
     stochastic = False
     exact = False
     own_loops = False
+    repeats = False
     block = 2**20
     batch_size: int | None = None
 
@@ -71,6 +92,19 @@ class Engine(BaseEstimator):
     def visits(self, problem, *, rng, dtype, device):
         """An endless iterator of epochs; each epoch is an iterable of visits."""
         raise TypeError(f"{type(self).__name__} must define visits(problem, rng, dtype, device)")
+
+    @contextmanager
+    def hold(self):
+        """Within the body steps go by the choices of its first step, and nothing after that step waits for a device.
+
+        A step that these choices do not serve any more has a loss that is not a number.
+
+        Yields
+        ------
+        Hold
+            Known after the first step.
+        """
+        yield Hold()
 
     def log_sums(self, q, U, V, visit):
         """log of every row's sum of kernels; U and V are the places of the visited rows and columns."""

@@ -32,6 +32,7 @@ class Sampled(Engine):
     """
 
     own_loops = True
+    repeats = True
 
     def __init__(self, n_columns=1000):
         self.n_columns = n_columns
