@@ -89,6 +89,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             report=progress if progress.verbose else None,
             terms=parts.add,
             hold=_hold(plan),
+            record=_records(plan),
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
@@ -113,6 +114,15 @@ def _hold(plan):
     """What lets the loop read the losses of several steps at once; None where the host does the steps itself."""
     on_its_own = plan.device.type != "cpu" and plan.engine.repeats
     return plan.engine.hold if on_its_own else None
+
+
+def _records(plan):
+    """Whether steps keep nothing on the host: those of modules may, and q by clusters puts its masses elsewhere."""
+    return all(
+        declares(points.mapper, "table") and not problem.q.shared_clusters
+        for problem in plan.objective.problems
+        for points in (problem.rows, problem.columns)
+    )
 
 
 def _rule(plan):

@@ -28,11 +28,15 @@ class Hold:
     ----------
     able : bool
         Whether further steps can be taken by these choices.
+    key : hashable or None
+        Further steps are the same operations on the same tensors as after any first step with this key; None where
+        nothing is known of that.
     choices : dict
         The choices, by what they are for.
     """
 
     able: bool = True
+    key: object = ()
     choices: dict = field(default_factory=dict)
 
 

@@ -43,6 +43,7 @@ def minimise(
     outputs: Callable | None = None,
     terms: Callable | None = None,
     hold: Callable | None = None,
+    record: bool = False,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -83,6 +84,9 @@ def minimise(
     hold : callable or None
         Lets steps of the momentum method be taken without reading their losses; see
         :class:`iconlearn.optim._stretch.Stretches`.  With a callback or a report every loss is read at once.
+    record : bool, default=False
+        Whether such steps may be recorded, where they are CUDA's: they are the same operations on the same tensors
+        every time, and the host keeps nothing of them.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def minimise(
     history = History(callback, report, outputs=outputs)
     if callback is not None or report is not None or not rule.ranks:
         hold = None
-    run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold)
+    run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record)
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
@@ -126,9 +130,9 @@ def minimise(
 class _Run:
     """The state of one minimisation: its history, the tensors that are kept, and why it stopped."""
 
-    def __init__(self, tensors, rule, history, keep, terms=None, hold=None):
+    def __init__(self, tensors, rule, history, keep, terms, hold, record):
         self.tensors, self.rule, self.history, self.keep, self.terms = tensors, rule, history, keep, terms
-        self.stretches = None if hold is None else Stretches(self, hold)
+        self.stretches = None if hold is None else Stretches(self, hold, record)
         self.reason, self.cooling = "max_iter", 0.0
         # The tensors that are kept, and the loss that belongs to them.
         self.kept, self.loss = None, math.inf

@@ -4,6 +4,9 @@ A look at a number that a device has found waits for all that the device still h
 until the host has gone on: with a look at every loss, a step takes as long as the host needs for its launches.  In a
 stretch the losses and the best state stay on the device; the host reads them at its end, and then does for each
 iteration what it would have done before.
+
+Steps of a stretch are the same operations on the same tensors, so CUDA can record one as a graph and repeat it at one
+launch.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ __all__ = ["Stretches", "copies", "put_back"]
 
 # Most steps between two looks; the first stretch has two.
 LONGEST = 25
+# Fewest repetitions that a step is recorded for; to record it takes about as long as to take it.
+LEAST_REPETITIONS = 6
 # After the second step of stretches has failed k times, with no success since, 2^k steps are looked at; k is at most
 # this.
 MOST_BACKOFF = 6
@@ -34,11 +39,14 @@ class Stretches:
         The minimisation.
     hold : callable
         Gives the context of a stretch, as :meth:`iconlearn.engines._base.Engine.hold` does.
+    record : bool
+        Whether steps on CUDA are recorded.
     """
 
-    def __init__(self, run, hold):
-        self.run, self.hold = run, hold
+    def __init__(self, run, hold, record):
+        self.run, self.hold, self.record = run, hold, record
         self.longest, self.growth, self.one_by_one, self.failures = 2, 2.0, 0, 0
+        self.best, self.recordings = None, {}
 
     def length(self, most):
         """How many of at most so many steps are taken next."""
@@ -55,10 +63,11 @@ class Stretches:
         list of (float, list of float)
             The loss of each step that was taken, and its terms.
         """
-        run, best = self.run, _Best(self.run)
+        run = self.run
+        best = self.best = self.best or _Best(run.tensors())
+        best.begin(run.kept, run.history.best)
 
-        def step():
-            (closure,) = epochs(phase)
+        def step(closure):
             evaluation = _Deferred(best, closure)
             method.step(evaluation)
             if after_step is not None:
@@ -68,11 +77,16 @@ class Stretches:
         taken, before, interrupt = [], None, None
         try:
             with self.hold() as held:
-                taken.append(step())
-                if held.able:
+                taken.append(step(_only(epochs(phase))))
+                if held.able and n > 1:
                     before = _Before(run, method, best)
-                while held.able and len(taken) < n:
-                    taken.append(step())
+                    recording = self._recording(held, method, n)
+                    while len(taken) < n:
+                        closure = _only(epochs(phase))
+                        if recording is not None and not recording.made:
+                            recording.make(step, closure, before)
+                        repeats = recording is not None and recording.made
+                        taken.append(recording.repeat() if repeats else step(closure))
         except KeyboardInterrupt as error:
             if not taken:
                 raise
@@ -97,6 +111,57 @@ class Stretches:
             raise interrupt
         return values
 
+    def _recording(self, held, method, n):
+        """The recording of a step of this stretch, or None where none is worth its while or possible."""
+        if not self.record or held.key is None or self.best.loss.device.type != "cuda":
+            return None
+        if not any(recording.method is method for recording in self.recordings.values()):
+            self.recordings.clear()
+        if held.key not in self.recordings:
+            if n - 1 < LEAST_REPETITIONS:
+                return None
+            self.recordings[held.key] = _Recording(method, held)
+        return self.recordings[held.key]
+
+
+class _Recording:
+    """A step as a CUDA graph.
+
+    Attributes
+    ----------
+    made : bool
+        Whether there is one.
+    """
+
+    def __init__(self, method, held):
+        # The graph reads and writes their tensors.
+        self.method, self.held = method, held
+        self.graph, self.losses, self.made, self.failed = None, None, False, False
+
+    def make(self, step, closure, before):
+        """Record a step; the state is the one before it afterwards."""
+        if self.failed:
+            return
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self.losses = step(closure)
+            self.graph, self.made = graph, True
+        except RuntimeError:
+            # A kernel or a divergence of the user's that waits, say; steps are taken as before then.
+            self.failed = True
+        before.put_back()
+
+    def repeat(self):
+        """Take the step once more; returns the loss and its terms."""
+        self.graph.replay()
+        return self.losses.clone()
+
+
+def _only(closures):
+    (closure,) = closures
+    return closure
+
 
 def _read(taken, best):
     """The losses of some steps with their terms, and the best loss, at one wait."""
@@ -106,12 +171,19 @@ def _read(taken, best):
 
 
 class _Best:
-    """The best state so far and its loss, on the device; the loss comes with the first one to compare with it."""
+    """The best state so far and its loss, on the device, in tensors that stay where they are."""
 
-    def __init__(self, run):
-        self.tensors, self.known = run.tensors(), run.history.best
-        self.values = copies(self.tensors) if run.kept is None else run.kept
-        self.loss = None
+    def __init__(self, tensors):
+        self.tensors, self.values = tensors, copies(tensors)
+        self.known, self.loss = None, None
+
+    def begin(self, kept, loss):
+        """Take up the state that is kept, which may be none, and its loss."""
+        if kept is not None and kept is not self.values:
+            put_back(self.values, kept)
+        self.known = loss
+        if self.loss is not None:
+            self.loss.fill_(loss)
 
     @torch.no_grad()
     def note(self, loss):

@@ -15,6 +15,7 @@ such rows, gives NaN.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
 from ._batched import BatchedSums
-from ._field import Responses, convolved, fit_grid
+from ._field import KEPT, Responses, convolved, fit_grid
 from ._near import near_pairs
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
@@ -178,10 +179,32 @@ class Mesh(Engine):
             choice = hold.choices[id(visit)]
             return choice and _Cloud(U, *choice, held=True)
         cloud = self._chosen(q, U, SLACK)
-        hold.choices[id(visit)] = cloud and (cloud.box, cloud.responses)
-        # Near pairs are others at every step.
-        hold.able &= cloud is None or cloud.box.pairs is None
+        if cloud is None:
+            choice = None
+        else:
+            cloud.fixed = self._fixed_for(visit, cloud.box)
+            choice = cloud.box, cloud.responses, cloud.fixed
+            # Near pairs are others at every step.
+            hold.able &= cloud.box.pairs is None
+            if cloud.box.outside is not None:
+                hold.key = None
+        hold.choices[id(visit)] = choice
+        if hold.key is not None:
+            hold.key = *hold.key, (id(visit), choice and id(cloud.fixed))
         return cloud
+
+    def _fixed_for(self, visit, box):
+        """What steps on grids like this one share."""
+        kept, grid = self.__dict__.setdefault("_fixed", OrderedDict()), box.grid
+        key = id(visit), grid.spacing, grid.shape, grid.padded, grid.reach
+        if key in kept:
+            kept[key].offset.copy_(grid.offset)
+        else:
+            kept[key] = _Fixed(grid.offset)
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key]
 
     def _chosen(self, q, U, slack=0.0):
         if not torch.isfinite(U).all():
@@ -321,11 +344,27 @@ def _without_ends(U, few):
     return torch.maximum(low - margin, U.amin(0)), torch.minimum(high + margin, U.amax(0))
 
 
+class _Fixed:
+    """The tensors of steps on grids of one shape and spacing, which stay where they are.
+
+    Attributes
+    ----------
+    offset : Tensor of shape (d, 1)
+        As of :class:`Grid`; written over where another grid is laid.
+    responses : dict
+        Responses by the names of their functions.
+    """
+
+    def __init__(self, offset):
+        self.offset, self.responses = offset, {}
+
+
 class _Cloud:
     """Points, their grid, and sums of radial functions over all pairs of them."""
 
-    def __init__(self, U, box, responses, held=False):
+    def __init__(self, U, box, responses, fixed=None, held=False):
         self.U, self.box, self.responses, self.held = U, box, responses, held
+        self.fixed = fixed or _Fixed(box.grid.offset)
 
     @property
     def coarseness(self):
@@ -334,14 +373,20 @@ class _Cloud:
         return grid.spacing / max(width, grid.reach / REACH_WIDTHS)
 
     def at_zero(self, name):
-        return self.responses(name, self.box.grid).at_zero
+        return self._response(name).at_zero
+
+    def _response(self, name):
+        kept = self.fixed.responses
+        if name not in kept:
+            kept[name] = self.responses(name, self.box.grid)
+        return kept[name]
 
     def sums(self, name, exclude_self, alike=False):
         """sum_j f(|u_i - u_j|^2) for the radial function called `name`, shape (n,); differentiable.
 
         `alike` says that all sums will have the same weight in what is differentiated.
         """
-        box, response = self.box, self.responses(name, self.box.grid)
+        box, response = self.box, self._response(name)
         if box.outside is None:
             return self._of_field(self.U, response, exclude_self, alike)
         U_in, U_out = self.U[box.inside], self.U[box.outside]
@@ -358,7 +403,7 @@ class _Cloud:
         if U.device.type == "cpu":
             return _FieldSums.apply(U, self.box, response, exclude_self)
         grid = self.box.grid
-        sums = BatchedSums.apply(U, grid.offset, response.tables(grid, alike))
+        sums = BatchedSums.apply(U, self.fixed.offset, response.tables(grid, alike))
         sums = sums + (response.constant * (len(U) - 1) + (0.0 if exclude_self else response.at_zero))
         return sums if self.box.pairs is None else sums + _NearSums.apply(U, self.box.pairs, response.split)
 
