@@ -14,7 +14,7 @@ import math
 
 import torch
 
-from .numerics.geometry import matrix, pairs
+from .numerics.geometry import matrix, pairs, rows_at
 from .numerics.threads import available, compiled_pays
 
 __all__ = [
@@ -114,13 +114,15 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         return value / visit.n_candidates if problem.p.wide else value
     if divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, lambda: visit.both_ways)
+        # Of a batch they would be found for one step alone, by the host.
+        both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
+        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways)
         return visit.at_one - pulled + (visit.row_weight * log_norm).sum()
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
     log_q = share(q, log_k - log_norm.index_select(0, visit.edges.i), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
-        floor = log_k.new_tensor(visit.floor)
+        floor = log_k.new_full((), visit.floor)
         value = value - (visit.weight * divergence(floor, log_q)).sum()
         return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
     if divergence.at_zero != 0:
@@ -176,7 +178,7 @@ def share(q, log_q, log_norm, visit, rows=None):
         log_floor = log_floor - torch.log(positive(visit.mass)) - math.log(len(visit.mass))
         log_floor = log_floor[visit.edges.i] if log_q.ndim == 1 else log_floor[rows][:, None]
     else:
-        log_floor = log_q.new_tensor(log_floor)
+        log_floor = log_q.new_full((), log_floor)
     return torch.logaddexp(math.log1p(-q.debias) + log_q, log_floor)
 
 
@@ -198,10 +200,12 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
     both_ways : callable or None
         Gives what ``edges.symmetric(weights)`` does, for whoever has kept it.
     """
-    if U is V and q.edge_form is not None and compiled_pays(U):
-        factor, offset = q.edge_form
-        symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
-        return _CompiledAttraction.apply(U, symmetric, factor, offset, pull)
+    if U is V and q.edge_form is not None:
+        if compiled_pays(U):
+            symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
+            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull)
+        if U.device.type != "cpu" and both_ways is not None:
+            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull)
     return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
@@ -227,6 +231,32 @@ class _CompiledAttraction(torch.autograd.Function):
     def backward(ctx, g):
         (gradient,) = ctx.saved_tensors
         return (g * ctx.scale) * gradient, None, None, None, None
+
+
+class _DeviceAttraction(torch.autograd.Function):
+    """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
+
+    @staticmethod
+    def forward(ctx, U, both_ways, factor, offset, pull):
+        pointers, columns, weights, rows = both_ways
+        gaps = rows_at(U, rows).sub_(rows_at(U, columns))
+        s = (gaps * gaps).sum(1)
+        if math.isinf(offset):
+            total, slope = weights.dot(s), weights
+        else:
+            total = weights.dot(torch.log1p(s if offset == 1 else s / offset))
+            slope = weights / s.add_(offset)
+        pulls = gaps.mul_(slope[:, None])
+        ctx.save_for_backward(
+            torch.segment_reduce(pulls, "sum", offsets=pointers, axis=0, unsafe=True, initial=0)
+        )
+        ctx.scale = 2.0 * factor * pull
+        return total * (0.5 * factor)
+
+    @staticmethod
+    def backward(ctx, g):
+        (pulls,) = ctx.saved_tensors
+        return pulls * (g * ctx.scale), None, None, None, None
 
 
 # -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------
@@ -261,7 +291,7 @@ def softmax_divergence(log_k, divergence, visit):
     """Mean divergence over the rows of a visit, from the log kernels of all its pairs."""
     value = _CrossEntropy.apply(log_k, visit) + visit.at_one
     if visit.floor > 0:
-        at_floor = divergence(log_k.new_tensor(visit.floor), log_k.new_zeros(()))
+        at_floor = divergence(log_k.new_full((), visit.floor), log_k.new_zeros(()))
         value = value + at_floor * (visit.n_candidates * visit.mass.sum() - visit.weight.sum())
     return value
 
@@ -271,7 +301,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, log_k, visit):
-        places = visit.edges.i * visit.edges.j.new_tensor(log_k.shape[1]) + visit.edges.j
+        places = visit.edges.i * log_k.shape[1] + visit.edges.j
         over, total = visit.pulled, visit.row_weight
         log_q = torch.log_softmax(log_k, 1)
         if visit.floor > 0:

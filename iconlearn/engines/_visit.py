@@ -77,8 +77,17 @@ class Visit:
 
     @cached_property
     def both_ways(self):
-        """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
-        return self.edges.symmetric(self.pulled)
+        """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form.
+
+        On a device they are tensors there, followed by the row of each entry.
+        """
+        arrays = self.edges.symmetric(self.pulled)
+        device = self.pulled.device
+        if device.type == "cpu":
+            return arrays
+        pointers, columns, values = map(torch.from_numpy, arrays)
+        rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
+        return tuple(part.to(device) for part in (pointers, columns, values, rows))
 
     @cached_property
     def p_sums(self):

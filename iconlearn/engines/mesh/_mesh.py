@@ -400,7 +400,7 @@ class _Cloud:
 
 
     def _of_field(self, U, response, exclude_self, alike):
-        if U.device.type == "cpu":
+        if U.device.type == "cpu" and not self.held:
             return _FieldSums.apply(U, self.box, response, exclude_self)
         grid = self.box.grid
         sums = BatchedSums.apply(U, self.fixed.offset, response.tables(grid, alike))
