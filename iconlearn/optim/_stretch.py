@@ -94,7 +94,10 @@ class Stretches:
         values, lowest = _read(taken, best)
         if before is not None and not all(math.isfinite(loss) for loss, *_ in values):
             before.put_back()
-            self.growth, self.longest = 1.25, next(k for k, (loss, *_) in enumerate(values) if not math.isfinite(loss))
+            self.growth, self.longest = (
+                1.25,
+                next(k for k, (loss, *_) in enumerate(values) if not math.isfinite(loss)),
+            )
             if self.longest == 1:
                 self.failures = min(self.failures + 1, MOST_BACKOFF)
                 self.longest, self.one_by_one = 2, 2**self.failures

@@ -398,7 +398,6 @@ class _Cloud:
         sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, values.sum(1))
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
 
-
     def _of_field(self, U, response, exclude_self, alike):
         if U.device.type == "cpu" and not self.held:
             return _FieldSums.apply(U, self.box, response, exclude_self)
