@@ -15,6 +15,9 @@ SCALES = torch.tensor([[1.0, 4.0], [9.0, 0.5], [2.0, 2.0]], dtype=torch.float64)
 START = torch.tensor([[1.0, 1.0], [-1.0, 0.5], [3.0, 0.1]], dtype=torch.float64)
 
 
+PHASES = (Phase(70, 0.02),)
+
+
 def bowl(z):
     return (SCALES * z**2).sum() + 1.0
 
@@ -27,7 +30,7 @@ class Run:
         self.z, self.mean = torch.nn.Parameter(START.clone()), torch.zeros((), dtype=torch.float64)
         self.terms, self.states = [], []
 
-    def __call__(self, hold=None, *, phases=(Phase(70, 0.02),), tol=0.0, patience=50, **more):
+    def __call__(self, hold=None, *, phases=PHASES, tol=0.0, patience=50, **more):
         self.solution = minimise(
             self.epochs,
             [self.z],

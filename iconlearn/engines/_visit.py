@@ -1,4 +1,4 @@
-"""A visit: the rows and columns that one step sees, with their part of p, ready on the device."""
+"""A visit: the rows and columns of one step, with their part of p, on the device."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def _blocks(p, rows, cols, size, tensor):
 
 
 def _mass_in_batch(p, rows, cols):
-    """Masses of the rows, to one; which of them have support in the batch only a look at p can tell."""
+    """Masses of the rows, to one; which of them have support in the batch is read from p."""
     step = max(1, MAX_KEPT // len(cols))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])

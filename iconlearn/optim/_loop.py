@@ -2,7 +2,7 @@
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
-:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
+:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C returns that state instead of losing it.
 Where parameters are on a device of its own, it may read losses after several steps only; see ``_stretch.py``.
 """
 
@@ -16,6 +16,7 @@ import torch
 
 from ._history import History, Solution
 from ._methods import OPTIMIZERS, Phase
+from ._momentum import MomentumGains
 from ._plateau import Verdict
 from ._stretch import Stretches, copies, put_back
 
@@ -59,7 +60,7 @@ def minimise(
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
-        Says during the last phase, after every iteration, whether to go on.
+        Decides during the last phase, after every iteration, whether to continue.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
@@ -164,8 +165,8 @@ class _Run:
         return False
 
     def _length(self, phase, last):
-        """How many steps are taken before the host looks at their losses; those of no others could have ended it."""
-        if self.stretches is None or not getattr(self.method, "blind", False):
+        """How many steps are taken before their losses are read: none that depends on them, or that they could spare."""
+        if self.stretches is None or not isinstance(self.method, MomentumGains):
             return 1
         left = phase.n_iter - self.done
         return self.stretches.length(min(left, self.rule.least(self.done)) if last else left)
@@ -287,7 +288,5 @@ class _Keeper(_Evaluation):
 
 def all_finite(tensors) -> bool:
     """Whether no tensor has a NaN or an infinity, at one wait for a device."""
-    largest = torch._foreach_norm(
-        [t.detach() for t in tensors if t.is_floating_point() and t.numel()], torch.inf
-    )
-    return not largest or bool(torch.stack(largest).isfinite().all())
+    numbers = [t.detach().flatten() for t in tensors if t.is_floating_point() and t.numel()]
+    return not numbers or math.isfinite(torch.linalg.vector_norm(torch.cat(numbers), torch.inf))

@@ -18,13 +18,8 @@ class MomentumGains:
     It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
     loads torch's compiler, which takes longer than the whole fit of a small map.
 
-    Attributes
-    ----------
-    blind : bool
-        Steps do not depend on the value of the loss, so that it may be read later.
+    Steps do not depend on the value of the loss, so that it may be read later.
     """
-
-    blind = True
 
     def __init__(self, parameters, lr, momentum=0.8, max_step=None):
         self.lr, self.momentum, self.max_step = lr, momentum, max_step

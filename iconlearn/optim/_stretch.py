@@ -224,9 +224,7 @@ class _Before:
 
 def copies(tensors):
     """Copies of tensors as they are now."""
-    values = [torch.empty_like(t, requires_grad=False) for t in tensors]
-    torch._foreach_copy_(values, [t.detach() for t in tensors])
-    return values
+    return [t.detach().clone() for t in tensors]
 
 
 @torch.no_grad()

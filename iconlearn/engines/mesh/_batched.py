@@ -2,10 +2,10 @@
 
     sums_i = sum_a B(x_i - a) field[a]  -  sum_ab B(x_i - a) B(x_i - b) near[a - b]
 
-The same as by ``_splines.py``, a tap and an axis at a time: with t in [0, 1) the place of a point between its nodes, the
-weights of its nodes are cubic polynomials of t, and the sums of products of weights that lie 0 to 3 nodes apart, which
-what a point reads of itself is made of, are cubic polynomials of v = t (1 - t), since they are the same for 1 - t.  So
-all of them come from one Horner scheme, and what a point reads of the others, and of itself, from one contraction.
+``_splines.py`` finds the same by one tap and axis after the other.  With t in [0, 1) the place of a point between its
+nodes, the weights of the nodes are cubic polynomials of t.  What a point reads of itself is made of the sums of products
+of weights that lie 0 to 3 nodes apart; these are the same for 1 - t, and cubic polynomials of v = t (1 - t).  So all of
+them come from one Horner scheme, and what a point reads of the others and of itself from one contraction.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Tables:
 class BatchedSums(torch.autograd.Function):
     """Sums over all pairs of points on a grid; those of points off the grid are not numbers.
 
-    Of parameters there are the points, shape (n, d), the negative place of the first node in units of the spacing, shape
+    Its arguments are the points, shape (n, d), the negative place of the first node in units of the spacing, shape
     (d, 1), and the :class:`Tables`.
     """
 
