@@ -17,7 +17,7 @@ import torch
 from ._history import History, Solution
 from ._methods import OPTIMIZERS, Phase
 from ._momentum import MomentumGains
-from ._plateau import Verdict
+from ._plateau import EstimatedPlateau, Plateau, Verdict
 from ._stretch import Stretches, copies, put_back
 
 __all__ = ["minimise"]
@@ -32,7 +32,7 @@ def minimise(
     *,
     optimizer: str | Callable,
     phases: Sequence[Phase],
-    rule: Callable,
+    rule: Plateau | EstimatedPlateau,
     grad_tol: float = 0.0,
     precondition: Callable | None = None,
     steady: bool = False,
@@ -165,7 +165,7 @@ class _Run:
         return False
 
     def _length(self, phase, last):
-        """How many steps are taken before their losses are read: none that depends on them, or that they could spare."""
+        """How many steps are taken before the host reads their losses, none of which can matter before."""
         if self.stretches is None or not isinstance(self.method, MomentumGains):
             return 1
         left = phase.n_iter - self.done

@@ -3,8 +3,8 @@
     sums_i = sum_a B(x_i - a) field[a]  -  sum_ab B(x_i - a) B(x_i - b) near[a - b]
 
 ``_splines.py`` finds the same by one tap and axis after the other.  With t in [0, 1) the place of a point between its
-nodes, the weights of the nodes are cubic polynomials of t.  What a point reads of itself is made of the sums of products
-of weights that lie 0 to 3 nodes apart; these are the same for 1 - t, and cubic polynomials of v = t (1 - t).  So all of
+nodes, the weights of the nodes are cubic polynomials of t.  What a point reads of itself is made of sums of products of
+weights that lie 0 to 3 nodes apart; these are the same for 1 - t, and cubic polynomials of v = t (1 - t).  So all of
 them come from one Horner scheme, and what a point reads of the others and of itself from one contraction.
 """
 
