@@ -281,10 +281,15 @@ def log_kernels(q, U, V, basis=False):
     """
     if basis and q.geometry == "dot":
         scale = V.diagonal()
-        return q.log_kernel(
-            U if torch.equal(scale, torch.ones_like(scale)) and not scale.requires_grad else U * scale
-        )
+        if scale.requires_grad or not _is_one(scale):
+            U = U * scale
+        return q.log_kernel(U)
     return q.log_kernel(matrix(q.scalar, U, V))
+
+
+def _is_one(factor):
+    """Whether a factor is one and can be left out; a device multiplies sooner than it says so."""
+    return factor.device.type == "cpu" and bool((factor == 1).all())
 
 
 def softmax_divergence(log_k, divergence, visit):
@@ -321,4 +326,4 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (gradient,) = ctx.saved_tensors
-        return gradient if g == 1 else gradient * g, None
+        return gradient if _is_one(g) else gradient * g, None
