@@ -21,6 +21,8 @@ __all__ = ["Stretches", "copies", "put_back"]
 LONGEST = 25
 # Fewest repetitions that a step is recorded for; to record it takes about as long as to take it.
 LEAST_REPETITIONS = 6
+# Recordings that are kept; each holds the memory of a step.
+MOST_RECORDINGS = 3
 # After the second step of stretches has failed k times, with no success since, 2^k steps are looked at; k is at most
 # this.
 MOST_BACKOFF = 6
@@ -94,10 +96,8 @@ class Stretches:
         values, lowest = _read(taken, best)
         if before is not None and not all(math.isfinite(loss) for loss, *_ in values):
             before.put_back()
-            self.growth, self.longest = (
-                1.25,
-                next(k for k, (loss, *_) in enumerate(values) if not math.isfinite(loss)),
-            )
+            self.growth = 1.25
+            self.longest = next(k for k, (loss, *_) in enumerate(values) if not math.isfinite(loss))
             if self.longest == 1:
                 self.failures = min(self.failures + 1, MOST_BACKOFF)
                 self.longest, self.one_by_one = 2, 2**self.failures
@@ -123,6 +123,8 @@ class Stretches:
         if held.key not in self.recordings:
             if n - 1 < LEAST_REPETITIONS:
                 return None
+            while len(self.recordings) >= MOST_RECORDINGS:
+                self.recordings.pop(next(iter(self.recordings)))
             self.recordings[held.key] = _Recording(method, held)
         return self.recordings[held.key]
 
