@@ -30,7 +30,9 @@ FITS = {
 
 
 def fitted(name, **more):
-    return ICONEmbedding(**{"max_iter": 60, "random_state": 0, **FITS[name], **more}).fit(X[:600])
+    return ICONEmbedding(**{"device": "cuda", "max_iter": 60, "random_state": 0, **FITS[name], **more}).fit(
+        X[:600]
+    )
 
 
 def single_steps(name, **more):
@@ -127,7 +129,7 @@ def test_far_rows(name, monkeypatch):
     start = np.random.RandomState(0).standard_normal((n, 2)).astype(np.float32)
     start[:2] = [[90, 90], [-90, -90]]
     params = {"max_iter": 20, "random_state": 0, "init": start, **FITS[name]}
-    found = ICONEmbedding(**params).fit(X[:n])
+    found = ICONEmbedding(**params, device="cuda").fit(X[:n])
     assert any(boxes)
     on_cpu = ICONEmbedding(**params, device="cpu").fit(X[:n])
     np.testing.assert_allclose(found.loss_history_[:6], on_cpu.loss_history_[:6], rtol=1e-3)
