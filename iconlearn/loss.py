@@ -14,7 +14,7 @@ import math
 
 import torch
 
-from .numerics.geometry import matrix, pairs
+from .numerics.geometry import matrix, pairs, rows_at
 from .numerics.threads import available, compiled_pays
 
 __all__ = [
@@ -113,7 +113,9 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         return softmax_divergence(log_kernels(q, U, V, basis), divergence, visit)
     if visit.edges is not None and divergence.linear_in_log_q and q.debias == 0 and visit.floor == 0:
         # Linear in the normaliser too: one number a row instead of one an edge.
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, lambda: visit.both_ways)
+        # Of a batch they would be found for one step alone, by the host.
+        both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
+        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways)
         if q.normalize == "self":
             return visit.at_one - pulled
         log_norm = log_normalizer(q, engine, U, V, visit)
@@ -126,7 +128,7 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     log_q = share(q, log_k - visit.edges.of_rows(log_norm), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
-        floor = log_k.new_tensor(visit.floor)
+        floor = log_k.new_full((), visit.floor)
         value = value - (visit.weight * divergence(floor, log_q)).sum()
         return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
     if divergence.at_zero != 0:
@@ -210,7 +212,7 @@ def share(q, log_q, log_norm, visit, rows=None):
         log_floor = log_floor - torch.log(positive(visit.mass)) - math.log(len(visit.mass))
         log_floor = log_floor[visit.edges.i] if log_q.ndim == 1 else log_floor[rows][:, None]
     else:
-        log_floor = log_q.new_tensor(log_floor)
+        log_floor = log_q.new_full((), log_floor)
     return torch.logaddexp(math.log1p(-q.debias) + log_q, log_floor)
 
 
@@ -232,10 +234,12 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
     both_ways : callable or None
         Gives what ``edges.symmetric(weights)`` does, where it has been kept.
     """
-    if U is V and q.edge_form is not None and compiled_pays(U):
-        factor, offset = q.edge_form
-        symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
-        return _CompiledAttraction.apply(U, symmetric, factor, offset, pull)
+    if U is V and q.edge_form is not None:
+        if compiled_pays(U):
+            symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
+            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull)
+        if U.device.type != "cpu" and both_ways is not None:
+            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull)
     return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
@@ -280,6 +284,32 @@ class _CompiledAttraction(torch.autograd.Function):
         return (g * ctx.scale) * gradient, None, None, None, None
 
 
+class _DeviceAttraction(torch.autograd.Function):
+    """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
+
+    @staticmethod
+    def forward(ctx, U, both_ways, factor, offset, pull):
+        pointers, columns, weights, rows = both_ways
+        gaps = rows_at(U, rows).sub_(rows_at(U, columns))
+        s = (gaps * gaps).sum(1)
+        if math.isinf(offset):
+            total, slope = weights.dot(s), weights
+        else:
+            total = weights.dot(torch.log1p(s if offset == 1 else s / offset))
+            slope = weights / s.add_(offset)
+        pulls = gaps.mul_(slope[:, None])
+        ctx.save_for_backward(
+            torch.segment_reduce(pulls, "sum", offsets=pointers, axis=0, unsafe=True, initial=0)
+        )
+        ctx.scale = 2.0 * factor * pull
+        return total * (0.5 * factor)
+
+    @staticmethod
+    def backward(ctx, g):
+        (pulls,) = ctx.saved_tensors
+        return pulls * (g * ctx.scale), None, None, None, None
+
+
 # -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------
 
 
@@ -302,17 +332,22 @@ def log_kernels(q, U, V, basis=False):
     """
     if basis and q.geometry == "dot":
         scale = V.diagonal()
-        return q.log_kernel(
-            U if torch.equal(scale, torch.ones_like(scale)) and not scale.requires_grad else U * scale
-        )
+        if scale.requires_grad or not _is_one(scale):
+            U = U * scale
+        return q.log_kernel(U)
     return q.log_kernel(matrix(q.scalar, U, V))
+
+
+def _is_one(factor):
+    """Whether a factor is one and can be left out; a device multiplies sooner than it says so."""
+    return factor.device.type == "cpu" and bool((factor == 1).all())
 
 
 def softmax_divergence(log_k, divergence, visit):
     """Mean divergence over the rows of a visit, from the log kernels of all its pairs."""
     value = _CrossEntropy.apply(log_k, visit) + visit.at_one
     if visit.floor > 0:
-        at_floor = divergence(log_k.new_tensor(visit.floor), log_k.new_zeros(()))
+        at_floor = divergence(log_k.new_full((), visit.floor), log_k.new_zeros(()))
         value = value + at_floor * (visit.n_candidates * visit.mass.sum() - visit.weight.sum())
     return value
 
@@ -322,7 +357,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, log_k, visit):
-        places = visit.edges.i * visit.edges.j.new_tensor(log_k.shape[1]) + visit.edges.j
+        places = visit.edges.i * log_k.shape[1] + visit.edges.j
         over, total = visit.pulled, visit.row_weight
         log_q = torch.log_softmax(log_k, 1)
         if visit.floor > 0:
@@ -342,4 +377,4 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (gradient,) = ctx.saved_tensors
-        return gradient if g == 1 else gradient * g, None
+        return gradient if _is_one(g) else gradient * g, None

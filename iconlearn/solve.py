@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 from contextlib import contextmanager, nullcontext
@@ -93,11 +94,14 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     with _own_randomness(plan), threads:
         solution = minimise(
-            _epochs(plan, parts),
+            _epochs(plan),
             parameters,
             rule=_rule(plan)(tol, patience),
             callback=callback,
-            report=parts.and_then(progress),
+            report=progress if progress.verbose else None,
+            terms=parts.add,
+            hold=_hold(plan),
+            record=_records(plan),
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
@@ -116,6 +120,21 @@ def _cooling(phases):
         *before,
         *(replace(last, n_iter=len(p), cooling=float(c)) for p, c in zip(parts, cooled, strict=True)),
     ]
+
+
+def _hold(plan):
+    """What lets the loop read the losses of several steps at once; None where the host does the steps itself."""
+    on_its_own = plan.device.type != "cpu" and plan.engine.repeats
+    return plan.engine.hold if on_its_own else None
+
+
+def _records(plan):
+    """Whether steps keep nothing on the host: those of modules may, and q by clusters puts its masses elsewhere."""
+    return all(
+        declares(points.mapper, "table") and not problem.q.shared_clusters
+        for problem in plan.objective.problems
+        for points in (problem.rows, problem.columns)
+    )
 
 
 def _rule(plan):
@@ -427,27 +446,13 @@ def _draws(plan):
 
 
 class _Parts:
-    """Keeps the weighted loss of every term at every iteration: the mean over the visits of an epoch.
-
-    A line search evaluates a visit many times; the last value is the one that the history has.
-    """
+    """The weighted loss of every term at every iteration."""
 
     def __init__(self, n_terms):
-        self.n_terms, self.visits, self.rows = n_terms, [], []
+        self.n_terms, self.rows = n_terms, []
 
-    def expect(self, *, first):
-        """A visit begins, perhaps the first of an epoch."""
-        self.visits = [None] if first else [*self.visits, None]
-
-    def note(self, values):
-        self.visits[-1] = values
-
-    def and_then(self, report):
-        def both(record):
-            self.rows.append(np.mean(self.visits, axis=0))
-            report(record)
-
-        return both
+    def add(self, terms):
+        self.rows.append(np.array(terms))
 
     def history(self):
         return np.array(self.rows, dtype=float).reshape(-1, self.n_terms)
@@ -460,7 +465,7 @@ def _streams(plan):
     ]
 
 
-def _epochs(plan, parts):
+def _epochs(plan):
     """The closures of each epoch: the first term's visits set the pace, the others follow."""
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
     first, *others = _streams(plan)
@@ -470,26 +475,26 @@ def _epochs(plan, parts):
         for parameter in parameters:
             parameter.grad = None
         values = [
-            problem.weight * visit.scale * loss(problem, engine, visit, pull)
+            _times(problem.weight * visit.scale, loss(problem, engine, visit, pull))
             for problem, visit in zip(objective.problems, visits, strict=True)
         ]
-        total = sum(values)
+        total = functools.reduce(torch.add, values)
         if objective.penalty is not None:
             total = total + objective.penalty()
         total.backward()
-        parts.note([float(v.detach()) for v in values])
-        return total.detach()
+        if total is values[0]:
+            return total.detach().expand(2)
+        return torch.stack([value.detach().to(total.dtype) for value in (total, *values)])
 
     def epoch(phase):
         for problem in objective.problems:
             problem.q.cool(phase.cooling)
         for _ in range(MAX_EMPTY):
-            k = -1
-            for k, visit in enumerate(next(first)):
-                parts.expect(first=k == 0)
+            visits = None
+            for visit in next(first):
                 visits = [visit, *(next(stream) for stream in others)]
                 yield lambda visits=visits: closure(visits, phase.exaggeration)
-            if k >= 0:
+            if visits is not None:
                 return
         raise ValueError(
             "no batch holds a pair that p supports, so there is nothing to learn from; raise batch_size or "
@@ -497,6 +502,10 @@ def _epochs(plan, parts):
         )
 
     return epoch
+
+
+def _times(factor, value):
+    return value if factor == 1 else factor * value
 
 
 def adam_rate(plan, given="auto"):

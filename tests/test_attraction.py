@@ -8,7 +8,7 @@ from reference import FLOAT64, places, random_rows, sparse_p
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense
 from iconlearn.learned import Custom, Gaussian, Student
-from iconlearn.loss import attraction, loss
+from iconlearn.loss import _DeviceAttraction, attraction, loss
 from iconlearn.mappers import TableModule
 from iconlearn.numerics import threads as loops
 from iconlearn.objective import Points, Problem
@@ -45,6 +45,23 @@ def test_compiled_is_plain(name, width, pull, monkeypatch):
     compiled = value_and_gradient(problem, pull)
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
     torch.testing.assert_close(compiled[1], plain[1], rtol=1e-4, atol=1e-5 * float(plain[1].abs().max()))
+
+
+@pytest.mark.parametrize("pull", [1.0, 4.0])
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("name", KERNELS)
+def test_sums_in_the_order_of_the_edges_are_plain(name, width, pull):
+    """The form that devices take, here on the CPU."""
+    q, problem = KERNELS[name], problem_of(KERNELS[name], width)
+    visit = next(Dense().visits(problem, rng=None, dtype=torch.float32, device="cpu"))[0]
+    pointers, columns, weights = map(torch.from_numpy, visit.both_ways)
+    rows = torch.arange(N).repeat_interleave(pointers.diff())
+    U = problem.rows.mapper.places
+    plain = attraction(q, U, U, visit.edges, visit.pulled, pull)
+    found = _DeviceAttraction.apply(U, (pointers, columns, weights, rows), *q.edge_form, pull)
+    assert float(found) == pytest.approx(float(plain), rel=1e-5)
+    one, two = (3.0 * torch.autograd.grad(value, U)[0] for value in (plain, found))
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])

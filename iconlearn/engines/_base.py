@@ -8,6 +8,8 @@ Engines differ in nothing else; the objective and the loop are the same for all.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from sklearn.base import BaseEstimator
@@ -15,7 +17,27 @@ from sklearn.base import BaseEstimator
 from ._limits import nearest, refuses_limit
 from ._sums import full_sum, row_sums
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Hold"]
+
+
+@dataclass
+class Hold:
+    """What an engine has chosen for a stretch of steps.
+
+    Attributes
+    ----------
+    able : bool
+        Whether further steps can be taken by these choices.
+    key : hashable or None
+        Further steps are the same operations on the same tensors as after any first step with this key; None where
+        nothing is known of that.
+    choices : dict
+        The choices, by what they are for.
+    """
+
+    able: bool = True
+    key: object = ()
+    choices: dict = field(default_factory=dict)
 
 
 class Engine(BaseEstimator):
@@ -35,6 +57,8 @@ class Engine(BaseEstimator):
         Whether its long loops start threads of their own.
     block : int
         Number of pairs that are held at a time.
+    repeats : bool
+        Whether every epoch is one visit of all rows, by operations that are the same each time.
     batch_size : int or None
         Most rows and columns of a step; None is all.
     """
@@ -44,6 +68,7 @@ class Engine(BaseEstimator):
     exact = False
     takes_lists = False
     own_loops = False
+    repeats = False
     block = 2**20
     batch_size: int | None = None
 
@@ -84,6 +109,19 @@ class Engine(BaseEstimator):
     def visits(self, problem, *, rng, dtype, device):
         """An endless iterator of epochs; each epoch is an iterable of visits."""
         raise TypeError(f"{type(self).__name__} must define visits(problem, rng, dtype, device)")
+
+    @contextmanager
+    def hold(self):
+        """Within the body steps go by the choices of its first step, and nothing after that step waits for a device.
+
+        A step that these choices do not serve any more has a loss that is not a number.
+
+        Yields
+        ------
+        Hold
+            Known after the first step.
+        """
+        yield Hold()
 
     def log_sums(self, q, U, V, visit):
         """log of every row's sum of kernels; U and V are the places of the visited rows and columns."""

@@ -25,6 +25,7 @@ class Dense(Engine):
     exact = True
     takes_lists = True
     own_loops = True
+    repeats = True
 
     def __init__(self, max_pairs=None, *, block=2**20):
         self.max_pairs = max_pairs

@@ -32,6 +32,7 @@ class Sampled(Engine):
     """
 
     own_loops = True
+    repeats = True
 
     def __init__(self, n_columns=1000):
         self.n_columns = n_columns
@@ -62,11 +63,20 @@ class Sampled(Engine):
 
     def log_sums(self, q, U, V, visit):
         sample = visit.sample
-        near = sample.near.row_sums(q.log_kernel(pairs(q.scalar, U, V, sample.near)).exp())
+
+        def kernel(edges):
+            return q.log_kernel(pairs(q.scalar, U, V, edges)).exp()
+
+        near = kernel(sample.near)
         far = row_sums(q, U, V[sample.columns], False, self.block).exp()
         # Drawn neighbours, and the row itself, are no part of the rest.
-        far = far - sample.again.row_sums(q.log_kernel(pairs(q.scalar, U, V, sample.again)).exp())
-        sums = near + sample.scale * far.clamp_min(0.0)
+        if U.device.type == "cpu":
+            edges = sample.again()
+            far = far - edges.row_sums(kernel(edges))
+        else:
+            # How many of them there are only the device knows.
+            far = far - sample.sums_again(near, q.log_kernel(U.new_zeros(1)).exp())
+        sums = sample.near.row_sums(near) + sample.scale * far.clamp_min(0.0)
         return torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
 
 
@@ -87,8 +97,6 @@ class Sample:
     ----------
     columns : Tensor of int64 of shape (size,)
         In the order they were drawn; all different.
-    again : Edges
-        Pairs of the support (and of the diagonal) whose column was drawn.
     scale : float
         How many columns each drawn one stands for.
     """
@@ -96,14 +104,25 @@ class Sample:
     def __init__(self, near, size, exclude_self, rng):
         self.near, self.size, self.exclude_self, self.rng = near, size, exclude_self, rng
         self.scale = near.shape[1] / size
+        self.columns = torch.empty(size, dtype=torch.int64, device=near.i.device)
 
     def draw(self):
-        """Take new columns."""
-        device = self.near.i.device
-        columns = self.rng.choice(self.near.shape[1], self.size, replace=False)
-        self.columns = torch.from_numpy(columns).to(device)
+        """Take new columns; on a device they lie where the last ones did."""
+        columns = torch.from_numpy(self.rng.choice(self.near.shape[1], self.size, replace=False))
+        if self.columns.device.type == "cuda":
+            columns = columns.pin_memory()
+        self.columns.copy_(columns, non_blocking=True)
+
+    def again(self):
+        """Pairs of the support (and of the diagonal) whose column was drawn."""
         rows, drawn = self.near.of_columns(self.columns)
         if self.exclude_self:
             rows, drawn = torch.cat([rows, self.columns]), torch.cat([drawn, self.columns])
         order = torch.argsort(rows, stable=True)
-        self.again = Edges(rows[order], drawn[order], self.near.shape)
+        return Edges(rows[order], drawn[order], self.near.shape)
+
+    def sums_again(self, near, itself):
+        """Row sums over these pairs of the kernels, given those of the support and that of a point with itself."""
+        drawn = near.new_zeros(self.near.shape[1]).index_fill_(0, self.columns, 1.0)
+        sums = self.near.row_sums(near * drawn[self.near.j])
+        return sums + drawn * itself if self.exclude_self else sums

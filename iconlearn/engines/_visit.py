@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from .._transfer import sent
 from ..numerics.geometry import Edges
 
 __all__ = ["Visit", "visit_all", "visit_all_always", "visit_batch"]
@@ -59,6 +60,8 @@ class Visit:
         How many equal points each column stands for; p is that of one of them.
     sample : Sample or None
         Columns that stand for all the others in the row sums, where an engine draws some.
+    weighs : bool
+        Whether any row has a weight.
     """
 
     rows: object
@@ -81,11 +84,21 @@ class Visit:
     copies: object = None
     sample: object = None
     lists: object = None
+    weighs: bool = True
 
     @cached_property
     def both_ways(self):
-        """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form."""
-        return self.edges.symmetric(self.pulled)
+        """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form.
+
+        On a device they are tensors there, followed by the row of each entry.
+        """
+        arrays = self.edges.symmetric(self.pulled)
+        device = self.pulled.device
+        if device.type == "cpu":
+            return arrays
+        pointers, columns, values = map(torch.from_numpy, arrays)
+        rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
+        return tuple(part.to(device) for part in (pointers, columns, values, rows))
 
     @cached_property
     def p_sums(self):
@@ -175,20 +188,13 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     n_cols = p.n_cols if cols is None else len(cols)
 
     def tensor(array, kind=dtype):
-        return torch.as_tensor(array).to(device=device, dtype=kind)
+        return None if array is None else torch.as_tensor(array).to(device=device, dtype=kind)
 
     if p.listed:
         return _visit_lists(problem, rows, cols, own, scale, tensor)
     candidates = max(n_cols - (not p.self_pairs), 1)
-
-    def positions(numbers):
-        return None if numbers is None else tensor(numbers, torch.int64)
-
-    at = positions(rows)
     common = {
         "least": p.uniform / candidates,
-        "rows": at,
-        "cols": at if cols is rows else positions(cols),
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
         "scale": scale,
@@ -201,14 +207,35 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         mass = np.where(own, mass, 0.0)
         return mass / max(mass.sum(), np.finfo(float).tiny)
 
-    def weights(mass, of_rows):
+    def of_columns(mass):
+        """None where columns are weighed as rows are."""
         if p.column_weights is None:
-            return of_rows if own is None else tensor(mass)
-        return tensor(p.column_weights if cols is None else p.column_weights[cols])
+            return None if own is None else mass
+        return p.column_weights if cols is None else p.column_weights[cols]
 
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
-        of_rows = tensor(of_anchors(mass))
+        e = None
+    else:
+        e = p.entries(rows, cols)
+        mass = e.mass
+    of_rows = of_anchors(mass)
+    arrays = [
+        (rows, torch.int64), (None if cols is rows else cols, torch.int64), (of_rows, dtype), (of_columns(mass), dtype),
+        *([] if e is None else [(e.i, torch.int64), (e.j, torch.int64), (e.p, dtype)]),
+    ]  # fmt: skip
+    # All rows are sent once, and may be too many to be held a second time on the way.
+    rows_at, cols_at, of_rows_there, of_columns_there, *entries = (
+        [tensor(array, kind) for array, kind in arrays] if rows is None else sent(arrays, device)
+    )
+    common |= {
+        "rows": rows_at,
+        "cols": rows_at if cols is rows else cols_at,
+        "mass": of_rows_there,
+        "column_weights": of_rows_there if of_columns_there is None else of_columns_there,
+        "weighs": bool(of_rows.sum() > 0),
+    }
+    if e is None:
         return Visit(
             edges=None,
             p=None,
@@ -217,20 +244,14 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=of_rows,
-            column_weights=weights(mass, of_rows),
             floor=0.0,
             **common,
         )
-    e = p.entries(rows, cols)
-    mass, edges = (
-        tensor(of_anchors(e.mass)),
-        Edges(tensor(e.i, torch.int64), tensor(e.j, torch.int64), (n_rows, n_cols)),
-    )
-    values, weight = tensor(e.p), mass[edges.i]
+    i, j, values = entries
+    edges, weight = Edges(i, j, (n_rows, n_cols)), of_rows_there[i]
     copies = None if p.copies is None else tensor(p.copies_of(cols))
     if copies is not None:
-        weight = weight * copies[edges.j]
+        weight = weight * copies[j]
     pulled = weight * values
     return Visit(
         edges=edges,
@@ -240,8 +261,6 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         row_weight=edges.row_sums(pulled),
         at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
-        mass=mass,
-        column_weights=weights(e.mass, mass),
         floor=e.floor,
         copies=copies,
         **common,
@@ -276,6 +295,7 @@ def _visit_lists(problem, rows, cols, own, scale, tensor):
         n_candidates=n_cols,
         exclude_self=False,
         scale=scale,
+        weighs=bool(found.weight.sum() > 0),
         lists=VisitedLists(tensor(anchors[found.rows], torch.int64), of, len(found.null)),
     )
 

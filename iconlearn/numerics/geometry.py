@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-__all__ = ["Edges", "MatrixBlocks", "matrix", "pairs"]
+__all__ = ["Edges", "MatrixBlocks", "matrix", "pairs", "rows_at"]
 
 # Below this width differences are formed coordinate by coordinate: exact, and as fast as a product.
 DIRECT_WIDTH = 3
@@ -205,7 +205,7 @@ class _PairDot(torch.autograd.Function):
     def forward(ctx, U, V, edges):
         ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
-        return (_rows(U, edges.i) * _rows(V, edges.j)).sum(1)
+        return (rows_at(U, edges.i) * rows_at(V, edges.j)).sum(1)
 
     @staticmethod
     def backward(ctx, g):
@@ -223,7 +223,7 @@ class _PairSqdist(torch.autograd.Function):
         ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
         if U.shape[1] > DIRECT_WIDTH:
-            return _rows(U, edges.i).sub_(_rows(V, edges.j)).square_().sum(1)
+            return rows_at(U, edges.i).sub_(rows_at(V, edges.j)).square_().sum(1)
         total = None
         for u, v in zip(U.T.contiguous(), V.T.contiguous(), strict=True):
             gap = u.index_select(0, edges.i).sub_(v.index_select(0, edges.j))
@@ -249,7 +249,7 @@ def _gradients_in_order(ctx, g, slope):
     (U, V), edges = ctx.saved_tensors, ctx.edges
 
     def pulls(weights, near, i, far, j):
-        return weights[:, None] * slope(lambda: _rows(near, i), lambda: _rows(far, j))
+        return weights[:, None] * slope(lambda: rows_at(near, i), lambda: rows_at(far, j))
 
     if ctx.tied:
         points, others, edge, pointers = edges.by_end
@@ -269,7 +269,7 @@ def _spread(Z, sums):
     return sums[:, -1:] * Z - sums[:, :-1]
 
 
-def _rows(U, index):
+def rows_at(U, index):
     """U[index] by the kernel that reads rows fastest."""
     return torch.nn.functional.embedding(index, U)
 

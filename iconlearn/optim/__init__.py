@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ._history import Entropies, History, Record, Solution, answering, asks_to_stop
 from ._lbfgs import LBFGS
-from ._loop import copies, minimise, put_back
+from ._loop import minimise
 from ._methods import OPTIMIZERS, Phase
 from ._plateau import EstimatedPlateau, Plateau, Verdict
 from ._rows import minimise_rows
+from ._stretch import copies, put_back
 
 __all__ = [
     "LBFGS",

@@ -3,6 +3,7 @@
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
 :mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C returns that state instead of losing it.
+Where parameters are on a device of its own, it may read losses after several steps only; see ``_stretch.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import torch
 
 from ._history import History, Solution
 from ._methods import OPTIMIZERS, Phase
-from ._plateau import Verdict
+from ._momentum import MomentumGains
+from ._plateau import EstimatedPlateau, Plateau, Verdict
+from ._stretch import Stretches, copies, put_back
 
-__all__ = ["copies", "minimise", "put_back"]
+__all__ = ["minimise"]
 
 # What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
@@ -29,7 +32,7 @@ def minimise(
     *,
     optimizer: str | Callable,
     phases: Sequence[Phase],
-    rule: Callable,
+    rule: Plateau | EstimatedPlateau,
     grad_tol: float = 0.0,
     precondition: Callable | None = None,
     steady: bool = False,
@@ -39,6 +42,9 @@ def minimise(
     keep: Callable | None = None,
     tensors: Callable | None = None,
     outputs: Callable | None = None,
+    terms: Callable | None = None,
+    hold: Callable | None = None,
+    record: bool = False,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -46,7 +52,7 @@ def minimise(
     ----------
     epochs : callable
         ``epochs(phase)`` yields the closures of one epoch; each takes no argument, leaves gradients on the
-        parameters and returns the true loss as a tensor.
+        parameters and returns the true loss as a tensor, alone or followed by its terms.
     parameters : list of Parameter
         What is learned.
     optimizer : {"momentum", "adam", "lbfgs"} or callable
@@ -74,6 +80,14 @@ def minimise(
         ``tensors()`` lists all that belongs to a state, the parameters among them; None is the parameters alone.
     outputs : callable or None
         ``outputs()`` makes the array that :meth:`Record.outputs` gives.
+    terms : callable or None
+        Called with the terms of every iteration's loss, a list of floats: the means of an epoch.
+    hold : callable or None
+        Lets steps of the momentum method be taken without reading their losses; see
+        :class:`iconlearn.optim._stretch.Stretches`.  With a callback or a report every loss is read at once.
+    record : bool, default=False
+        Whether such steps may be recorded, where they are CUDA's: they are the same operations on the same tensors
+        every time, and the host keeps nothing of them.
 
     Returns
     -------
@@ -87,7 +101,9 @@ def minimise(
         If it came before the first step; a later one ends the run, and its reason is "interrupted".
     """
     history = History(callback, report, outputs=outputs)
-    run = _Run(tensors or (lambda: parameters), rule, history, keep)
+    if callback is not None or report is not None or not rule.ranks:
+        hold = None
+    run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record)
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
@@ -115,8 +131,9 @@ def minimise(
 class _Run:
     """The state of one minimisation: its history, the tensors that are kept, and why it stopped."""
 
-    def __init__(self, tensors, rule, history, keep):
-        self.tensors, self.rule, self.history, self.keep = tensors, rule, history, keep
+    def __init__(self, tensors, rule, history, keep, terms, hold, record):
+        self.tensors, self.rule, self.history, self.keep, self.terms = tensors, rule, history, keep, terms
+        self.stretches = None if hold is None else Stretches(self, hold, record)
         self.reason, self.cooling = "max_iter", 0.0
         # The tensors that are kept, and the loss that belongs to them.
         self.kept, self.loss = None, math.inf
@@ -131,22 +148,43 @@ class _Run:
         if self.method is None:
             self.method, self.done = make(phase), 0
         while self.done < phase.n_iter:
-            value = self._epoch(epochs(phase), self.method, after_step)
-            if not math.isfinite(value):
-                if not self.history.losses:
-                    raise FloatingPointError(f"the loss is {value} at the start")
-                self.reason = "diverged"
+            n = self._length(phase, last)
+            if n > 1:
+                values = self.stretches.take(epochs, phase, self.method, after_step, n)
+            else:
+                values = [self._epoch(epochs(phase), self.method, after_step)]
+            if self.add_all(values, phase):
                 return True
-            self.done += 1
-            if self.history.add(value, phase.name, self.history.best):
-                self.reason = "callback"
-                return True
+            value = values[-1][0]
             if last and self._at_rest(make, phase, value):
                 self.reason = "plateau"
                 return True
             if self.keep is not None:
                 self.keep(len(self.history), self.state)
         self.method = None
+        return False
+
+    def _length(self, phase, last):
+        """How many steps are taken before the host reads their losses, none of which can matter before."""
+        if self.stretches is None or not isinstance(self.method, MomentumGains):
+            return 1
+        left = phase.n_iter - self.done
+        return self.stretches.length(min(left, self.rule.least(self.done)) if last else left)
+
+    def add_all(self, values, phase):
+        """Add iterations, each a loss and its terms; true if the whole run is over."""
+        for value, terms in values:
+            if not math.isfinite(value):
+                if not self.history.losses:
+                    raise FloatingPointError(f"the loss is {value} at the start")
+                self.reason = "diverged"
+                return True
+            self.done += 1
+            if self.terms is not None:
+                self.terms(terms)
+            if self.history.add(value, phase.name, self.history.best):
+                self.reason = "callback"
+                return True
         return False
 
     def _at_rest(self, make, phase, value):
@@ -183,17 +221,18 @@ class _Run:
         self.method.load_state_dict(state["method"])
 
     def _epoch(self, closures, method, after_step):
-        """One pass over an epoch's closures; the mean of their losses."""
-        total, count, single = 0.0, 0, None
+        """One pass over an epoch's closures; the mean of their losses, and of the terms of these."""
+        total, count, single, terms = 0.0, 0, None, []
         for closure in closures:
-            keep = _Keeper(self, closure) if self.rule.ranks else None
-            loss = float(method.step(keep or closure))
+            evaluation = (_Keeper if self.rule.ranks else _Evaluation)(self, closure)
+            loss = float(method.step(evaluation))
             if after_step is not None:
                 after_step()
-            total, count, single = total + loss, count + 1, keep
+            total, count, single = total + loss, count + 1, evaluation
+            terms.append(evaluation.terms)
             self.running = total / count
         value = total / count if count else math.nan
-        if count == 1 and single is not None:
+        if count == 1 and self.rule.ranks:
             single.commit()
         elif not all_finite(self.tensors()):
             value = math.nan  # the last step was one too many, which only the next loss would show
@@ -201,7 +240,7 @@ class _Run:
             # The latest state, after steps that each lowered an estimate of their own.
             self.history.best = min(value, self.history.best)
             self.loss, self.kept = value, copies(self.tensors())
-        return value
+        return value, [sum(values) / count for values in zip(*terms, strict=True)]
 
     def restore(self):
         """Put the tensors that are kept back."""
@@ -209,23 +248,37 @@ class _Run:
             put_back(self.tensors(), self.kept)
 
 
-class _Keeper:
-    """A closure that remembers the best point at which it was evaluated.
+class _Evaluation:
+    """A closure that remembers the terms of its last loss: a line search evaluates many times."""
+
+    def __init__(self, run, closure):
+        self.run, self.closure, self.terms = run, closure, []
+
+    def __call__(self):
+        # One wait for the loss and its terms, wherever they are.
+        losses = self.closure().detach().reshape(-1).cpu()
+        loss, *self.terms = losses.tolist()
+        self.note(loss)
+        return losses[0]
+
+    def note(self, loss):
+        """Nothing but the terms is remembered."""
+
+
+class _Keeper(_Evaluation):
+    """A closure that also remembers the best point at which it was evaluated.
 
     An optimiser evaluates before it moves, so the parameters that belong to a loss are those of the moment
     of evaluation; with a single closure an epoch its loss is exact and ranks them.
     """
 
     def __init__(self, run, closure):
-        self.run, self.closure = run, closure
+        super().__init__(run, closure)
         self.loss, self.values = run.history.best, None
 
-    def __call__(self):
-        loss = self.closure()
-        value = float(loss.detach())
-        if value < self.loss:
-            self.loss, self.values = value, copies(self.run.tensors())
-        return loss
+    def note(self, loss):
+        if loss < self.loss:
+            self.loss, self.values = loss, copies(self.run.tensors())
 
     def commit(self):
         if self.values is not None:
@@ -237,15 +290,3 @@ def all_finite(tensors) -> bool:
     """Whether no tensor has a NaN or an infinity, at one wait for a device."""
     numbers = [t.detach().flatten() for t in tensors if t.is_floating_point() and t.numel()]
     return not numbers or math.isfinite(torch.linalg.vector_norm(torch.cat(numbers), torch.inf))
-
-
-def copies(tensors):
-    """Copies of tensors as they are now."""
-    return [t.detach().clone() for t in tensors]
-
-
-@torch.no_grad()
-def put_back(tensors, values):
-    """Give tensors the values that :func:`copies` took of them."""
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 __all__ = ["MomentumGains"]
@@ -15,6 +17,8 @@ class MomentumGains:
 
     It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
     loads torch's compiler, which takes longer than the whole fit of a small map.
+
+    Steps do not depend on the value of the loss, so that it may be read later.
     """
 
     def __init__(self, parameters, lr, momentum=0.8, max_step=None):
@@ -43,15 +47,26 @@ class MomentumGains:
 
     def _move(self, parameter, velocity, gains):
         g = parameter.grad
-        turning = g * velocity >= 0  # the velocity points downhill where it opposes the gradient
-        gains.copy_(torch.where(turning & (velocity != 0), gains * 0.8, gains + 0.2)).clamp_min_(0.01)
+        # The velocity points downhill where it opposes the gradient; at rest it points nowhere.
+        turning = torch.logical_and(velocity, g * velocity >= 0)
+        torch.clamp_min(torch.where(turning, gains * 0.8, gains + 0.2), 0.01, out=gains)
         velocity.mul_(self.momentum).addcmul_(gains, g, value=-self.lr)
         if parameter.ndim == 2:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
+            velocity.mul_(self._shares(parameter, length))
+        parameter.add_(velocity)
+
+    def _shares(self, parameter, length):
+        """How much of a step of this length is taken."""
+        if parameter.device.type == "cpu":
             longest = self.max_step
             if longest is None:
                 longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
             scale = longest / length.clamp_min(1e-30)
             # A map that is a single point at the origin has no radius to measure a step by.
-            velocity.mul_(torch.where(scale > 0, scale, 1.0).clamp_max(1.0))
-        parameter.add_(velocity)
+            return torch.where(scale > 0, scale, 1.0).clamp_max(1.0)
+        if self.max_step is not None:
+            return (self.max_step / length).clamp_max(1.0)
+        # The same with as few launches as can be.
+        longest = torch.linalg.vector_norm(parameter) * (0.5 / len(parameter) ** 0.5)
+        return (torch.where(longest > 0, longest, math.inf) / length).clamp_max(1.0)

@@ -50,6 +50,10 @@ class Plateau:
         self.tol, self.patience = tol, patience
         self.best_at_mark, self.mark, self.cuts = math.inf, 0, 0
 
+    def least(self, done):
+        """Iterations after `done` ones until a verdict other than to go on is possible."""
+        return self.patience - (done - self.mark)
+
     def __call__(self, done, value, best):
         """The verdict after `done` iterations of this phase, the last loss and the best one."""
         if done - self.mark < self.patience:

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from .._checks import check_choice, check_number
+from .._transfer import sent
 from ..conditional import Conditional
 from ._base import Supervisory
 
@@ -114,7 +115,7 @@ class Views(Supervisory):
                 )
             # A view in another precision (of numpy's making, say) is read in that of the rows.
             return out.to(X) if out.is_floating_point() else out
-        mean, spread = torch.from_numpy(np.stack([self._mean, self._spread])).to(X)
+        mean, spread = sent([(self._mean, X.dtype), (self._spread, X.dtype)], X.device)
         if self.augment == "noise":
             return X + self.strength * spread * torch.randn_like(X)
         if self.augment == "mask":

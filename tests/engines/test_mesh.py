@@ -1,5 +1,6 @@
 """The mesh engine: sums by FFT against sums over all pairs, on every kind of map; what it refuses."""
 
+import math
 import warnings
 
 import numpy as np
@@ -384,6 +385,98 @@ def test_leaves_no_warning_and_no_buffers_behind():
         engine.log_sums(q, U, U, OTHERS)
     assert len(engine._responses) == 1
     assert not hasattr(clone(engine), "_responses")
+
+
+# -- few and large operations, and grids that are held -----------------------------------------------------
+
+
+@pytest.mark.parametrize("exclude_self", [True, False])
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_batched_sums_are_those_of_the_stencil(width, alike, exclude_self):
+    q, U = begun(Student()), torch.as_tensor(places(N, width) * 3)
+    weights = torch.as_tensor(np.ones(N) if alike else np.random.RandomState(0).rand(N))
+    found = []
+    for held in (False, True):
+        points = U.clone().requires_grad_()
+        cloud = Mesh()._cloud(q, points)
+        cloud.held = held
+        sums = cloud.sums("kernel", exclude_self, alike=alike)
+        found += [sums.detach(), torch.autograd.grad((weights * sums).sum(), points)[0]]
+    torch.testing.assert_close(found[2], found[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[3], found[1], rtol=1e-10, atol=1e-10)
+
+
+HELD = {
+    "row": lambda engine, q, U, visit: engine.log_sums(q, U, U, visit),
+    "joint": lambda engine, q, U, visit: engine.log_total(q, U, U, visit),
+    "mean": lambda engine, q, U, visit: engine.mean_log_kernels(q, U, U, visit).sum(),
+}
+
+
+@pytest.mark.parametrize("how", HELD)
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_grid_is_held_until_a_row_leaves_it(width, how):
+    q, U, mesh = begun(Student()), torch.as_tensor(places(N, width) * (4 if width < 3 else 1.5)), Mesh(0.25)
+
+    def away(U, far):
+        moved = U * 1.04
+        moved[7, -1] += far
+        return moved
+
+    with mesh.hold() as held:
+        HELD[how](mesh, q, U, OTHERS)
+        assert held.able and held.key
+        (choice,) = held.choices.values()
+        found = HELD[how](mesh, q, away(U, 0.0), OTHERS)
+        extent = choice[0].grid.spacing * max(choice[0].grid.shape)
+        for far in (extent, -extent, math.nan, math.inf):
+            assert HELD[how](mesh, q, away(U, far), OTHERS).isnan().all()
+    exact = HELD[how](Dense(), q, away(U, 0.0), OTHERS)
+    torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-3)
+    # Afterwards each sum has a grid of its own again.
+    assert HELD[how](mesh, q, away(U, extent), OTHERS).isfinite().all()
+    assert not hasattr(mesh, "_held")
+
+
+def test_what_no_grid_serves_for_several_steps():
+    q, near = begun(Gaussian(0.7)), torch.as_tensor(np.random.RandomState(0).rand(2000, 2) * 5)
+    far = torch.vstack([near, torch.tensor([[10.0, 0.0]], dtype=near.dtype)])
+    mesh = Mesh()
+    with mesh.hold() as held:
+        mesh.log_sums(q, far, far, OTHERS)
+        assert not held.able  # a row whose sum is lost
+    with mesh.hold() as held:
+        mesh.log_sums(q, near, near, OTHERS)
+        assert held.able
+        lost = torch.vstack([near[:-1], torch.tensor([[9.0, 2.0]], dtype=near.dtype)])
+        (choice,) = held.choices.values()
+        assert choice[0].grid.contains(lost).all()
+        assert mesh.log_sums(q, lost, lost, OTHERS).isnan().all()
+
+
+def test_grids_of_one_shape_share_their_tensors():
+    q, U, mesh = begun(Student()), torch.as_tensor(places(N, 2) * 4), Mesh()
+    keys, offsets = [], []
+    for shift in (0.0, 0.3, 50.0):
+        with mesh.hold() as held:
+            found = mesh.log_sums(q, U + shift, U + shift, OTHERS)
+            keys.append(held.key)
+            offsets.append(mesh._fixed.popitem()[1].offset if shift == 50 else None)
+        torch.testing.assert_close(found, mesh.log_sums(q, U, U, OTHERS), rtol=1e-3, atol=1e-3)
+    assert keys[0] == keys[1] == keys[2]
+    assert float(offsets[-1].max()) < 0
+
+
+def test_slack_widens_a_grid():
+    for scale, least in ((0.01, 2.0), (3.0, 1.25), (20.0, 1.25)):
+        U = torch.as_tensor(places(200, 2) * scale)
+        low, high = U.amin(0), U.amax(0)
+        plain, wide = (fit_grid(low, high, 0.5, 50, 2**22, slack) for slack in (0.0, 0.25))
+        assert plain.spacing == wide.spacing
+        middle = (low + high) / 2
+        for share in (1.0, least):
+            assert wide.contains(middle + share * (U - middle)).all()
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from iconlearn import ICONEmbedding
 from iconlearn.divergences import JensenShannon
 from iconlearn.engines import Dense, Sampled, choose
 from iconlearn.learned import Dot, Gaussian, Student
+from iconlearn.numerics.geometry import pairs
 
 N = 60
 P = sparse_p(random_rows(N, density=0.08, self_pairs=False), mass=np.arange(1.0, N + 1), self_pairs=False)
@@ -60,6 +61,23 @@ def test_columns_are_drawn_anew_at_every_step_by_the_seed():
     assert columns(0) == columns(0) != columns(1)
     first, second, _ = columns(0)
     assert first != second and len(set(first)) == 7
+
+
+@pytest.mark.parametrize("self_pairs", [True, False])
+def test_drawn_neighbours_are_left_out_however_they_are_found(self_pairs):
+    p = sparse_p(random_rows(N, density=0.2, self_pairs=self_pairs), self_pairs=self_pairs)
+    problem = make_problem(p, Student(), Z)
+    q, U = problem.q, problem.rows.at().detach()
+
+    def kernel(edges):
+        return q.log_kernel(pairs(q.scalar, U, U, edges)).exp()
+
+    sample = next(Sampled(17).visits(problem, rng=np.random.RandomState(0), **FLOAT64))[0].sample
+    edges = sample.again()
+    itself = q.log_kernel(torch.zeros(1, **FLOAT64)).exp()
+    found = sample.sums_again(kernel(sample.near), itself)
+    torch.testing.assert_close(found, edges.row_sums(kernel(edges)))
+    assert found.count_nonzero() > N / 2
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from scipy import fft
 
 from ...numerics.threads import available
+from ._batched import Tables
 from ._near import Split
 from ._splines import TAPS, stencil
 
@@ -31,6 +33,8 @@ __all__ = ["Grid", "Responses", "convolved", "fit_grid"]
 
 # Nodes beyond the cells that points lie in: the stencils' reach, and one for rounding.
 MARGIN = TAPS + 1
+# Up to so many nodes a grid with slack is wider than it has to be, by this share of the sides.
+FEW_NODES, MOST_SLACK = 2**17, 3.0
 # Transforms that are kept: a map that grows needs a new one now and then, and uses each for many steps.
 KEPT = 3
 
@@ -59,6 +63,11 @@ class Grid:
     padded: tuple
     reach: float = 0.0
 
+    @cached_property
+    def offset(self):
+        """The negative place of the first node in units of the spacing, shape (d, 1)."""
+        return (self.low / -self.spacing)[:, None]
+
     def stencil(self, points):
         return stencil(points, self.low, self.spacing, self.shape)
 
@@ -69,7 +78,7 @@ class Grid:
         return ((x >= 0) & (x <= upper)).all(1)
 
 
-def fit_grid(low, high, spacing, min_cells, max_nodes):
+def fit_grid(low, high, spacing, min_cells, max_nodes, slack=0.0):
     """A grid over the box from `low` to `high` (tensors of shape (d,)).
 
     Parameters
@@ -80,12 +89,20 @@ def fit_grid(low, high, spacing, min_cells, max_nodes):
         Cells across the longer side at least; a small box gets a finer grid.
     max_nodes : int
         Most nodes of the padded grid; a box too wide for it gets a coarser one.
+    slack : float, default=0.0
+        The grid is wider than the box by at least this share of its sides, and by up to three times of them as long as
+        it has few nodes.
     """
     sides = (high - low).tolist()
     extent = max(max(sides), torch.finfo(low.dtype).tiny * min_cells)
     # Steps of a root of two, so that a growing map keeps its transform for a while.
     halvings = max(math.ceil(2 * math.log2(spacing * min_cells / extent)), 0)
     spacing *= 2.0 ** (-halvings / 2)
+    if slack:
+        cells = math.prod(2 * (side / spacing + MARGIN) for side in sides)
+        slack = max(slack, min((FEW_NODES / cells) ** (1 / len(sides)) - 1, MOST_SLACK))
+        sides = [side * (1 + slack) for side in sides]
+        low = low - (high - low) * (slack / 2)
     while True:
         shape = tuple(math.ceil(side / spacing) + MARGIN for side in sides)
         padded = tuple(_fast_size(2 * nodes - 1) for nodes in shape)
@@ -131,6 +148,13 @@ class Response:
     at_zero: float
     constant: float
     split: Split | None
+    _tables: dict = field(default_factory=dict)
+
+    def tables(self, grid, alike):
+        """The :class:`Tables` of the grids that this response is for."""
+        if alike not in self._tables:
+            self._tables[alike] = Tables(grid, self, alike)
+        return self._tables[alike]
 
 
 class Responses:

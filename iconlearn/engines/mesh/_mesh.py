@@ -6,11 +6,17 @@ Every step spreads the points onto a grid, convolves with the kernel by FFT and 
 gradient of a row-normalised loss needs one more convolution, with the charges d loss / d S_i.  In a map too
 wide for a fine grid, a coarse one carries the smooth part of the kernel and near pairs the rest.  Points far
 outside of the others, and rows whose sum is lost in the error of the grid, are summed directly.
+
+To choose a grid and to find such rows the host has to read numbers.  Where it is to leave a device alone for a stretch
+of steps, they go by the grid of the first one, which is then wider than the map; a step that needs another grid, or has
+such rows, gives NaN.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -18,10 +24,11 @@ import torch
 from ..._checks import check_number
 from ..._warnings import warn
 from ...numerics.geometry import matrix
-from .._base import Engine
+from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
-from ._field import Responses, convolved, fit_grid
+from ._batched import BatchedSums
+from ._field import KEPT, Responses, convolved, fit_grid
 from ._near import near_pairs
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
@@ -40,6 +47,8 @@ MAX_OUTSIDE = 2**22
 # in three dimensions.
 NODES_PER_POINT = {1: 16, 2: 16, 3: 64}
 LEAST_NODES, MOST_NODES = 2**20, 2**24
+# A grid that is to serve for several steps is wider than the map by this share of its sides.
+SLACK = 0.25
 # A grid may be coarser than asked for by this factor, and its error three times as large.  A coarser one leaves pairs
 # nearer than so many of its spacings to be summed one by one; few points meet all others instead.
 COARSEST = 1.3
@@ -75,6 +84,7 @@ class Mesh(Engine):
     """
 
     own_loops = True
+    repeats = True
 
     def __init__(self, spacing=0.5, *, min_cells=50, max_nodes=None):
         self.spacing = spacing
@@ -116,39 +126,97 @@ class Mesh(Engine):
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
 
+    @contextmanager
+    def hold(self):
+        self._held = Hold()
+        try:
+            yield self._held
+        finally:
+            del self._held
+
     def log_sums(self, q, U, V, visit):
-        cloud = self._cloud(q, U)
+        cloud = self._cloud(q, U, visit)
         if cloud is None:
             return super().log_sums(q, U, V, visit)
         sums = cloud.sums("kernel", visit.exclude_self)
+        if cloud.held:
+            # Of a row off the grid the sum is not a number, and others may lack what it adds to them.
+            low, high = sums.detach().aminmax()
+            return torch.log(torch.where(low > _least(q, cloud.coarseness) * high, sums, torch.nan))
         lost = is_lost(q, sums.detach(), sums.detach().max(), cloud.coarseness)
+        if hasattr(self, "_held"):
+            self._held.able &= not lost.any()
         return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
 
     def log_total(self, q, U, V, visit):
-        cloud = self._cloud(q, U)
-        sums = None if cloud is None else cloud.sums("kernel", visit.exclude_self)
-        if sums is None or float(sums.detach().mean()) <= lost_share(cloud.coarseness) * cloud.at_zero(
-            "kernel"
-        ):
-            # Far from each other, all of them: what is left of the total is the error of the grid.
+        cloud = self._cloud(q, U, visit)
+        if cloud is None:
+            return super().log_total(q, U, V, visit)
+        sums = cloud.sums("kernel", visit.exclude_self, alike=True)
+        # Far from each other, all of them: what is left of the total is the error of the grid.
+        least = lost_share(cloud.coarseness) * cloud.at_zero("kernel")
+        if cloud.held:
+            total = sums.sum()
+            return torch.log(torch.where(total <= least * len(U), torch.nan, total))
+        if float(sums.detach().mean()) <= least:
+            if hasattr(self, "_held"):
+                self._held.able = False
             return super().log_total(q, U, V, visit)
         return torch.log(sums.sum())
 
     def mean_log_kernels(self, q, U, V, visit):
-        cloud = self._cloud(q, U)
+        cloud = self._cloud(q, U, visit)
         if cloud is None:
             return super().mean_log_kernels(q, U, V, visit)
         return cloud.sums("log_kernel", visit.exclude_self) / max(len(U) - visit.exclude_self, 1)
 
-    def _cloud(self, q, U):
+    def _cloud(self, q, U, visit=None):
         """The points with their grid; None where the map is too wide for one, or not finite."""
+        hold = self.__dict__.get("_held")
+        if hold is None:
+            return self._chosen(q, U)
+        if id(visit) in hold.choices:
+            choice = hold.choices[id(visit)]
+            return choice and _Cloud(U, *choice, held=True)
+        cloud = self._chosen(q, U, SLACK)
+        if cloud is None:
+            choice = None
+        else:
+            cloud.fixed = self._fixed_for(visit, cloud.box)
+            choice = cloud.box, cloud.responses, cloud.fixed
+            # Near pairs are others at every step.
+            hold.able &= cloud.box.pairs is None
+            if cloud.box.outside is not None:
+                hold.key = None
+        hold.choices[id(visit)] = choice
+        if hold.key is not None:
+            hold.key = *hold.key, (id(visit), choice and id(cloud.fixed))
+        return cloud
+
+    def _fixed_for(self, visit, box):
+        """What steps on grids like this one share."""
+        kept, grid = self.__dict__.setdefault("_fixed", OrderedDict()), box.grid
+        key = id(visit), grid.spacing, grid.shape, grid.padded, grid.reach
+        if key in kept:
+            kept[key].offset.copy_(grid.offset)
+        else:
+            kept[key] = _Fixed(grid.offset)
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key]
+
+    def _chosen(self, q, U, slack=0.0):
         if not torch.isfinite(U).all():
             return None
         responses = self._responses_of(q)
         spacing = self.spacing * responses.width
+        coarsest = (COARSEST if len(U) <= FEW_POINTS else COARSEST_OF_MANY) * spacing
         most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * len(U), LEAST_NODES), MOST_NODES)
-        box = _Box(U.detach(), spacing, self.min_cells, most)
-        if box.grid.spacing <= (COARSEST if len(U) <= FEW_POINTS else COARSEST_OF_MANY) * spacing:
+        box = _Box(U.detach(), spacing, self.min_cells, most, slack)
+        if slack and box.grid.spacing > coarsest:
+            box = _Box(U.detach(), spacing, self.min_cells, most)
+        if box.grid.spacing <= coarsest:
             return _Cloud(U, box, responses)
         if len(U) ** 2 <= FEW_PAIRS:
             return None
@@ -227,7 +295,11 @@ def is_lost(q, sums, highest, coarseness):
     coarseness : float
         Distance of the nodes in widths of the kernel.
     """
-    return sums <= (LOST_HEAVY if q.heavy_tailed else lost_share(coarseness)) * highest
+    return sums <= _least(q, coarseness) * highest
+
+
+def _least(q, coarseness):
+    return LOST_HEAVY if q.heavy_tailed else lost_share(coarseness)
 
 
 def lost_share(coarseness):
@@ -246,7 +318,7 @@ class _Box:
     pairs : near pairs of the points inside, or None where the grid is fine enough
     """
 
-    def __init__(self, U, spacing, min_cells, max_nodes):
+    def __init__(self, U, spacing, min_cells, max_nodes, slack=0.0):
         low, high = U.amin(0), U.amax(0)
         self.inside = self.outside = self.pairs = None
         few = min(len(U) // 1000, MAX_OUTSIDE // len(U))
@@ -256,7 +328,7 @@ class _Box:
                 outside = ((near_low > U) | (near_high < U)).any(1)
                 low, high = near_low, near_high
                 self.inside, self.outside = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
-        self.grid = fit_grid(low, high, spacing, min_cells, max_nodes)
+        self.grid = fit_grid(low, high, spacing, min_cells, max_nodes, slack)
 
     def leave_near_pairs(self, U, reach):
         """Have pairs up to `reach` summed one by one; a reach of zero leaves all to the grid."""
@@ -272,11 +344,27 @@ def _without_ends(U, few):
     return torch.maximum(low - margin, U.amin(0)), torch.minimum(high + margin, U.amax(0))
 
 
+class _Fixed:
+    """The tensors of steps on grids of one shape and spacing, which stay where they are.
+
+    Attributes
+    ----------
+    offset : Tensor of shape (d, 1)
+        As of :class:`Grid`; written over where another grid is laid.
+    responses : dict
+        Responses by the names of their functions.
+    """
+
+    def __init__(self, offset):
+        self.offset, self.responses = offset, {}
+
+
 class _Cloud:
     """Points, their grid, and sums of radial functions over all pairs of them."""
 
-    def __init__(self, U, box, responses):
-        self.U, self.box, self.responses = U, box, responses
+    def __init__(self, U, box, responses, fixed=None, held=False):
+        self.U, self.box, self.responses, self.held = U, box, responses, held
+        self.fixed = fixed or _Fixed(box.grid.offset)
 
     @property
     def coarseness(self):
@@ -285,21 +373,52 @@ class _Cloud:
         return grid.spacing / max(width, grid.reach / REACH_WIDTHS)
 
     def at_zero(self, name):
-        return self.responses(name, self.box.grid).at_zero
+        return self._response(name).at_zero
 
-    def sums(self, name, exclude_self):
-        """sum_j f(|u_i - u_j|^2) for the radial function called `name`, shape (n,); differentiable."""
-        box, response = self.box, self.responses(name, self.box.grid)
+    def _response(self, name):
+        kept = self.fixed.responses
+        if name not in kept:
+            kept[name] = self.responses(name, self.box.grid)
+        return kept[name]
+
+    def sums(self, name, exclude_self, alike=False):
+        """sum_j f(|u_i - u_j|^2) for the radial function called `name`, shape (n,); differentiable.
+
+        `alike` says that all sums will have the same weight in what is differentiated.
+        """
+        box, response = self.box, self._response(name)
         if box.outside is None:
-            return _FieldSums.apply(self.U, box, response, exclude_self)
+            return self._of_field(self.U, response, exclude_self, alike)
         U_in, U_out = self.U[box.inside], self.U[box.outside]
         f = self.responses.functions[name]
         values = f(matrix("sqdist", U_out, self.U))
         if exclude_self:
             values = values.masked_fill(own_pairs(box.outside, len(self.U)), 0.0)
-        inner = _FieldSums.apply(U_in, box, response, exclude_self)
+        inner = self._of_field(U_in, response, exclude_self, alike)
         sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, values.sum(1))
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
+
+    def _of_field(self, U, response, exclude_self, alike):
+        if U.device.type == "cpu" and not self.held:
+            return _FieldSums.apply(U, self.box, response, exclude_self)
+        grid = self.box.grid
+        sums = BatchedSums.apply(U, self.fixed.offset, response.tables(grid, alike))
+        sums = sums + (response.constant * (len(U) - 1) + (0.0 if exclude_self else response.at_zero))
+        return sums if self.box.pairs is None else sums + _NearSums.apply(U, self.box.pairs, response.split)
+
+
+class _NearSums(torch.autograd.Function):
+    """What near pairs add to the sums."""
+
+    @staticmethod
+    def forward(ctx, U, pairs, split):
+        ctx.setup = pairs, split
+        return pairs.sums(split)
+
+    @staticmethod
+    def backward(ctx, g):
+        pairs, split = ctx.setup
+        return pairs.pulls(split, g), None, None
 
 
 class _FieldSums(torch.autograd.Function):
