@@ -32,7 +32,7 @@ FLOORS = [
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
     {"clusters"},
-    {"conditional", "neighbors", "optim", "metrics", "scorers"},
+    {"conditional", "neighbors", "optim", "metrics", "scorers", "views"},
     {"numerics"},
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}

@@ -7,7 +7,7 @@ nor given to another class.  A class that an estimator comes to keep needs a row
 
 from __future__ import annotations
 
-from .. import divergences, engines, estimators, learned, mappers, supervisory
+from .. import divergences, engines, estimators, learned, mappers, supervisory, views
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
 from ..clusters import MergePath
@@ -100,6 +100,9 @@ CLASSES: dict[str, type] = {
     "engines.Partition": engines.Partition,
     "engines.Sampled": engines.Sampled,
     "engines.LogNormaliser": LogNormaliser,
+    # Views of images.
+    "views.Composition": views.Composition,
+    "views.ImageView": views.ImageView,
 }
 NAMES = {cls: name for name, cls in CLASSES.items()}
 
