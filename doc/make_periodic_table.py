@@ -90,9 +90,13 @@ def example(entry):
         own.insert(0, "n_clusters=10")
     if "split" in entry.parameters:
         own.insert(0, "split=32")
+    names = "recipes"
+    if "teacher" in entry.parameters:
+        own.insert(0, "teacher=ICONClassifier().fit(X / 16, y)")
+        names = "ICONClassifier, recipes"
     lines = ["from sklearn.datasets import load_digits"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
-    lines += ["from iconlearn import recipes", ""]
+    lines += [f"from iconlearn import {names}", ""]
     return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
 
 

@@ -267,14 +267,15 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn the mapper and the prototypes.
 
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.
+        y : array-like of shape (n_samples,) or None, default=None
+            Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.  None only where p
+            is :class:`~iconlearn.supervisory.Predictions`, whose teacher knows the classes.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weight of each row.  With unlabelled rows a row weighs as much in the graph, and a label of weight
             zero is no label.
@@ -461,18 +462,25 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight):
-        if y is None:
+        guess = declared(self._resolved("p"), "guess") if y is None else None
+        if y is None and guess is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
         last_classes, last_table = getattr(self, "classes_", None), self._known
-        y, unlabelled = without_marker(plain(y), self.unlabeled)
-        X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        if guess is None:
+            y, unlabelled = without_marker(plain(y), self.unlabeled)
+            X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
+            check_classification_targets(y)
+            self.classes_ = np.unique(y)
+        else:
+            unlabelled, (X, _) = None, validated(self, X, pairwise=self._pairwise)
+            y, self.classes_ = guess(X)
+        codes = np.searchsorted(self.classes_, y)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
+        self._check_teachers()
         self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
@@ -504,6 +512,13 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 f"p={self.p!r} relates rows to {columns}, and a classifier needs rows beside classes or beside one "
                 f"another; use p='classes' or 'labels', or ICONEmbedding for this p"
             )
+
+    def _check_teachers(self):
+        """Every p that knows classes by itself has to know those of y."""
+        for p in (self._resolved("p"), *(resolve("p", term.p) for term in self.terms or [])):
+            check = declared(p, "check_classes")
+            if check is not None:
+                check(self.classes_)
 
     def _check_nothing_is_held_out(self):
         for name in ("early_stopping", "calibrate"):

@@ -181,7 +181,10 @@ def _by_key(key):
 
 
 def _hint(name):
-    hints = {"split": "the number of columns of X that are of the first kind"}
+    hints = {
+        "split": "the number of columns of X that are of the first kind",
+        "teacher": "a fitted classifier, or its probabilities of the rows of X",
+    }
     return hints.get(name, "give a value")
 
 

@@ -52,6 +52,7 @@ CLASSES: dict[str, type] = {
     "supervisory.MustLink": supervisory.MustLink,
     "supervisory.Paired": supervisory.Paired,
     "supervisory.Precomputed": supervisory.Precomputed,
+    "supervisory.Predictions": supervisory.Predictions,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
     "supervisory.Symmetrize": supervisory.Symmetrize,

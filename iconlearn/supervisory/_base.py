@@ -74,6 +74,11 @@ class Supervisory(BaseEstimator, ABC):
     view : callable
         ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
         among the rows of p.
+    guess : callable
+        ``guess(X)``: the likeliest class of every row, and all classes, sorted, where a p over classes knows them by
+        itself.  This and the next are absent where it does not.
+    check_classes : callable
+        ``check_classes(classes)`` raises ValueError where the columns of p are other classes than these.
     neighbors_backend_ : str
         The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional

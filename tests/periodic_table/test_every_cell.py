@@ -17,6 +17,7 @@ from iconlearn.supervisory import (
     Gaussian,
     Mix,
     Paired,
+    Predictions,
     Spectral,
     Symmetrize,
     Views,
@@ -38,6 +39,7 @@ P = {
     "walk": Walk(KNN(4)),
     "symmetric": Symmetrize(Gaussian(8)),
     "debiased": Debias(KNN(5), 0.3),
+    "predictions": Predictions(np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)),
     "mixed": Mix([KNN(4), Gaussian(8)]),
 }
 SQUARE = {"graph", "precomputed"}

@@ -38,6 +38,9 @@ OWN = np.eye(N, dtype=bool)
 # Labels of a part of the rows.
 FEW = np.where(np.arange(len(Y)) % 2 == 0, Y, -1)
 
+# Not sure of everything, so that there is something to learn from it.
+TEACHER = LogisticRegression(C=0.01, max_iter=5000).fit(X, Y)
+
 CHECKS = {}
 
 
@@ -58,6 +61,8 @@ def build(key, **parameters):
     entry = recipes.RECIPES[key]
     if entry.data == "halves":
         parameters.setdefault("split", SPLIT)
+    if "teacher" in entry.parameters:
+        parameters.setdefault("teacher", TEACHER)
     if "n_clusters" in entry.parameters:
         parameters.setdefault("n_clusters", 10)
     return entry(random_state=0, **parameters)
@@ -571,6 +576,29 @@ def share_of_mistakes(key):
     # At the last temperature from the start there is hardly a slope to follow.
     at_once = build(key, max_iter=400, temperature=0.01).fit(X[:, ::6], noisy)
     assert 0 < mistakes < min(1 - by_entropy.score(X[:, ::6], noisy), at_once.loss_)
+
+
+# --- a teacher -----------------------------------------------------------------------------------
+
+
+@check("distillation")
+def torch_s_kl_div(key):
+    plan = plan_of(key, temperature=3.0, weight=0.7)
+    (labels, imitation), logits = plan.objective.problems, torch.as_tensor(points(plan.problem)[0])
+    assert value(labels) == pytest.approx(float(F.cross_entropy(logits, torch.as_tensor(Y))), rel=1e-9)
+    theirs = torch.as_tensor(TEACHER.decision_function(X))
+
+    def by_torch(T):
+        student, teacher = (torch.log_softmax(z / T, 1) for z in (logits, theirs))
+        return float(F.kl_div(student, teacher, reduction="batchmean", log_target=True)) * T**2
+
+    assert imitation.weight * value(imitation) == pytest.approx(0.7 * by_torch(3.0), rel=1e-6)
+    T = 1e3
+    warm = plan_of(key, temperature=T, weight=1.0).objective.problems[1]
+    gap = logits - theirs
+    gap = gap - gap.mean(1, keepdim=True)
+    limit = float(gap.square().sum(1).mean() / (2 * gap.shape[1]))
+    assert warm.weight * value(warm) == pytest.approx(limit, rel=1e-2)
 
 
 # --- words ---------------------------------------------------------------------------------------

@@ -26,8 +26,9 @@ KEYS = [entry.key for entry in TABLE]
 
 
 def made(key, **parameters):
-    if "split" in recipes.RECIPES[key].parameters:
-        parameters.setdefault("split", 2)
+    for name in ("split", "teacher"):
+        if name in recipes.RECIPES[key].parameters:
+            parameters.setdefault(name, 2)
     return recipes.RECIPES[key](**parameters)
 
 
@@ -72,6 +73,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1,
+        "teacher": 3, "weight": 0.2,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
