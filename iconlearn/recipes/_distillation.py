@@ -12,7 +12,7 @@ from ._recipe import recipe
 
 @recipe(
     "Distillation", p="A teacher", q="Gaussian", data="labelled", estimator="ICONClassifier", mapper="network",
-    formula="p = 1 on the row's class; and, times weight T², p ∝ exp(t_c / T), q ∝ exp(z_c / T), t the teacher's logits",
+    formula="p = 1 on the row's class; times weight T²: p ∝ exp(t_c / T), q ∝ exp(z_c / T), t the teacher's logits",
     paper="Hinton, Vinyals and Dean, 2015",
     verified="torch's cross-entropy and kl_div; the square of centred logits as T -> infinity",
 )  # fmt: skip

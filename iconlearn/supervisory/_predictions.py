@@ -140,7 +140,7 @@ class Predictions(Supervisory):
     def _fitted_teacher(self):
         if not hasattr(self.teacher, "classes_"):
             raise ValueError(
-                f"teacher={self.teacher!r:.100} is no fitted classifier (it has no classes_): fit it first"
+                f"teacher={self.teacher!r:.100} is no fitted classifier, without classes_: fit it first"
             )
         return self.teacher
 
