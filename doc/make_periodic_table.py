@@ -34,6 +34,7 @@ DATA = {
     "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
+    "images": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
 }
 
@@ -90,6 +91,8 @@ def example(entry):
         own.insert(0, "n_clusters=10")
     if "split" in entry.parameters:
         own.insert(0, "split=32")
+    if "shape" in entry.parameters:
+        own.insert(0, "shape=(8, 8)")
     names = "recipes"
     if "teacher" in entry.parameters:
         own.insert(0, "teacher=ICONClassifier().fit(X / 16, y)")

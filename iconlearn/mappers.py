@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 
 import torch
 from sklearn.base import BaseEstimator
@@ -26,11 +27,26 @@ from torch import nn
 
 from ._checks import check_number
 from ._randomness import torch_seeded
+from .views import Tiles, checked_shape
 
-__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "declares", "draws", "given"]
+__all__ = [
+    "EMA",
+    "MLP",
+    "Linear",
+    "Mapper",
+    "PatchPairs",
+    "Table",
+    "build_mapper",
+    "declares",
+    "draws",
+    "given",
+]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
+
+# Parts of an image, three down and three across.
+N_PARTS = 9
 
 
 class Mapper(BaseEstimator):
@@ -111,6 +127,51 @@ class MLP(Mapper):
         return nn.Sequential(*layers, _linear(width, n_outputs, generator))
 
 
+class PatchPairs(Mapper):
+    """One encoder for all parts of an image, and a network that reads the codes of two of them.
+
+    It reads rows of two kinds: a pair of parts, as :class:`iconlearn.supervisory.Pretext` with "patches" makes them,
+    of which it gives what tells their relative place; and a whole image, of which it gives the codes of its nine parts
+    side by side, which is what ``transform`` returns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (height, width) or (channels, height, width) of the images.
+    encoder : Mapper, torch module or callable, default=MLP(64)
+        From the numbers of a part to its code, of a ninth of the outputs.
+    hidden : int, default=128
+        Width of the layer that reads two codes.
+    gap : int, default=0
+        As for :class:`iconlearn.supervisory.Pretext`.
+    """
+
+    def __init__(self, shape, *, encoder=None, hidden=128, gap=0):
+        self.shape = shape
+        self.encoder = encoder
+        self.hidden = hidden
+        self.gap = gap
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        shape = checked_shape(self.shape)
+        if n_inputs != math.prod(shape):
+            raise ValueError(
+                f"PatchPairs reads images of shape={self.shape!r}, and rows have {n_inputs} numbers"
+            )
+        if n_outputs % N_PARTS:
+            raise ValueError(
+                f"n_components={n_outputs} must be a multiple of {N_PARTS}: an image has a code for each of its parts"
+            )
+        gap = check_number("gap", self.gap, integer=True)
+        hidden = check_number("hidden", self.hidden, low=1, integer=True)
+        spec = MLP(64) if self.encoder is None else self.encoder
+        spec = spec if isinstance(spec, Mapper) else given(spec)
+        n_numbers = shape[0] * math.prod(Tiles(shape, 3, gap).size)
+        encoder = spec.build(n_numbers, n_outputs // N_PARTS, n_rows, generator)
+        head = MLP(hidden).build(2 * (n_outputs // N_PARTS), n_outputs, n_rows, generator)
+        return PatchPairsModule(shape, gap, encoder, head)
+
+
 class EMA(Mapper):
     """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
 
@@ -159,6 +220,25 @@ class Follower(nn.Module):
             mine.lerp_(theirs.detach(), 1.0 - self.momentum)
         for mine, theirs in zip(self.copy.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)
+
+
+class PatchPairsModule(nn.Module):
+    """Codes of two parts of an image read together, or those of all nine side by side."""
+
+    def __init__(self, shape, gap, encoder, head):
+        super().__init__()
+        self.shape, self.gap, self.tiles = shape, gap, Tiles(shape, 3, gap)
+        self.encoder, self.head = encoder, head
+
+    def forward(self, X):
+        whole = X.shape[1] == math.prod(self.shape)
+        parts = (
+            self.tiles.cut(X.view(-1, *self.shape)).flatten(0, 1).flatten(1)
+            if whole
+            else X.view(2 * len(X), -1)
+        )
+        codes = self.encoder(parts).view(len(X), -1)
+        return codes if whole else self.head(codes)
 
 
 class TableModule(nn.Module):

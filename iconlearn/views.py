@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -241,6 +242,60 @@ def compose(*parts):
     if not parts:
         raise TypeError("compose needs at least one view")
     return Composition(parts)
+
+
+class Tiles:
+    """An image cut into parts of one size, on a grid that reaches from edge to edge.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (channels, height, width).
+    grid : int
+        Parts down and across.
+    gap : int
+        Pixels between neighbours, at least; below 0 they overlap.
+
+    Attributes
+    ----------
+    size : tuple of int
+        (height, width) of a part.
+    """
+
+    def __init__(self, shape, grid, gap):
+        self.size = tuple((side - (grid - 1) * gap) // grid for side in shape[1:])
+        if min(self.size) < 1 or self.size[0] > shape[1] or self.size[1] > shape[2]:
+            raise ValueError(
+                f"shape={shape!r} has no room for {grid} by {grid} parts with gap={gap} between them"
+            )
+        down, across = (
+            np.round(np.arange(grid) * (side - part) / (grid - 1)).astype(int)
+            for side, part in zip(shape[1:], self.size, strict=True)
+        )
+        self.corners = np.array([(top, left) for top in down for left in across])
+
+    def cut(self, images, jitter=0):
+        """Parts of images, shape (n, grid², channels, height, width), each moved by its own draw of `jitter` pixels."""
+        n, _, *sides = images.shape
+        corners = torch.as_tensor(self.corners, device=images.device).expand(n, -1, -1)
+        if jitter:
+            corners = corners + torch.randint(-jitter, jitter + 1, corners.shape, device=images.device)
+        at = []
+        for axis, (side, part) in enumerate(zip(sides, self.size, strict=True)):
+            start = corners[:, :, axis].clamp(0, side - part)
+            at.append(start[:, :, None] + torch.arange(part, device=images.device))
+        rows, columns = at
+        each = torch.arange(n, device=images.device)[:, None, None, None]
+        # Of shape (n, grid², height, width, channels), since the channels are taken whole between two indices.
+        return images[each, :, rows[..., None], columns[:, :, None, :]].permute(0, 1, 4, 2, 3)
+
+    def put(self, images, parts):
+        """Images of the size of `images` with these parts at the places of the grid, and zero between them."""
+        out = torch.zeros_like(images)
+        height, width = self.size
+        for place, (top, left) in enumerate(self.corners):
+            out[:, :, top : top + height, left : left + width] = parts[:, place]
+        return out
 
 
 def checked_shape(shape):

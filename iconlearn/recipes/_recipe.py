@@ -48,9 +48,9 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves"}
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "images"}
         What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
-        weights; token lists; or features of two kinds side by side.
+        weights; token lists; features of two kinds side by side; or images, flat.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable
@@ -183,6 +183,7 @@ def _by_key(key):
 def _hint(name):
     hints = {
         "split": "the number of columns of X that are of the first kind",
+        "shape": "(height, width) or (channels, height, width) of the images that the rows of X are",
         "teacher": "a fitted classifier, or its probabilities of the rows of X",
     }
     return hints.get(name, "give a value")

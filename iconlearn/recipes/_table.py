@@ -23,6 +23,7 @@ COLUMNS = (
     "Classes",
     "Data-label pairs",
     "Co-occurrence",
+    "Generated labels",
     "A teacher",
 )
 # Where each recipe is described, relative to the page that shows the grid.

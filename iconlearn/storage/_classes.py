@@ -53,6 +53,7 @@ CLASSES: dict[str, type] = {
     "supervisory.Paired": supervisory.Paired,
     "supervisory.Precomputed": supervisory.Precomputed,
     "supervisory.Predictions": supervisory.Predictions,
+    "supervisory.Pretext": supervisory.Pretext,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
     "supervisory.Symmetrize": supervisory.Symmetrize,
@@ -92,6 +93,7 @@ CLASSES: dict[str, type] = {
     "mappers.EMA": mappers.EMA,
     "mappers.Linear": mappers.Linear,
     "mappers.MLP": mappers.MLP,
+    "mappers.PatchPairs": mappers.PatchPairs,
     "mappers.Table": mappers.Table,
     # Engines, and what they leave behind.
     "engines.Closed": engines.Closed,
@@ -104,6 +106,7 @@ CLASSES: dict[str, type] = {
     # Views of images.
     "views.Composition": views.Composition,
     "views.ImageView": views.ImageView,
+    "views.Tiles": views.Tiles,
 }
 NAMES = {cls: name for name, cls in CLASSES.items()}
 

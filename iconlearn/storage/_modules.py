@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import Follower, OrthonormalModule, TableModule
+from ..mappers import Follower, OrthonormalModule, PatchPairsModule, TableModule
 
 __all__ = ["DTYPES", "describe", "make_module", "with_weights"]
 
@@ -36,6 +36,11 @@ KINDS = {
         Follower,
         lambda m: {"momentum": m.momentum},
         lambda children, momentum: Follower(children[0], momentum),
+    ),
+    "PatchPairs": (
+        PatchPairsModule,
+        lambda m: {"shape": list(m.shape), "gap": m.gap},
+        lambda children, shape, gap: PatchPairsModule(tuple(shape), gap, *children),
     ),
     "Linear": (
         nn.Linear,

@@ -14,6 +14,7 @@ from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
 from ._predictions import Predictions
+from ._pretext import Pretext
 from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
 from ._views import Views
@@ -35,6 +36,7 @@ __all__ = [
     "Paired",
     "Precomputed",
     "Predictions",
+    "Pretext",
     "Spectral",
     "Student",
     "Supervisory",

@@ -48,8 +48,8 @@ class Supervisory(BaseEstimator, ABC):
     Attributes
     ----------
     columns : str
-        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
-        "features" (another group of them), "views" (another set).
+        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "tasks",
+        "contexts", "features" (another group of them), "views" (another set).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool

@@ -26,9 +26,9 @@ KEYS = [entry.key for entry in TABLE]
 
 
 def made(key, **parameters):
-    for name in ("split", "teacher"):
+    for name, value in {"split": 2, "teacher": 2, "shape": (8, 8)}.items():
         if name in recipes.RECIPES[key].parameters:
-            parameters.setdefault(name, 2)
+            parameters.setdefault(name, value)
     return recipes.RECIPES[key](**parameters)
 
 
@@ -55,6 +55,7 @@ def test_an_entry_is_complete(key):
         "graph",
         "tokens",
         "halves",
+        "images",
     )
     estimator = made(key, random_state=3)
     assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
@@ -73,7 +74,8 @@ def test_every_parameter_reaches_the_estimator(key):
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1,
-        "teacher": 3, "weight": 0.2,
+        "teacher": 3, "weight": 0.2, "shape": (4, 16), "grid": 2, "gap": 2, "jitter": 1, "shift": 1,
+        "mapper": "linear", "n_tasks": 5,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
