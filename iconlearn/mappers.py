@@ -13,6 +13,9 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     table           its outputs are ``places``, and it is called with row numbers
     basis           a table of the unit vectors
     teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
+
+Parts of a module learn at rates of their own where it has ``rates``, a dict from names of parts (or parameters) to
+factors on Adam's steps; see :func:`rates_of`.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from .views import Tiles, checked_shape
 
 __all__ = [
     "EMA",
+    "Headed",
     "MLP",
     "Linear",
     "Mapper",
@@ -40,6 +44,7 @@ __all__ = [
     "declares",
     "draws",
     "given",
+    "rates_of",
 ]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
@@ -172,6 +177,52 @@ class PatchPairs(Mapper):
         return PatchPairsModule(shape, gap, encoder, head)
 
 
+class Headed(Mapper):
+    """A body that was learned elsewhere, and one new linear layer on its outputs: transfer.
+
+    Parameters
+    ----------
+    body : torch module
+        Such as ``mapper_`` of a fit without labels; copied, never changed.
+    rate : float, default=0.1
+        Steps of the body as a share of those of the new layer, in [0, 1]; 0 freezes it, its dropout and its running
+        means too, and anything above thaws all of it.
+
+    References
+    ----------
+    Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural networks?", NeurIPS 2014.
+    """
+
+    own_precision = True
+
+    def __init__(self, body, rate=0.1):
+        self.body = body
+        self.rate = rate
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        if not isinstance(self.body, nn.Module):
+            raise TypeError(
+                f"body={self.body!r:.200} must be a torch.nn.Module, such as mapper_ of a fitted estimator"
+            )
+        rate = check_number("rate", self.rate, low=0, high=1, hint="0 freezes the body")
+        body = copy.deepcopy(self.body)
+        like = next(body.parameters(), torch.zeros(0))
+        try:
+            with torch.no_grad():
+                out = body.eval()(like.new_zeros(2, n_inputs))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"body={self.body!r:.200} cannot read rows of {n_inputs} features: {error}"
+            ) from error
+        if not isinstance(out, torch.Tensor) or out.ndim != 2:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(
+                f"body={self.body!r:.200} returned {got} for two rows; it must return (n_rows, n_outputs)"
+            )
+        head = _linear(out.shape[1], n_outputs, generator).to(dtype=like.dtype)
+        return HeadedModule(body, head, rate)
+
+
 class EMA(Mapper):
     """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
 
@@ -239,6 +290,24 @@ class PatchPairsModule(nn.Module):
         )
         codes = self.encoder(parts).view(len(X), -1)
         return codes if whole else self.head(codes)
+
+
+class HeadedModule(nn.Module):
+    """A head on a body, which is frozen or learns at a rate of its own."""
+
+    def __init__(self, body, head, rate):
+        super().__init__()
+        self.body, self.head, self.rate = body.requires_grad_(rate > 0), head, rate
+        self.rates = {"body": rate} if rate > 0 else {}
+
+    def forward(self, X):
+        return self.head(self.body(X))
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.rate == 0:
+            self.body.eval()
+        return self
 
 
 class TableModule(nn.Module):
@@ -338,6 +407,36 @@ def declares(module, capability: str) -> bool:
     return getattr(module, capability, False) is True or (
         capability == "linear" and type(module) is nn.Linear
     )
+
+
+def rates_of(module) -> dict:
+    """Factors on the step size that a module and its parts declare, by the id of the parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``rates`` is no dict of positive numbers by names of parts that it has.
+    """
+    found = {}
+    for part in module.modules():
+        rates = getattr(part, "rates", None)
+        if rates is None:
+            continue
+        if not isinstance(rates, dict):
+            raise TypeError(f"rates={rates!r} of a mapper must be a dict, such as {{'body': 0.1}}")
+        parameters = dict(part.named_parameters())
+        for name, rate in rates.items():
+            rate = check_number(
+                f"rates[{name!r}]", rate, low=0, closed="neither", hint="requires_grad_(False) freezes a part"
+            )
+            own = [t for key, t in parameters.items() if key == name or key.startswith(f"{name}.")]
+            if not own:
+                known = sorted({key.partition(".")[0] for key in parameters})
+                raise ValueError(
+                    f"rates names {name!r}, and the mapper has no such part; it has {', '.join(known)}"
+                )
+            found.update((id(t), rate) for t in own)
+    return found
 
 
 def draws(module) -> bool:

@@ -99,6 +99,7 @@ OPTIONAL = {
     "log": "a block of p whose logarithms do not underflow",
     "prepare": "a p that reads tokens",
     "quadratic": "a block of p whose logarithm is a squared distance",
+    "rates": "a module whose parts learn at rates of their own",
     "state": "a function that keeps a run, where an earlier process has left one",
     "stationary": "a method that knows when its gradient is zero",
 }

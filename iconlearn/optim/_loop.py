@@ -30,6 +30,7 @@ def minimise(
     optimizer: str | Callable,
     phases: Sequence[Phase],
     rule: Callable,
+    rates: Sequence[float] | None = None,
     grad_tol: float = 0.0,
     precondition: Callable | None = None,
     steady: bool = False,
@@ -55,6 +56,8 @@ def minimise(
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
         Says during the last phase, after every iteration, whether to go on.
+    rates : list of float or None, default=None
+        Factors on the step size of each parameter, for Adam.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
@@ -90,7 +93,7 @@ def minimise(
     run = _Run(tensors or (lambda: parameters), rule, history, keep)
 
     def make(phase):
-        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
+        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady, "rates": rates}
         method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
         return method(parameters, phase, **options)
 

@@ -91,6 +91,7 @@ CLASSES: dict[str, type] = {
     "divergences.TotalVariation": divergences.TotalVariation,
     # Mappers; the layers that they make have names in `_modules`.
     "mappers.EMA": mappers.EMA,
+    "mappers.Headed": mappers.Headed,
     "mappers.Linear": mappers.Linear,
     "mappers.MLP": mappers.MLP,
     "mappers.PatchPairs": mappers.PatchPairs,
