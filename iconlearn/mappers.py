@@ -44,6 +44,7 @@ __all__ = [
     "declares",
     "draws",
     "given",
+    "is_frozen",
     "rates_of",
 ]
 
@@ -443,6 +444,15 @@ def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
     without = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
     return not all(type(part) in without for part in module.modules())
+
+
+def is_frozen(spec) -> bool:
+    """Whether a specification stands for a module that has nothing to learn."""
+    return (
+        isinstance(spec, _Given)
+        and isinstance(spec.source, nn.Module)
+        and not any(t.requires_grad for t in spec.source.parameters())
+    )
 
 
 def given(source) -> Mapper:

@@ -174,7 +174,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     # -- from parameters to a plan -----------------------------------------------------------------
 
-    def _plan(self, X, y, n_outputs, *, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True):
+    def _plan(
+        self, X, y, n_outputs, *, p=None, q=None, mass=None, table_dtype=torch.float32, start=None, keeps=True
+    ):
         """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another."""
         self.timings_ = {}
         rng, keeper = self._first_stage(X, y, mass, keeps)
@@ -190,7 +192,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         n_groups = self._n_groups(X.shape[0], n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
-        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs))
+        if fitted:
+            p = fitted[0]
+        else:
+            p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)
