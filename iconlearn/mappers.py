@@ -418,7 +418,7 @@ def rates_of(module) -> dict:
     TypeError, ValueError
         If ``rates`` is no dict of positive numbers by names of parts that it has.
     """
-    found = {}
+    found: dict[int, float] = {}
     for part in module.modules():
         rates = getattr(part, "rates", None)
         if rates is None:

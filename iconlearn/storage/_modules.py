@@ -40,7 +40,7 @@ KINDS = {
     "Headed": (
         HeadedModule,
         lambda m: {"rate": m.rate},
-        lambda children, rate: HeadedModule(*children, rate),
+        lambda children, rate: HeadedModule(children[0], children[1], rate),
     ),
     "PatchPairs": (
         PatchPairsModule,
