@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -179,6 +180,34 @@ def test_tasks_are_learned_from_half_of_the_digits():
     border = recipes.jigsaw(max_iter=3, **options).fit(train)
     without = recipes.jigsaw(max_iter=3, augment=views.crop((8, 8), (0.2, 0.4)), **options).fit(train)
     assert right(border, new) > 0.98 and right(without, new) < 0.92
+
+
+def refracted(n, seed):
+    """Noise in two channels, the second moved outwards by a pixel in all parts but the middle one, as by a lens."""
+    noise = gaussian_filter(np.random.default_rng(seed).normal(size=(n, 17, 17)), (0, 0.7, 0.7))
+    images = np.repeat(noise[:, None, 1:16, 1:16] / noise.std(), 2, axis=1)
+    for row in range(3):
+        for column in range(3):
+            top, left = 5 * row + 2 - row, 5 * column + 2 - column
+            part = noise[:, top : top + 5, left : left + 5] / noise.std()
+            images[:, 1, 5 * row : 5 * row + 5, 5 * column : 5 * column + 5] = part
+    return images.reshape(n, -1).astype(np.float32)
+
+
+def of_a_part(n_inputs, n_outputs):
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 5, 5)), nn.Conv2d(2, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU(),
+        nn.AvgPool2d(3), nn.Flatten(), nn.Linear(32, n_outputs),
+    )  # fmt: skip
+
+
+def test_a_lens_gives_places_away_unless_channels_are_shifted():
+    """There is nothing in the pictures but noise, so that only the lens can tell where a part was."""
+    shape, train, new = (2, 15, 15), refracted(700, 0), refracted(300, 1)
+    mapper = PatchPairs(shape, encoder=of_a_part)
+    options = {"shape": shape, "mapper": mapper, "max_iter": 10, "random_state": 0}
+    assert right(recipes.relative_patch(**options).fit(train), new) > 0.9
+    assert right(recipes.relative_patch(shift=2, **options).fit(train), new) < 0.2
 
 
 def test_a_task_beside_another_p():
