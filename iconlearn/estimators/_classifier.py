@@ -90,7 +90,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     Parameters
     ----------
     p : str or object, default="classes"
-        "classes", "labels", or another p of :mod:`iconlearn.supervisory`, for example wrapped.
+        "classes", "labels", or another p of :mod:`iconlearn.supervisory`, such as
+        ``Predictions(teacher)``, or a wrapped one.
     q : str, object or callable, default="dot"
         "dot" (the mapper's outputs are the logits), "gaussian", "student", "inverse_power" (harmonic loss)
         or "cosine" on distances to learned prototypes; or an object of :mod:`iconlearn.learned`.

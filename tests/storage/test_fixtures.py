@@ -142,6 +142,8 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "estimators.ICONClassifier", "estimators.ICONClustering", "estimators.ICONEmbedding",
         "estimators.MergePath", "learned.Custom", "divergences.FDivergence", "optim.Solution",
         "neighbors.ParametricMetric",
+        "mappers.Headed", "mappers.PatchPairs", "supervisory.Predictions", "supervisory.Pretext",
+        "views.Composition", "views.ImageView", "views.Tiles",
     }  # fmt: skip
 
 
