@@ -35,6 +35,7 @@ DATA = {
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "lists": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
+    "images": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
 }
 
@@ -49,6 +50,8 @@ LISTS = {
 OWN = {
     "n_clusters": "n_clusters=10",
     "split": "split=32",
+    "shape": "shape=(8, 8)",
+    "teacher": "teacher=ICONClassifier().fit(X / 16, y)",
     "triples": "triples=triples",
     "pairs": "pairs=pairs",
     "alike": "alike=alike",
@@ -107,9 +110,10 @@ def example(entry):
     *load, fit = DATA[entry.data]
     load += [line for name, line in LISTS.items() if name in entry.parameters]
     own = [*(given for name, given in OWN.items() if name in entry.parameters), "random_state=0"]
+    names = "ICONClassifier, recipes" if "teacher" in entry.parameters else "recipes"
     lines = ["from sklearn.datasets import load_digits"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
-    lines += ["from iconlearn import recipes", ""]
+    lines += [f"from iconlearn import {names}", ""]
     return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
 
 

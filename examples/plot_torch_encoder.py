@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
-from iconlearn import ICONEmbedding
+from iconlearn import ICONEmbedding, views
 from iconlearn.learned import Cosine
 from iconlearn.supervisory import Views
 
@@ -30,21 +30,8 @@ X_train, X_new, y_train, y_new = train_test_split(X, y, test_size=0.5, random_st
 # %%
 # Views.  Whatever is drawn comes from torch's generator, which a fit seeds and gives back.
 
-
-def seen(rows, degrees, stretch=0.0, move=0.0):
-    """Every image turned by its own angle, stretched and moved."""
-    n = len(rows)
-    angle = torch.deg2rad(degrees)
-    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
-    turn = turn * (1 + stretch * (2 * torch.rand(n, 1, 1) - 1))
-    frame = torch.cat([turn, move * (2 * torch.rand(n, 2, 1) - 1)], 2)
-    images = rows.view(n, 1, 8, 8)
-    grid = nn.functional.affine_grid(frame, images.shape, align_corners=False)
-    return nn.functional.grid_sample(images, grid, align_corners=False).flatten(1)
-
-
-def view(rows):
-    return seen(rows, 40 * (2 * torch.rand(len(rows)) - 1), stretch=0.15, move=0.2)
+SHAPE = (8, 8)
+view = views.compose(views.turn(SHAPE, 40), views.stretch(SHAPE, 0.15), views.move(SHAPE, 0.8))
 
 
 def encoder(n_inputs, n_outputs):
@@ -70,7 +57,7 @@ ANGLES = np.arange(0, 61, 5)
 
 
 def all_turned(degrees):
-    return seen(torch.from_numpy(X_new), torch.full((len(X_new),), float(degrees))).numpy()
+    return views.turn(SHAPE, (degrees, degrees))(torch.from_numpy(X_new)).numpy()
 
 
 def named_right(represent):
@@ -87,7 +74,7 @@ for name, curve in curves.items():
 # what the encoder makes of them.
 
 torch.manual_seed(0)
-turned = seen(torch.from_numpy(X_new), 45 * (2 * torch.rand(len(X_new)) - 1)).numpy()
+turned = views.turn(SHAPE, 45)(torch.from_numpy(X_new)).numpy()
 maps = {
     "turned digits, by their pixels": turned,
     "the same, by the encoder": model.transform(turned),

@@ -7,7 +7,7 @@ Choose what should be near what (`p`), choose how nearness is read off the model
 
 from importlib import import_module
 
-from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory, words
+from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory, views, words
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
@@ -32,6 +32,7 @@ __all__ = [
     "save",
     "scorers",
     "supervisory",
+    "views",
     "words",
 ]
 

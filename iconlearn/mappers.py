@@ -13,12 +13,16 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     table           its outputs are ``places``, and it is called with row numbers
     basis           a table of the unit vectors
     teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
+
+Parts of a module learn at rates of their own where it has ``rates``, a dict from names of parts (or parameters) to
+factors on Adam's steps; see :func:`rates_of`.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
+import math
 
 import torch
 from sklearn.base import BaseEstimator
@@ -26,11 +30,29 @@ from torch import nn
 
 from ._checks import check_number
 from ._randomness import torch_seeded
+from .views import Tiles, checked_shape
 
-__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "declares", "draws", "given"]
+__all__ = [
+    "EMA",
+    "Headed",
+    "MLP",
+    "Linear",
+    "Mapper",
+    "PatchPairs",
+    "Table",
+    "build_mapper",
+    "declares",
+    "draws",
+    "given",
+    "is_frozen",
+    "rates_of",
+]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
+
+# Parts of an image, three down and three across.
+N_PARTS = 9
 
 
 class Mapper(BaseEstimator):
@@ -111,6 +133,97 @@ class MLP(Mapper):
         return nn.Sequential(*layers, _linear(width, n_outputs, generator))
 
 
+class PatchPairs(Mapper):
+    """One encoder for all parts of an image, and a network that reads the codes of two of them.
+
+    It reads rows of two kinds: a pair of parts, as :class:`iconlearn.supervisory.Pretext` with "patches" makes them,
+    of which it gives what tells their relative place; and a whole image, of which it gives the codes of its nine parts
+    side by side, which is what ``transform`` returns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (height, width) or (channels, height, width) of the images.
+    encoder : Mapper, torch module or callable, default=MLP(64)
+        From the numbers of a part to its code, of a ninth of the outputs.
+    hidden : int, default=128
+        Width of the layer that reads two codes.
+    gap : int, default=0
+        As for :class:`iconlearn.supervisory.Pretext`.
+    """
+
+    def __init__(self, shape, *, encoder=None, hidden=128, gap=0):
+        self.shape = shape
+        self.encoder = encoder
+        self.hidden = hidden
+        self.gap = gap
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        shape = checked_shape(self.shape)
+        if n_inputs != math.prod(shape):
+            raise ValueError(
+                f"PatchPairs reads images of shape={self.shape!r}, and rows have {n_inputs} numbers"
+            )
+        if n_outputs % N_PARTS:
+            raise ValueError(
+                f"n_components={n_outputs} must be a multiple of {N_PARTS}: an image has a code for each of its parts"
+            )
+        gap = check_number("gap", self.gap, integer=True)
+        hidden = check_number("hidden", self.hidden, low=1, integer=True)
+        spec = MLP(64) if self.encoder is None else self.encoder
+        spec = spec if isinstance(spec, Mapper) else given(spec)
+        n_numbers = shape[0] * math.prod(Tiles(shape, 3, gap).size)
+        encoder = spec.build(n_numbers, n_outputs // N_PARTS, n_rows, generator)
+        head = MLP(hidden).build(2 * (n_outputs // N_PARTS), n_outputs, n_rows, generator)
+        return PatchPairsModule(shape, gap, encoder, head)
+
+
+class Headed(Mapper):
+    """A body that was learned elsewhere, and one new linear layer on its outputs: transfer.
+
+    Parameters
+    ----------
+    body : torch module
+        Such as ``mapper_`` of a fit without labels; copied, never changed.
+    rate : float, default=0.1
+        Steps of the body as a share of those of the new layer, in [0, 1]; 0 freezes it, its dropout and its running
+        means too, and anything above thaws all of it.
+
+    References
+    ----------
+    Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural networks?", NeurIPS 2014.
+    """
+
+    own_precision = True
+
+    def __init__(self, body, rate=0.1):
+        self.body = body
+        self.rate = rate
+
+    def build(self, n_inputs, n_outputs, n_rows, generator):
+        if not isinstance(self.body, nn.Module):
+            raise TypeError(
+                f"body={self.body!r:.200} must be a torch.nn.Module, such as mapper_ of a fitted estimator"
+            )
+        rate = check_number("rate", self.rate, low=0, high=1, hint="0 freezes the body")
+        body = copy.deepcopy(self.body)
+        like = next(body.parameters(), torch.zeros(0))
+        try:
+            with torch.no_grad():
+                out = body.eval()(like.new_zeros(2, n_inputs))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"body={self.body!r:.200} cannot read rows of {n_inputs} features: {error}"
+            ) from error
+        if not isinstance(out, torch.Tensor) or out.ndim != 2:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ValueError(
+                f"body={self.body!r:.200} returned {got} for two rows; it must return (n_rows, n_outputs)"
+            )
+        head = _linear(out.shape[1], n_outputs, generator).to(dtype=like.dtype)
+        return HeadedModule(body, head, rate)
+
+
 class EMA(Mapper):
     """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
 
@@ -159,6 +272,43 @@ class Follower(nn.Module):
             mine.lerp_(theirs.detach(), 1.0 - self.momentum)
         for mine, theirs in zip(self.copy.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)
+
+
+class PatchPairsModule(nn.Module):
+    """Codes of two parts of an image read together, or those of all nine side by side."""
+
+    def __init__(self, shape, gap, encoder, head):
+        super().__init__()
+        self.shape, self.gap, self.tiles = shape, gap, Tiles(shape, 3, gap)
+        self.encoder, self.head = encoder, head
+
+    def forward(self, X):
+        whole = X.shape[1] == math.prod(self.shape)
+        parts = (
+            self.tiles.cut(X.view(-1, *self.shape)).flatten(0, 1).flatten(1)
+            if whole
+            else X.view(2 * len(X), -1)
+        )
+        codes = self.encoder(parts).view(len(X), -1)
+        return codes if whole else self.head(codes)
+
+
+class HeadedModule(nn.Module):
+    """A head on a body, which is frozen or learns at a rate of its own."""
+
+    def __init__(self, body, head, rate):
+        super().__init__()
+        self.body, self.head, self.rate = body.requires_grad_(rate > 0), head, rate
+        self.rates = {"body": rate} if rate > 0 else {}
+
+    def forward(self, X):
+        return self.head(self.body(X))
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.rate == 0:
+            self.body.eval()
+        return self
 
 
 class TableModule(nn.Module):
@@ -260,10 +410,49 @@ def declares(module, capability: str) -> bool:
     )
 
 
+def rates_of(module) -> dict:
+    """Factors on the step size that a module and its parts declare, by the id of the parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``rates`` is no dict of positive numbers by names of parts that it has.
+    """
+    found: dict[int, float] = {}
+    for part in module.modules():
+        rates = getattr(part, "rates", None)
+        if rates is None:
+            continue
+        if not isinstance(rates, dict):
+            raise TypeError(f"rates={rates!r} of a mapper must be a dict, such as {{'body': 0.1}}")
+        parameters = dict(part.named_parameters())
+        for name, rate in rates.items():
+            rate = check_number(
+                f"rates[{name!r}]", rate, low=0, closed="neither", hint="requires_grad_(False) freezes a part"
+            )
+            own = [t for key, t in parameters.items() if key == name or key.startswith(f"{name}.")]
+            if not own:
+                known = sorted({key.partition(".")[0] for key in parameters})
+                raise ValueError(
+                    f"rates names {name!r}, and the mapper has no such part; it has {', '.join(known)}"
+                )
+            found.update((id(t), rate) for t in own)
+    return found
+
+
 def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
     without = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
     return not all(type(part) in without for part in module.modules())
+
+
+def is_frozen(spec) -> bool:
+    """Whether a specification stands for a module that has nothing to learn."""
+    return (
+        isinstance(spec, _Given)
+        and isinstance(spec.source, nn.Module)
+        and not any(t.requires_grad for t in spec.source.parameters())
+    )
 
 
 def given(source) -> Mapper:

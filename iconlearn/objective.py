@@ -18,7 +18,7 @@ from .clusters import PairWeights
 from .conditional import MAX_MATERIALISED, BlockConditional, Conditional, ListConditional
 from .divergences import Divergence
 from .learned import Learned
-from .mappers import declares
+from .mappers import declares, rates_of
 
 __all__ = ["Objective", "Points", "Problem"]
 
@@ -207,6 +207,14 @@ class Objective:
             learned = problem.q.__dict__.values()
             found.update((id(t), t) for t in learned if isinstance(t, torch.nn.Parameter) and t.requires_grad)
         return list(found.values())
+
+    @property
+    def rates(self) -> list[float] | None:
+        """Factors on the step size of each parameter, as the mappers declare them; None where all are one."""
+        modules = [points.mapper for problem in self.problems for points in (problem.rows, problem.columns)]
+        factors = {key: rate for module in modules for key, rate in rates_of(module).items()}
+        rates = [factors.get(id(t), 1.0) for t in self.parameters]
+        return None if set(rates) <= {1.0} else rates
 
     @property
     def buffers(self) -> list[torch.Tensor]:

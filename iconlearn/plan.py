@@ -191,7 +191,7 @@ class Terms:
             columns = self.ends.across(p)
         else:
             columns = Points(
-                self.prototypes(q, conditional.n_cols), conditional.n_cols, whole=kind == "classes"
+                self.prototypes(q, conditional.n_cols), conditional.n_cols, whole=kind in ("classes", "tasks")
             )
         return Problem(conditional, q, divergence, rows, columns, weight)
 

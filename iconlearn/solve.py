@@ -87,6 +87,12 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         return Solution(present_loss(plan), parts=parts.history())
     if any(problem.q.cools for problem in plan.objective.problems):
         options["phases"] = _cooling(options["phases"])
+    rates = plan.objective.rates
+    if rates is not None and options["optimizer"] in ("lbfgs", "momentum"):
+        raise ValueError(
+            f"optimizer={options['optimizer']!r} has one length of step for all, and parts of the mapper have rates of "
+            f"their own; use optimizer='adam'"
+        )
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     if options["optimizer"] == "lbfgs":
         options["precondition"] = preconditioner(plan.objective)
@@ -96,6 +102,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         solution = minimise(
             _epochs(plan),
             parameters,
+            rates=rates,
             rule=_rule(plan)(tol, patience),
             callback=callback,
             report=progress if progress.verbose else None,

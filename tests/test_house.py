@@ -32,7 +32,7 @@ FLOORS = [
     {"objective"},
     {"supervisory", "learned", "divergences", "mappers"},
     {"clusters"},
-    {"conditional", "neighbors", "optim", "metrics", "scorers"},
+    {"conditional", "neighbors", "optim", "metrics", "scorers", "views"},
     {"numerics"},
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
@@ -77,11 +77,14 @@ FOREIGN = {
         "base",
         "bias",
         "cat",
+        "classes_",
         "dtype",
         "get_params",
         "iloc",
         "kind",
         "ndim",
+        "predict_log_proba",
+        "predict_proba",
     ),
     *("set_params", "shape", "toarray"),
     # Of later versions of torch and scikit-learn, or of some systems.
@@ -97,6 +100,7 @@ OPTIONAL = {
     "log": "a block of p whose logarithms do not underflow",
     "prepare": "a p that reads tokens",
     "quadratic": "a block of p whose logarithm is a squared distance",
+    "rates": "a module whose parts learn at rates of their own",
     "state": "a function that keeps a run, where an earlier process has left one",
     "stationary": "a method that knows when its gradient is zero",
 }

@@ -182,6 +182,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         y,
         n_outputs,
         *,
+        p=None,
         q=None,
         mass=None,
         copies=None,
@@ -209,7 +210,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         n_groups = self._n_groups(X.shape[0], n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
-        p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs))
+        if fitted:
+            p = fitted[0]
+        else:
+            p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         module = self._module(spec, shown, n_outputs, setting, start)

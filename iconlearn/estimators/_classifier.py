@@ -28,7 +28,7 @@ from ..classification._weights import log_odds, row_weights
 from ..engines import MiniBatch, Partition
 from ..initialization._last_fit import known_from, values_from
 from ..learned import copy_in_double
-from ..mappers import UnitVectors, declares
+from ..mappers import UnitVectors, declares, is_frozen
 from ..optim import Phase, copies, put_back
 from ..plan import same_shapes
 from ..registry import resolve
@@ -67,7 +67,7 @@ from ._semi_supervised import (
     targets_of,
 )
 
-__all__ = ["ICONClassifier"]
+__all__ = ["ICONClassifier", "of_prototypes"]
 
 # Rows of a step of a network.
 NETWORK_BATCH = 200
@@ -92,7 +92,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     Parameters
     ----------
     p : str or object, default="classes"
-        "classes", "labels", or another p of :mod:`iconlearn.supervisory`, for example wrapped.
+        "classes", "labels", or another p of :mod:`iconlearn.supervisory`, such as
+        ``Predictions(teacher)``, or a wrapped one.
     q : str, object or callable, default="dot"
         "dot" (the mapper's outputs are the logits), "gaussian", "student", "inverse_power" (harmonic loss)
         or "cosine" on distances to learned prototypes; or an object of :mod:`iconlearn.learned`.
@@ -269,14 +270,15 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn the mapper and the prototypes.
 
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.
+        y : array-like of shape (n_samples,) or None, default=None
+            Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.  None only where p
+            is :class:`~iconlearn.supervisory.Predictions`, whose teacher knows the classes.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weight of each row.  With unlabelled rows a row weighs as much in the graph, and a label of weight
             zero is no label.
@@ -449,8 +451,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         n_kept = len(self._kept_rows)
         if n_kept == 0:
             raise ValueError(
-                "add_classes gave the logits a new column, in which the training rows have no place yet; fit again to "
-                "explain predictions by them"
+                "no training row has a place beside the prototypes: these are of descriptions, or add_classes gave the "
+                "logits a new column; fit again to explain predictions by training rows"
             )
         k = check_number("n_neighbors", n_neighbors, low=1, high=n_kept, integer=True)
         Z = self._mapped(validated_new(self, X))
@@ -467,18 +469,25 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     # -- inside ------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight):
-        if y is None:
+        guess = declared(self._resolved("p"), "guess") if y is None else None
+        if y is None and guess is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
         last_classes, last_table = getattr(self, "classes_", None), self._known
-        y, unlabelled = without_marker(plain(y), self.unlabeled)
-        X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        if guess is None:
+            y, unlabelled = without_marker(plain(y), self.unlabeled)
+            X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
+            check_classification_targets(y)
+            self.classes_ = np.unique(y)
+        else:
+            unlabelled, (X, _) = None, validated(self, X, pairwise=self._pairwise)
+            y, self.classes_ = guess(X)
+        codes = np.searchsorted(self.classes_, y)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
+        self._check_teachers()
         self._marked = unlabelled is not None
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
@@ -510,6 +519,13 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 f"p={self.p!r} relates rows to {columns}, and a classifier needs rows beside classes or beside one "
                 f"another; use p='classes' or 'labels', or ICONEmbedding for this p"
             )
+
+    def _check_teachers(self):
+        """Every p that knows classes by itself has to know those of y."""
+        for p in (self._resolved("p"), *(resolve("p", term.p) for term in self.terms or [])):
+            check = declared(p, "check_classes")
+            if check is not None:
+                check(self.classes_)
 
     def _check_nothing_is_held_out(self):
         for name in ("early_stopping", "calibrate"):
@@ -548,7 +564,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         width = self._width(len(self.classes_))
         # What early stopping has seen is not kept, so such a fit begins anew.
         saves = keeps and not self.early_stopping
-        plan = self._plan(rows, of_rows, width, mass=weight, start=old, keeps=saves)
+        plan = self._plan(
+            rows, of_rows, width, p=self._p_of_lone_rows(of_rows), mass=weight, start=old, keeps=saves
+        )
         self._warm_prototypes(plan, old)
         score = None
         if self.early_stopping:
@@ -569,6 +587,24 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self.temperature_ = best_temperature(self._scores(X[held]), codes[held], held_weight)
         plan.keeper.done(solution)
         return solution
+
+    def _p_of_lone_rows(self, codes):
+        """The p of rows that are each alone in their class, among whose mates they count themselves; None for others.
+
+        A mapper that is learned already needs no mates: one row is the mean of its class.
+        """
+        p = self._resolved("p")
+        if declared(p, "requires_y") and not self._stepwise() and np.bincount(codes).max() == 1:
+            own = p.get_params() if hasattr(p, "get_params") else {}
+            if own.get("self_pairs") is False:
+                if not is_frozen(self._resolved("mapper")):
+                    raise ValueError(
+                        f"every class in y has one row, and with p={self.p!r} a mapper learns from class mates: give "
+                        f"two rows of some class, or a mapper that is learned already, as in "
+                        f"mapper=encoder.requires_grad_(False)"
+                    )
+                return clone(p, safe=False).set_params(self_pairs=True)
+        return None
 
     def _learn(self, plan, old, score):
         """Optimise, and stop by the score of the rows held out where there is one."""
@@ -902,6 +938,51 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if self._log_odds is not None:
             log_k = log_k + torch.as_tensor(self._log_odds).to(log_k)
         return log_k / self.temperature_
+
+
+def of_prototypes(places, classes, p, q, mapper, attributes):
+    """A fitted classifier whose prototypes are class means of given places.
+
+    Parameters
+    ----------
+    places : ndarray of shape (n_places, n_components)
+        As q represents them.
+    classes : array-like of shape (n_places,)
+        The class of each.
+    p, q : objects
+        Parameters of the estimator.
+    mapper : torch.nn.Module
+        Of the rows; kept as it is.
+    attributes : dict
+        Those that another fit has left behind, `q_` among them.
+
+    Returns
+    -------
+    ICONClassifier
+
+    Raises
+    ------
+    ValueError
+        If there are other than one class a place, or fewer than two.
+    """
+    classes = plain_labels(classes)
+    if np.ndim(classes) != 1 or len(classes) != len(places):
+        raise ValueError(
+            f"classes has shape {np.shape(classes)}, and there are {len(places)} descriptions: give one for each"
+        )
+    model = ICONClassifier(p=p, q=q, mapper=mapper, n_components=places.shape[1])
+    model.classes_, codes = np.unique(classes, return_inverse=True)
+    if len(model.classes_) < 2:
+        raise ValueError(f"classes={classes.tolist()!r:.100}: a classifier needs at least two classes")
+    n_classes = len(model.classes_)
+    vars(model).update(attributes, _parametric=True, _features=None)
+    model.mapper_, model.temperature_, model._log_odds, model._moments = mapper, 1.0, None, None
+    model._columns = class_means(torch.from_numpy(places), codes, None, n_classes)
+    model._class_mass = np.bincount(codes).astype(float)
+    model.prototypes_ = model._columns.numpy()
+    nothing = np.empty(0, dtype=np.intp)
+    model._training_places = TrainingPlaces(model._columns[:0], nothing, nothing, 0)
+    return model
 
 
 def _set_to_zero(module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
@@ -25,6 +27,7 @@ from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
+from ._classifier import of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, observed, with_callbacks
 
@@ -299,6 +302,57 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             rows, placed = validated_new(self, X), self._columns
         placed = placed or MappedRows(self.q_, self.column_mapper_)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
+
+    @cpu_by_default
+    def classifier(self, descriptions, classes):
+        """A classifier of rows by what describes their classes; it may never have seen a row of them.
+
+        The prototype of a class is the place of its description, or the mean of several: captions where the fit had
+        images and captions (CLIP), or, where the columns of p are the rows, a few rows of the class (one-shot).  Rows
+        are those of ``transform``.  ``add_classes`` and ``partial_fit`` go on from there.
+
+        Parameters
+        ----------
+        descriptions : array-like, sparse matrix or tensor of shape (n_descriptions, n_features)
+            As :meth:`transform_columns` takes them, or as :meth:`transform` where the columns of p are the rows.
+        classes : array-like of shape (n_descriptions,)
+            The class that each describes.
+
+        Returns
+        -------
+        ICONClassifier
+            Fitted: ``classes_`` sorted, `q_` and a copy of `mapper_` as they are here, and `loss_` and what else tells
+            of the fit as it left them.
+
+        Raises
+        ------
+        ValueError
+            If new rows have no places, since the mapper is a table; if columns are no features; or if `classes` do not
+            name one class for each description, and two at least.
+
+        References
+        ----------
+        Radford et al., "Learning transferable visual models from natural language supervision", ICML 2021; Snell,
+        Swersky and Zemel, "Prototypical networks for few-shot learning", NeurIPS 2017.
+        """
+        check_is_fitted(self)
+        if not self._parametric:
+            raise ValueError(
+                f"classifier maps new rows, and mapper={self.mapper!r} gives every row of the fit a place of its own; "
+                f"fit with mapper='linear', 'mlp' or a module"
+            )
+        apart = hasattr(self, "column_mapper_")
+        places = plain(self.transform_columns(descriptions) if apart else self.transform(descriptions))
+        left = ("p_", "divergence_", "engine_", "neighbors_backend_", "timings_", "n_iter_", "converged_")
+        attributes = {name: getattr(self, name) for name in (*left, "loss_phases_", "_solution")}
+        attributes["q_"] = copy.deepcopy(self.q_)
+        read = slice(None) if self._features is None else self._features
+        attributes["n_features_in_"] = len(range(self.n_features_in_)[read])
+        if hasattr(self, "feature_names_in_"):
+            attributes["feature_names_in_"] = self.feature_names_in_[read]
+        return of_prototypes(
+            places, classes, "labels", clone(self.q, safe=False), copy.deepcopy(self.mapper_), attributes
+        )
 
     @cpu_by_default
     def inverse_transform(self, Z):

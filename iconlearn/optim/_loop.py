@@ -33,6 +33,7 @@ def minimise(
     optimizer: str | Callable,
     phases: Sequence[Phase],
     rule: Plateau | EstimatedPlateau,
+    rates: Sequence[float] | None = None,
     grad_tol: float = 0.0,
     precondition: Callable | None = None,
     steady: bool = False,
@@ -61,6 +62,8 @@ def minimise(
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
         Decides during the last phase, after every iteration, whether to continue.
+    rates : list of float or None, default=None
+        Factors on the step size of each parameter, for Adam.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
@@ -106,7 +109,7 @@ def minimise(
     run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record)
 
     def make(phase):
-        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady}
+        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady, "rates": rates}
         method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
         return method(parameters, phase, **options)
 

@@ -44,15 +44,20 @@ class Phase:
     name: str = "main"
 
 
-def _momentum(parameters, phase, **of_lbfgs):
+def _momentum(parameters, phase, **of_others):
     return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
 
 
-def _adam(parameters, phase, **of_lbfgs):
-    return torch.optim.Adam(parameters, lr=phase.learning_rate)
+def _adam(parameters, phase, rates=None, **of_lbfgs):
+    if rates is None:
+        return torch.optim.Adam(parameters, lr=phase.learning_rate)
+    groups = [
+        {"params": [t], "lr": rate * phase.learning_rate} for t, rate in zip(parameters, rates, strict=True)
+    ]
+    return torch.optim.Adam(groups)
 
 
-def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False):
+def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False, rates=None):
     return LBFGS(parameters, grad_tol, precondition, steady)
 
 

@@ -48,9 +48,10 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "lists"}
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "lists", "images"}
         What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
-        weights; token lists; features of two kinds side by side; or features, with lists of row numbers beside them.
+        weights; token lists; features of two kinds side by side; features, with lists of row numbers beside them; or
+        images, flat.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable
@@ -188,6 +189,8 @@ def _hint(name):
         "alike": "whether the two rows of each pair belong together, an array of True and False",
         "candidates": "a list of row numbers for each row, the right one first",
         "apart": "pairs of rows that must not share a cluster, an array of shape (n_pairs, 2)",
+        "shape": "(height, width) or (channels, height, width) of the images that the rows of X are",
+        "teacher": "a fitted classifier, or its probabilities of the rows of X",
     }
     return hints.get(name, "give a value")
 

@@ -24,6 +24,8 @@ COLUMNS = (
     "Classes",
     "Data-label pairs",
     "Co-occurrence",
+    "Generated labels",
+    "A teacher",
 )
 # Where each recipe is described, relative to the page that shows the grid.
 PAGE = "periodic_table.html"

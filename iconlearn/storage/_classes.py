@@ -7,7 +7,7 @@ nor given to another class.  A class that an estimator comes to keep needs a row
 
 from __future__ import annotations
 
-from .. import divergences, engines, estimators, learned, mappers, supervisory
+from .. import divergences, engines, estimators, learned, mappers, supervisory, views
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
 from ..clusters import MergePath
@@ -57,6 +57,8 @@ CLASSES: dict[str, type] = {
     "supervisory.Paired": supervisory.Paired,
     "supervisory.Pairs": supervisory.Pairs,
     "supervisory.Precomputed": supervisory.Precomputed,
+    "supervisory.Predictions": supervisory.Predictions,
+    "supervisory.Pretext": supervisory.Pretext,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
     "supervisory.Symmetrize": supervisory.Symmetrize,
@@ -96,8 +98,10 @@ CLASSES: dict[str, type] = {
     "divergences.TotalVariation": divergences.TotalVariation,
     # Mappers; the layers that they make have names in `_modules`.
     "mappers.EMA": mappers.EMA,
+    "mappers.Headed": mappers.Headed,
     "mappers.Linear": mappers.Linear,
     "mappers.MLP": mappers.MLP,
+    "mappers.PatchPairs": mappers.PatchPairs,
     "mappers.Table": mappers.Table,
     # Engines, and what they leave behind.
     "engines.Closed": engines.Closed,
@@ -107,6 +111,10 @@ CLASSES: dict[str, type] = {
     "engines.Partition": engines.Partition,
     "engines.Sampled": engines.Sampled,
     "engines.LogNormaliser": LogNormaliser,
+    # Views of images.
+    "views.Composition": views.Composition,
+    "views.ImageView": views.ImageView,
+    "views.Tiles": views.Tiles,
 }
 NAMES = {cls: name for name, cls in CLASSES.items()}
 

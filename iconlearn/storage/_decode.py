@@ -128,7 +128,9 @@ class Decoder:
 
     def _tensor(self, node):
         raw = torch.from_numpy(self.arrays[node["entry"]].copy())
-        value = raw.view(DTYPES[node["dtype"]]).reshape(node["shape"])
+        # torch views no empty bytes as numbers.
+        value = raw.view(DTYPES[node["dtype"]]) if len(raw) else raw.to(DTYPES[node["dtype"]])
+        value = value.reshape(node["shape"])
         if node["parameter"]:
             return nn.Parameter(value, requires_grad=node["requires_grad"])
         return value.requires_grad_(node["requires_grad"])

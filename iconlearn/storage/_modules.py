@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import Follower, OrthonormalModule, TableModule
+from ..mappers import Follower, HeadedModule, OrthonormalModule, PatchPairsModule, TableModule
 
 __all__ = ["DTYPES", "describe", "make_module", "with_weights"]
 
@@ -37,6 +37,16 @@ KINDS = {
         lambda m: {"momentum": m.momentum},
         lambda children, momentum: Follower(children[0], momentum),
     ),
+    "Headed": (
+        HeadedModule,
+        lambda m: {"rate": m.rate},
+        lambda children, rate: HeadedModule(children[0], children[1], rate),
+    ),
+    "PatchPairs": (
+        PatchPairsModule,
+        lambda m: {"shape": list(m.shape), "gap": m.gap},
+        lambda children, shape, gap: PatchPairsModule(tuple(shape), gap, *children),
+    ),
     "Linear": (
         nn.Linear,
         lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
@@ -60,7 +70,7 @@ def describe(module):
     """Name and options of a module that can be made again, children and all; None for any other."""
     cls = type(module)
     # A teacher may follow a module of any kind: its copy is asked for if need be.
-    if cls not in NAMES or (cls is nn.Sequential and None in map(describe, module.children())):
+    if cls not in NAMES or (cls is not Follower and None in map(describe, module.children())):
         return None
     return NAMES[cls], KINDS[NAMES[cls]][1](module)
 

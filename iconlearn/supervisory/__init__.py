@@ -15,6 +15,8 @@ from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
 from ._lists import CannotLink, Choices, Pairs, Triplets
 from ._matrices import finite_pairs
+from ._predictions import Predictions
+from ._pretext import Pretext
 from ._spectral import Cut, Spectral
 from ._tokens import bags_of, holds_words, is_tokens, sentences_of
 from ._views import Views
@@ -38,6 +40,8 @@ __all__ = [
     "Paired",
     "Pairs",
     "Precomputed",
+    "Predictions",
+    "Pretext",
     "Spectral",
     "Student",
     "Supervisory",

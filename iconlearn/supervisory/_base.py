@@ -49,8 +49,8 @@ class Supervisory(BaseEstimator, ABC):
     Attributes
     ----------
     columns : str
-        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
-        "features" (another group of them), "views" (another set).
+        "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "tasks",
+        "contexts", "features" (another group of them), "views" (another set).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -75,6 +75,11 @@ class Supervisory(BaseEstimator, ABC):
     view : callable
         ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
         among the rows of p.
+    guess : callable
+        ``guess(X)``: the likeliest class of every row, and all classes, sorted, where a p over classes knows them by
+        itself.  This and the next are absent where it does not.
+    check_classes : callable
+        ``check_classes(classes)`` raises ValueError where the columns of p are other classes than these.
     neighbors_backend_ : str
         The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional

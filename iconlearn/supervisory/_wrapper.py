@@ -45,6 +45,8 @@ class Wrapper(Supervisory):
     # Absent where the inner p has none.
     prepare = property(lambda self: self.p.prepare)
     features = property(lambda self: self.p.features)
+    guess = property(lambda self: self.p.guess)
+    check_classes = property(lambda self: self.p.check_classes)
     view = property(lambda self: self.p_.view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 

@@ -20,6 +20,8 @@ from iconlearn.supervisory import (
     Mix,
     Paired,
     Pairs,
+    Predictions,
+    Pretext,
     Spectral,
     Symmetrize,
     Triplets,
@@ -42,6 +44,8 @@ P = {
     "walk": Walk(KNN(4)),
     "symmetric": Symmetrize(Gaussian(8)),
     "debiased": Debias(KNN(5), 0.3),
+    "pretext": Pretext("rotation", (8, 8)),
+    "predictions": Predictions(np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)),
     "mixed": Mix([KNN(4), Gaussian(8)]),
     "choices": Choices([[(i + 10) % 100, (i + 1) % 100, (i + 2) % 100] for i in range(100)]),
     "triplets": Triplets([(i, (i + 10) % 100, (i + 5) % 100) for i in range(100)]),
@@ -83,7 +87,7 @@ def test_every_p_is_here():
 def test_maps(p, q):
     mapper = "table" if p in SQUARE else "linear"
     # A batch of fewer rows than there are, so that the loss has several steps to fall in.
-    options = {"engine": "minibatch"} if p.startswith("views") else {}
+    options = {"engine": "minibatch"} if getattr(P[p], "fresh", False) else {}
     model = ICONEmbedding(
         2, p=P[p], q=q, mapper=mapper, max_iter=PATIENCE.get(q, 12), random_state=0, **options
     )

@@ -32,6 +32,8 @@ NEEDED = {
     "alike": [True],
     "candidates": [(1, 2)],
     "apart": [(0, 1)],
+    "teacher": 2,
+    "shape": (8, 8),
 }
 
 
@@ -65,6 +67,7 @@ def test_an_entry_is_complete(key):
         "tokens",
         "halves",
         "lists",
+        "images",
     )
     estimator = made(key, random_state=3)
     assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
@@ -86,6 +89,8 @@ def test_every_parameter_reaches_the_estimator(key):
         "output": "tree", "n_negatives": 2, "distance": "cosine", "weight": 0.7, "triples": [(2, 1, 0)],
         "pairs": [(2, 1)], "alike": [False], "candidates": [(2, 1)], "anchors": [3], "apart": [(2, 1)],
         "together": [(4, 5)],
+        "teacher": 3, "shape": (4, 16), "grid": 2, "gap": 2, "jitter": 1, "shift": 1,
+        "mapper": "linear", "n_tasks": 5,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name

@@ -144,6 +144,8 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "neighbors.ParametricMetric",
         "supervisory.CannotLink", "supervisory.Choices", "supervisory.HuffmanTree", "supervisory.Pairs",
         "supervisory.Triplets", "conditional.ListConditional",
+        "mappers.Headed", "mappers.PatchPairs", "supervisory.Predictions", "supervisory.Pretext",
+        "views.Composition", "views.ImageView", "views.Tiles",
     }  # fmt: skip
 
 
