@@ -237,7 +237,7 @@ def evaluated(plan, solution, shown=None) -> Solution:
 def _pairs_to_evaluate(problem):
     """Pairs that the loss of all rows looks at."""
     q, p = problem.q, problem.p
-    of_edges = q.normalize == "self" and q.debias == 0 and problem.summand.linear_in_log_q
+    of_edges = q.normalize in ("self", "space") and q.debias == 0 and problem.summand.linear_in_log_q
     if of_edges and not p.dense and p.uniform == 0:
         return p.sparse().nnz
     return problem.n_pairs

@@ -46,7 +46,8 @@ class Engine(BaseEstimator):
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""
-        if math.isinf(problem.divergence.at_zero) and not problem.p.has_full_support():
+        density = problem.q.normalize == "space"  # whose sentence is another one
+        if math.isinf(problem.divergence.at_zero) and not (density or problem.p.has_full_support()):
             return (
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
@@ -55,6 +56,11 @@ class Engine(BaseEstimator):
 
     def refuses_form(self, problem) -> str | None:
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
+        if problem.q.normalize == "space" and not problem.summand.linear_in_log_q:
+            return (
+                f"{problem.q!r} is a density over the whole space, of which columns are observations, and only KL "
+                f"makes a likelihood of it; use divergence='kl'"
+            )
         if problem.q.subnormal and not problem.summand.linear_in_log_q:
             return (
                 f"rows of {problem.q!r} do not sum to one in every batch, which only KL makes sense of; "
