@@ -90,6 +90,8 @@ def example(entry):
         own.insert(0, "n_clusters=10")
     if "split" in entry.parameters:
         own.insert(0, "split=32")
+    if "shape" in entry.parameters:
+        own.insert(0, "shape=(8, 8)")
     lines = ["from sklearn.datasets import load_digits"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
     lines += ["from iconlearn import recipes", ""]

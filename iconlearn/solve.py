@@ -69,7 +69,8 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             callback=callback,
             report=progress if progress.verbose else None,
         )
-    parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
+    n_parts = len(plan.objective.problems) + _costly(plan.problem)
+    parts, parameters = _Parts(n_parts), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan), parts=parts.history())
     if any(problem.q.cools for problem in plan.objective.problems):
@@ -93,6 +94,11 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             **options,
         )
     return replace(solution, parts=parts.history())
+
+
+def _costly(problem):
+    """Whether the mapper of the main term's rows has a cost of its own."""
+    return declares(problem.rows.mapper, "costs")
 
 
 def _cooling(phases):
@@ -214,10 +220,12 @@ def evaluated(plan, solution, shown=None) -> Solution:
         estimated = not plan.engine.solves or any(problem.p.uniform > 0 for problem in problems)
         return replace(solution, estimated=estimated)
     kept: dict[int, Points] = {}
+    costs: list[float] = []
 
     def fixed(points):
         if id(points) not in kept:
-            Z = _outputs(points)
+            of_main = points is plan.problem.rows and _costly(plan.problem)
+            Z = _outputs(points, costs if of_main else None)
             kept[id(points)] = Points(TableModule(Z if shown is None else shown(Z)), points.size)
         return kept[id(points)]
 
@@ -231,7 +239,8 @@ def evaluated(plan, solution, shown=None) -> Solution:
             value += problem.weight * float(loss(fixed_problem, engine, visit))
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())
-    return replace(solution, loss=value)
+    # A cost of mean activations is not the mean of what blocks of rows cost.
+    return replace(solution, loss=value + sum(costs), estimated=len(costs) > 1)
 
 
 def _pairs_to_evaluate(problem):
@@ -243,13 +252,20 @@ def _pairs_to_evaluate(problem):
     return problem.n_pairs
 
 
-def _outputs(points):
-    """Outputs of the mapper for all points as it answers after training, in double precision."""
+def _outputs(points, costs=None):
+    """Outputs of the mapper for all points as it answers after training, in double precision.
+
+    Where there is a list of `costs`, each block's share of the mean cost is added to it.
+    """
     points.mapper.eval()
     if points.inputs is None:
         return points.at(None).double()
-    step = max(1, BLOCK // max(points.inputs.shape[1], 1))
-    return torch.cat([points.at(part).double() for part in torch.arange(points.size).split(step)])
+    step, parts = max(1, BLOCK // max(points.inputs.shape[1], 1)), []
+    for part in torch.arange(points.size).split(step):
+        parts.append(points.at(part).double())
+        if costs is not None:
+            costs.append(float(points.mapper.cost().detach()) * len(part) / points.size)
+    return torch.cat(parts)
 
 
 def _in_double(q):
@@ -269,7 +285,9 @@ def _present_outputs(plan):
     plan.mapper.eval()
     try:
         with torch.random.fork_rng(devices=[]):
-            parts = [plan.q.represent(plan.rows.at(part)).cpu().numpy() for part in rows]
+            encodes = declares(plan.mapper, "encodes")
+            parts = (plan.rows.shown(part) for part in rows)
+            parts = [(Z if encodes else plan.q.represent(Z)).cpu().numpy() for Z in parts]
     finally:
         for module in training:
             module.training = True
@@ -333,10 +351,12 @@ def _epochs(plan, parts):
     def closure(visits, pull):
         for parameter in parameters:
             parameter.grad = None
-        values = [
-            problem.weight * visit.scale * loss(problem, engine, visit, pull)
-            for problem, visit in zip(objective.problems, visits, strict=True)
-        ]
+        values, costs = [], []
+        for problem, visit in zip(objective.problems, visits, strict=True):
+            values.append(problem.weight * visit.scale * loss(problem, engine, visit, pull))
+            if problem is plan.problem and _costly(problem):
+                costs = [visit.scale * problem.rows.mapper.cost()]
+        values += costs
         total = sum(values)
         if objective.penalty is not None:
             total = total + objective.penalty()

@@ -67,7 +67,12 @@ class Engine(BaseEstimator):
                 f"use divergence='kl', or Cluster(balance=1, mass_momentum=0)"
             )
         if problem.fresh and not self.stochastic:
-            return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
+            what = (
+                "mapper draws its outputs"
+                if problem.rows.view is problem.columns.view is None
+                else "p draws fresh views"
+            )
+            return f"this {what} at every step, and only engine='minibatch' can take such a loss"
         return refuses_limit(problem)
 
     def estimates(self, problem) -> bool:

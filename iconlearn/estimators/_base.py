@@ -69,6 +69,13 @@ def _for_outputs(p, n_outputs):
     return declared(p, "for_outputs")(n_outputs)
 
 
+def _for_targets(spec, p, X):
+    """The specification of a mapper whose outputs are as wide as the targets of p, where p has any."""
+    if declared(p, "columns") != "targets":
+        return spec
+    return spec.for_targets(declared(p, "targets_of")(X[:2]).shape[1])
+
+
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -193,6 +200,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         p = fitted[0] if fitted else self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs))
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
+        spec = _for_targets(spec, p, X)
         module = self._module(spec, shown, n_outputs, setting, start)
         setting = replace(setting, dtype=next((t.dtype for t in module.parameters()), dtype))
         q = clone(resolve("q", self.q if q is None else q), safe=False)
@@ -202,7 +210,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             module,
             X.shape[0],
             inputs if features is None or inputs is None else inputs[:, features],
-            width=n_outputs,
+            width=None if declares(module, "encodes") else n_outputs,
         )
 
         def other(group):
@@ -211,7 +219,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         def prototypes(q, n_classes):
             return self._prototypes(q, n_classes, n_outputs, setting)
 
-        ends = Ends(rows, features, X.shape[1], other, inputs)
+        def targets(p):
+            found = declared(p, "targets_of")(X)
+            return inputs if found is X else self._inputs(found, setting)
+
+        ends = Ends(rows, features, X.shape[1], other, inputs, targets)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
@@ -281,7 +293,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         )  # fmt: skip
         if start is not None and same_shapes(start, module):
             module.load_state_dict(start.state_dict())
-        check_module(module, spec, X, n_outputs)
+        check_module(module, spec, X, None if declares(module, "encodes") else n_outputs)
         return module
 
     def _other_module(self, spec, module, X, features, n_outputs, setting):

@@ -8,12 +8,14 @@ paper, and what it was verified against); ``iconlearn.periodic_table()`` lists t
 
 from __future__ import annotations
 
-from . import _clustering, _contrastive, _divergences, _reduction, _supervised
+from . import _clustering, _contrastive, _divergences, _reduction, _restoration, _supervised
 from ._recipe import RECIPES, Recipe
 from ._table import PeriodicTable, periodic_table
 
 # The order of the table; each module registers its recipes when it is imported.
-FAMILIES = [m.__name__ for m in (_reduction, _clustering, _contrastive, _supervised, _divergences)]
+FAMILIES = [
+    m.__name__ for m in (_reduction, _clustering, _contrastive, _restoration, _supervised, _divergences)
+]
 _ordered = sorted(RECIPES.values(), key=lambda entry: FAMILIES.index(entry.make.__module__))
 RECIPES.clear()
 RECIPES.update((entry.key, entry) for entry in _ordered)

@@ -16,6 +16,9 @@ RECIPES: dict[str, Recipe] = {}
 # What makes a method what it is; whoever wants another builds the estimator.
 FIXED = ("p", "q", "terms", "column_mapper")
 
+# What a signature shows where defaults follow from a parameter that must be given.
+EXAMPLES = {"shape": (8, 8)}
+
 
 class _Signature:
     """What ``inspect.signature`` and completion read off a recipe: found when it is asked for."""
@@ -104,7 +107,7 @@ class Recipe:
     def _signature(self) -> inspect.Signature:
         """The recipe's own parameters, then those of its estimator with the defaults that the recipe gives them."""
         own = inspect.signature(self.make).parameters
-        needed = {name: 1 for name, value in own.items() if value.default is value.empty}
+        needed = {name: EXAMPLES.get(name, 1) for name, value in own.items() if value.default is value.empty}
         estimator = self.make(**needed)
         rest = {
             name: value
@@ -181,7 +184,10 @@ def _by_key(key):
 
 
 def _hint(name):
-    hints = {"split": "the number of columns of X that are of the first kind"}
+    hints = {
+        "split": "the number of columns of X that are of the first kind",
+        "shape": "(height, width) or (channels, height, width) of the images that rows of X are",
+    }
     return hints.get(name, "give a value")
 
 

@@ -10,7 +10,14 @@ from ._recipe import RECIPES, Recipe
 
 __all__ = ["COLUMNS", "ROWS", "PeriodicTable", "periodic_table"]
 
-ROWS = ("Gaussian", "Gaussian, σ → ∞", "Gaussian, σ → 0", "Student-t", "Uniform on clusters")
+ROWS = (
+    "Gaussian",
+    "Gaussian, σ → ∞",
+    "Gaussian, σ → 0",
+    "Student-t",
+    "Uniform on clusters",
+    "Density on the whole space",
+)
 COLUMNS = (
     "Gaussian",
     "Gaussian, σ → ∞",
@@ -23,6 +30,7 @@ COLUMNS = (
     "Classes",
     "Data-label pairs",
     "Co-occurrence",
+    "Own features",
 )
 # Where each recipe is described, relative to the page that shows the grid.
 PAGE = "periodic_table.html"

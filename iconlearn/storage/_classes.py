@@ -52,6 +52,7 @@ CLASSES: dict[str, type] = {
     "supervisory.MustLink": supervisory.MustLink,
     "supervisory.Paired": supervisory.Paired,
     "supervisory.Precomputed": supervisory.Precomputed,
+    "supervisory.Restore": supervisory.Restore,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
     "supervisory.Symmetrize": supervisory.Symmetrize,
@@ -88,9 +89,15 @@ CLASSES: dict[str, type] = {
     "divergences.ReverseKL": divergences.ReverseKL,
     "divergences.TotalVariation": divergences.TotalVariation,
     # Mappers; the layers that they make have names in `_modules`.
+    "mappers.Autoencoder": mappers.Autoencoder,
+    "mappers.Contractive": mappers.Contractive,
+    "mappers.ConvAutoencoder": mappers.ConvAutoencoder,
     "mappers.EMA": mappers.EMA,
+    "mappers.L1": mappers.L1,
     "mappers.Linear": mappers.Linear,
     "mappers.MLP": mappers.MLP,
+    "mappers.Prior": mappers.Prior,
+    "mappers.Sparse": mappers.Sparse,
     "mappers.Table": mappers.Table,
     # Engines, and what they leave behind.
     "engines.Closed": engines.Closed,

@@ -7,9 +7,9 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import Follower, OrthonormalModule, TableModule
+from ..mappers import AutoencoderModule, Follower, OrthonormalModule, TableModule, Target, made_again
 
-__all__ = ["DTYPES", "describe", "make_module", "with_weights"]
+__all__ = ["DTYPES", "children_of", "describe", "make_module", "with_weights"]
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -37,6 +37,16 @@ KINDS = {
         lambda m: {"momentum": m.momentum},
         lambda children, momentum: Follower(children[0], momentum),
     ),
+    "AutoencoderModule": (
+        AutoencoderModule,
+        lambda m: m.made,
+        lambda children, **made: made_again(**made),
+    ),
+    "Target": (
+        Target,
+        lambda m: {},
+        lambda children: Target(),
+    ),
     "Linear": (
         nn.Linear,
         lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
@@ -63,6 +73,11 @@ def describe(module):
     if cls not in NAMES or (cls is nn.Sequential and None in map(describe, module.children())):
         return None
     return NAMES[cls], KINDS[NAMES[cls]][1](module)
+
+
+def children_of(module):
+    """What a module is made again from besides its options; an autoencoder makes its own children."""
+    return () if type(module) is AutoencoderModule else module.children()
 
 
 def make_module(name, options, children):

@@ -13,6 +13,7 @@ from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
+from ._restoration import Restore
 from ._spectral import Cut, Spectral
 from ._tokens import holds_words, is_tokens, sentences_of
 from ._views import Views
@@ -33,6 +34,7 @@ __all__ = [
     "MustLink",
     "Paired",
     "Precomputed",
+    "Restore",
     "Spectral",
     "Student",
     "Supervisory",

@@ -49,7 +49,7 @@ class Supervisory(BaseEstimator, ABC):
     ----------
     columns : str
         "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "contexts",
-        "features" (another group of them), "views" (another set).
+        "features" (another group of them), "views" (another set), "targets" (what ``targets_of`` says).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -66,11 +66,14 @@ class Supervisory(BaseEstimator, ABC):
     copies : int
         How many positions of p's rows a row of X takes up.
     prepare : callable
-        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next three are absent
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next four are absent
         where p has no use for them.
     features : callable
         ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
         or None for all.
+    targets_of : callable
+        ``targets_of(X)``: the targets of rows, one row of numbers each, where columns are "targets"; asked before
+        ``fit``, too.
     view : callable
         ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
         among the rows of p.

@@ -14,7 +14,7 @@ from .._checks import check_choice, check_number
 from ..conditional import Conditional
 from ._base import Supervisory
 
-__all__ = ["Views"]
+__all__ = ["Views", "moments"]
 
 KINDS = ("noise", "mask", "mix")
 
@@ -80,7 +80,7 @@ class Views(Supervisory):
                 f"n_views={k} with cross=True: rows and columns are one view each, so it must be 2"
             )
         n = X.shape[0]
-        self._mean, self._spread = _moments(X)
+        self._mean, self._spread = moments(X)
         if self.cross:
             self.conditional_ = Conditional(
                 csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
@@ -124,7 +124,7 @@ class Views(Supervisory):
         return X + share * (other - X)
 
 
-def _moments(X):
+def moments(X):
     """Mean and standard deviation of every feature; a block of rows at a time, since X may lie in a file."""
     if issparse(X):
         mean = np.asarray(X.mean(axis=0)).ravel()

@@ -43,6 +43,7 @@ class Wrapper(Supervisory):
     # Absent where the inner p has none.
     prepare = property(lambda self: self.p.prepare)
     features = property(lambda self: self.p.features)
+    targets_of = property(lambda self: self.p.targets_of)
     view = property(lambda self: self.p_.view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 

@@ -17,6 +17,7 @@ from iconlearn.supervisory import (
     Gaussian,
     Mix,
     Paired,
+    Restore,
     Spectral,
     Symmetrize,
     Views,
@@ -38,6 +39,7 @@ P = {
     "walk": Walk(KNN(4)),
     "symmetric": Symmetrize(Gaussian(8)),
     "debiased": Debias(KNN(5), 0.3),
+    "restore_noise": Restore(corrupt="noise"),
     "mixed": Mix([KNN(4), Gaussian(8)]),
 }
 SQUARE = {"graph", "precomputed"}
@@ -73,9 +75,9 @@ def test_every_p_is_here():
 @pytest.mark.parametrize("q", COMPONENTS["q"])
 @pytest.mark.parametrize("p", P)
 def test_maps(p, q):
-    mapper = "table" if p in SQUARE else "linear"
+    mapper = "table" if p in SQUARE else "autoencoder" if p.startswith("restore") else "linear"
     # A batch of fewer rows than there are, so that the loss has several steps to fall in.
-    options = {"engine": "minibatch"} if p.startswith("views") else {}
+    options = {"engine": "minibatch"} if p.startswith(("views", "restore")) else {}
     model = ICONEmbedding(
         2, p=P[p], q=q, mapper=mapper, max_iter=PATIENCE.get(q, 12), random_state=0, **options
     )
@@ -97,7 +99,7 @@ def test_clusters(p, divergence):
         fit(model, p)
     except ValueError as reason:
         assert len(str(reason)) > 40, "a refusal is a sentence"
-        assert p in {"wide_gaussian", "paired"}
+        assert p in {"wide_gaussian", "paired", "restore", "restore_noise"}
         return
     assert np.isfinite(model.probabilities_).all() and np.isfinite(model.loss_history_).all()
     if not lowered(model):

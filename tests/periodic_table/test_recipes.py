@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference import DIVERGENCES, cluster_kernel, softmax, sqdist, unit
 from scipy.spatial.distance import squareform
+from scipy.special import rel_entr
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
@@ -16,6 +17,8 @@ from sklearn.manifold._t_sne import _joint_probabilities_nn, _kl_divergence
 from sklearn.manifold._utils import _binary_search_perplexity
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from torch.autograd.functional import jacobian
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
 import iconlearn
@@ -58,6 +61,8 @@ def build(key, **parameters):
     entry = recipes.RECIPES[key]
     if entry.data == "halves":
         parameters.setdefault("split", SPLIT)
+    if "shape" in entry.parameters:
+        parameters.setdefault("shape", (8, 8))
     if "n_clusters" in entry.parameters:
         parameters.setdefault("n_clusters", 10)
     return entry(random_state=0, **parameters)
@@ -407,6 +412,50 @@ def invariance_and_variance(key):
     invariance = ((U - np.roll(U, N, axis=0)) ** 2).sum(axis=1).mean()
     assert value(problem) == pytest.approx(invariance - 2 * U.var(axis=0, ddof=1).sum(), rel=1e-8)
     assert n == 2 * N
+
+
+# --- restoration -----------------------------------------------------------------------------------
+
+
+COSTS = {
+    "sparse_autoencoder": lambda m, data: 0.05 * (rel_entr(0.05, m := plain(m.read(data).mean(0))) + rel_entr(0.95, 1 - m)).sum(),
+    "contractive_autoencoder": lambda m, data: 0.02 * np.mean(
+        [float(jacobian(lambda x: m.read(x[None])[0], x).square().sum()) for x in data]
+    ),
+    "vae": lambda m, data: float(
+        kl_divergence(Normal(m.encoder(data)[:, :4], (0.5 * m.encoder(data)[:, 4:]).exp()), Normal(0.0, 1.0))
+        .sum(1).mean().detach()
+    ),
+}  # fmt: skip
+
+
+@check(
+    "autoencoder", "conv_autoencoder", "denoising_autoencoder", "sparse_autoencoder", "contractive_autoencoder", "vae"
+)  # fmt: skip
+def squared_errors_and_costs(key):
+    plan = plan_of(key, n_components=4)
+    problem, module = plan.problem, plan.mapper
+    U, V = points(problem)
+    np.testing.assert_array_equal(V, X)
+    error = 64 * float(F.mse_loss(torch.as_tensor(U), torch.as_tensor(X)))
+    # A learned width begins at one.
+    expected = error / 2 + 32 * np.log(2 * np.pi) if key == "vae" else error + 32 * np.log(np.pi)
+    assert value(problem) == pytest.approx(expected, rel=1e-10)
+    if key == "denoising_autoencoder":
+        torch.manual_seed(0)
+        seen = torch.as_tensor(X) + 0.3 * torch.as_tensor(X.std(axis=0)) * torch.randn(
+            N, 64, dtype=torch.float64
+        )
+        np.testing.assert_allclose(U, plain(module(seen)), atol=1e-10)
+    assert module.costs == (key in COSTS)
+    if key in COSTS:
+        module.eval()(torch.as_tensor(X))
+        assert float(module.cost().detach()) == pytest.approx(
+            COSTS[key](module, torch.as_tensor(X)), rel=1e-10
+        )
+    if key == "conv_autoencoder":
+        kinds = [type(part) for part in module.modules()]
+        assert kinds.count(torch.nn.Conv2d) == kinds.count(torch.nn.ConvTranspose2d) == 2
 
 
 def hardest(d, positive, margin):

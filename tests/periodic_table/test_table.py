@@ -28,6 +28,8 @@ KEYS = [entry.key for entry in TABLE]
 def made(key, **parameters):
     if "split" in recipes.RECIPES[key].parameters:
         parameters.setdefault("split", 2)
+    if "shape" in recipes.RECIPES[key].parameters:
+        parameters.setdefault("shape", (8, 8))
     return recipes.RECIPES[key](**parameters)
 
 
@@ -71,7 +73,8 @@ def test_every_parameter_reaches_the_estimator(key):
         "final_temperature": 0.2, "discount": 0.3,
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
-        "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1,
+        "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1, "penalty": "l1", "rho": 0.1,
+        "weight": 0.3, "corrupt": "mask", "beta": 4.0, "shape": (4, 16), "channels": (4, 8), "pool": "max",
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
@@ -97,6 +100,7 @@ def test_a_recipe_has_the_signature_of_what_it_takes(key):
     found = inspect.signature(entry).parameters
     assert list(found)[: len(entry.parameters)] == list(entry.parameters)
     needed = {name: 2 for name, parameter in found.items() if parameter.default is parameter.empty}
+    needed |= {"shape": (8, 8)} if "shape" in needed else {}
     assert set(needed) <= set(entry.parameters)
     estimator = entry(**needed)
     assert inspect.signature(entry).return_annotation is type(estimator)

@@ -13,6 +13,11 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     table           its outputs are ``places``, and it is called with row numbers
     basis           a table of the unit vectors
     teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
+    encodes         ``read(X)`` is what users are shown of rows, a code or features, and its outputs are made of that
+    decodes         ``decode(Z)`` gives features for codes
+    costs           ``cost()`` is a scalar of the last forward pass that is added to the loss
+    samples         its outputs are drawn anew at every pass of training, and ``decode`` of standard normal codes is
+                    a sample of what it has learned
 """
 
 from __future__ import annotations
@@ -24,10 +29,28 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from ._checks import check_number
-from ._randomness import torch_seeded
+from .._checks import check_number
+from .._randomness import torch_seeded
 
-__all__ = ["EMA", "MLP", "Linear", "Mapper", "Table", "build_mapper", "declares", "draws", "given"]
+__all__ = [
+    "EMA",
+    "MLP",
+    "Follower",
+    "Linear",
+    "Mapper",
+    "OrthonormalModule",
+    "Table",
+    "TableModule",
+    "Target",
+    "UnitVectors",
+    "build_mapper",
+    "declares",
+    "drawn",
+    "draws",
+    "given",
+    "hidden_widths",
+    "layer",
+]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
@@ -51,6 +74,20 @@ class Mapper(BaseEstimator):
     def build(self, n_inputs: int, n_outputs: int, n_rows: int, generator) -> nn.Module:
         """A fresh module on the CPU, its weights drawn from `generator` and from nothing else."""
         raise TypeError(f"{type(self).__name__} must define build(n_inputs, n_outputs, n_rows, generator)")
+
+    def for_targets(self, n_targets):
+        """This specification where the columns are targets of so many numbers.
+
+        Parameters
+        ----------
+        n_targets : int
+
+        Returns
+        -------
+        Mapper
+            One whose modules are to have so many outputs, however wide their codes, where they have codes.
+        """
+        return self
 
 
 class Table(Mapper):
@@ -79,7 +116,7 @@ class Linear(Mapper):
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
         if not self.orthonormal:
-            return _linear(n_inputs, n_outputs, generator, bias=bool(self.bias))
+            return layer(n_inputs, n_outputs, generator, bias=bool(self.bias))
         if n_outputs > n_inputs:
             raise ValueError(
                 f"an orthonormal linear mapper cannot go from {n_inputs} features to "
@@ -101,14 +138,11 @@ class MLP(Mapper):
         self.hidden = hidden
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
-        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
-        for width in hidden:
-            check_number("hidden", width, low=1, integer=True)
         layers, width = [], n_inputs
-        for next_width in hidden:
-            layers += [_linear(width, next_width, generator), nn.ReLU()]
+        for next_width in hidden_widths("hidden", self.hidden):
+            layers += [layer(width, next_width, generator), nn.ReLU()]
             width = next_width
-        return nn.Sequential(*layers, _linear(width, n_outputs, generator))
+        return nn.Sequential(*layers, layer(width, n_outputs, generator))
 
 
 class EMA(Mapper):
@@ -182,6 +216,18 @@ class UnitVectors(TableModule):
     def __init__(self, n):
         super().__init__(torch.eye(n))
         self.requires_grad_(False)
+
+
+class Target(nn.Module):
+    """Rows as they are: columns that are targets."""
+
+    def __init__(self):
+        super().__init__()
+        # Without numbers; it says where targets go, and in which precision.
+        self.like = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, X):
+        return X
 
 
 class OrthonormalModule(nn.Module):
@@ -262,7 +308,7 @@ def declares(module, capability: str) -> bool:
 
 def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
-    without = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
+    without = (TableModule, OrthonormalModule, Follower, Target, nn.Linear, nn.ReLU, nn.Sequential)
     return not all(type(part) in without for part in module.modules())
 
 
@@ -277,11 +323,24 @@ def build_mapper(spec: Mapper, n_inputs, n_outputs, n_rows, *, generator, dtype,
     return module.to(device) if spec.own_precision else module.to(device=device, dtype=dtype)
 
 
-def _linear(n_inputs, n_outputs, generator, *, bias=True):
+def hidden_widths(name, given):
+    """Widths of layers as a tuple, from a number or several."""
+    widths = (given,) if isinstance(given, int) else tuple(given)
+    for width in widths:
+        check_number(name, width, low=1, integer=True)
+    return widths
+
+
+def layer(n_inputs, n_outputs, generator, *, bias=True):
     """torch's linear layer with torch's own initial range, drawn from a generator of ours."""
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias, dtype=DRAWN)
-    bound = n_inputs**-0.5
+    return drawn(nn.Linear, n_inputs, generator, n_inputs, n_outputs, bias=bias)
+
+
+def drawn(kind, fan_in, generator, *sizes, **options):
+    """A layer of torch whose weights are drawn from a generator of ours, within 1 / sqrt(fan_in) as torch has it."""
+    made = nn.utils.skip_init(kind, *sizes, dtype=DRAWN, **options)
+    bound = fan_in**-0.5
     with torch.no_grad():
-        for parameter in layer.parameters():
+        for parameter in made.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
-    return layer
+    return made
