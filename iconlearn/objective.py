@@ -131,7 +131,7 @@ class Problem:
 
     @property
     def fresh(self) -> bool:
-        """Whether any point is seen through views that are drawn anew at every step, or its mapper draws its outputs."""
+        """Whether any point is seen through views that are drawn anew at every step, or drawn by its mapper."""
         ends = (self.rows, self.columns)
         return any(end.view is not None or declares(end.mapper, "samples") for end in ends)
 

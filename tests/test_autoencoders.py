@@ -289,7 +289,7 @@ def test_samples_are_decoded_standard_normals():
     for other in (restoring(3, "autoencoder").fit(X), ICONEmbedding()):
         with pytest.raises(AttributeError) as caught:
             other.sample()
-        assert "sample is a method of variational autoencoders, such as iconlearn.recipes.vae" in str(
+        assert "sample is a method of fitted variational autoencoders, such as iconlearn.recipes.vae" in str(
             caught.value.__cause__
         )
 

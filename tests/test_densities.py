@@ -162,11 +162,11 @@ def test_only_kl_makes_a_likelihood(divergence):
 def test_what_has_no_density_is_refused_in_a_sentence():
     X = load_iris().data
     for q in (Dot(normalize="space"), InversePower(normalize="space")):
-        with pytest.raises(ValueError, match="normalize='space'.*use one of 'row', 'joint'"):
+        with pytest.raises(ValueError, match=r"normalize='space'.*use one of 'row', 'joint'"):
             ICONEmbedding(q=q).fit(X)
-    with pytest.raises(ValueError, match="debias=0.1 of Gaussian with normalize='space'.*leave debias at 0"):
+    with pytest.raises(ValueError, match=r"debias=0.1 of Gaussian with normalize='space'.*leave debias at 0"):
         ICONEmbedding(q=Gaussian(normalize="space", debias=0.1)).fit(X)
-    with pytest.raises(ValueError, match="dof=1.0 of Student.*2 dimensions.*dof > 1"):
+    with pytest.raises(ValueError, match=r"dof=1.0 of Student.*2 dimensions.*dof > 1"):
         ICONEmbedding(q=Student(normalize="space")).fit(X)
 
 

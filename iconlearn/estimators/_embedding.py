@@ -38,8 +38,8 @@ COARSE_EXAGGERATION = 4.0
 def _draws_samples(model):
     if not declares(getattr(model, "mapper_", None), "samples"):
         raise AttributeError(
-            f"sample is a method of variational autoencoders, such as iconlearn.recipes.vae(), once they are fitted, and "
-            f"not of mapper={model.mapper!r:.100}"
+            f"sample is a method of fitted variational autoencoders, such as iconlearn.recipes.vae(), and not of "
+            f"mapper={model.mapper!r:.100}"
         )
     return True
 

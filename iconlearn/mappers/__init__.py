@@ -5,23 +5,25 @@ z_i = table[i]            z_i = W x_i + b            z_i = any torch.nn.Module (
 
 from __future__ import annotations
 
-from ._autoencoder import Autoencoder, AutoencoderModule, ConvAutoencoder, made_again
+from ._autoencoder import Autoencoder, ConvAutoencoder
+from ._autoencoder import AutoencoderModule as AutoencoderModule
+from ._autoencoder import made_again as made_again
 from ._base import (
     EMA,
     MLP,
-    Follower,
     Linear,
     Mapper,
-    OrthonormalModule,
     Table,
-    TableModule,
-    Target,
-    UnitVectors,
     build_mapper,
     declares,
     draws,
     given,
 )
+from ._base import Follower as Follower
+from ._base import OrthonormalModule as OrthonormalModule
+from ._base import TableModule as TableModule
+from ._base import Target as Target
+from ._base import UnitVectors as UnitVectors
 from ._costs import L1, Contractive, Prior, Sparse
 
 __all__ = [

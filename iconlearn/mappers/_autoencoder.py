@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -111,7 +112,7 @@ class ConvAutoencoder(Mapper):
             sides.append(tuple(-(-side // 2) for side in sides[-1]))
         flat = channels[-1] * prod(sides[-1])
         down = [nn.Unflatten(1, shape)]
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             down += [*_halving(before, after, self.pool, generator), nn.ReLU()]
             if self.pool == "max":
                 down.append(nn.MaxPool2d(2, ceil_mode=True))
@@ -172,7 +173,7 @@ def _width(code, n_codes):
 
 def _layers(widths, generator):
     layers = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [layer(before, after, generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -417,8 +417,12 @@ def invariance_and_variance(key):
 # --- restoration -----------------------------------------------------------------------------------
 
 
+def bernoulli_kl(rho, mean):
+    return rel_entr(rho, mean) + rel_entr(1 - rho, 1 - mean)
+
+
 COSTS = {
-    "sparse_autoencoder": lambda m, data: 0.05 * (rel_entr(0.05, m := plain(m.read(data).mean(0))) + rel_entr(0.95, 1 - m)).sum(),
+    "sparse_autoencoder": lambda m, data: 0.05 * bernoulli_kl(0.05, plain(m.read(data).mean(0))).sum(),
     "contractive_autoencoder": lambda m, data: 0.02 * np.mean(
         [float(jacobian(lambda x: m.read(x[None])[0], x).square().sum()) for x in data]
     ),
