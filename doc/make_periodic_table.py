@@ -33,6 +33,10 @@ DATA = {
     "labelled": ["X, y = load_digits(return_X_y=True)", "fit(X / 16, y)"],
     "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
+    "colour images": [
+        "X = extract_patches_2d(load_sample_image('flower.jpg'), (8, 8), max_patches=1000, random_state=1)",
+        "fit(X.transpose(0, 3, 1, 2).reshape(1000, 192) / 255)",
+    ],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
 }
@@ -60,7 +64,7 @@ def link(entry):
 
 def has_picture(entry) -> bool:
     """Whether the method makes a map of the digits, or clusters of them."""
-    return entry.estimator != "ICONClassifier" and entry.data != "tokens"
+    return entry.estimator != "ICONClassifier" and entry.data not in ("tokens", "colour images")
 
 
 def section(entry):
@@ -91,8 +95,11 @@ def example(entry):
     if "split" in entry.parameters:
         own.insert(0, "split=32")
     if "shape" in entry.parameters:
-        own.insert(0, "shape=(8, 8)")
+        own.insert(0, "shape=(3, 8, 8)" if entry.data == "colour images" else "shape=(8, 8)")
     lines = ["from sklearn.datasets import load_digits"]
+    if entry.data == "colour images":
+        lines = ["from sklearn.datasets import load_sample_image"]
+        lines += ["from sklearn.feature_extraction.image import extract_patches_2d"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
     lines += ["from iconlearn import recipes", ""]
     return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])

@@ -71,8 +71,8 @@ def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both
     return int(number) if integer else float(number)
 
 
-def image_shape(shape, n_features):
-    """(channels, height, width) of images that are rows of so many features, from that or (height, width).
+def image_shape(shape, n_features=None):
+    """(channels, height, width) of images that are rows (of so many features, if given), from that or (height, width).
 
     Raises
     ------
@@ -86,7 +86,9 @@ def image_shape(shape, n_features):
         raise TypeError(
             f"shape={shape!r} is no shape of images: it must be (height, width) or (channels, height, width)"
         )
-    if min(shape) < 1 or math.prod(shape) != n_features:
+    if min(shape) < 1:
+        raise ValueError(f"shape={tuple(shape)} is no shape of images: every side must be at least 1")
+    if n_features is not None and math.prod(shape) != n_features:
         raise ValueError(
             f"shape={tuple(shape)} holds {math.prod(shape)} numbers, and a row has {n_features} features: it must be "
             f"(height, width) or (channels, height, width) of the images that rows are"

@@ -239,7 +239,7 @@ class Ends:
             return self._group(features)
         if not declared(p, "fresh"):
             return self.rows
-        return self._seen(p, self.rows.mapper)
+        return self._seen(p, self.rows.mapper, p.view)
 
     def across(self, p):
         """The columns of p, where they are features or views of their own."""
@@ -249,7 +249,7 @@ class Ends:
             return self._targets(p)
         if self.teacher is None:
             self.teacher = self.build(None)
-        return self._seen(p, self.teacher)
+        return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
 
     def _targets(self, p):
         if self.inputs is None:
@@ -262,14 +262,14 @@ class Ends:
         check_targets(self.rows, points, p)
         return points
 
-    def _seen(self, p, mapper):
+    def _seen(self, p, mapper, view):
         size = self.rows.size * declared(p, "copies")
         if self.inputs is None:
             raise ValueError(
                 f"mapper='table' gives every row one place, and p={p!r} needs a place for every view of a row; "
                 f"use mapper='linear', 'mlp' or a module"
             )
-        points = Points(mapper, size, self.rows.inputs, self.rows.width, p.view)
+        points = Points(mapper, size, self.rows.inputs, self.rows.width, view)
         check_views(points, p)
         return points
 
@@ -332,7 +332,7 @@ def check_views(points, p):
     device = next((t.device for t in mapper.parameters()), torch.device("cpu"))
 
     def view(features, rows):
-        seen.append(p.view(features, rows))
+        seen.append(points.view(features, rows))
         return seen[-1]
 
     was_training = mapper.training

@@ -25,6 +25,10 @@ from ._base import TableModule as TableModule
 from ._base import Target as Target
 from ._base import UnitVectors as UnitVectors
 from ._costs import L1, Contractive, Prior, Sparse
+from ._parts import BatchNorm as BatchNorm
+from ._parts import Projected, Residual
+from ._parts import ProjectedModule as ProjectedModule
+from ._parts import ResidualModule as ResidualModule
 
 __all__ = [
     "EMA",
@@ -36,6 +40,8 @@ __all__ = [
     "Linear",
     "Mapper",
     "Prior",
+    "Projected",
+    "Residual",
     "Sparse",
     "Table",
     "build_mapper",

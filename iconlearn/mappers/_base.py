@@ -16,6 +16,7 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     encodes         ``read(X)`` is what users are shown of rows, a code or features, and its outputs are made of that
     decodes         ``decode(Z)`` gives features for codes
     costs           ``cost()`` is a scalar of the last forward pass that is added to the loss
+    predicts        ``target()`` is the part of it that a teacher follows
     samples         its outputs are drawn anew at every pass of training, and ``decode`` of standard normal codes is
                     a sample of what it has learned
 """
@@ -148,6 +149,8 @@ class MLP(Mapper):
 class EMA(Mapper):
     """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
 
+    Of a mapper with a predictor (:class:`Projected`) it follows all but that.
+
     Parameters
     ----------
     momentum : float in [0, 1), default=0.99
@@ -181,18 +184,23 @@ class Follower(nn.Module):
         super().__init__()
         # Held in a list, so that the module followed is no part of this one.
         self.followed, self.momentum = [module], momentum
-        self.copy = copy.deepcopy(module).requires_grad_(False)
+        self.copy = copy.deepcopy(_followed(module)).requires_grad_(False)
 
     def forward(self, X):
         return self.copy(X)
 
     @torch.no_grad()
     def step(self):
-        module = self.followed[0]
+        module = _followed(self.followed[0])
         for mine, theirs in zip(self.copy.parameters(), module.parameters(), strict=True):
             mine.lerp_(theirs.detach(), 1.0 - self.momentum)
         for mine, theirs in zip(self.copy.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)
+
+
+def _followed(module):
+    """What a teacher of a module has a copy of."""
+    return module.target() if declares(module, "predicts") else module
 
 
 class TableModule(nn.Module):

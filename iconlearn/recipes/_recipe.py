@@ -51,9 +51,9 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves"}
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "colour images"}
         What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
-        weights; token lists; or features of two kinds side by side.
+        weights; token lists; features of two kinds side by side; or images of three colours.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable

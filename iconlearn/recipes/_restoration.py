@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from .._checks import check_choice
+from math import prod
+
+from .._checks import check_choice, image_shape
 from ..engines import MiniBatch
 from ..estimators import ICONEmbedding
 from ..learned import Gaussian
-from ..mappers import L1, Autoencoder, Contractive, ConvAutoencoder, Prior, Sparse
+from ..mappers import L1, Autoencoder, Contractive, ConvAutoencoder, Prior, Residual, Sparse
 from ..supervisory import Restore
 from ._recipe import recipe
 
@@ -96,3 +98,39 @@ def vae(n_components=8, beta=1.0, sigma="learned", hidden=(128,)):
 )  # fmt: skip
 def conv_autoencoder(shape, n_components=8, channels=(16, 32), pool="stride"):
     return restored(ConvAutoencoder(shape, channels, pool=pool), n_components)
+
+
+def filled(shape, hidden, corrupt, strength=0.2):
+    """The estimator of images in which something is missing: what is shown of a row is the restored image."""
+    p = Restore(corrupt=corrupt, strength=strength, shape=shape)
+    return restored(Residual(hidden), prod(image_shape(shape)), p)
+
+
+@recipe(
+    "Inpainting", **{**OWN, "mapper": "residual network"},
+    formula="p = 1 on the image itself, of which the right part is hidden; q = N(x + f(x), I / 2), x what is seen",
+    paper="Pathak et al., CVPR 2016",
+    verified="torch's squared error from whole images; hand-made hidden parts",
+)  # fmt: skip
+def inpainting(shape, size=0.5, hidden=(256,)):
+    return filled(shape, hidden, "right", size)
+
+
+@recipe(
+    "Super-resolution", **{**OWN, "mapper": "residual network"},
+    formula="p = 1 on the image itself, seen in blocks of its means; q = N(x + f(x), I / 2), x what is seen",
+    paper="Dong et al., ECCV 2014",
+    verified="torch's squared error from whole images; hand-made means",
+)  # fmt: skip
+def super_resolution(shape, factor=2, hidden=(256,)):
+    return filled(shape, hidden, "small", factor)
+
+
+@recipe(
+    "Colourisation", data="colour images", **{**OWN, "mapper": "residual network"},
+    formula="p = 1 on the image itself, seen in grey; q = N(x + f(x), I / 2), x what is seen",
+    paper="Zhang, Isola and Efros, ECCV 2016",
+    verified="torch's squared error from images in colour; the brightness by hand",
+)  # fmt: skip
+def colorization(shape, hidden=(64,)):
+    return filled(shape, hidden, "grey")

@@ -97,6 +97,8 @@ CLASSES: dict[str, type] = {
     "mappers.Linear": mappers.Linear,
     "mappers.MLP": mappers.MLP,
     "mappers.Prior": mappers.Prior,
+    "mappers.Projected": mappers.Projected,
+    "mappers.Residual": mappers.Residual,
     "mappers.Sparse": mappers.Sparse,
     "mappers.Table": mappers.Table,
     # Engines, and what they leave behind.

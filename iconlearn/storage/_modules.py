@@ -7,7 +7,17 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import AutoencoderModule, Follower, OrthonormalModule, TableModule, Target, made_again
+from ..mappers import (
+    AutoencoderModule,
+    BatchNorm,
+    Follower,
+    OrthonormalModule,
+    ProjectedModule,
+    ResidualModule,
+    TableModule,
+    Target,
+    made_again,
+)
 
 __all__ = ["DTYPES", "children_of", "describe", "make_module", "with_weights"]
 
@@ -41,6 +51,21 @@ KINDS = {
         AutoencoderModule,
         lambda m: m.made,
         lambda children, **made: made_again(**made),
+    ),
+    "BatchNorm": (
+        BatchNorm,
+        lambda m: {"width": m.num_features},
+        lambda children, width: BatchNorm(width),
+    ),
+    "ProjectedModule": (
+        ProjectedModule,
+        lambda m: {},
+        lambda children: ProjectedModule(*children),
+    ),
+    "ResidualModule": (
+        ResidualModule,
+        lambda m: {},
+        lambda children: ResidualModule(*children),
     ),
     "Target": (
         Target,

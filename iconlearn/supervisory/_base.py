@@ -77,6 +77,8 @@ class Supervisory(BaseEstimator, ABC):
     view : callable
         ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
         among the rows of p.
+    columns_view : callable
+        As ``view``, for columns that are another set of views; ``view`` itself where it is absent.
     neighbors_backend_ : str
         The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional

@@ -53,7 +53,13 @@ def check(*keys):
 
 
 def data_of(entry):
-    given = {"graph": (GRAPH, None), "tokens": (TOKENS, None), "labelled": (X, Y), "few labels": (X, FEW)}
+    given = {
+        "colour images": (X[:, :63], None),
+        "graph": (GRAPH, None),
+        "tokens": (TOKENS, None),
+        "labelled": (X, Y),
+        "few labels": (X, FEW),
+    }
     return given.get(entry.data, (X, None))
 
 
@@ -62,7 +68,7 @@ def build(key, **parameters):
     if entry.data == "halves":
         parameters.setdefault("split", SPLIT)
     if "shape" in entry.parameters:
-        parameters.setdefault("shape", (8, 8))
+        parameters.setdefault("shape", (3, 3, 7) if entry.data == "colour images" else (8, 8))
     if "n_clusters" in entry.parameters:
         parameters.setdefault("n_clusters", 10)
     return entry(random_state=0, **parameters)
@@ -404,6 +410,26 @@ def keys_of_a_teacher(key):
     assert value(plan.problem) == pytest.approx(contrast(unit(U) @ unit(V).T / 0.2, np.arange(N)), rel=1e-6)
 
 
+@check("byol")
+def squared_errors_of_unit_vectors(key):
+    plan = plan_of(key, n_components=4, momentum=0.9)
+    problem, teacher, lead = plan.problem, plan.problem.columns.mapper, plan.mapper
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert [p.shape for p in teacher.parameters()] == [
+        p.shape for part in (lead.encoder, lead.projector) for p in part.parameters()
+    ]
+    with torch.no_grad():
+        for parameter in lead.parameters():
+            parameter.add_(0.01)
+    before = [p.clone() for p in teacher.parameters()]
+    teacher.step()
+    for old, new, follows in zip(before, teacher.parameters(), lead.target().parameters(), strict=True):
+        torch.testing.assert_close(new, 0.9 * old + 0.1 * follows)
+    U, V = points(problem)
+    error = 32 * F.mse_loss(torch.as_tensor(unit(U)), torch.as_tensor(unit(V)))
+    assert value(problem) == pytest.approx(float(error) / 2 - 1 + float(problem.q.log_volume(32)), rel=1e-6)
+
+
 @check("vicreg")
 def invariance_and_variance(key):
     problem = plan_of(key, n_components=4).problem
@@ -415,6 +441,35 @@ def invariance_and_variance(key):
 
 
 # --- restoration -----------------------------------------------------------------------------------
+
+
+SEEN = {
+    "inpainting": lambda images, mean: np.where(np.arange(8) < 4, images, mean),
+    "super_resolution": lambda images, mean: np.kron(
+        images.reshape(N, 1, 4, 2, 4, 2).mean(axis=(3, 5)), np.ones((2, 2))
+    ),
+    "colorization": lambda images, mean: np.repeat(
+        np.tensordot(images, (0.299, 0.587, 0.114), (1, 0))[:, None], 3, axis=1
+    ),
+}
+
+
+@check(*SEEN)
+def squared_errors_from_whole_images(key):
+    problem = plan_of(key).problem
+    whole = data_of(recipes.RECIPES[key])[0]
+    shape = (3, 3, 7) if key == "colorization" else (1, 8, 8)
+    seen = SEEN[key](whole.reshape(N, *shape), whole.mean(axis=0).reshape(shape)).reshape(N, -1)
+    with torch.no_grad():
+        for parameter in problem.rows.mapper.parameters():
+            parameter.add_(0.01)
+        change = plain(problem.rows.mapper.change(torch.as_tensor(seen)))
+    U, V = points(problem)
+    np.testing.assert_allclose(U, seen + change, atol=1e-10)
+    np.testing.assert_array_equal(V, whole)
+    n = whole.shape[1]
+    error = n * F.mse_loss(torch.as_tensor(U), torch.as_tensor(whole))
+    assert value(problem) == pytest.approx(float(error) + n / 2 * np.log(np.pi), rel=1e-10)
 
 
 def bernoulli_kl(rho, mean):

@@ -56,6 +56,7 @@ def test_an_entry_is_complete(key):
         "graph",
         "tokens",
         "halves",
+        "colour images",
     )
     estimator = made(key, random_state=3)
     assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
@@ -75,6 +76,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "unlabeled": -1, "penalty": "l1", "rho": 0.1,
         "weight": 0.3, "corrupt": "mask", "beta": 4.0, "shape": (4, 16), "channels": (4, 8), "pool": "max",
+        "head": (16, 8), "projector": (16, 8), "predictor": (9,), "size": 0.25, "factor": 4,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
