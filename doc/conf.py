@@ -1,5 +1,6 @@
 """Sphinx: theory and guides in Markdown, the API from docstrings, the gallery from examples/."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,16 +21,31 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "mathml",
+    "object_links",
 ]
+# Links to other projects need their inventories, so they are made where the builder says that there is a network.
+if os.environ.get("DOC_ONLINE"):
+    intersphinx_mapping = {
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "python": ("https://docs.python.org/3", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+    }
 exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb"]
 # The links of the periodic table go to plain HTML anchors, so that they work wherever Markdown is shown.
 suppress_warnings = ["myst.xref_missing"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 
 autosummary_generate = True
+html_math_renderer = "mathml"
 templates_path = ["_templates"]
 # What scikit-learn adds to a class for its metadata routing is described there.
 autodoc_default_options = {
@@ -46,10 +62,10 @@ html_title = "iconlearn"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
-    "header_links_before_dropdown": 3,
+    "header_links_before_dropdown": 6,
 }
-# Pages at the top have nothing below them; their tables take the room.
-html_sidebars = {"*": []}
+# These have no pages beside them, and wide tables.
+html_sidebars = {"index": [], "changes": [], "results": []}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

@@ -110,7 +110,7 @@ def canonical(X):
 
 
 def unchanging(X):
-    """X as numbers that nobody changes, for what outlives a call: itself where it is read-only, else a read-only copy.
+    """X as numbers that do not change, for what outlives a call: itself where it is read-only, else a read-only copy.
 
     An array in a file stays there.
     """

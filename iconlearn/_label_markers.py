@@ -1,7 +1,7 @@
 """Which rows of y have a label: one rule for all that reads labels of some rows.
 
-A marker is a value of y that stands for "no label".  Nothing is one by itself: -1 is a class unless the user says
-otherwise, and where it may well have been meant as a marker, :func:`warn_of_minus_one` says what naming it would do.
+A marker is a value of y that stands for "no label".  There is no default marker: -1 is a class unless the user
+names it, and where it may have been meant as a marker, :func:`warn_of_minus_one` explains what naming it would do.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def of_one_type(labels) -> np.ndarray:
 
 
 def filled(labels, where) -> np.ndarray:
-    """The labels with that of another row where a mask says, so that whatever checks them sees labels only."""
+    """The labels, with another row's label under a mask, so that checks of labels meet labels only."""
     out = labels.copy()
     out[where] = 0 if where.all() else labels[~where][0]
     return of_one_type(out)

@@ -1,6 +1,6 @@
 """Random states that leave those of the process alone.
 
-Torch's own is lent for a while, since a module that draws (dropout) knows no other.  There is one for all threads, so
+Torch's global generator is seeded for a while: a module that draws (dropout) uses no other.  All threads share it, so
 that only one fit may have it at a time.
 """
 

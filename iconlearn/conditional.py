@@ -3,7 +3,7 @@
     p(j|i) = (1 - uniform) * e_ij + uniform / m_i        for every candidate j of row i
 
 ``e`` is the support (every row sums to one), ``uniform`` the share that is spread evenly over the
-m_i candidates of a row, and ``mass`` the weight of each row in the objective.  Two classes tell the
+m_i candidates of a row, and ``mass`` the weight of each row in the objective.  Two classes hold the
 same story: :class:`Conditional` keeps the support as sparse edges, :class:`BlockConditional`
 evaluates full rows when they are asked for and never stores more than a block of them.
 """
@@ -40,7 +40,7 @@ MAX_OFF_ONE = 1e-3
 
 
 class Entries(NamedTuple):
-    """The part of p that one visit sees.
+    """The part of p of one visit.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Entries(NamedTuple):
 class _Rows:
     """What all forms share: shape, candidates, masses and debiasing."""
 
-    if TYPE_CHECKING:  # what each form brings
+    if TYPE_CHECKING:  # attributes of each form
         uniform: float
         mass: np.ndarray | None
         self_pairs: bool

@@ -198,7 +198,7 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
     pull : float, default=1.0
         The gradient is multiplied by it, the value is not.
     both_ways : callable or None
-        Gives what ``edges.symmetric(weights)`` does, for whoever has kept it.
+        Gives what ``edges.symmetric(weights)`` does, where it has been kept.
     """
     if U is V and q.edge_form is not None and compiled_pays(U):
         factor, offset = q.edge_form

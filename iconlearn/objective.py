@@ -45,7 +45,7 @@ class Points:
         ``view(features, rows)`` makes a fresh view of every visited row; point r then shows row r modulo the
         number of inputs.
     whole : bool, default=False
-        Whether every step sees all of these columns, however few its rows: classes, of which each row is to be
+        Whether every step includes all of these columns, however few its rows: classes, of which each row is to be
         far from all but its own.
     """
 

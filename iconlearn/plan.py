@@ -47,7 +47,7 @@ class NoCheckpoint:
         return False
 
     def done(self, solution):
-        """The fit is over; unless it was interrupted, nobody will continue it."""
+        """The fit is over; unless it was interrupted, it will not be continued."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Plan:
     engine : Engine
     setting : Setting
     rows : Points or None
-        The rows as they are, where p sees views of them or a part of their features.
+        The rows as they are, where p is of views of them or of a part of their features.
     features : slice or None
         Those that the mapper reads; None for all.
     keeper : object

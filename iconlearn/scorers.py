@@ -5,7 +5,7 @@
     LinearPredictability   kappa of a linear classifier that learns the clusters
 
 Each is a callable (estimator, X, y=None) in which larger is better.  None of them is the truth: a loss rewards
-clusters that follow the neighbours, stability rewards few clusters, and a linear classifier likes convex ones.
+clusters that follow the neighbours, stability rewards few clusters, and a linear classifier favours convex ones.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Stability(BaseEstimator):
     n_fits : int, default=3
         Copies that are fitted.
     share : float, default=0.7
-        Part of the rows, in (0, 1], that each copy sees.
+        Share of the rows, in (0, 1], that each copy is fitted on.
     agreement : {"rand", "information"}, default="rand"
         "rand" is the adjusted Rand index: 1 for equal clusters, 0 by chance.  "information" is the mutual
         information, in nats: at most the entropy of the sizes, so a fit does not win by putting most rows into one
@@ -151,7 +151,7 @@ class LinearPredictability(BaseEstimator):
 
 
 def _predicted(estimator, X, part):
-    """What an estimator predicts for all rows that has seen some; in pairs, the columns of these are what it knows."""
+    """Predictions for all rows of an estimator that was fitted on some; of pairs it is given the columns of those."""
     pairwise = isinstance(estimator, BaseEstimator) and get_tags(estimator).input_tags.pairwise
     estimator.fit(_rows(X, part, pairwise))
     return estimator.predict(_columns(X, part) if pairwise else X)

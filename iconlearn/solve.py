@@ -244,7 +244,7 @@ def evaluated(plan, solution, shown=None) -> Solution:
 
 
 def _pairs_to_evaluate(problem):
-    """Pairs that the loss of all rows looks at."""
+    """Pairs that the loss of all rows sums over."""
     q, p = problem.q, problem.p
     of_edges = q.normalize in ("self", "space") and q.debias == 0 and problem.summand.linear_in_log_q
     if of_edges and not p.dense and p.uniform == 0:
@@ -301,7 +301,7 @@ def _own_randomness(plan):
 
 
 def _draws(plan):
-    """Whether anything in the loop asks torch itself for random numbers."""
+    """Whether anything in the loop draws from torch's global generator."""
     return any(
         problem.fresh or draws(problem.rows.mapper) or draws(problem.columns.mapper)
         for problem in plan.objective.problems

@@ -80,6 +80,8 @@ each_text = pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
 
 def is_there(path, page):
     """Whether a file is found from the page, the root, or under one of the folders that pages speak of."""
+    if path.startswith("auto_examples/"):  # a page of the gallery
+        return (ROOT / "examples" / path.removeprefix("auto_examples/")).with_suffix(".py").exists()
     folders = [page.parent, ROOT, *(ROOT / name for name in ("iconlearn", "benchmarks", "examples", "doc"))]
     return Path(path).name in MADE or any((folder / path).exists() for folder in folders)
 
@@ -90,6 +92,14 @@ def test_files_that_it_names_exist(page):
     local = [target for target in LINK.findall(text) if "://" not in target and "pictures/" not in target]
     missing = [path for path in [*local, *FILE.findall(text)] if not is_there(path, page)]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "doc").glob("*.md")), ids=lambda page: page.name)
+def test_pages_are_linked_and_not_quoted(page):
+    text = page.read_text("utf-8")
+    assert re.findall(r"`(?:doc/)?\w+\.md`", text) == []
+    if page.name.startswith("guide_"):
+        assert LINK.search(text), "a guide leads to other pages"
 
 
 @each_text

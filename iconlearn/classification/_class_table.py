@@ -37,7 +37,7 @@ class ClassTable:
     prior : ndarray of shape (n_classes,)
         What a row has that nothing connects to a label.
     pairwise : bool
-        Whether rows are those of a given graph, of which one without entries says nothing, not even which it is.
+        Whether rows are those of a given graph, of which one without entries does not determine even which it is.
     balance : float, default=1.0
         b, the power of the sizes under which the classes were found.
     """
@@ -56,7 +56,7 @@ class ClassTable:
 
     @cached_property
     def _seen(self):
-        # Some of the rows, without the others, are told apart by their entries alone.
+        # Some of the rows, without the others, are identified by their entries alone.
         return SeenRows(self.rows, _log(mean_of_equal_rows(self.rows, self.table, by_features=True)))
 
     def log_q(self, X, others):

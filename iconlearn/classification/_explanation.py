@@ -78,7 +78,7 @@ class TrainingPlaces(NamedTuple):
         return cls(Z[torch.as_tensor(rows)].clone(), rows, codes[rows], len(codes))
 
     def extended(self, Z, codes):
-        """With further rows behind these while there is room; positions continue from the last."""
+        """With further rows behind these up to the limit; positions continue from the last."""
         room = MAX_KEPT - len(self.rows)
         rows = self.n_seen + np.arange(len(codes))
         return TrainingPlaces(

@@ -2,8 +2,8 @@
 
     penalty = |W|^2 / (2 C sum of weights),      hessian ~ M / K + ridge,      M = sum_i mass_i (x_i, 1) (x_i, 1)^T
 
-A softmax over K classes that knows nothing yet has the curvature 1 / K in every logit, so the second moments
-of the rows, which cost less than two evaluations of the loss, tell most of the Hessian of the weights.
+A softmax over K classes with equal probabilities has the curvature 1 / K in every logit, so the second moments
+of the rows, which cost less than two evaluations of the loss, give most of the Hessian of the weights.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def without_marker(y, marker):
     Returns
     -------
     y : ndarray or as it was
-        Unlabelled rows hold a label of another row, so that whatever checks y sees labels only.
+        Unlabelled rows hold a label of another row, so that checks of y meet labels only.
     unlabelled : ndarray of bool of shape (n,) or None
         None where nothing is marked.
 

@@ -1,6 +1,6 @@
 """Soft clusters of a graph: weights of pairs, steps down the loss, searches of a start, labels, numbers of clusters.
 
-Arrays and sparse matrices only; what a table, a head or an estimator is, the rooms above know.
+Arrays and sparse matrices only; tables, heads and estimators belong to the packages that call these functions.
 """
 
 from __future__ import annotations

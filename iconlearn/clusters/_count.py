@@ -1,4 +1,4 @@
-"""How many clusters a graph falls into: what one sees on the way from micro-clusters to a single cluster.
+"""How many clusters a graph falls into: quantities along the path from micro-clusters to a single cluster.
 
 Several coarse graphs of the same p are merged greedily, and for every number k of clusters on the way one reads
 
@@ -31,8 +31,8 @@ __all__ = ["MergePath", "counted_path", "merge_path", "without_path"]
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
 # The most clusters that are looked at, at least ten rows each.
 MOST, ROWS_PER_CLUSTER = 150, 10
-# The debias weight of the merges; T where no mass is between two clusters; rows that stability looks at.
-RESOLUTION, DEAREST, N_COMPARED = 0.05, 1e3, 1000
+# The debias weight of the merges; T where no mass is between two clusters; rows that stability compares.
+RESOLUTION, HIGHEST_PRICE, N_COMPARED = 0.05, 1e3, 1000
 # Added to 1 - lambda, so that of two weak bonds the weaker does not count for all.
 SOFT = 0.05
 
@@ -94,7 +94,7 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     if not connected.all():
         edges = edges[connected][:, connected]
     n = edges.shape[0]
-    # Rows of which p says nothing have no loss, and a share of it only as columns of others.
+    # Rows without support of p have no loss, and a share of it only as columns of others.
     weight = n if p.supported().all() else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n
     most = min(MOST, max(n // ROWS_PER_CLUSTER, 10))
     sample = rng.permutation(n)[:N_COMPARED]
@@ -185,9 +185,9 @@ def _eigenvalues(edges):
 def _needed(merge):
     (W, V), (n, m), B = merge.inside, merge.size, merge.between
     if B <= 0:
-        return DEAREST
+        return HIGHEST_PRICE
     price = (W + V + 2.0 * B) * np.log(n + m) - W * np.log(n) - V * np.log(m)
-    return min(price / (2.0 * B), DEAREST)
+    return min(price / (2.0 * B), HIGHEST_PRICE)
 
 
 def _agreement(labels):
@@ -198,6 +198,7 @@ def _agreement(labels):
 
 def _rand(a, b):
     """Adjusted Rand index, Hubert and Arabie, "Comparing partitions", 1985."""
+    # A path compares some two thousand pairs, for each of which scikit-learn's function takes a millisecond.
     n, width = len(a), int(b.max()) + 1
     both, rows, cols = (
         float((count * (count - 1.0)).sum()) / 2.0

@@ -27,7 +27,7 @@ def micro_clusters(graph, n_clusters, rng):
 
 
 def with_groups(graph, n_groups, rng):
-    """The graph, whose uniform share sees about so many groups of neighbours where it has one and more rows."""
+    """The graph; a uniform share over more rows is computed from about so many groups of neighbours."""
     if not graph.floor.any() or graph.n <= n_groups:
         return graph
     labels = coarsen(graph.edges, n_groups, rng, graph.size)

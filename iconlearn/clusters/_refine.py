@@ -51,7 +51,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
     held : ndarray of bool or None
         Rows that keep their assignments.
     beliefs : Beliefs or None
-        Further terms of the loss, which speak of assignments without pairs.
+        Further terms of the loss, which depend on assignments without pairs.
     observe : callable or None
         Called with every loss and a function that copies the assignments; true ends the descent.
 

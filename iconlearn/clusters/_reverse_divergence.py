@@ -102,7 +102,7 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0):
     mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
     the uniform start, every row on its own.  A uniform share of p is over all training rows, seen by the means of
     groups of like assignments where they are many; where the mass of a row is what both sides say of it, it counts
-    from both sides too.  A row of which p says nothing gets the clusters' shares.
+    from both sides too.  A row without support of p gets the clusters' shares.
     """
     n, share = len(r), p.uniform
     right = (1.0 - debias) * r / sized(np.maximum(r.sum(0), SMALLEST), n, balance)

@@ -10,7 +10,7 @@ few pieces more than either has clusters, and the greedy merges of so few pieces
 nor single splits reach.  The idea is that of evolutionary graph partitioning.
 
 Rounds of splits and merges: steps that only improve assignments cannot move a whole cluster.  A round cuts clusters in
-two along the slowest random walk inside them, refines, and takes back the cuts that the loss likes least, which need
+two along the slowest random walk inside them, refines, and undoes the cuts that raise the loss most, which need
 not be those just made.  The loss decides whether the round is kept.
 
 References
@@ -47,7 +47,7 @@ __all__ = [
 
 # Debias weights of the merging (resolutions).
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
-# The search looks at eigenvectors too where it needs no more than these.
+# The search uses eigenvectors too where it needs no more than these.
 MAX_EIGENVECTORS, MAX_LLOYD = 100, 100
 # A uniform share, which joins all pairs, is seen by so many groups of micro-clusters.
 N_SHARING = 300
@@ -75,7 +75,7 @@ def search(graph, n_clusters, n_init, rng, tol):
     """Assignments of low loss: merges at several resolutions, crossed, then rounds of splits and merges.
 
     Merges see masses between groups, and not the way around a ring or along a curve.  The leading eigenvectors of the
-    walk do, so clusters among them are one more start where they are few enough to be cheap.
+    walk do, so clusters among them are one more start where they are few enough to be fast.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class _CoarseSearch:
 def walk_places(edges, n_clusters, rng):
     """Leading eigenvectors of the walk on the symmetrised graph, the constant one among them.
 
-    None where they do not tell as many rows apart as there are clusters.
+    None where they have fewer distinct rows than there are clusters.
     """
     if edges.shape[0] <= n_clusters:
         return None
@@ -197,6 +197,8 @@ def walk_places(edges, n_clusters, rng):
 def _from_spread(places, n_clusters):
     """Labels by k-means from rows of places that point in different directions; nothing is left to chance."""
     spread = places[qr(places.T, mode="r", pivoting=True)[1][:n_clusters]]
+    # scikit-learn's KMeans gives the same labels, but its package loads manifold learning and linear models as well,
+    # which a fit of few rows does without.
     try:
         return kmeans2(places, spread, iter=MAX_LLOYD, minit="matrix", missing="raise")[1]
     except ClusterError:  # a cluster has lost its rows
@@ -233,7 +235,7 @@ def cross(graph, found, resolutions, rng, *, n_crossings, n_steps):
             continue
         labels = agglomerate(edges, pieces, n_clusters, resolution, graph.size, graph.balance)
         r, loss = refined(graph, soften(labels, n_clusters), max_iter=n_steps, tol=0.0)
-        # A twin would crowd out what there is to cross with.
+        # A duplicate would replace a clustering that there is to cross with.
         if loss < found[-1][0] and not any(np.isclose(loss, other, rtol=1e-6) for other, _ in found):
             found = sorted([*found[:-1], (loss, r)], key=_loss)
     return found[0][1]

@@ -1,4 +1,4 @@
-"""Where a clustering starts: several cheap partitions, ranked by the loss, without labels."""
+"""Starts of a clustering: several partitions that are quickly found, ranked by the loss, without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cells", "k_means", "merged", "partitions", "rank"]
 
 # Micro-clusters per cluster of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
-# Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and cheap.
+# Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and fast.
 SPECTRAL_TRIES = 10
 
 

@@ -10,12 +10,12 @@ The loss decides.
 
 Beliefs about assignments before any pair of rows is looked at are further terms of the loss:
 
-    b_1 mean_i u_i KL( h_i || r_i )     h_i: what a classifier of the features says of row i
+    b_1 mean_i u_i KL( h_i || r_i )     h_i: the prediction of a classifier of the features for row i
     b_2 KL( pi || mean_i r_i )          pi: the proportions of the classes
 
 Neither needs a step of its own: -log r_ic is in the form of the bound already, and Jensen's inequality over the
 rows puts - log sum_i r_ic into it, with weights r_ic / s_c.  So the sum still falls in every step.  An opinion counts
-for as much as it says, u_i = 1 - H(h_i) / log n_clusters: one that hardly favours any class would otherwise hold
+by its certainty, u_i = 1 - H(h_i) / log n_clusters: one that hardly favours any class would otherwise hold
 its row back from the class of its neighbours.
 
 References
@@ -228,7 +228,7 @@ def propagate(edges, targets, keep, size=None, *, even=True):
 
 
 class Beliefs:
-    """Terms of a loss over assignments that speak of no pairs.
+    """Terms of a loss over assignments that involve no pairs.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class PairWeights:
 
     Notes
     -----
-    The constant part costs all pairs.  :meth:`grouped` lets it see the mean assignments of groups instead.
+    The constant part costs all pairs.  :meth:`grouped` computes it from the mean assignments of groups instead.
     """
 
     def __init__(self, edges, floor, debias, size=None, balance=1.0):
@@ -111,7 +111,7 @@ class PairWeights:
         return np.divide(leaving, own, out=np.zeros(m), where=own > 0)
 
     def grouped(self, labels):
-        """The same, but the constant part sees groups (numbered without gaps) by their mean assignments.
+        """The same, but the constant part is computed from the mean assignments of groups (numbered without gaps).
 
         - log q is convex in what a row is assigned, so the loss is no larger than without groups, and the same
         where the rows of each group are assigned alike; Jensen's inequality once more keeps every step's bound.

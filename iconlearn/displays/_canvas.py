@@ -1,4 +1,4 @@
-"""The one door to matplotlib, and what all pictures share: axes, and colours that everybody can tell apart."""
+"""Import of matplotlib, and what all pictures share: axes, and colours that are distinct for any colour vision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "push_apart", "rgb"]
 
-# Paul Tol's muted scheme, told apart with any kind of colour vision, and orange for a tenth.
+# Paul Tol's muted scheme, distinct for any colour vision, and orange for a tenth.
 PALETTE = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#882255", "#999933", "#EE7733",
 )  # fmt: skip

@@ -34,7 +34,7 @@ class EmbeddingDisplay:
     values : array-like of shape (n_samples,) or (n_samples, 1), or None, default=None
         What the points are coloured by.  Categories of pandas and polars keep their order.
     kind : {"groups", "scale"} or None, default=None
-        Whether `values` names groups or measures something; None looks at them: dates, durations, numbers with
+        Whether `values` names groups or measures something; None infers it: dates, durations, numbers with
         fractions, and whole numbers of more than fifty different values are a scale.
 
     Attributes

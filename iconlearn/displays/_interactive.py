@@ -41,9 +41,9 @@ class InteractiveMapDisplay:
     values : array-like of shape (n_samples,) or (n_samples, 1), or None, default=None
         What the points are coloured by.  Categories of pandas and polars keep their order.
     hover : array-like of shape (n_samples,), mapping or None, default=None
-        What a point says under the mouse.
+        Text of a point under the mouse.
     kind : {"groups", "scale"} or None, default=None
-        Whether `values` names groups or measures something; None looks at them, as
+        Whether `values` names groups or measures something; None infers it, as
         :class:`EmbeddingDisplay` does.
 
     Attributes
@@ -83,7 +83,7 @@ class InteractiveMapDisplay:
             Places of the rows on a map, for an estimator that has none of its own (clusters, classes); where there
             is no `y`, the points are coloured by ``estimator.predict(X)``.
         hover : array-like of shape (n_samples,), mapping or None, default=None
-            What a point says under the mouse: a text for each, or (a dict, or a data frame) columns by name.
+            Text of a point under the mouse: one for each, or (a dict, or a data frame) columns by name.
             None is the number of the row and its value.
         kind : {"groups", "scale"} or None, default=None
             See :class:`InteractiveMapDisplay`.
@@ -239,7 +239,7 @@ class InteractiveMapDisplay:
         }  # fmt: skip
         if not flat:
             return {**layout, "scene": {"xaxis": bare, "yaxis": bare, "zaxis": bare, "aspectmode": "data"}}
-        # Told, so that a map stays where it is when a group is hidden.
+        # Given, so that the map does not move when a group is hidden.
         low, high = self.embedding.min(axis=0), self.embedding.max(axis=0)
         margin = MARGIN * np.where(high > low, high - low, 1.0)
         x, y = np.column_stack([low - margin, high + margin]).tolist()
@@ -247,7 +247,7 @@ class InteractiveMapDisplay:
 
 
 def _plotly():
-    """The one door to plotly."""
+    """Import plotly; the only place that does."""
     try:
         from plotly import graph_objects
     except ImportError as error:
@@ -258,7 +258,7 @@ def _plotly():
 
 
 def _said(hover, n):
-    """The text of every point as plotly wants it, or None where nothing is to be said."""
+    """The text of every point in plotly's form, or None where there is none."""
     if hover is None:
         return None
     if isinstance(hover, Mapping) or hasattr(hover, "columns"):

@@ -28,7 +28,7 @@ class LossDisplay:
     kept : float or None, default=None
         Loss at what was kept in the end.
     unit : str, default="iteration"
-        What lies between two losses.
+        The unit between two losses.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class LossDisplay:
         kept : float or None, default=None
             See :class:`LossDisplay`.
         unit : str, default="iteration"
-            What lies between two losses.
+            The unit between two losses.
         ax : matplotlib Axes or None, default=None
         **options
             Passed on to :meth:`plot`.

@@ -70,7 +70,7 @@ class NeighborDistributionDisplay:
         X : array-like or sparse matrix of shape (n_samples, n_features)
             The training rows.
         y : array-like of shape (n_samples,) or None, default=None
-            Groups of the rows: columns of the row's own group are told from the others, and all are named.
+            Groups of the rows: columns of the row's own group are distinguished from the others, and all are named.
         index : int, default=0
             Which row.
         ax : matplotlib Axes or None, default=None
@@ -155,7 +155,7 @@ class NeighborDistributionDisplay:
         n_columns : int, default=30
             Most columns that are drawn; how much of p and of q is on the others is written beside.
         title : str or None, default=None
-            None says which row it is.
+            None is a title with the row's number.
         **options
             Passed on to ``Axes.bar``.
 

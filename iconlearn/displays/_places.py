@@ -96,7 +96,7 @@ def checked_places(embedding, values, kind):
 
 
 def read_values(values, kind) -> Groups | Scale | None:
-    """What `values` say of the points, as `kind` asks for it; without one, they are looked at.
+    """The kind of `values`, as given by `kind` or, without one, inferred from them.
 
     Dates, durations, fractions, and whole numbers of many different values are a scale.
 

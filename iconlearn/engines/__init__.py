@@ -60,5 +60,5 @@ def choose(problems, candidates=ORDER) -> Engine:
         if reason is None:
             return clone(engine)
         reasons.append(reason)
-    # The most general engine speaks first: its reason is the one to act on.
+    # The most general engine is first: its reason is the one to act on.
     raise ValueError("; ".join(dict.fromkeys(reversed(reasons))))

@@ -30,7 +30,7 @@ class Engine(BaseEstimator):
     exact : bool
         Whether its sums are over all visited columns, so that few columns may be taken at once.
     own_loops : bool
-        Whether its long loops bring threads of their own.
+        Whether its long loops start threads of their own.
     block : int
         Number of pairs that are held at a time.
     batch_size : int or None

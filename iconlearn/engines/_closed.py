@@ -58,7 +58,7 @@ class Closed(Engine):
 
 def _refuses_directions(problem):
     if problem.q.reduce != "mean" or problem.p.wide or problem.q.geometry != "sqdist":
-        return "the closed engine knows q='wide_gaussian' with sphere=False and shared clusters only"
+        return "the closed engine supports q='wide_gaussian' with sphere=False and shared clusters only"
     if not declares(problem.rows.mapper, "orthonormal") or not problem.tied:
         return "the closed engine needs mappers.Linear(orthonormal=True) and a p whose columns are the rows"
     return None
@@ -92,7 +92,7 @@ def _directions(problems, history):
     with torch.no_grad():
         outputs = problems[0].rows.at().cpu().numpy()
     history.add(values[:n_outputs].sum(), PHASE, outputs=outputs.copy)
-    return history.solution("plateau")  # whatever a callback says, nothing is left to do
+    return history.solution("plateau")  # nothing is left to do, whatever a callback returns
 
 
 def scatter(problem):
@@ -131,7 +131,7 @@ def _centred(inputs):
 class LogNormaliser:
     """sum_t weight_t mean_i log Z_i over the terms: the part of k-means' loss that needs all pairs.
 
-    No label has a say in it, so the steps do without, and it is found when somebody asks for the loss.
+    It does not depend on the labels, so the steps omit it, and it is computed when the loss is requested.
 
     Parameters
     ----------

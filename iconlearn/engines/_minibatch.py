@@ -1,7 +1,7 @@
 """The mini-batch engine: rows and columns of a step come from one batch.
 
 Both p and q are restricted to the batch and renormalised there.  So that a sparse p keeps positives, every
-anchor brings some of its neighbours along, drawn from p.  They are columns, and rows of their own in another batch;
+anchor is followed by some of its neighbours, drawn from p.  They are columns, and rows of their own in another batch;
 only where the batch holds all that its rows are near to, as with pairs of views, all of them are rows at once.
 
     L  ~  mean_b (mass_b / mean mass) * sum_{i in b} (mass_i / mass_b) D_i,      mass_b = sum_{i in b} mass_i
@@ -22,7 +22,7 @@ from ._visit import visit_batch
 __all__ = ["MiniBatch"]
 
 
-# Class mates of a row that a batch drawn at random should hold; below this they are brought along.
+# Class mates of a row that a batch drawn at random should hold; below this they are added.
 ENOUGH = 2
 
 
@@ -32,14 +32,14 @@ class MiniBatch(Engine):
     Parameters
     ----------
     batch_size : int, default=1024
-        Number of rows of a step, the neighbours that were brought along included.
+        Number of rows of a step, the added neighbours included.
     n_positives : int, default=1
         Neighbours drawn from p for every anchor (with replacement), where p is sparse, or made
-        of more labels than batches have room for.
+        of more labels than fit into a batch.
     n_negatives : int, default=0
-        Columns that a step sees besides the positives, where columns are points of their own and more than
+        Columns of a step besides the positives, where columns are points of their own and more than
         `batch_size`; drawn in proportion to their weight under p to the power of 3/4, as in word2vec.  Of
-        classes a step sees all, unless this is positive.
+        classes a step includes all, unless this is positive.
     """
 
     stochastic = True
@@ -80,7 +80,9 @@ class MiniBatch(Engine):
     def _epoch(self, problem, draw, positives, rng, dtype, device):
         n = problem.p.n_rows
         if self._in_one(problem):
-            yield visit_batch(problem, np.arange(n), np.arange(problem.p.n_cols), dtype=dtype, device=device)
+            rows = np.arange(n)
+            cols = rows if problem.p.n_cols == n else np.arange(problem.p.n_cols)
+            yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
         brought = 0 if positives is None or not problem.tied else self.n_positives
         anchors = max(self.batch_size // (1 + brought), 1)
@@ -101,7 +103,7 @@ def _closed(p, rows):
     """Whether all that p supports for some rows is among them."""
     if p.dense:
         return False
-    # By row numbers: taking columns of the matrix looks at all of them, which are as many as all rows.
+    # By row numbers: taking columns of the matrix scans all of them, which are as many as all rows.
     return bool(np.isin(p.sparse()[rows].indices, rows, kind="sort").all())
 
 
@@ -124,7 +126,7 @@ def _two_sided_batch(p, anchors, positives, brought, batch_size, rng, noise=None
 
 
 def _drawing(p, batch_size, rng):
-    """What draws a neighbour for every row; None where a batch has them anyway, or only full rows could tell."""
+    """What draws a neighbour for every row; None where a batch has them anyway, or only full rows determine it."""
     if not p.dense:
         return _Positives(p.sparse(), rng)
     if not hasattr(p.block, "draw") or p.block.expected(batch_size) >= ENOUGH:

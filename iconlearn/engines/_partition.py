@@ -14,7 +14,8 @@ __all__ = ["Partition", "transduced"]
 
 # What records call these steps.
 PHASE = "partition"
-# Groups of rows that a uniform share sees, and rows whose pairs are all summed once, at the end: some seconds.
+# Groups of rows that stand for all rows in a uniform share, and the most rows whose pairs are all summed once,
+# at the end: some seconds.
 N_GROUPS, MAX_PAIRED = 1000, 20_000
 
 

@@ -64,6 +64,9 @@ def logs_or_direct(sums, lost, q, U, V, exclude_self: bool, block: int):
 
 def kernel_is_learned(q) -> bool:
     """Whether the kernel itself, and not only the places, depends on parameters that require a gradient."""
+    # Most q have no parameters, and a probe of the kernel costs a device a wait in every step.
+    if not any(isinstance(value, torch.Tensor) and value.requires_grad for value in vars(q).values()):
+        return False
     with torch.enable_grad():
         return q.log_kernel(probes(q)).requires_grad
 

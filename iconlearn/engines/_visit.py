@@ -1,4 +1,4 @@
-"""A visit: the rows and columns that one step sees, with their part of p, ready on the device."""
+"""A visit: the rows and columns of one step, with their part of p, on the device."""
 
 from __future__ import annotations
 
@@ -144,10 +144,15 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
     candidates = max(n_cols - (not p.self_pairs), 1)
+
+    def positions(numbers):
+        return None if numbers is None else tensor(numbers, torch.int64)
+
+    at = positions(rows)
     common = {
         "least": p.uniform / candidates,
-        "rows": None if rows is None else tensor(rows, torch.int64),
-        "cols": None if cols is None else tensor(cols, torch.int64),
+        "rows": at,
+        "cols": at if cols is rows else positions(cols),
         "n_candidates": candidates,
         "exclude_self": not p.self_pairs,
         "scale": scale,
@@ -160,13 +165,14 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         mass = np.where(own, mass, 0.0)
         return mass / max(mass.sum(), np.finfo(float).tiny)
 
-    def weights(mass):
+    def weights(mass, of_rows):
         if p.column_weights is None:
-            return tensor(mass)
+            return of_rows if own is None else tensor(mass)
         return tensor(p.column_weights if cols is None else p.column_weights[cols])
 
     if p.dense:
         block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
+        of_rows = tensor(of_anchors(mass))
         return Visit(
             edges=None,
             p=None,
@@ -175,8 +181,8 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
             row_weight=None,
             at_one=None,
             block=block,
-            mass=tensor(of_anchors(mass)),
-            column_weights=weights(mass),
+            mass=of_rows,
+            column_weights=weights(mass, of_rows),
             floor=0.0,
             **common,
         )
@@ -196,7 +202,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         block=None,
         mass=mass,
-        column_weights=weights(e.mass),
+        column_weights=weights(e.mass, mass),
         floor=e.floor,
         **common,
     )
@@ -214,7 +220,7 @@ def _blocks(p, rows, cols, size, tensor):
 
 
 def _mass_in_batch(p, rows, cols):
-    """Masses of the rows, to one; which of them have support in the batch only a look at p can tell."""
+    """Masses of the rows, to one; which of them have support in the batch is read from p."""
     step = max(1, MAX_KEPT // len(cols))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])

@@ -2,7 +2,7 @@
 
     X, y  ->  p, q, divergence, mapper  ->  Objective  ->  engine  ->  minimise (or solve)  ->  Solution
 
-This is the only room that speaks both scikit-learn and torch.
+This is the only package that imports both scikit-learn and torch.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _unfitted(make):
 
 
 def _for_outputs(p, n_outputs):
-    """A p of a fit, which knows how many outputs the mapper has."""
+    """A p of a fit, with the number of outputs of the mapper."""
     return declared(p, "for_outputs")(n_outputs)
 
 
@@ -94,7 +94,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For a parameter that the estimator or the component has not; it says where there is one of that name.
+            For a parameter that the estimator or the component has not; the message names the component that has one.
         """
         for name in unknown_names(type(self), (k for k in params if "__" not in k)):
             raise ValueError(remedy(type(self), name, params[name]))
@@ -164,7 +164,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self._declares("requires_y") or any(declared(p, "requires_y") for p in terms)
 
     def _declares(self, attribute) -> bool:
-        """What p says of itself; False for a p that cannot be resolved, of which fit complains."""
+        """Tags of p; False for a p that cannot be resolved, which fit refuses."""
         try:
             return bool(declared(self._resolved("p"), attribute))
         except (TypeError, ValueError):
@@ -286,7 +286,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             )
 
     def _module(self, spec, X, n_outputs, setting, start):
-        """A fresh module, or the last fit's where warm_start asks for it and the shapes allow."""
+        """A new module, or the last fit's under warm_start where the shapes allow it."""
         module = build_mapper(
             spec, X.shape[1], n_outputs, X.shape[0],
             generator=setting.generator, dtype=setting.dtype, device=setting.device,
@@ -323,7 +323,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         )
 
     def _counted(self, n_outputs):
-        """The number of outputs as far as it is known before p is, None where p says it."""
+        """The number of outputs as far as it is known before p is fitted, None where p decides it."""
         return n_outputs
 
     def _debiased(self, p):
@@ -354,7 +354,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return problems
 
     def _prototypes(self, q, n_classes, n_outputs, setting):
-        """Where the class columns of a supervised p live."""
+        """The space of the class columns of a supervised p."""
         start = torch.randn(n_classes, n_outputs, generator=setting.generator, dtype=torch.float32)
         return TableModule(start).to(device=setting.device, dtype=setting.dtype)
 
@@ -411,7 +411,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     _seeks_rest = True
 
     def _warn_at_max_iter(self, plan, method, solution):
-        """Say so where max_iter ended what looks for an optimum.
+        """Warn where max_iter ended a search for an optimum.
 
         L-BFGS does, and so do engines that solve.  Epochs of mini-batches, the steps of a map, and by default all steps
         of momentum and Adam are so many by design.

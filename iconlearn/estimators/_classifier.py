@@ -152,7 +152,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     warm_start : bool, default=False
         Start from the last fit's weights where the classes are the same and the shapes allow.  The classes of rows
         without a label start with what the same rows had before; rows of a given graph are known by their position
-        alone, of which a warning tells.
+        alone, and a warning is given.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -585,7 +585,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return solution
 
     def _choose_engine(self, problems):
-        """Small batches for a network over classes; all rows at once where L-BFGS or class mates want them."""
+        """Small batches for a network over classes; all rows at once where L-BFGS or class mates need them."""
         network = not problems[0].tied and not declares(problems[0].rows.mapper, "linear")
         alone = len(problems) == 1 and self.optimizer in ("auto", "adam")
         if network and alone and isinstance(self.engine, str) and self.engine == "auto":

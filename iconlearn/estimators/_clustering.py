@@ -64,7 +64,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40
         rows for each cluster a Gaussian whose perplexity is a third of them, or 4.
     q : str or object, default="cluster"
-        A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` says how strongly
+        A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` is how strongly
         clusters are pulled towards equal sizes.
     divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
@@ -101,7 +101,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Start from the last fit's assignments where the number of clusters is the same (of a head: where the shapes
         allow).  With a table rows that equal one of the last fit start with its assignments, and new ones with those
         of ``predict_proba``, or of their neighbours in p where that is not read off the features.  Rows of a matrix
-        of pairs are known by their position alone, of which a warning tells.
+        of pairs are identified by their position alone, and a warning is given.
     terms, device, random_state, n_jobs, verbose, callback
         As for :class:`ICONEmbedding`.
 
@@ -111,7 +111,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Cluster of each training row, numbered 0, ..., ``n_clusters_ - 1`` without gaps, or -1 for rows that
         `min_confidence` finds doubtful.
     n_clusters_ : int
-        Clusters that have rows; a warning tells when they are fewer than asked for.
+        Clusters that have rows; a warning is given where they are fewer than asked for.
     merge_path_ : MergePath
         For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
         micro-clusters of p until one is left: a named tuple of arrays, which
@@ -282,7 +282,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
         and q has balance 1, no degrees and a fixed uniform share, whatever was fitted, so that candidates of a search
-        can be compared.  A warning says where X has fewer than ten rows, which is too few for that.
+        can be compared.  A warning is given where X has fewer than ten rows, which is too few for that.
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
@@ -313,7 +313,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return self._path
 
     def __dir__(self):
-        # Whoever reads all that an estimator lists, as notebooks do to show it, would wait for the merges; so would
+        # Reading all attributes of an estimator, as notebooks do to show it, would wait for the merges; so would
         # scikit-learn's own list, which tries every name.
         late = {"merge_path_"} if vars(self).get("_path") is None else set()
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
@@ -402,8 +402,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return Gaussian(perplexity_by_default(usual.n_neighbors, n_rows, n_groups))
 
     def _debiased(self, p):
-        # To KL the share of p is one more sum.  The others take it for what most of p says, and q spread over all
-        # rows says the same.
+        # For KL the share of p is one more sum.  For the others most of p is the share, and a q that is spread over
+        # all rows equals it.
         divergence = self._resolved("divergence")
         return super()._debiased(p) if divergence.linear_in_log_q or divergence.reverse else p
 
@@ -572,7 +572,7 @@ def _shared_q(q, debias):
 
 
 def _spread_idle_rows(plan):
-    """Give rows of a table of which no p says anything the clusters' shares."""
+    """Give rows of a table without support of any p the clusters' shares."""
     problems = plan.objective.problems
     if plan.parametric or plan.engine.solves or any(problem.fresh for problem in problems):
         return

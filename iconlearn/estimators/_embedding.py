@@ -107,7 +107,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Start from the last fit's mapper where the shapes allow.  A table goes on with rows added, removed or in
         another order: rows that equal one of the last fit (or are the same word) start at its place, and new ones
         where ``transform`` puts them, or near their neighbours in p where that is not read off the features.  Rows of
-        a matrix of pairs are known by their position alone, of which a warning tells.
+        a matrix of pairs are identified by their position alone, and a warning is given.
     terms : list of Term or None, default=None
         Further divergences that are added to the main one, all on the same mapper.
     device : str, default="auto"

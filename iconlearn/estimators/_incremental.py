@@ -30,7 +30,7 @@ __all__ = [
     "with_a_row_of_every_class",
 ]
 
-# Rows of a step, unless the engine says otherwise, and the length of a step.
+# Rows of a step, unless the engine sets them, and the length of a step.
 BATCH = 64
 RATE = 0.01
 

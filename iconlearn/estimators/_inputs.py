@@ -55,7 +55,7 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
 
     X is read-only and its numbers are not the caller's, since a fitted model keeps it.
     Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
-    whoever reads y: they may be its marker.
+    whatever reads y: they may be its marker.
     """
     y = plain(y) if read_y else None
     gaps = None

@@ -1,4 +1,4 @@
-"""Whoever watches a fit: people who read its progress, callbacks of ours and those of scikit-learn.
+"""Monitoring of a fit: progress messages, callbacks of this library and those of scikit-learn.
 
 scikit-learn has its own callbacks from 1.9 on, which ``set_callbacks`` sets and searches hand down.  For them a fit is
 a task; each optimisation in it is a task of its own, and each of that one's records a step.  A callback that answers

@@ -51,7 +51,7 @@ ELSEWHERE = {
     "perplexity": "use p=iconlearn.supervisory.Gaussian(perplexity={value})",
     "precomputed_knn": "use p=(indices, distances)",
     "repulsion_strength": "attraction against repulsion is set by debias, and in the beginning by early_exaggeration",
-    "resolution": "clusters are as many as n_clusters says; their balance is q=iconlearn.learned.Cluster(balance=...)",
+    "resolution": "clusters are as many as n_clusters; their balance is q=iconlearn.learned.Cluster(balance=...)",
     "seed": "use random_state={value}",
     "sigma": "use p=iconlearn.supervisory.Gaussian(sigma={value})",
     "spread": "the scale of a map is free; how tight it is depends on q and debias",

@@ -53,7 +53,7 @@ PERPLEXITY = 10.0
 
 
 def graph_of(graph):
-    """The p that says which rows are near which."""
+    """The p of neighbours."""
     return Gaussian(PERPLEXITY) if isinstance(graph, str) and graph == "auto" else resolve("p", graph)
 
 
@@ -111,7 +111,7 @@ class Transduction:
         rng = random_source(estimator.random_state)
         graph = clone(graph_of(estimator.graph), safe=False)
         if isinstance(estimator.graph, str) and estimator.graph == "auto":
-            # Labels tell the classes apart, and fewer neighbours for many classes did not help.
+            # Labels separate the classes, and fewer neighbours for many classes did not help.
             graph.perplexity = perplexity_by_default(graph.perplexity, X.shape[0], 1)
         else:
             sized(graph, X.shape[0], len(targets), named=isinstance(estimator.graph, str | type))
@@ -246,7 +246,7 @@ def _among(p, rows):
 def _weight_of_reached(edges, codes, weight):
     """Weights of the rows without those that no edge connects to a label, perhaps through others.
 
-    The loss says nothing of such rows, and they of no others.
+    Such rows have no part in the loss.
     """
     drawn = edges.copy() if weight is None else sparse.csr_array(sparse.diags(weight) @ edges)
     drawn.eliminate_zeros()  # a row of weight zero draws on none

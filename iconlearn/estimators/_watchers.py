@@ -33,7 +33,7 @@ class Watchers:
         self.given, self.own, self.stopper, self.last = given, own, None, None
 
     def callback(self):
-        """What an optimisation calls; None where nobody watches, so that no records are made."""
+        """The callback of an optimisation; None where there is none, so that no records are made."""
         return self if self.given or self.own else None
 
     def __call__(self, record):

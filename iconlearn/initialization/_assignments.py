@@ -118,7 +118,7 @@ def _balance(objective):
 
 
 def _tried(p, X, n_clusters, rng, init, n_init):
-    """Starts for divergences that run from q to p; a loss that runs from p to q says nothing about them."""
+    """Starts for divergences that run from q to p; a loss that runs from p to q does not rank them."""
     points, edges = p.quadratic, p.graph
     X = X if points is None else points[0]
     if edges is None and (X is None or (isinstance(init, str) and init in ("agglomerate", "spectral"))):

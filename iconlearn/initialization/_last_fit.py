@@ -75,7 +75,7 @@ def values_from(at, values, problem, rng, *, place=None, jitter=JITTER):
     values : ndarray of shape (n_last, d)
         Places, logarithms of assignments or assignments of the rows of the last fit.
     problem : Problem
-        Its p says which rows are near new ones, where `place` is None.
+        Its p has the neighbours of new rows, where `place` is None.
     rng : RandomState
     place : callable or None
         ``place(rows)`` gives values of these new rows.

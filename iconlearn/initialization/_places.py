@@ -164,7 +164,7 @@ def _given(init, X, n_components):
 
 
 def _principal(X, n_components, rng):
-    # Extreme scales are brought to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
+    # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
     peak = abs(X).max()
     if peak > 0 and np.isfinite(peak):
         X = X / peak
@@ -181,7 +181,7 @@ def _spectral(edges, n_components, rng):
         return rng.standard_normal((n, n_components))
     places = vectors[:, 1:]
     if connected_components(edges, directed=False)[0] > 1:
-        # The first vectors tell the parts of the graph from each other, and not the rows of a part.
+        # The first vectors separate the parts of the graph from each other, and not the rows of a part.
         places = places + PART_NOISE * places.std() * rng.standard_normal(places.shape)
     return places
 

@@ -2,8 +2,8 @@
 
     q(j|i) = (1 - debias) * k(u_i, v_j) / N_i + debias / m_i
 
-``place`` says where the points live, ``geometry`` which scalar of a pair is read, ``log_kernel`` is one
-radial line, and ``normalize`` says what N_i is.  A new q is a class with one method.
+``place`` is the space of the points, ``geometry`` the scalar of a pair that is read, ``log_kernel`` is one
+radial line, and ``normalize`` defines N_i.  A new q is a class with one method.
 
 With ``normalize="space"`` N is the integral of the kernel over the whole space, a constant, and q(.|i) a density
 around u_i, of which the columns are observations.
@@ -109,7 +109,7 @@ class Learned(BaseEstimator):
         return []
 
     def place(self, Z, columns: bool = False, mass=None):
-        """Where the mapper's outputs live; `mass` are the weights of the visited rows."""
+        """Outputs of the mapper as points of q's space; `mass` are the weights of the visited rows."""
         return Z
 
     def represent(self, Z):
@@ -140,7 +140,7 @@ class Learned(BaseEstimator):
         raise TypeError(f"{type(self).__name__} must define log_volume(n_dims) for normalize='space'")
 
     def slope(self, s):
-        """Derivative of :meth:`log_kernel`; the default asks autograd."""
+        """Derivative of :meth:`log_kernel`; the default uses autograd."""
         with torch.enable_grad():
             s = s.detach().requires_grad_()
             return torch.autograd.grad(self.log_kernel(s).sum(), s)[0]

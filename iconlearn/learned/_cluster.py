@@ -14,7 +14,7 @@ a prior on them, which takes a share 1 - b of the pull away.  Dividing each row 
 clusters q(j|i) = 1 / N_c whatever the power of s_c.
 
 How much pull is right cannot be read off the loss, whose values differ with b by more than any clustering does; the
-mass that is cut can be compared.  So "auto" lets the pull go where that saves most of what is cut.
+mass that is cut can be compared.  So "auto" weakens the pull where that saves most of what is cut.
 """
 
 from __future__ import annotations

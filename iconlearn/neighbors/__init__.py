@@ -3,7 +3,7 @@
     knn(X, k):  for every row i the k columns j != i of least d(x_i, x_j), duplicates included
 
 A search proposes candidates; their distances are then evaluated again from differences, because
-matrix products lose the distance of near-equal rows.  :func:`choose_backend` says which search is
+matrix products lose the distance of near-equal rows.  :func:`choose_backend` selects the search that is
 taken: exact by blocks where that is quick, cells (inverted lists) above, pynndescent for the metrics
 that neither serves.  New rows are always searched exactly, with ties broken by index, so that no row
 depends on the others in its batch.

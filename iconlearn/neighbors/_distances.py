@@ -1,4 +1,4 @@
-"""Distances: which metrics there are, and those of pairs, of blocks, and of matrices that the user brings.
+"""Distances: which metrics there are, and those of pairs, of blocks, and of given matrices.
 
 Distances of single pairs come from differences, those of a block from a matrix product.
 """
@@ -62,7 +62,7 @@ SPARSE = ("cityblock", "cosine", "euclidean", "l1", "l2", "manhattan")
 
 
 def check_metric(metric):
-    """Return `metric` if some search knows it.
+    """Return `metric` if some search supports it.
 
     Raises
     ------

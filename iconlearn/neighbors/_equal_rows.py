@@ -32,7 +32,7 @@ class KnownRows:
         self.X = unchanging(X)
 
     def __getstate__(self):
-        # Prints are made anew where they are needed: they take as much room as a column of X.
+        # Prints are made anew where they are needed: they take as much memory as a column of X.
         return {"X": self.X}
 
     @cached_property

@@ -70,7 +70,7 @@ def by_distance(distances, indices):
 
 
 def without_self(distances, indices, own):
-    """Remove each row's own index, or the farthest where duplicates have crowded it out."""
+    """Remove each row's own index, or the farthest where duplicates have replaced it."""
     drop = indices == own[:, None]
     drop[~drop.any(axis=1), -1] = True
     shape = (len(own), indices.shape[1] - 1)

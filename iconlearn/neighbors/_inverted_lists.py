@@ -98,7 +98,7 @@ def _known(points, rows, k):
 
 
 def _too_coarse(points, rows, gaps):
-    """Whether single precision cannot tell many a row's neighbours from what is beside them."""
+    """Whether single precision cannot separate the neighbours of many rows from rows just beyond them."""
     lengths = points[rows].double().square().sum(1)
     error = product_error(lengths, lengths, points.shape[1], points.dtype, points.device)
     clear = gaps.amax(1) / error.clamp(min=1e-300)

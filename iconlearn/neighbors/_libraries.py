@@ -1,4 +1,4 @@
-"""The one door to the search libraries.
+"""Imports of the search libraries; the only place that has them.
 
 All of them are slow to import or optional, and a fit on a dense matrix with Euclidean or cosine
 distances needs none; so each is imported where it is called.
@@ -36,7 +36,7 @@ def as_booleans(metric, *matrices):
 
 
 def sklearn_metrics() -> list[str]:
-    """Names that scikit-learn's brute force search knows."""
+    """Names that scikit-learn's brute force search supports."""
     from sklearn.neighbors import VALID_METRICS
 
     return VALID_METRICS["brute"]

@@ -31,7 +31,7 @@ ROUNDOFF = {
 
 
 def nearest(columns, rows, k, *, own=None, halves=None):
-    """The k nearest columns of every row, as well as the products can tell.
+    """The k nearest columns of every row, up to the rounding error of the products.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Space:
 class PreparedRows:
     """The rows of X as what others are compared with, prepared when they are first searched.
 
-    Whoever asks for the neighbours of a few new rows at a time keeps it beside an X that does not change:
+    A caller that searches a few new rows at a time keeps it beside an X that does not change:
     preparing all rows takes longer than the search.
 
     Parameters

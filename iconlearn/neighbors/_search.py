@@ -140,7 +140,7 @@ def knn(
     random_state : int, RandomState or None
         Used by the approximate searches only.
     device : torch.device, str or None, default=None
-        Where the products of large searches are computed; None is a GPU where torch sees one.
+        Where the products of large searches are computed; None is a GPU where torch has one.
     prepared : PreparedRows or None, default=None
         ``PreparedRows(X, metric)``, for many calls with queries on one X that does not change.
 
@@ -167,7 +167,7 @@ def knn(
             raise ValueError(f"some rows of the distance graph store fewer than k={k} neighbours; lower k")
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
-    _check_rows(X, k, queries)
+    _check_rows(X, k, queries, checked=prepared is not None)
     device = _device(device)
     backend = choose_backend(X, metric=metric, backend=backend, device=device)
     distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)
@@ -200,14 +200,15 @@ def neighbor_graph(X, k, *, metric="euclidean", queries=None, **options) -> csr_
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), X.shape[0]))
 
 
-def _check_rows(X, k, queries):
-    for name, rows in (("X", X), ("queries", queries)):
+def _check_rows(X, k, queries, checked):
+    # What was prepared for a search was looked at then: one new row would wait for a sum over all of X.
+    for name, rows in (("X", None if checked else X), ("queries", queries)):
         if rows is None:
             continue
         if rows.ndim != 2:
             raise ValueError(f"{name} has {rows.ndim} axes; it must have the shape (n_rows, n_features)")
         numbers = rows.data if issparse(rows) else rows
-        # One sum tells of the usual case; that of large finite numbers may overflow.
+        # One sum covers the usual case; that of large finite numbers may overflow.
         with np.errstate(over="ignore", invalid="ignore"):
             suspect = numbers.dtype.kind == "f" and not np.isfinite(numbers.sum())
         if suspect and not np.isfinite(numbers).all():

@@ -1,1 +1,1 @@
-"""Arithmetic that knows nothing of p and q: distances, eigenvectors of graphs, threads and compiled loops."""
+"""Arithmetic that is independent of p and q: distances, eigenvectors of graphs, threads and compiled loops."""

@@ -236,7 +236,7 @@ def _csr(pointers, indices, values, shape):
 
 @cache
 def _announce_csr():
-    """torch says once per process that its CSR tensors are in beta; hear it here, not in a user's fit."""
+    """torch warns once per process that its CSR tensors are in beta; it is caught here, not in a user's fit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         empty = torch.zeros(2, dtype=torch.int64)

@@ -3,7 +3,7 @@
 Torch's operations wait for all of their threads at every end.  On a machine that does anything else, that
 wait costs many times what the threads save where an operation is short (measured on two cores with a
 background load: 120 ms a step of two hundred small operations with two threads, 14 ms with one).  So small
-steps run on one thread, and so do those of engines whose long loops bring threads of their own.  Threads that
+steps run on one thread, and so do those of engines whose long loops start threads of their own.  Threads that
 each work through blocks of their own (:func:`share`, :func:`in_stretches`) never wait: a search of 20 000 rows
 took one second with them and twelve with torch's.
 
@@ -53,7 +53,7 @@ def compiled_pays(points):
 
 
 def available():
-    """Threads for a loop that brings its own."""
+    """Number of threads for a loop that starts its own."""
     return _held.get() or torch.get_num_threads()
 
 
@@ -84,7 +84,7 @@ def torch_on_one_thread(left=None):
     Parameters
     ----------
     left : int or None, default=None
-        What :func:`available` says meanwhile; None is what it said before.
+        What :func:`available` returns meanwhile; None leaves it unchanged.
     """
     before, token = torch.get_num_threads(), _held.set(left or available())
     torch.set_num_threads(1)

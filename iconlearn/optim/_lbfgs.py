@@ -2,8 +2,8 @@
 
     w <- w - t H g,        H ~ (hessian of the loss)^-1 from the last ten steps, started at gamma P
 
-P is the identity, or what the caller knows of the inverse Hessian; the closer it is, the fewer steps are
-needed.  A step ends where the loss has fallen and its slope has flattened (Wolfe's conditions), or says that
+P is the identity, or an estimate of the inverse Hessian from the caller; the closer it is, the fewer steps are
+needed.  A step ends where the loss has fallen and its slope has flattened (Wolfe's conditions), or reports that
 there is none: the search is at its end, or at that of the precision.
 
 scipy's L-BFGS-B can have the same preconditioner, by w = C z with C C^T = P.  Logistic regression on the 1797 digits,

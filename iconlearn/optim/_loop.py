@@ -2,7 +2,7 @@
 
 A *step* is a closure that leaves gradients on the parameters and returns the true loss.  The loop keeps the
 best parameters it has seen (the latest, where the loss is only estimated), stops when a rule of
-:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C hands over that state instead of losing it.
+:mod:`iconlearn.optim._plateau` says so, calls back, and on Ctrl-C returns that state instead of losing it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def minimise(
     phases : list of Phase
         Run one after the other; only the last one may stop early.
     rule : Plateau or EstimatedPlateau
-        Says during the last phase, after every iteration, whether to go on.
+        Decides during the last phase, after every iteration, whether to continue.
     grad_tol : float, default=0.0
         L-BFGS also stops when the largest absolute gradient is below it.
     precondition : callable or None
@@ -195,7 +195,7 @@ class _Run:
         value = total / count if count else math.nan
         if count == 1 and single is not None:
             single.commit()
-        elif not all(bool(t.isfinite().all()) for t in self.tensors()):
+        elif not all_finite(self.tensors()):
             value = math.nan  # the last step was one too many, which only the next loss would show
         elif math.isfinite(value):
             # The latest state, after steps that each lowered an estimate of their own.
@@ -231,6 +231,12 @@ class _Keeper:
         if self.values is not None:
             self.run.history.best = self.run.loss = self.loss
             self.run.kept = self.values
+
+
+def all_finite(tensors) -> bool:
+    """Whether no tensor has a NaN or an infinity, at one wait for a device."""
+    numbers = [t.detach().flatten() for t in tensors if t.is_floating_point() and t.numel()]
+    return not numbers or math.isfinite(torch.linalg.vector_norm(torch.cat(numbers), torch.inf))
 
 
 def copies(tensors):

@@ -19,7 +19,7 @@ MAX_CUTS = 5
 
 
 class Verdict(Enum):
-    """What a rule says after an iteration."""
+    """The decision of a rule after an iteration."""
 
     GO_ON = "go on"
     SHORTEN = "shorten the steps"
@@ -69,7 +69,7 @@ class EstimatedPlateau:
 
     The drop is that of the mean from the third quarter to the last one.  A plateau is a drop that even with two
     standard errors added stays below half a standard deviation of the losses about their mean (or below
-    ``tol * |loss|``, where there is no noise to speak of).  To be that sure takes some 130 epochs of pure
+    ``tol * |loss|``, where the noise is negligible).  To be that sure takes some 130 epochs of pure
     noise; the window grows with the search, so that a slow fall is not missed.  On a plateau the steps are
     shortened, since their length too keeps the loss up; once that lowers it no more, the search is through.
 

@@ -2,7 +2,7 @@
 
     min over Z of sum_r f_r(z_r)
 
-Each row keeps its own inverse Hessian (BFGS) and stops by itself, so that no row sees another: one row
+Each row keeps its own inverse Hessian (BFGS) and stops by itself, so that rows are independent: one row
 alone takes the same steps as the same row among thousands.
 """
 
@@ -30,14 +30,14 @@ def minimise_rows(evaluate, start, *, first_step, longest, tolerance, n_steps):
     ----------
     evaluate : callable
         ``evaluate(Z)`` for a tensor Z of shape (n, d) gives the values f_r(z_r), shape (n,), and their gradients,
-        shape (n, d).
+        shape (n, d); ``evaluate(Z, gradients=False)`` the values alone.
     start : Tensor of shape (n, d)
     first_step : float
         Share of the gradient that the first step is.
     longest : float
         No row moves further than that in one step.
     tolerance : float
-        A row whose step is shorter stays where that step has brought it.
+        A row whose step is shorter stops after that step.
     n_steps : int
         Most steps.
 
@@ -62,18 +62,19 @@ def minimise_rows(evaluate, start, *, first_step, longest, tolerance, n_steps):
         factor = (most / length.clamp_min(1e-300)).clamp_max(1.0)
         step, length = torch.where(moving[:, None], step * factor[:, None], 0.0), length * factor
         slope = (g * step).sum(1)
-        f_new, g_new = evaluate(Z + step)
-        change = g_new - g
+        moving = moving & (length > tolerance)
+        last = not moving.any()
+        f_new, g_new = (evaluate(Z + step, gradients=False), None) if last else evaluate(Z + step)
         accepted = f_new <= f + LEAST_DECREASE * slope + ROUNDING * f.abs()
         Z = torch.where(accepted[:, None], Z + step, Z)
+        if last:
+            break
         # The minimum of the parabola through both values and the slope; a step that is not taken has shown how the
         # function bends all the same.
         shorter = (-0.5 * slope / (f_new - f - slope)).nan_to_num(0.5).clamp(0.1, 0.5)
         most = torch.where(accepted, longest, shorter * length)
+        change = g_new - g
         f, g = torch.where(accepted, f_new, f), torch.where(accepted[:, None], g_new, g)
-        moving = moving & (length > tolerance)
-        if not moving.any():
-            break
         inverse, fresh = _learnt(inverse, step, change, fresh, accepted)
     return Z
 

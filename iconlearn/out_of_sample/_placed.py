@@ -109,7 +109,7 @@ class Placer:
         return self.q.represent(torch.from_numpy(out)).numpy()
 
     def _neighbours(self, p):
-        """p over those training rows only that are anyone's neighbours: the field stands for the others."""
+        """p over those training rows only that are neighbours of a new row: the field stands for the others."""
         used, columns = np.unique(p.edges.indices, return_inverse=True)
         edges = csr_array((p.edges.data, columns, p.edges.indptr), shape=(p.n_rows, len(used)))
         places = TableModule(torch.from_numpy(self.places[used].astype(float))).requires_grad_(False)
@@ -120,10 +120,10 @@ class Placer:
         problem = Problem(p, self.q, self.divergence, Points(table, p.n_rows, width=columns.width), columns)
         visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
 
-        def evaluate(Z):
+        def evaluate(Z, gradients=True):
             with torch.no_grad():
                 table.places.copy_(Z)
-            return row_divergences(problem, engine, visit, table.places)
+            return row_divergences(problem, engine, visit, table.places if gradients else None)
 
         reach = math.sqrt(max(self.variances))
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.

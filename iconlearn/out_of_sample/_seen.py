@@ -1,7 +1,7 @@
 """Rows that a fit has seen keep what they have; the others are asked for.
 
 Equal features are one row, wherever they come from.  Of two nodes of a graph with equal edges that is not so, nor of
-rows whose p knows them by their number: these are told apart by their position, as long as all come at once.
+rows of a p that is indexed by row number: these are identified by their position, as long as all are given at once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SeenRows:
     outputs : ndarray of shape (n, n_outputs)
     pairwise : bool, default=False
         Whether rows are those of a matrix of pairs, of which equal ones are not the same: one that equals several
-        training rows is asked for like a new one, and so is one without entries, which says nothing, not even which
+        training rows is asked for like a new one, and so is one without entries, which does not determine even which
         row it is.
     by_features : bool, default=True
         Whether equal rows of features are the same, and have equal outputs; else one that equals several has the mean
@@ -76,7 +76,7 @@ class SeenRows:
 
 
 def mean_of_equal_rows(known, values, by_features):
-    """Give equal rows the mean of their values, unless rows are told apart by more than their features.
+    """Give equal rows the mean of their values, unless rows are identified by more than their features.
 
     `known` are the rows as :class:`iconlearn.neighbors.KnownRows`.
     """

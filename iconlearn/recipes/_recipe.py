@@ -13,7 +13,7 @@ __all__ = ["RECIPES", "Recipe", "recipe"]
 # Every recipe by its key, in the order of the table.
 RECIPES: dict[str, Recipe] = {}
 
-# What makes a method what it is; whoever wants another builds the estimator.
+# Parameters that define a method; for other values, build the estimator directly.
 FIXED = ("p", "q", "terms", "column_mapper")
 
 # What a signature shows where defaults follow from a parameter that must be given.

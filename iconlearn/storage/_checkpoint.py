@@ -64,7 +64,7 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r}, every={self.every})"
 
     def __call__(self, record):
-        """Nothing: a fit asks for the :meth:`keeper` itself."""
+        """Nothing: a fit calls :meth:`keeper` itself."""
 
     def keeper(self, estimator, X, y, sample_weight):
         """Who keeps and recalls the stages of this fit.
@@ -135,7 +135,7 @@ class _Keeper:
 
 
 def _digest(value):
-    """What tells one value from another, the same in every process; code is told apart by its name alone."""
+    """A digest of a value, the same in every process; code is identified by its name alone."""
     encoder = Encoder()
     try:
         document = encoder.document(value)

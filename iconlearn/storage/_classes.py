@@ -1,6 +1,6 @@
 """Which classes a file may name: the package's own, and components that were registered with it.
 
-Files hold the names of this table, and nothing else says what a class is called in one.  A class that moves keeps its
+Files hold the names of this table, and a class is called by them there and nowhere else.  A class that moves keeps its
 name: only the line that imports it here changes.  A name that was ever written stays readable: it is neither removed
 nor given to another class.  A class that an estimator comes to keep needs a row, or `save` refuses it.
 """

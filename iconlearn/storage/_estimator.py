@@ -15,7 +15,7 @@ from ._file import read, write
 
 __all__ = ["load", "save"]
 
-# By what a file says in its first line; names that stay, as those of all classes do.
+# By the first line of a file; these names do not change, as those of all classes.
 ESTIMATORS = {
     kind: CLASSES[f"estimators.{kind}"] for kind in ("ICONClassifier", "ICONClustering", "ICONEmbedding")
 }

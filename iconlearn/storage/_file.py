@@ -4,7 +4,7 @@
     manifest.sha256  the SHA-256 of that
     <name>.npy       an array
 
-Nothing is pickled on either side.  A file is written beside its place and moved there, so that whoever finds one
+Nothing is pickled on either side.  A file is written beside its place and moved there, so that a reader of one
 finds a whole one.
 """
 

@@ -1,4 +1,4 @@
-"""Supervisory distributions p(.|i): what should be near what (numpy and scipy; views speak torch).
+"""Supervisory distributions p(.|i): what should be near what (numpy and scipy; views are torch).
 
 Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``extend(X_new)``, which
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.

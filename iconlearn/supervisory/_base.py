@@ -58,7 +58,7 @@ class Supervisory(BaseEstimator, ABC):
         Whether rows are seen through ``view(X, rows)``, drawn anew at every step.
     from_features : bool
         Whether p reads its neighbours off the features alone, so that some of the rows have a p of the same
-        kind; one that knows its rows otherwise (a given graph, their order) has not.
+        kind; one with its rows given otherwise (a graph, their order) has not.
     equal_rows_alike : bool
         Whether equal rows of X are one and the same to p, and so have one place; by default `from_features`.
     takes_device : bool
@@ -190,7 +190,7 @@ class Supervisory(BaseEstimator, ABC):
             Of shape (n_new, n_train) when ``pairwise``.
         n_jobs : int or None
         device : torch.device, str or None
-            Where neighbours are searched; None is a GPU where torch sees one.
+            Where neighbours are searched; None is a GPU where torch has one.
 
         Returns
         -------
@@ -209,7 +209,7 @@ class Supervisory(BaseEstimator, ABC):
 
         Proportional to p(j|new row) + p(new row|j), the latter as if the new row had been there when p was
         fitted: what a pair of training rows weighs where q is symmetric.  The mass of a row, where there is one, is
-        what both sides sum to, a uniform share apart: 1 and what training rows say.  A p that knows one side only
+        what both sides sum to, a uniform share apart: 1 and the training rows' part.  A p with one side only
         answers with :meth:`extend`.
 
         Parameters and errors are those of :meth:`extend`.
@@ -319,7 +319,7 @@ def fitted_on(p, X, y, *, random_state, n_jobs, device):
 
 
 def extended(p, X_new, *, n_jobs, device, both_sides=False):
-    """p of new rows, from `both_sides` where p knows them; checked as in :func:`fitted_on`."""
+    """p of new rows, from `both_sides` where p has them; checked as in :func:`fitted_on`."""
     options = search_options(p, n_jobs, device)
     name = "reciprocal" if both_sides and hasattr(p, "reciprocal") else "extend"
     _check_call(p, name, (X_new,), options, f"{name}(self, X_new, *, n_jobs=None)")
@@ -342,7 +342,7 @@ def _check_call(p, name, arguments, options, signature):
 
 
 def declared(p, name):
-    """What p declares under a name of the protocol; the default of the protocol where p says nothing of it.
+    """What p declares under a name of the protocol; the default of the protocol where p does not declare it.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class Companion(Wrapper):
         self.unit = unit
         self.transpose = transpose
 
-    # X is features, and p sees the companions only; see _check_companions.
+    # X is features, and p is fitted on the companions only; see _check_companions.
     from_features = pairwise = fresh = False
     copies, prepare = 1, None
     pairs_of_rows = property(lambda self: self.transpose)

@@ -364,7 +364,7 @@ class MixedBlock:
 
 
 def _both(p):
-    """What both sides say of new rows, 2 where p knows one of them and no row its mass."""
+    """Masses of both sides for new rows, 2 where p has one side only and rows no mass."""
     return np.where(p.supported(), 2.0 if p.mass is None else p.mass, 0.0)
 
 

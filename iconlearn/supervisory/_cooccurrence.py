@@ -22,7 +22,7 @@ from ._base import Supervisory, warn_empty
 
 __all__ = ["Cooccurrence"]
 
-# Characters of a vocabulary in which every word may take as much room as the longest.
+# Characters of a vocabulary in which every word may take as much memory as the longest.
 MAX_PADDED = 10**7
 
 
@@ -134,7 +134,8 @@ class Cooccurrence(Supervisory):
         counts.data *= of_word[rows] * of_context[counts.indices]
         mass = np.asarray(counts.sum(axis=1)).ravel()
         frequency = np.asarray(counts.sum(axis=0)).ravel()
-        frequency[frequency == 0] = np.inf  # a context that never occurred says nothing of a new word
+        # A context that never occurred carries no information about a new word.
+        frequency[frequency == 0] = np.inf
         self._weights = of_context * frequency**-self.discount
         counts.data *= frequency[counts.indices] ** -self.discount
         edges = normalize_rows(counts)

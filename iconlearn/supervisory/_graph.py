@@ -1,4 +1,4 @@
-"""Neighbour graphs, and matrices that the user brings.
+"""Neighbour graphs, and matrices that are given.
 
 p(j|i) = w_ij / sum_l w_il          w: 1 for the k nearest (KNN), a given adjacency (Graph),
                                     or p itself (Precomputed)
@@ -139,19 +139,19 @@ class KNN(NeighborSearch):
         return Conditional(self._weighted(self._nearest(X_new, self._k, n_jobs, device)))
 
     def _reciprocal(self, X_new, n_jobs, device):
-        """Both sides among the 4 k nearest rows: whoever counts a new row in from further away is left out."""
+        """Both sides among the 4 k nearest rows; rows further away that have a new row as a neighbour are left out."""
         graph = self._nearest(X_new, min(WIDER * self._k, self.conditional_.n_rows), n_jobs, device)
         chosen = first(graph, self._k)
         weights = np.where(chosen, self._weights(graph), 0.0)
         ours = weights / np.repeat(_row_sums(weights, graph), np.diff(graph.indptr))
-        # A row that has found fewer neighbours than k has room for one more.
+        # A row with fewer neighbours than k takes one more.
         n_found = np.diff(self.conditional_.sparse().indptr)
         room = np.minimum(n_found + 1, self._k)[graph.indices]
         near = np.ones(graph.nnz)
         if self.far_weight < 1:
             border, n_near = self._mates[:, graph.indices]
             near = np.where(graph.data > border, self.far_weight, 1.0)
-            # Whoever is nearer than the border takes the place of a far one, where there is one.
+            # A row nearer than the border replaces a far one, where there is one.
             n_near = np.minimum(n_near + (near == 1.0), room)
             room = n_near + self.far_weight * (room - n_near)
         theirs = np.where(graph.data < self._reach[graph.indices], near, 0.0) / room
@@ -272,7 +272,7 @@ class Graph(Supervisory):
     def _extend(self, X_new, n_jobs):
         if not self.pairwise:
             raise ValueError(
-                "Graph(adjacency) says nothing about new rows: its graph has no edges to them. "
+                "Graph(adjacency) does not define new rows: its graph has no edges to them. "
                 "Give the graph as X "
                 "with Graph(), and the edges from new rows to training rows as X_new"
             )

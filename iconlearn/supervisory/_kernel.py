@@ -508,7 +508,7 @@ def perplexity_by_default(usual, n_rows, n_groups):
 
 
 def _support(n_neighbors, available):
-    """How many rows may be neighbours; the perplexity says how many of them count."""
+    """How many rows may be neighbours; the perplexity is the effective number of them."""
     k = check_number(
         "n_neighbors", n_neighbors, low=1, integer=True, hint="three times the perplexity is usual"
     )

@@ -1,6 +1,6 @@
-"""What every p that is made from another p has in common: it fits a copy, and speaks for it.
+"""Base of every p that is made from another p: it fits a copy, and answers with it.
 
-A wrapper says at once, in a sentence, where the inner p is none that it can be made from.
+A wrapper refuses at once, in a sentence, an inner p that it cannot be made from.
 """
 
 from __future__ import annotations

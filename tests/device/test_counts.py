@@ -48,12 +48,12 @@ FITS = {
 COUNTS = {
     "map, Mesh, 1-D": (Counts(210, 9, 0, 2), Counts(239, 11, 24, 2)),
     "map, Mesh, 2-D": (Counts(271, 9, 0, 2), Counts(319, 11, 37, 2)),
-    "map, Mesh, 3-D": (Counts(302, 8, 0, 2), Counts(412, 12, 50, 2)),
+    "map, Mesh, 3-D": (Counts(288, 7, 0, 2), Counts(400, 11, 50, 2)),
     "map, Dense, one tile": (Counts(116, 3, 0, 2), Counts(120, 3, 0, 2)),
     "map, Sampled, 5-D": (Counts(225, 7, 0, 8), Counts(230, 7, 0, 8)),
-    "map, MiniBatch, a batch": (Counts(127, 10, 0, 3), Counts(127, 10, 0, 3)),
-    "network of views, MiniBatch, a batch": (Counts(137, 12, 1, 3), Counts(142, 12, 1, 3)),
-    "classifier, network, a batch": (Counts(100, 13, 0, 2), Counts(100, 13, 0, 2)),
+    "map, MiniBatch, a batch": (Counts(125, 8, 0, 3), Counts(125, 8, 0, 3)),
+    "network of views, MiniBatch, a batch": (Counts(137, 10, 0, 3), Counts(137, 10, 0, 3)),
+    "classifier, network, a batch": (Counts(99, 12, 0, 2), Counts(99, 12, 0, 2)),
     "classifier, linear, L-BFGS": (Counts(85, 15, 0, 1), Counts(180, 39, 0, 2)),
     "clusters, Dense, one tile": (Counts(54, 3, 54, 2), Counts(55, 3, 55, 2)),
 }

@@ -202,7 +202,7 @@ def convolved(density, response, grid):
 def _convolved(density, transform, grid):
     """By scipy: as fast as torch on an idle machine, and several times faster on a busy one.
 
-    Axis by axis, so that neither the padding's lines of zeros nor those that nobody reads are transformed.
+    Axis by axis, so that neither the padding's lines of zeros nor lines that are not read are transformed.
     """
     workers, last = available(), density.ndim - 1
     field = fft.rfft(density, n=grid.padded[last], axis=last, workers=workers)

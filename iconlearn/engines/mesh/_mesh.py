@@ -162,7 +162,7 @@ class Mesh(Engine):
         return _Cloud(U, box, responses)
 
     def _responses_of(self, q):
-        # For as long as the engine lives, which is one fit; copies of it start without.
+        # Valid for the lifetime of the engine, which is one fit; copies start empty.
         kept = self.__dict__.setdefault("_responses", {})
         # The kernel of a q that cools is another one at each temperature.
         key = id(q), tuple(q.log_kernel(probes(q)).tolist()) if q.cools else None

@@ -1,7 +1,7 @@
-"""Compiled loops for many points on the CPU; the only room, with the neighbour search, that knows numba.
+"""Compiled loops for many points on the CPU; the only package, with the neighbour search, that imports numba.
 
 Each has a twin in plain torch or numpy that does everything else.  The compiled code is kept on disk, releases the
-interpreter's lock and runs on plain threads, one stretch of rows each, so that it lives in peace with forks
+interpreter's lock and runs on plain threads, one stretch of rows each, so that it works with forks
 and with every other pool.
 """
 

@@ -92,7 +92,7 @@ def _stencil(point, low, inverse, first, weights, slopes):
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
 def _scratch(d):
-    """Room for a stencil, and how many nodes it has along each axis."""
+    """Arrays for a stencil, and its number of nodes along each axis."""
     taps = np.full(3, 4, np.int64)
     taps[: 3 - d] = 1
     first, weights, slopes = np.zeros(3, np.int64), np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)

@@ -1,0 +1,77 @@
+"""Sphinx extension: names of the library in code font become links to their pages of the API.
+
+``ICONEmbedding``, ``supervisory.KNN``, ``recipes.tsne`` and the like, as written in Markdown; a name that has no page
+stays as it is.
+"""
+
+import inspect
+import re
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+
+import iconlearn
+
+MODULES = (
+    "displays", "divergences", "engines", "learned", "mappers", "metrics", "neighbors", "optim", "recipes", "scorers",
+    "supervisory",
+)  # fmt: skip
+# Links already; and titles, which are copied into tables of contents, where no reference is resolved.
+CLOSED = (addnodes.pending_xref, nodes.reference, nodes.title)
+CALL = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
+
+
+def documented_names():
+    """Full names by the names that pages use; one that several modules have (``Gaussian``) needs the module's name."""
+    full = {name: f"iconlearn.{name}" for name in iconlearn.__all__}
+    short = {}
+    for module in MODULES:
+        room = getattr(iconlearn, module)
+        for name in room.__all__:
+            target = f"iconlearn.{module}.{name}"
+            if not inspect.ismodule(getattr(room, name)):
+                full[f"{module}.{name}"] = full[target] = target
+                # Recipes have the names of p and q as well.
+                if module != "recipes":
+                    short.setdefault(name, []).append(target)
+    return {name: found[0] for name, found in short.items() if len(found) == 1} | full
+
+
+def target_of(text, names):
+    """The full name of what is written, an object or a method of one; None where it is neither."""
+    written = CALL.fullmatch(text)
+    if written is None:
+        return None
+    owner, _, method = written[1].rpartition(".")
+    return names.get(written[1]) or (f"{names[owner]}.{method}" if owner in names else None)
+
+
+class LinkNames(SphinxTransform):
+    """Put a reference around each literal that names an object."""
+
+    default_priority = 5
+
+    def apply(self, **kwargs):
+        names = documented_names()
+        for literal in list(self.document.findall(nodes.literal)):
+            target = target_of(literal.astext(), names)
+            if target is None or any(isinstance(node, CLOSED) for node in ancestors(literal)):
+                continue
+            link = addnodes.pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=False
+            )
+            literal.replace_self(link)
+            link += literal
+
+
+def ancestors(node):
+    """The nodes around a node, the nearest first."""
+    while node.parent is not None:
+        node = node.parent
+        yield node
+
+
+def setup(app):
+    app.add_transform(LinkNames)
+    return {"parallel_read_safe": True}
