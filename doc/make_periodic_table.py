@@ -34,8 +34,9 @@ DATA = {
     "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
     "colour images": [
-        "X = extract_patches_2d(load_sample_image('flower.jpg'), (8, 8), max_patches=1000, random_state=1)",
-        "fit(X.transpose(0, 3, 1, 2).reshape(1000, 192) / 255)",
+        'image = load_sample_image("flower.jpg")[:424] / 255',
+        "X = image.reshape(53, 8, 80, 8, 3).transpose(0, 2, 4, 1, 3).reshape(4240, 192)",
+        "fit(X)",
     ],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "tokens": ["lines = [line.split() for line in load_digits().DESCR.splitlines()]", "fit(lines)"],
@@ -99,7 +100,6 @@ def example(entry):
     lines = ["from sklearn.datasets import load_digits"]
     if entry.data == "colour images":
         lines = ["from sklearn.datasets import load_sample_image"]
-        lines += ["from sklearn.feature_extraction.image import extract_patches_2d"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
     lines += ["from iconlearn import recipes", ""]
     return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])
