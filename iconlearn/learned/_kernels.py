@@ -41,6 +41,9 @@ class Gaussian(Learned):
 
     normalizers = ("row", "joint", "space")
 
+    # For what was stored before there was such a parameter.
+    learnable = False
+
     def __init__(self, sigma=1.0, *, learnable=False, normalize="row", debias=0.0):
         self.sigma = sigma
         self.learnable = learnable
@@ -56,6 +59,10 @@ class Gaussian(Learned):
             torch.tensor(-math.log(self.sigma), dtype=dtype, device=device)
         )
         return [*fixed, self.log_precision_]
+
+    def __getstate__(self):
+        # A parameter that came later is part of a state where it is set, so that states stay what they were.
+        return {name: v for name, v in super().__getstate__().items() if name != "learnable" or v}
 
     @property
     def sigma_(self) -> float:

@@ -62,6 +62,9 @@ class Views(Supervisory):
 
     fresh = True
 
+    # For what was stored before there was such a parameter.
+    columns_augment: object = None
+
     @property
     def columns(self):
         return "views" if self.cross else "rows"
@@ -70,6 +73,11 @@ class Views(Supervisory):
     def copies(self):
         """How many positions a row takes up among the rows of p."""
         return 1 if self.cross else self.n_views
+
+    def __getstate__(self):
+        # A parameter that came later is part of a state where it is set, so that states stay what they were.
+        state = super().__getstate__()
+        return {name: v for name, v in state.items() if name != "columns_augment" or v is not None}
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the scale of the features; see :meth:`Supervisory.fit`."""
