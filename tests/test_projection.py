@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import iconlearn
-from iconlearn import ICONClassifier, ICONEmbedding, recipes
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cosine, Gaussian
 from iconlearn.mappers import (
@@ -240,6 +240,21 @@ def test_a_teacher_s_features_are_a_target(tmp_path):
     design = np.c_[X, np.ones(len(X))]
     least = ((wanted - design @ np.linalg.lstsq(design, wanted, rcond=None)[0]) ** 2).sum(axis=1).mean()
     assert ((student.transform(X) - wanted) ** 2).sum(axis=1).mean() == pytest.approx(least, abs=1e-3)
+
+
+def test_clusters_and_classes_need_as_many_outputs_as_there_are():
+    for model in (
+        ICONClustering(3, mapper=Projected("linear", (8, 5))),
+        ICONClassifier(mapper=Projected("linear", 8)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"has [58] outputs a row, and ICON\w+ needs (3|10) here; let the last layer"
+        ):
+            model.fit(X, Y)
+    assert (
+        ICONClustering(3, mapper=Projected("linear", (8, 3)), max_iter=2, random_state=0).fit(X).labels_.max()
+        <= 2
+    )
 
 
 def test_a_classifier_learns_over_heads():

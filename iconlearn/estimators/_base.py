@@ -210,8 +210,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             module,
             X.shape[0],
             inputs if features is None or inputs is None else inputs[:, features],
-            width=None if declares(module, "encodes") else n_outputs,
+            width=n_outputs,
         )
+        if declares(module, "encodes"):
+            rows = replace(rows, width=self._checked_width(rows, n_outputs))
 
         def other(group):
             return self._other_module(spec, module, X, group, n_outputs, setting)
@@ -312,6 +314,23 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 return module
             features = slice(None)
         return self._module(other, X[:, features], n_outputs, setting, None)
+
+    # Whether outputs of a mapper with codes or features below them may be of any width.
+    _free_outputs = False
+
+    def _checked_width(self, rows, n_outputs):
+        """How wide the outputs of a mapper are that has codes or features below them."""
+        was_training = rows.mapper.training
+        rows.mapper.eval()
+        with torch.no_grad():
+            width = rows.at(torch.arange(min(2, rows.size))).shape[1]
+        rows.mapper.train(was_training)
+        if width != n_outputs and not self._free_outputs:
+            raise ValueError(
+                f"mapper={self.mapper!r:.200} has {width} outputs a row, and {type(self).__name__} needs {n_outputs} "
+                f"here; let the last layer of its head have {n_outputs}"
+            )
+        return width
 
     @staticmethod
     def _inputs(X, setting):

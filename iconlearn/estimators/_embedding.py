@@ -185,6 +185,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """
 
     _seeks_rest = False
+    _free_outputs = True
 
     def __init__(
         self,
