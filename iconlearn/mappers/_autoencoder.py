@@ -254,7 +254,8 @@ class AutoencoderModule(nn.Module):
             X = X.detach().requires_grad_() if follows else X
             Z, log_variances = self._code(X)
             if self.costs:
-                self.last_cost = self.cost_of(Code(X, Z, log_variances, self.training))
+                cost = self.cost_of(Code(X, Z, log_variances, self.training))
+                self.last_cost = cost if self.training else cost.detach()
         if self.samples and self.training:
             Z = Z + torch.exp(0.5 * log_variances) * torch.randn_like(Z)
         return self.decoder(Z)
@@ -268,15 +269,12 @@ class AutoencoderModule(nn.Module):
         return self.decoder(Z)
 
     def cost(self):
-        """What the codes of the last forward pass cost."""
-        return self.last_cost
+        """What the codes of the last forward pass cost; asked once, since a graph can be neither copied nor stored."""
+        last, self.last_cost = self.last_cost, None
+        return last
 
     def _code(self, X):
         out = self.encoder(X)
         if self.code == "gaussian":
             return out.chunk(2, dim=1)
         return (torch.sigmoid(out) if self.code == "sigmoid" else out), None
-
-    def __getstate__(self):
-        # What was computed last belongs to a graph, which can be neither copied nor stored.
-        return {**super().__getstate__(), "last_cost": None}

@@ -15,7 +15,7 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
     encodes         ``read(X)`` is what users are shown of rows, a code or features, and its outputs are made of that
     decodes         ``decode(Z)`` gives features for codes
-    costs           ``cost()`` is a scalar of the last forward pass that is added to the loss
+    costs           ``cost()`` is a scalar of the last forward pass that is added to the loss; it is asked once
     predicts        ``target()`` is the part of it that a teacher follows
     samples         its outputs are drawn anew at every pass of training, and ``decode`` of standard normal codes is
                     a sample of what it has learned
