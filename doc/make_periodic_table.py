@@ -33,6 +33,11 @@ DATA = {
     "labelled": ["X, y = load_digits(return_X_y=True)", "fit(X / 16, y)"],
     "few labels": ["X, y = load_digits(return_X_y=True)", "y[100:] = -1", "fit(X / 16, y)"],
     "graph": ["graph = kneighbors_graph(load_digits().data, 10)", "fit(graph)"],
+    "colour images": [
+        'image = load_sample_image("flower.jpg")[:424] / 255',
+        "X = image.reshape(53, 8, 80, 8, 3).transpose(0, 2, 4, 1, 3).reshape(4240, 192)",
+        "fit(X)",
+    ],
     "halves": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "lists": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
     "images": ["X, _ = load_digits(return_X_y=True)", "fit(X / 16)"],
@@ -83,7 +88,7 @@ def link(entry):
 
 def has_picture(entry) -> bool:
     """Whether the method makes a map of the digits, or clusters of them."""
-    return entry.estimator != "ICONClassifier" and entry.data not in ("tokens", "lists")
+    return entry.estimator != "ICONClassifier" and entry.data not in ("tokens", "lists", "colour images")
 
 
 def section(entry):
@@ -110,8 +115,12 @@ def example(entry):
     *load, fit = DATA[entry.data]
     load += [line for name, line in LISTS.items() if name in entry.parameters]
     own = [*(given for name, given in OWN.items() if name in entry.parameters), "random_state=0"]
+    if entry.data == "colour images":
+        own = [given.replace("shape=(8, 8)", "shape=(3, 8, 8)") for given in own]
     names = "ICONClassifier, recipes" if "teacher" in entry.parameters else "recipes"
     lines = ["from sklearn.datasets import load_digits"]
+    if entry.data == "colour images":
+        lines = ["from sklearn.datasets import load_sample_image"]
     lines += ["from sklearn.neighbors import kneighbors_graph"] if entry.data == "graph" else []
     lines += [f"from iconlearn import {names}", ""]
     return "\n".join([*lines, *load, f"model = recipes.{entry.key}({', '.join(own)}).{fit}"])

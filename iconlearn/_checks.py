@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["canonical", "check_choice", "check_number", "in_a_file", "suggest", "unchanging"]
+__all__ = ["canonical", "check_choice", "check_number", "image_shape", "in_a_file", "suggest", "unchanging"]
 
 
 def suggest(name, known: Iterable[str]) -> str:
@@ -69,6 +69,31 @@ def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both
         raise ValueError(f"{name}={value!r} is out of range: {demand}")
     number: Any = value
     return int(number) if integer else float(number)
+
+
+def image_shape(shape, n_features=None):
+    """(channels, height, width) of images that are rows (of so many features, if given), from that or (height, width).
+
+    Raises
+    ------
+    TypeError
+        If `shape` is no tuple of two or three integers.
+    ValueError
+        If a side is below one, or the product is not `n_features`.
+    """
+    known = isinstance(shape, tuple | list) and len(shape) in (2, 3)
+    if not known or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in shape):
+        raise TypeError(
+            f"shape={shape!r} is no shape of images: it must be (height, width) or (channels, height, width)"
+        )
+    if min(shape) < 1:
+        raise ValueError(f"shape={tuple(shape)} is no shape of images: every side must be at least 1")
+    if n_features is not None and math.prod(shape) != n_features:
+        raise ValueError(
+            f"shape={tuple(shape)} holds {math.prod(shape)} numbers, and a row has {n_features} features: it must be "
+            f"(height, width) or (channels, height, width) of the images that rows are"
+        )
+    return tuple(int(side) for side in ((1, *shape) if len(shape) == 2 else shape))
 
 
 def canonical(X):

@@ -185,10 +185,12 @@ def log_normalizer(q, engine, U, V, visit):
     """log N_i for every visited row.
 
     A joint normaliser is the sum over all pairs; the row's mass is taken off as well, so that the weighted
-    sum of row divergences is the divergence of the joint distributions.
+    sum of row divergences is the divergence of the joint distributions.  That of a density is no sum at all.
     """
     if q.normalize == "self":
         return U.new_zeros(len(U))
+    if q.normalize == "space":
+        return torch.as_tensor(q.log_volume(U.shape[1]), dtype=U.dtype, device=U.device).expand(len(U))
     if q.reduce == "mean":
         return engine.mean_log_kernels(q, U, V, visit)
     if q.reduce == "min":

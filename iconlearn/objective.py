@@ -65,13 +65,19 @@ class Points:
 
     def at(self, rows=None):
         """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
-        if self.inputs is None:
-            return self.mapper(rows)
+        return self.mapper(rows if self.inputs is None else self.features(rows))
+
+    def shown(self, rows=None):
+        """What users are shown of the given rows, or of all: their code where the mapper has one, else its outputs."""
+        return self.mapper.read(self.features(rows)) if declares(self.mapper, "encodes") else self.at(rows)
+
+    def features(self, rows=None):
+        """Features of the given rows as the mapper sees them, or of all."""
         if self.view is not None:
-            return self.mapper(self._views(rows))
+            return self._views(rows)
         if not isinstance(self.inputs, torch.Tensor):
-            return self.mapper(self._dense_rows(rows))
-        return self.mapper(self.inputs if rows is None else self.inputs[rows])
+            return self._dense_rows(rows)
+        return self.inputs if rows is None else self.inputs[rows]
 
     @property
     def device(self) -> torch.device:
@@ -128,8 +134,9 @@ class Problem:
 
     @property
     def fresh(self) -> bool:
-        """Whether any point is seen through views that are drawn anew at every step."""
-        return self.rows.view is not None or self.columns.view is not None
+        """Whether any point is seen through views that are drawn anew at every step, or drawn by its mapper."""
+        ends = (self.rows, self.columns)
+        return any(end.view is not None or declares(end.mapper, "samples") for end in ends)
 
     @property
     def summand(self) -> Divergence | None:

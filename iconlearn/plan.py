@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
+from .mappers import Target
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
 
@@ -24,6 +25,7 @@ __all__ = [
     "Setting",
     "Terms",
     "check_module",
+    "check_targets",
     "check_views",
     "features_of",
     "same_shapes",
@@ -187,7 +189,7 @@ class Terms:
             columns = rows
             if q.self_pairs:
                 conditional = conditional.with_self_pairs()
-        elif kind in ("features", "views"):
+        elif kind in ("features", "views", "targets"):
             columns = self.ends.across(p)
         else:
             columns = Points(
@@ -219,10 +221,13 @@ class Ends:
         views.
     inputs : Tensor, sparse matrix or None
         All features.
+    targets : callable
+        ``targets(p)`` gives the targets of all rows as inputs of a mapper.
     """
 
-    def __init__(self, rows, features, n_features, build, inputs):
+    def __init__(self, rows, features, n_features, build, inputs, targets):
         self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
+        self.targets = targets
         self.main = _key(features)
         self.mappers = {self.main: rows.mapper}
         self.teacher = None
@@ -234,24 +239,37 @@ class Ends:
             return self._group(features)
         if not declared(p, "fresh"):
             return self.rows
-        return self._seen(p, self.rows.mapper)
+        return self._seen(p, self.rows.mapper, p.view)
 
     def across(self, p):
         """The columns of p, where they are features or views of their own."""
         if p.columns == "features":
             return self._group(p.features(self.n_features)[1])
+        if p.columns == "targets":
+            return self._targets(p)
         if self.teacher is None:
             self.teacher = self.build(None)
-        return self._seen(p, self.teacher)
+        return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
 
-    def _seen(self, p, mapper):
+    def _targets(self, p):
+        if self.inputs is None:
+            raise ValueError(
+                f"mapper='table' reads no features, and p={p!r:.200} needs them to be restored from; use "
+                f"mapper='autoencoder' or another one of features"
+            )
+        like = next(iter(self.rows.mapper.parameters()))
+        points = Points(Target().to(like), self.rows.size, self.targets(p))
+        check_targets(self.rows, points, p)
+        return points
+
+    def _seen(self, p, mapper, view):
         size = self.rows.size * declared(p, "copies")
         if self.inputs is None:
             raise ValueError(
                 f"mapper='table' gives every row one place, and p={p!r} needs a place for every view of a row; "
                 f"use mapper='linear', 'mlp' or a module"
             )
-        points = Points(mapper, size, self.rows.inputs, self.rows.width, p.view)
+        points = Points(mapper, size, self.rows.inputs, self.rows.width, view)
         check_views(points, p)
         return points
 
@@ -297,7 +315,7 @@ def check_module(module, spec, X, n_outputs):
         raise ValueError(
             f"the mapper returned {got} for an input of shape {rows.shape}; it must return (n_rows, n_outputs)"
         )
-    if out.shape[1] != n_outputs:
+    if n_outputs is not None and out.shape[1] != n_outputs:
         raise ValueError(
             f"the mapper returned {out.shape[1]} outputs a row, and {n_outputs} are needed; change the module "
             f"or the number of components"
@@ -314,7 +332,7 @@ def check_views(points, p):
     rows = torch.arange(min(2, points.size), device=points.device)
 
     def view(features, rows):
-        seen.append(p.view(features, rows))
+        seen.append(points.view(features, rows))
         return seen[-1]
 
     was_training = mapper.training
@@ -331,13 +349,31 @@ def check_views(points, p):
         ) from error
     finally:
         mapper.train(was_training)
-    if out.shape != (len(rows), points.width):
+    width = out.shape[-1] if points.width is None else points.width
+    if out.shape != (len(rows), width):
         raise ValueError(
             f"the mapper returned {tuple(out.shape)} for views of {len(rows)} rows by p={p!r}; it must return "
-            f"{(len(rows), points.width)}"
+            f"{(len(rows), width)}"
         )
     if not torch.isfinite(seen[-1]).all():
         raise ValueError(f"a view by p={p!r} holds NaN or infinity; check what its augment does")
+
+
+def check_targets(rows, columns, p):
+    """Refuse targets of another width than the mapper's outputs, before the work starts."""
+    mapper, two = rows.mapper, torch.arange(min(2, rows.size))
+    was_training = mapper.training
+    mapper.eval()
+    try:
+        with torch.no_grad():
+            given, wanted = rows.at(two).shape[1], columns.at(two).shape[1]
+    finally:
+        mapper.train(was_training)
+    if given != wanted:
+        raise ValueError(
+            f"the targets of p={p!r:.200} have {wanted} numbers a row, and the outputs of the mapper {given}: give as "
+            f"many components as targets, or mapper=iconlearn.mappers.Autoencoder(), of which they are the code's width"
+        )
 
 
 def same_shapes(old, new) -> bool:

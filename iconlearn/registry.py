@@ -29,6 +29,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "paired": supervisory.Paired,
         "views": supervisory.Views,
         "identity": supervisory.Identity,
+        "restore": supervisory.Restore,
         "labels": supervisory.Labels,
         "must_link": supervisory.MustLink,
         "classes": supervisory.Classes,
@@ -50,7 +51,13 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "hellinger": divergences.Hellinger,
         "total_variation": divergences.TotalVariation,
     },
-    "mapper": {"table": mappers.Table, "linear": mappers.Linear, "mlp": mappers.MLP, "ema": mappers.EMA},
+    "mapper": {
+        "table": mappers.Table,
+        "linear": mappers.Linear,
+        "mlp": mappers.MLP,
+        "ema": mappers.EMA,
+        "autoencoder": mappers.Autoencoder,
+    },
     "engine": {
         "closed": engines.Closed,
         "dense": engines.Dense,

@@ -82,7 +82,8 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             callback=callback,
             report=progress if progress.verbose else None,
         )
-    parts, parameters = _Parts(len(plan.objective.problems)), plan.objective.parameters
+    n_parts = len(plan.objective.problems) + _costly(plan.problem)
+    parts, parameters = _Parts(n_parts), plan.objective.parameters
     if not parameters:
         return Solution(present_loss(plan), parts=parts.history())
     if any(problem.q.cools for problem in plan.objective.problems):
@@ -116,6 +117,11 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             **options,
         )
     return replace(solution, parts=parts.history())
+
+
+def _costly(problem):
+    """Whether the mapper of the main term's rows has a cost of its own."""
+    return declares(problem.rows.mapper, "costs")
 
 
 def _cooling(phases):
@@ -277,10 +283,12 @@ def evaluated(plan, solution, shown=None) -> Solution:
         estimated = not plan.engine.solves or any(problem.p.uniform > 0 for problem in problems)
         return replace(solution, estimated=estimated)
     kept: dict[int, Points] = {}
+    costs: list[float] = []
 
     def fixed(points):
         if id(points) not in kept:
-            Z = _outputs(points)
+            of_main = points is plan.problem.rows and _costly(plan.problem)
+            Z = _outputs(points, costs if of_main else None)
             kept[id(points)] = Points(TableModule(Z if shown is None else shown(Z)), points.size)
         return kept[id(points)]
 
@@ -294,25 +302,33 @@ def evaluated(plan, solution, shown=None) -> Solution:
             value += problem.weight * float(loss(fixed_problem, engine, visit))
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())
-    return replace(solution, loss=value)
+    # A cost of mean activations is not the mean of what blocks of rows cost.
+    return replace(solution, loss=value + sum(costs), estimated=len(costs) > 1)
 
 
 def _pairs_to_evaluate(problem):
     """Pairs that the loss of all rows sums over."""
     q, p = problem.q, problem.p
-    of_edges = q.normalize == "self" and q.debias == 0 and problem.summand.linear_in_log_q
+    of_edges = q.normalize in ("self", "space") and q.debias == 0 and problem.summand.linear_in_log_q
     if of_edges and not p.dense and p.uniform == 0:
         return p.sparse().nnz
     return problem.n_pairs
 
 
-def _outputs(points):
-    """Outputs of the mapper for all points as it answers after training, in double precision."""
+def _outputs(points, costs=None):
+    """Outputs of the mapper for all points as it answers after training, in double precision.
+
+    Where there is a list of `costs`, each block's share of the mean cost is added to it.
+    """
     points.mapper.eval()
     if points.inputs is None:
         return points.at(None).double()
-    step = max(1, BLOCK // max(points.inputs.shape[1], 1))
-    return torch.cat([points.at(part).double() for part in torch.arange(points.size).split(step)])
+    step, parts = max(1, BLOCK // max(points.inputs.shape[1], 1)), []
+    for part in torch.arange(points.size).split(step):
+        parts.append(points.at(part).double())
+        if costs is not None:
+            costs.append(float(points.mapper.cost().detach()) * len(part) / points.size)
+    return torch.cat(parts)
 
 
 def _in_double(q):
@@ -344,17 +360,21 @@ def _present_outputs(plan):
     """What the mapper gives for the training rows as it is now, in the form that users see."""
     rows = torch.arange(plan.rows.size, device=plan.device).split(OUTPUT_ROWS)
     with _as_it_is(plan.mapper):
-        parts = [plan.q.represent(plan.rows.at(part)).cpu().numpy() for part in rows]
+        encodes = declares(plan.mapper, "encodes")
+        parts = (plan.rows.shown(part) for part in rows)
+        parts = [(Z if encodes else plan.q.represent(Z)).cpu().numpy() for Z in parts]
     return np.concatenate(parts).astype(plan.X.dtype)
 
 
 def _transformed(plan, X):
     """The same for rows that the fit need not know."""
-    return plan.q.represent(_mapped_now(plan, "rows", X)).cpu().numpy().astype(plan.X.dtype)
+    encodes = declares(plan.mapper, "encodes")
+    Z = _mapped_now(plan, "rows", X, read=encodes)
+    return (Z if encodes else plan.q.represent(Z)).cpu().numpy().astype(plan.X.dtype)
 
 
-def _mapped_now(plan, end, X):
-    """Outputs of the mapper of the rows or the columns for other rows, as it is now."""
+def _mapped_now(plan, end, X, read=False):
+    """Outputs of the mapper of the rows or the columns for other rows as it is now, or the codes that it reads."""
     points = plan.rows if end == "rows" else plan.problem.columns
     if points.inputs is None and end == "rows":
         raise ValueError(
@@ -375,7 +395,8 @@ def _mapped_now(plan, end, X):
         )
     with _as_it_is(points.mapper):
         inputs = torch.as_tensor(X, dtype=plan.dtype, device=plan.device)
-        return torch.cat([points.mapper(part) for part in inputs.split(OUTPUT_ROWS)])
+        mapped = points.mapper.read if read else points.mapper
+        return torch.cat([mapped(part) for part in inputs.split(OUTPUT_ROWS)])
 
 
 @torch.no_grad()
@@ -481,10 +502,12 @@ def _epochs(plan):
     def closure(visits, pull):
         for parameter in parameters:
             parameter.grad = None
-        values = [
-            _times(problem.weight * visit.scale, loss(problem, engine, visit, pull))
-            for problem, visit in zip(objective.problems, visits, strict=True)
-        ]
+        values, costs = [], []
+        for problem, visit in zip(objective.problems, visits, strict=True):
+            values.append(_times(problem.weight * visit.scale, loss(problem, engine, visit, pull)))
+            if problem is plan.problem and _costly(problem):
+                costs = [_times(visit.scale, problem.rows.mapper.cost())]
+        values += costs
         total = functools.reduce(torch.add, values)
         if objective.penalty is not None:
             total = total + objective.penalty()

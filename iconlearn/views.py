@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ._checks import check_number
+from ._checks import check_number, image_shape
 
 __all__ = ["ImageView", "channel_shift", "compose", "crop", "cutout", "move", "stretch", "turn"]
 
@@ -108,7 +108,7 @@ def crop(shape, area=(0.5, 1.0)):
     low, high = _between("area", area, 0, 1)
     if low == 0:
         raise ValueError(f"area={area!r}: a part of no area shows nothing; begin above 0")
-    return ImageView("crop", checked_shape(shape), {"area": (low, high)})
+    return ImageView("crop", image_shape(shape), {"area": (low, high)})
 
 
 def move(shape, pixels=1.0):
@@ -124,7 +124,7 @@ def move(shape, pixels=1.0):
     -------
     ImageView
     """
-    return ImageView("move", checked_shape(shape), {"pixels": check_number("pixels", pixels, low=0)})
+    return ImageView("move", image_shape(shape), {"pixels": check_number("pixels", pixels, low=0)})
 
 
 def turn(shape, degrees=20.0):
@@ -144,7 +144,7 @@ def turn(shape, degrees=20.0):
     if not isinstance(degrees, tuple | list):
         degrees = check_number("degrees", degrees, low=0)
         degrees = (-degrees, degrees)
-    return ImageView("turn", checked_shape(shape), {"degrees": _between("degrees", degrees, -360, 360)})
+    return ImageView("turn", image_shape(shape), {"degrees": _between("degrees", degrees, -360, 360)})
 
 
 def stretch(shape, share=0.15):
@@ -162,7 +162,7 @@ def stretch(shape, share=0.15):
     ImageView
     """
     share = check_number("share", share, low=0, high=1, closed="left")
-    return ImageView("stretch", checked_shape(shape), {"share": share})
+    return ImageView("stretch", image_shape(shape), {"share": share})
 
 
 def cutout(shape, size=0.5, fill=0.0):
@@ -186,7 +186,7 @@ def cutout(shape, size=0.5, fill=0.0):
     DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.
     """
     size = check_number("size", size, low=0, high=1, closed="right")
-    return ImageView("cutout", checked_shape(shape), {"size": size, "fill": check_number("fill", fill)})
+    return ImageView("cutout", image_shape(shape), {"size": size, "fill": check_number("fill", fill)})
 
 
 def channel_shift(shape, pixels=1):
@@ -211,7 +211,7 @@ def channel_shift(shape, pixels=1):
     Doersch, Gupta and Efros, "Unsupervised visual representation learning by context prediction", ICCV 2015; Noroozi
     and Favaro, "Unsupervised learning of visual representations by solving jigsaw puzzles", ECCV 2016.
     """
-    shape = checked_shape(shape)
+    shape = image_shape(shape)
     if shape[0] < 2:
         raise ValueError(
             f"shape={shape!r} has one channel, and channel_shift moves channels against one another"
@@ -296,20 +296,6 @@ class Tiles:
         for place, (top, left) in enumerate(self.corners):
             out[:, :, top : top + height, left : left + width] = parts[:, place]
         return out
-
-
-def checked_shape(shape):
-    """(channels, height, width) of images.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `shape` is no two or three whole numbers above 0.
-    """
-    if not isinstance(shape, tuple | list) or len(shape) not in (2, 3):
-        raise TypeError(f"shape={shape!r} must be (height, width) or (channels, height, width) of an image")
-    sides = tuple(check_number("shape", side, low=1, integer=True) for side in shape)
-    return sides if len(sides) == 3 else (1, *sides)
 
 
 def images_of(rows, shape, what):

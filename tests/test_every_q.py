@@ -51,7 +51,8 @@ EVERY_Q = {
     "custom": Custom(cauchy),
     "custom-dot": Custom(torch.tanh, geometry="dot"),
 }
-NORMALIZED = [(name, how) for name, q in EVERY_Q.items() for how in q.normalizers]
+# A density over the whole space has no candidates to sum to one over: test_densities.py.
+NORMALIZED = [(name, how) for name, q in EVERY_Q.items() for how in q.normalizers if how != "space"]
 
 
 def begun(name, **parameters):

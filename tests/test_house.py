@@ -102,6 +102,7 @@ OPTIONAL = {
     "quadratic": "a block of p whose logarithm is a squared distance",
     "rates": "a module whose parts learn at rates of their own",
     "state": "a function that keeps a run, where an earlier process has left one",
+    "transform": "a fitted transformer, whose outputs are targets",
     "stationary": "a method that knows when its gradient is zero",
 }
 # Private names that scikit-learn and numpy give to those who extend them.

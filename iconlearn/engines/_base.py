@@ -74,7 +74,8 @@ class Engine(BaseEstimator):
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""
-        if math.isinf(problem.divergence.at_zero) and not problem.p.has_full_support():
+        density = problem.q.normalize == "space"  # whose sentence is another one
+        if math.isinf(problem.divergence.at_zero) and not (density or problem.p.has_full_support()):
             return (
                 f"{type(problem.divergence).__name__} is infinite wherever p is zero, and this p is zero for "
                 f"some candidates; give it full support with debias > 0 (for example debias=0.1)"
@@ -93,13 +94,23 @@ class Engine(BaseEstimator):
                 f"rows of this p have lists of candidates, over which q sums to one list by list; "
                 f"normalize={problem.q.normalize!r} of {type(problem.q).__name__} knows no lists: use normalize='row'"
             )
+        if problem.q.normalize == "space" and not problem.summand.linear_in_log_q:
+            return (
+                f"{problem.q!r} is a density over the whole space, of which columns are observations, and only KL "
+                f"makes a likelihood of it; use divergence='kl'"
+            )
         if problem.q.subnormal and not problem.summand.linear_in_log_q:
             return (
                 f"rows of {problem.q!r} do not sum to one in every batch, which only KL makes sense of; "
                 f"use divergence='kl', or Cluster(balance=1, mass_momentum=0)"
             )
         if problem.fresh and not self.stochastic:
-            return "this p draws fresh views at every step, and only engine='minibatch' can take such a loss"
+            what = (
+                "mapper draws its outputs"
+                if problem.rows.view is problem.columns.view is None
+                else "p draws fresh views"
+            )
+            return f"this {what} at every step, and only engine='minibatch' can take such a loss"
         return refuses_limit(problem)
 
     def estimates(self, problem) -> bool:

@@ -46,7 +46,7 @@ class Sampled(Engine):
             return "the sampled engine needs a sparse p without a uniform share on p or q; use engine='minibatch'"
         if not problem.divergence.linear_in_log_q:
             return "the sampled engine estimates the KL only; use engine='minibatch' for other divergences"
-        if q.normalize == "self" or q.reduce != "logsumexp" or not q.heavy_tailed:
+        if q.normalize in ("self", "space") or q.reduce != "logsumexp" or not q.heavy_tailed:
             return (
                 "the sampled engine needs a heavy-tailed kernel and its row sums, as q='student' has; "
                 "use engine='minibatch' for other q"

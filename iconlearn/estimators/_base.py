@@ -71,6 +71,13 @@ def _for_outputs(p, n_outputs):
     return declared(p, "for_outputs")(n_outputs)
 
 
+def _for_targets(spec, p, X):
+    """The specification of a mapper whose outputs are as wide as the targets of p, where p has any."""
+    if declared(p, "columns") != "targets":
+        return spec
+    return spec.for_targets(declared(p, "targets_of")(X[:2]).shape[1])
+
+
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -216,6 +223,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
+        spec = _for_targets(spec, p, X)
         module = self._module(spec, shown, n_outputs, setting, start)
         setting = replace(setting, dtype=next((t.dtype for t in module.parameters()), dtype))
         q = clone(resolve("q", self.q if q is None else q), safe=False)
@@ -227,6 +235,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             inputs if features is None or inputs is None else inputs[:, features],
             width=n_outputs,
         )
+        if declares(module, "encodes"):
+            rows = replace(rows, width=self._checked_width(rows, n_outputs))
 
         def other(group):
             return self._other_module(spec, module, X, group, n_outputs, setting)
@@ -234,7 +244,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         def prototypes(q, n_classes):
             return self._prototypes(q, n_classes, n_outputs, setting)
 
-        ends = Ends(rows, features, X.shape[1], other, inputs)
+        def targets(p):
+            found = declared(p, "targets_of")(X)
+            return inputs if found is X else self._inputs(found, setting)
+
+        ends = Ends(rows, features, X.shape[1], other, inputs, targets)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
@@ -306,7 +320,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         )  # fmt: skip
         if start is not None and same_shapes(start, module):
             module.load_state_dict(start.state_dict())
-        check_module(module, spec, X, n_outputs)
+        check_module(module, spec, X, None if declares(module, "encodes") else n_outputs)
         return module
 
     def _other_module(self, spec, module, X, features, n_outputs, setting):
@@ -325,6 +339,23 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 return module
             features = slice(None)
         return self._module(other, X[:, features], n_outputs, setting, None)
+
+    # Whether outputs of a mapper with codes or features below them may be of any width.
+    _free_outputs = False
+
+    def _checked_width(self, rows, n_outputs):
+        """How wide the outputs of a mapper are that has codes or features below them."""
+        was_training = rows.mapper.training
+        rows.mapper.eval()
+        with torch.no_grad():
+            width = rows.at(torch.arange(min(2, rows.size))).shape[1]
+        rows.mapper.train(was_training)
+        if width != n_outputs and not self._free_outputs:
+            raise ValueError(
+                f"mapper={self.mapper!r:.200} has {width} outputs a row, and {type(self).__name__} needs {n_outputs} "
+                f"here; let the last layer of its head have {n_outputs}"
+            )
+        return width
 
     @staticmethod
     def _inputs(X, setting):

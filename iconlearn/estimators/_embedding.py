@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._device import cpu_by_default
+from .._randomness import random_source
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
@@ -19,7 +21,7 @@ from ..mappers import declares
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..out_of_sample._inverse import InterpolatedRows
-from ..out_of_sample._mapped import MappedRows
+from ..out_of_sample._mapped import MappedRows, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
@@ -37,6 +39,18 @@ __all__ = ["ICONEmbedding"]
 COARSE_EXAGGERATION = 4.0
 
 
+def _draws_samples(model):
+    if not declares(getattr(model, "mapper_", None), "samples"):
+        raise AttributeError(
+            f"sample is a method of fitted variational autoencoders, such as iconlearn.recipes.vae(), and not of "
+            f"mapper={model.mapper!r:.100}"
+        )
+    return True
+
+
+_for_mappers_that_sample = available_if(_draws_samples)
+
+
 class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
@@ -52,7 +66,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Dimensions of the embedding.
     p : str, object, matrix, graph or tuple, default="knn"
         Supervisory distribution: "gaussian", "student", "wide_gaussian", "knn", "graph", "precomputed",
-        "cooccurrence", "paired", "views", "identity", "labels", "must_link", "classes", or an object of
+        "cooccurrence", "paired", "views", "restore", "identity", "labels", "must_link", "classes", or an object of
         :mod:`iconlearn.supervisory`; a square matrix of weights (not of distances), a list of edges as an array, or a
         networkx graph; or the neighbours of each row as (indices, distances).
     q : str, object or callable, default="student"
@@ -62,8 +76,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         "kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation", an object of
         :mod:`iconlearn.divergences`, or the convex f of an f-divergence.
     mapper : str, object, torch module or callable, default="table"
-        "table" gives every row a free place; "linear", "mlp", a ``torch.nn.Module`` (copied, never changed)
-        or a function of (n_inputs, n_outputs) that makes one map features to places.
+        "table" gives every row a free place; "linear", "mlp", "autoencoder", a ``torch.nn.Module`` (copied, never
+        changed) or a function of (n_inputs, n_outputs) that makes one map features to places.
     column_mapper : str, object, torch module, callable or None, default=None
         Mapper of the columns where p has columns of their own: the other group of features of
         :class:`~iconlearn.supervisory.Paired` (None: one like `mapper`), or the keys of
@@ -179,6 +193,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """
 
     _seeks_rest = False
+    _free_outputs = True
 
     def __init__(
         self,
@@ -359,7 +374,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Rows of features for places of the map, by interpolation between the training rows.
 
         A place gets the mean of the ten training rows whose places are nearest, weighted by inverse squared
-        distance (Shepard's interpolation); the place of a training row gets that row back.
+        distance (Shepard's interpolation); the place of a training row gets that row back.  An autoencoder decodes its
+        codes instead, to rows as its targets were.
 
         Parameters
         ----------
@@ -368,7 +384,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Returns
         -------
         ndarray or sparse matrix of shape (n_places, n_features)
-            Sparse where the training rows were.
+            Sparse where the training rows were, unless decoded.
         """
         check_is_fitted(self)
         Z = check_array(plain(Z), dtype=float)
@@ -378,8 +394,31 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError(
                 f"Z has {Z.shape[1]} columns, and the map has {self.embedding_.shape[1]} dimensions"
             )
+        if declares(self.mapper_, "decodes"):
+            return mapped(self.mapper_, Z, call=self.mapper_.decode).numpy().astype(self._X.dtype, copy=False)
         rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
         return rows.outputs(Z).astype(self._X.dtype, copy=False)
+
+    @_for_mappers_that_sample
+    @cpu_by_default
+    def sample(self, n_samples=1, *, random_state=None):
+        """Rows of features drawn from what a variational autoencoder has learned.
+
+        Codes are drawn from N(0, I) and decoded; the noise of q around a decoded row is left out.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        n_samples = check_number("n_samples", n_samples, low=1, integer=True)
+        codes = random_source(random_state).standard_normal((n_samples, self.embedding_.shape[1]))
+        return self.inverse_transform(codes)
 
     @cpu_by_default
     def score(self, X, y=None):
@@ -618,7 +657,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         for name in ("column_embedding_", "column_mapper_", "_anchors"):
             vars(self).pop(name, None)
         columns = plan.problem.columns
-        if plan.problem.tied:
+        if plan.problem.tied or declared(plan.p, "columns") == "targets":
             self._anchors = None if plan.parametric else self._places
         else:
             self.column_mapper_ = columns.mapper.to("cpu").eval()

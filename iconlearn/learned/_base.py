@@ -4,6 +4,9 @@
 
 ``place`` is the space of the points, ``geometry`` the scalar of a pair that is read, ``log_kernel`` is one
 radial line, and ``normalize`` defines N_i.  A new q is a class with one method.
+
+With ``normalize="space"`` N is the integral of the kernel over the whole space, a constant, and q(.|i) a density
+around u_i, of which the columns are observations.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ class Learned(BaseEstimator):
     geometry : {"sqdist", "dot"}
         The scalar of a pair that the kernel reads.
     normalizers : tuple of str
-        Values of `normalize` that the kernel admits; "self" only where its rows sum to one by themselves.
+        Values of `normalize` that the kernel admits; "self" only where its rows sum to one by themselves, "space"
+        where it has a :meth:`log_volume`.
     self_pairs : bool
         True where a point must be a candidate of its own row for q to be normalised.
     free_dot : bool
@@ -97,6 +101,11 @@ class Learned(BaseEstimator):
                 f"use one of {', '.join(map(repr, self.normalizers))}.{suggest(self.normalize, self.normalizers)}"
             )
         check_number("debias", self.debias, low=0, high=1, closed="left")
+        if self.normalize == "space" and self.debias > 0:
+            raise ValueError(
+                f"debias={self.debias!r} of {type(self).__name__} with normalize='space': a density over the whole "
+                f"space has no candidates to spread a share over; leave debias at 0"
+            )
         return []
 
     def place(self, Z, columns: bool = False, mass=None):
@@ -128,6 +137,18 @@ class Learned(BaseEstimator):
             All visited places, as rows and as columns.
         """
         return U.new_zeros(len(U))
+
+    def log_volume(self, n_dims):
+        """Logarithm of the integral of the kernel over the space of `n_dims` dimensions; a number or a scalar tensor.
+
+        Read where `normalize` is "space".
+
+        Raises
+        ------
+        ValueError
+            If the integral is infinite.
+        """
+        raise TypeError(f"{type(self).__name__} must define log_volume(n_dims) for normalize='space'")
 
     def slope(self, s):
         """Derivative of :meth:`log_kernel`; the default uses autograd."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy.special import gammaln, hyp0f1, ive
 
 from .._checks import check_choice, check_number
 from ._base import Learned
@@ -23,34 +25,75 @@ class Gaussian(Learned):
     ----------
     sigma : float, default=1.0
         Width of the kernel in units of the embedding.  SNE's ``exp(-|u - v|^2)`` is ``sigma=0.5**0.5``.
-    normalize : {"row", "joint"}, default="row"
-        Divide by the row's sum or by the sum over all pairs.
+    learnable : bool, default=False
+        Whether the width is learned together with the mapper, from `sigma` on (kept above a hundredth of it).
+    normalize : {"row", "joint", "space"}, default="row"
+        Divide by the row's sum, by the sum over all pairs, or by the kernel's integral over the whole space.  The
+        last is a likelihood and no contrast: the loss is ``|u - v|^2 / (2 sigma^2)`` and a constant, and nothing is
+        pushed away.
     debias : float, default=0.0
-        Share of q, in [0, 1), that is spread evenly over the candidates.
+        Share of q, in [0, 1), that is spread evenly over the candidates; 0 with ``normalize="space"``.
 
     References
     ----------
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
-    def __init__(self, sigma=1.0, *, normalize="row", debias=0.0):
+    normalizers = ("row", "joint", "space")
+
+    # For what was stored before there was such a parameter.
+    learnable = False
+
+    def __init__(self, sigma=1.0, *, learnable=False, normalize="row", debias=0.0):
         self.sigma = sigma
+        self.learnable = learnable
         self.normalize = normalize
         self.debias = debias
 
     def begin(self, *, dtype=torch.float32, device="cpu"):
         check_number("sigma", self.sigma, low=0, closed="neither")
-        return super().begin(dtype=dtype, device=device)
+        fixed = super().begin(dtype=dtype, device=device)
+        if not self.learnable:
+            return fixed
+        self.log_precision_ = torch.nn.Parameter(
+            torch.tensor(-math.log(self.sigma), dtype=dtype, device=device)
+        )
+        return [*fixed, self.log_precision_]
+
+    def __getstate__(self):
+        # A parameter that came later is part of a state where it is set, so that states stay what they were.
+        return {name: v for name, v in super().__getstate__().items() if name != "learnable" or v}
+
+    @property
+    def sigma_(self) -> float:
+        """The width in use, learned or not."""
+        return float(torch.exp(-self._log_precision().detach().double())) if self.learnable else self.sigma
+
+    def _log_precision(self):
+        return _AtMost.apply(self.log_precision_, math.log(_MAX_SCALE / self.sigma))
+
+    @property
+    def _factor(self):
+        # A learned width is folded into the places, as learned temperatures are.
+        return -0.5 if self.learnable else -0.5 / self.sigma**2
+
+    def place(self, Z, columns=False, mass=None):
+        return Z * torch.exp(self._log_precision()).to(Z.dtype) if self.learnable else Z
 
     def log_kernel(self, s):
-        return s * (-0.5 / self.sigma**2)
+        return s * self._factor
+
+    def log_volume(self, n_dims):
+        # Squares are taken between places that are divided by a learned width already, and the density is one of Z.
+        log_sigma = -self._log_precision() if self.learnable else math.log(self.sigma)
+        return n_dims * (0.5 * math.log(2 * math.pi) + log_sigma)
 
     def slope(self, s):
-        return torch.full_like(s, -0.5 / self.sigma**2)
+        return torch.full_like(s, self._factor)
 
     @property
     def edge_form(self):
-        return -0.5 / self.sigma**2, math.inf
+        return self._factor, math.inf
 
 
 class Student(Learned):
@@ -61,13 +104,16 @@ class Student(Learned):
     dof : float, default=1.0
         Degrees of freedom; small values have heavier tails, large ones approach a Gaussian.
     normalize, debias
-        As for :class:`Gaussian`.
+        As for :class:`Gaussian`.  In a space of d dimensions the kernel has an integral for ``dof > d - 1``: it is then
+        the multivariate t density of ``dof + 1 - d`` degrees of freedom, which far observations move little.
 
     References
     ----------
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008; Kobak et al., "Heavy-tailed
     kernels reveal a finer cluster structure in t-SNE visualisations", ECML 2019.
     """
+
+    normalizers = ("row", "joint", "space")
 
     def __init__(self, dof=1.0, *, normalize="row", debias=0.0):
         self.dof = dof
@@ -80,6 +126,17 @@ class Student(Learned):
 
     def log_kernel(self, s):
         return torch.log1p(s / self.dof) * (-0.5 * (self.dof + 1))
+
+    def log_volume(self, n_dims):
+        tail = self.dof + 1 - n_dims
+        if tail <= 0:
+            raise ValueError(
+                f"dof={self.dof!r} of Student with normalize='space': over {n_dims} dimensions the kernel has an "
+                f"integral only for dof > {n_dims - 1}; use for example dof={n_dims}"
+            )
+        return float(
+            0.5 * n_dims * math.log(math.pi * self.dof) + gammaln(0.5 * tail) - gammaln(0.5 * (self.dof + 1))
+        )
 
     def slope(self, s):
         return (-0.5 * (self.dof + 1)) / (s + self.dof)
@@ -270,7 +327,8 @@ class Cosine(_Tempered):
     learnable, final_temperature
         As for :class:`Dot`.
     normalize, debias
-        As for :class:`Gaussian`.
+        As for :class:`Gaussian`.  The whole space is the unit sphere, and q the density of von Mises and Fisher: the
+        loss is ``-cos(u, v) / temperature`` and a constant, so at temperature 1 half of ``|u - v|^2``.
 
     References
     ----------
@@ -290,11 +348,44 @@ class Cosine(_Tempered):
     # Only directions count: the nearer to zero, the more any step turns them.
     start_scale = 1.0
 
+    normalizers = ("row", "joint", "space")
+
+    def log_volume(self, n_dims):
+        return _LogIntegralOverSphere.apply(torch.exp(self._log_scale()), n_dims)
+
     def place(self, Z, columns=False, mass=None):
         return self._scaled(torch.nn.functional.normalize(Z, dim=1))
 
     def represent(self, Z):
         return torch.nn.functional.normalize(Z, dim=1)
+
+
+class _LogIntegralOverSphere(torch.autograd.Function):
+    """log of the integral of exp(scale * cos) over the unit sphere of n dimensions, with its slope in the scale.
+
+    (2 pi)^(n/2) I_v(scale) / scale^v with v = n / 2 - 1; the slope of its logarithm is I_(v + 1) / I_v.
+    """
+
+    @staticmethod
+    def forward(ctx, scale, n_dims):
+        order = 0.5 * n_dims - 1
+        value = scale.detach().double().cpu().numpy()
+        # What grows as exp(scale) is kept out of the Bessel functions; where these vanish the series is short.
+        log_bessel, log_next = (_log_bessel_over_power(order + k, value) for k in (0, 1))
+        ctx.slope = float(value * np.exp(log_next - log_bessel))
+        return scale.new_tensor(0.5 * n_dims * math.log(2 * math.pi) + log_bessel)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.slope, None
+
+
+def _log_bessel_over_power(order, x):
+    """log( I_order(x) / x^order )."""
+    scaled = ive(order, x)
+    if scaled > np.finfo(float).tiny:
+        return np.log(scaled) + x - order * np.log(x)
+    return np.log(hyp0f1(order + 1, 0.25 * x**2)) - order * math.log(2) - gammaln(order + 1)
 
 
 class Custom(Learned):

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from ..mappers import declares
+
 __all__ = ["MappedRows", "mapped"]
 
 # Numbers of a block of rows.
@@ -27,12 +29,14 @@ class MappedRows:
         self.q, self.module, self.features = q, module, features
 
     def outputs(self, X):
-        """What the module's outputs for the rows of X mean to a user."""
+        """What the module's outputs for the rows of X mean to a user; their code where it has one."""
+        if declares(self.module, "encodes"):
+            return mapped(self.module, X, self.features, self.module.read).numpy()
         return self.q.represent(mapped(self.module, X, self.features)).numpy()
 
 
-def mapped(module, X, features=None):
-    """Outputs of a module for rows of X, as a tensor.
+def mapped(module, X, features=None, call=None):
+    """Outputs of a module for rows of X, as a tensor; of its method `call`, where one is given.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def mapped(module, X, features=None):
         for start in range(0, X.shape[0], step):
             part = X[start : start + step]
             part = part.toarray() if sparse.issparse(part) else np.array(part)
-            parts.append(module(torch.from_numpy(part).to(like.dtype)))
+            parts.append((call or module)(torch.from_numpy(part).to(like.dtype)))
     Z = torch.cat(parts)
     if not torch.isfinite(Z).all():
         raise ValueError(

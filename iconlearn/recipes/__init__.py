@@ -16,6 +16,7 @@ from . import (
     _lists,
     _pretext,
     _reduction,
+    _restoration,
     _supervised,
 )
 from ._recipe import RECIPES, Recipe
@@ -28,6 +29,7 @@ FAMILIES = [
         _reduction,
         _clustering,
         _contrastive,
+        _restoration,
         _supervised,
         _lists,
         _pretext,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..engines import MiniBatch
 from ..estimators import ICONEmbedding, Term
 from ..learned import Cosine, NarrowGaussian, Student, WideGaussian
-from ..mappers import EMA
+from ..mappers import EMA, Projected
 from ..supervisory import KNN, Companion, Gaussian, Paired, Views
 from ._recipe import recipe
 
@@ -13,15 +14,20 @@ VIEWS = {"p": "Positive pairs", **ENCODER}
 CROSS = {"p": "Cross-modal pairs", "data": "halves", **ENCODER}
 
 
+def under(head):
+    """The mapper of an encoder: without a head its outputs are in the loss themselves."""
+    return "mlp" if head is None else Projected(projector=head)
+
+
 @recipe(
     "InfoNCE", q="Gaussian", **VIEWS,
     formula="p = 1/(k - 1) on the other views of the row, q ∝ exp(cos(z_i, z_j) / τ)",
     paper="van den Oord, Li and Vinyals, 2018",
     verified="directly written torch cross-entropies over the same views",
 )  # fmt: skip
-def infonce(temperature=0.1, n_components=64, n_views=4, augment="noise", strength=0.2):
+def infonce(temperature=0.1, n_components=64, n_views=4, augment="noise", strength=0.2, head=None):
     p = Views(augment, strength=strength, n_views=n_views)
-    return ICONEmbedding(n_components, p=p, q=Cosine(temperature), mapper="mlp")
+    return ICONEmbedding(n_components, p=p, q=Cosine(temperature), mapper=under(head))
 
 
 @recipe(
@@ -30,9 +36,9 @@ def infonce(temperature=0.1, n_components=64, n_views=4, augment="noise", streng
     paper="Chen et al., ICML 2020",
     verified="a directly written NT-Xent over the same views",
 )  # fmt: skip
-def simclr(temperature=0.5, n_components=64, augment="noise", strength=0.2):
+def simclr(temperature=0.5, n_components=64, augment="noise", strength=0.2, head=None):
     p = Views(augment, strength=strength)
-    return ICONEmbedding(n_components, p=p, q=Cosine(temperature), mapper="mlp")
+    return ICONEmbedding(n_components, p=p, q=Cosine(temperature), mapper=under(head))
 
 
 @recipe(
@@ -41,9 +47,26 @@ def simclr(temperature=0.5, n_components=64, augment="noise", strength=0.2):
     paper="Chen, Xie and He, ICCV 2021",
     verified="a directly written InfoNCE with a teacher; the teacher's step by its formula",
 )  # fmt: skip
-def moco_v3(temperature=0.2, momentum=0.99, n_components=64, augment="noise", strength=0.2):
+def moco_v3(temperature=0.2, momentum=0.99, n_components=64, augment="noise", strength=0.2, head=None):
     p = Views(augment, strength=strength, cross=True)
-    return ICONEmbedding(n_components, p=p, q=Cosine(temperature), mapper="mlp", column_mapper=EMA(momentum))
+    q, teacher = Cosine(temperature), EMA(momentum)
+    return ICONEmbedding(n_components, p=p, q=q, mapper=under(head), column_mapper=teacher)
+
+
+@recipe(
+    "BYOL", **{**VIEWS, "q": "Density on the whole space"},
+    formula="p = 1 on the target of the same row, q ∝ exp(cos(z_i, z'_j)) on the sphere: loss -> mean |z_i - z'_i|²",
+    paper="Grill et al., NeurIPS 2020",
+    verified="torch's squared error of unit vectors; the teacher's step by its formula, without the predictor",
+)  # fmt: skip
+def byol(
+    momentum=0.996, n_components=64, projector=(128, 32), predictor=(128,), augment="noise", strength=0.2
+):
+    p = Views(augment, strength=strength, cross=True)
+    q, mapper = Cosine(1.0, normalize="space"), Projected(projector=projector, predictor=predictor)
+    # No row is compared with others, so that batches may be as small as steps are wanted.
+    engine = MiniBatch(128)
+    return ICONEmbedding(n_components, p=p, q=q, mapper=mapper, column_mapper=EMA(momentum), engine=engine)
 
 
 @recipe(

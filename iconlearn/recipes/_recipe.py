@@ -16,6 +16,9 @@ RECIPES: dict[str, Recipe] = {}
 # Parameters that define a method; for other values, build the estimator directly.
 FIXED = ("p", "q", "terms", "column_mapper")
 
+# What a signature shows where defaults follow from a parameter that must be given.
+EXAMPLES = {"shape": (8, 8)}
+
 
 class _Signature:
     """What ``inspect.signature`` and completion read off a recipe: found when it is asked for."""
@@ -48,10 +51,10 @@ class Recipe:
         What introduced the method.
     verified : str
         What the tests hold it against.
-    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "lists", "images"}
+    data : {"rows", "labelled", "few labels", "graph", "tokens", "halves", "lists", "images", "colour images"}
         What it is fitted to: features; features and classes, or classes of some rows; a square matrix of
         weights; token lists; features of two kinds side by side; features, with lists of row numbers beside them; or
-        images, flat.
+        images, flat, of one channel or of three colours.
     gap : bool
         Whether the cell was empty before the table was drawn.
     make : callable
@@ -105,7 +108,7 @@ class Recipe:
     def _signature(self) -> inspect.Signature:
         """The recipe's own parameters, then those of its estimator with the defaults that the recipe gives them."""
         own = inspect.signature(self.make).parameters
-        needed = {name: 1 for name, value in own.items() if value.default is value.empty}
+        needed = {name: EXAMPLES.get(name, 1) for name, value in own.items() if value.default is value.empty}
         estimator = self.make(**needed)
         rest = {
             name: value

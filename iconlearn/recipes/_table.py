@@ -10,7 +10,14 @@ from ._recipe import RECIPES, Recipe
 
 __all__ = ["COLUMNS", "ROWS", "PeriodicTable", "periodic_table"]
 
-ROWS = ("Gaussian", "Gaussian, σ → ∞", "Gaussian, σ → 0", "Student-t", "Uniform on clusters")
+ROWS = (
+    "Gaussian",
+    "Gaussian, σ → ∞",
+    "Gaussian, σ → 0",
+    "Student-t",
+    "Uniform on clusters",
+    "Density on the whole space",
+)
 COLUMNS = (
     "Gaussian",
     "Gaussian, σ → ∞",
@@ -26,6 +33,7 @@ COLUMNS = (
     "Co-occurrence",
     "Generated labels",
     "A teacher",
+    "Own features",
 )
 # Where each recipe is described, relative to the page that shows the grid.
 PAGE = "periodic_table.html"

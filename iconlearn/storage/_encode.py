@@ -16,7 +16,7 @@ from torch import nn
 
 from .._torch_state import restored
 from ._classes import name_of
-from ._modules import describe
+from ._modules import children_of, describe
 from ._others import parts_of
 
 __all__ = ["Encoder"]
@@ -147,7 +147,7 @@ class Encoder:
         name, options = kind
         return {
             "kind": "module", "type": name, "options": options,
-            "children": self.items(value.children(), path), **weights,
+            "children": self.items(children_of(value), path), **weights,
         }  # fmt: skip
 
     @_node.register(list)

@@ -7,9 +7,21 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import Follower, HeadedModule, OrthonormalModule, PatchPairsModule, TableModule
+from ..mappers import (
+    AutoencoderModule,
+    BatchNorm,
+    Follower,
+    HeadedModule,
+    OrthonormalModule,
+    PatchPairsModule,
+    ProjectedModule,
+    ResidualModule,
+    TableModule,
+    Target,
+    made_again,
+)
 
-__all__ = ["DTYPES", "describe", "make_module", "with_weights"]
+__all__ = ["DTYPES", "children_of", "describe", "make_module", "with_weights"]
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -47,6 +59,31 @@ KINDS = {
         lambda m: {"shape": list(m.shape), "gap": m.gap},
         lambda children, shape, gap: PatchPairsModule(tuple(shape), gap, *children),
     ),
+    "AutoencoderModule": (
+        AutoencoderModule,
+        lambda m: m.made,
+        lambda children, **made: made_again(**made),
+    ),
+    "BatchNorm": (
+        BatchNorm,
+        lambda m: {"width": m.num_features},
+        lambda children, width: BatchNorm(width),
+    ),
+    "ProjectedModule": (
+        ProjectedModule,
+        lambda m: {},
+        lambda children: ProjectedModule(*children),
+    ),
+    "ResidualModule": (
+        ResidualModule,
+        lambda m: {},
+        lambda children: ResidualModule(*children),
+    ),
+    "Target": (
+        Target,
+        lambda m: {},
+        lambda children: Target(),
+    ),
     "Linear": (
         nn.Linear,
         lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
@@ -73,6 +110,11 @@ def describe(module):
     if cls not in NAMES or (cls is not Follower and None in map(describe, module.children())):
         return None
     return NAMES[cls], KINDS[NAMES[cls]][1](module)
+
+
+def children_of(module):
+    """What a module is made again from besides its options; an autoencoder makes its own children."""
+    return () if type(module) is AutoencoderModule else module.children()
 
 
 def make_module(name, options, children):

@@ -17,6 +17,7 @@ from ._lists import CannotLink, Choices, Pairs, Triplets
 from ._matrices import finite_pairs
 from ._predictions import Predictions
 from ._pretext import Pretext
+from ._restoration import Restore
 from ._spectral import Cut, Spectral
 from ._tokens import bags_of, holds_words, is_tokens, sentences_of
 from ._views import Views
@@ -42,6 +43,7 @@ __all__ = [
     "Precomputed",
     "Predictions",
     "Pretext",
+    "Restore",
     "Spectral",
     "Student",
     "Supervisory",

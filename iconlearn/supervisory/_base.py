@@ -50,7 +50,7 @@ class Supervisory(BaseEstimator, ABC):
     ----------
     columns : str
         "rows" when the columns are the training rows themselves, otherwise what they are: "classes", "tasks",
-        "contexts", "features" (another group of them), "views" (another set).
+        "contexts", "features" (another group of them), "views" (another set), "targets" (what ``targets_of`` gives).
     requires_y : bool
         Whether ``fit`` needs y.
     pairwise : bool
@@ -67,11 +67,14 @@ class Supervisory(BaseEstimator, ABC):
     copies : int
         How many positions of p's rows a row of X takes up.
     prepare : callable
-        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next three are absent
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next four are absent
         where p has no use for them.
     features : callable
         ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
         or None for all.
+    targets_of : callable
+        ``targets_of(X)``: the targets of rows, one row of numbers each, where columns are "targets"; asked before
+        ``fit``, too.
     view : callable
         ``view(X, rows)``: one fresh view of every row of a tensor, where p is `fresh`; `rows` are their positions
         among the rows of p.
@@ -80,6 +83,8 @@ class Supervisory(BaseEstimator, ABC):
         itself.  This and the next are absent where it does not.
     check_classes : callable
         ``check_classes(classes)`` raises ValueError where the columns of p are other classes than these.
+    columns_view : callable
+        As ``view``, for columns that are another set of views; ``view`` itself where it is absent.
     neighbors_backend_ : str
         The search of neighbours that was taken.
     conditional_ : Conditional or BlockConditional

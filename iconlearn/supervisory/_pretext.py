@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from .._checks import check_choice, check_number
+from .._checks import check_choice, check_number, image_shape
 from .._randomness import random_source
 from ..conditional import Conditional
-from ..views import Tiles, channel_shift, checked_shape, images_of
+from ..views import Tiles, channel_shift, images_of
 from ._base import Supervisory
 
 __all__ = ["Pretext"]
@@ -223,7 +223,7 @@ class Pretext(Supervisory):
                 f"Pretext({self.task!r}) needs shape, (height, width) or (channels, height, width) of the images that "
                 f"the {n_features} numbers of a row are"
             )
-        self._shape = checked_shape(self.shape)
+        self._shape = image_shape(self.shape)
         images_of(np.empty((1, n_features)), self._shape, f"Pretext({self.task!r})")
         channels, height, width = self._shape
         if self.shift and channels < 2:

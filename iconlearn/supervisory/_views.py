@@ -15,7 +15,7 @@ from .._transfer import sent
 from ..conditional import Conditional
 from ._base import Supervisory
 
-__all__ = ["Views"]
+__all__ = ["Views", "moments"]
 
 KINDS = ("noise", "mask", "mix")
 
@@ -41,6 +41,8 @@ class Views(Supervisory):
     cross : bool, default=False
         Whether rows and columns are two sets of views, one of each row: the candidates of a view are then
         the other set alone, seen through the column mapper (MoCo v3's keys).  `n_views` is two.
+    columns_augment : {"noise", "mask", "mix"}, callable or None, default=None
+        How the views that are columns are made, with `cross`; None is as those of the rows.
 
     Attributes
     ----------
@@ -52,13 +54,17 @@ class Views(Supervisory):
     Xie and He, "An empirical study of training self-supervised vision transformers", ICCV 2021.
     """
 
-    def __init__(self, augment="noise", *, strength=0.2, n_views=2, cross=False):
+    def __init__(self, augment="noise", *, strength=0.2, n_views=2, cross=False, columns_augment=None):
         self.augment = augment
         self.strength = strength
         self.n_views = n_views
         self.cross = cross
+        self.columns_augment = columns_augment
 
     fresh = True
+
+    # For what was stored before there was such a parameter.
+    columns_augment: object = None
 
     @property
     def columns(self):
@@ -69,11 +75,24 @@ class Views(Supervisory):
         """How many positions a row takes up among the rows of p."""
         return 1 if self.cross else self.n_views
 
+    def __getstate__(self):
+        # A parameter that came later is part of a state where it is set, so that states stay what they were.
+        state = super().__getstate__()
+        return {name: v for name, v in state.items() if name != "columns_augment" or v is not None}
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the scale of the features; see :meth:`Supervisory.fit`."""
-        if not callable(self.augment):
-            check_choice("augment", self.augment, KINDS)
-            highest = np.inf if self.augment == "noise" else 1
+        if self.columns_augment is not None and not self.cross:
+            raise ValueError(
+                f"columns_augment={self.columns_augment!r} without cross=True: rows are the columns then, and have "
+                f"views of one kind; use augment, or cross=True"
+            )
+        for name in ("augment", "columns_augment"):
+            how = getattr(self, name)
+            if callable(how) or (how is None and name != "augment"):
+                continue
+            check_choice(name, how, KINDS)
+            highest = np.inf if how == "noise" else 1
             check_number("strength", self.strength, low=0, high=highest, hint="0.1 to 0.5 are usual")
         k = check_number("n_views", self.n_views, low=2, integer=True)
         if self.cross and k != 2:
@@ -81,7 +100,7 @@ class Views(Supervisory):
                 f"n_views={k} with cross=True: rows and columns are one view each, so it must be 2"
             )
         n = X.shape[0]
-        self._mean, self._spread = _moments(X)
+        self._mean, self._spread = moments(X)
         if self.cross:
             self.conditional_ = Conditional(
                 csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
@@ -105,27 +124,36 @@ class Views(Supervisory):
         rows : Tensor of int64 of shape (n,) or None
             Their positions among the views; a subclass may make one kind of view for each.
         """
-        if callable(self.augment):
-            out = self.augment(X)
+        return self._seen("augment", self.augment, X)
+
+    def columns_view(self, X, rows=None):
+        """As :meth:`view`, for the columns."""
+        if self.columns_augment is None:
+            return self.view(X, rows)
+        return self._seen("columns_augment", self.columns_augment, X)
+
+    def _seen(self, name, how, X):
+        if callable(how):
+            out = how(X)
             if not isinstance(out, torch.Tensor) or len(out) != len(X):
                 got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
                 raise ValueError(
-                    f"augment={self.augment!r} returned {got} for rows of shape {tuple(X.shape)}; it must return "
+                    f"{name}={how!r} returned {got} for rows of shape {tuple(X.shape)}; it must return "
                     f"a tensor with one view for every row"
                 )
             # A view in another precision (of numpy's making, say) is read in that of the rows.
             return out.to(X) if out.is_floating_point() else out
         mean, spread = sent([(self._mean, X.dtype), (self._spread, X.dtype)], X.device)
-        if self.augment == "noise":
+        if how == "noise":
             return X + self.strength * spread * torch.randn_like(X)
-        if self.augment == "mask":
+        if how == "mask":
             return torch.where(torch.rand_like(X) < self.strength, mean, X)
         share = self.strength * torch.rand(len(X), 1, dtype=X.dtype, device=X.device)
         other = X[torch.randperm(len(X), device=X.device)]
         return X + share * (other - X)
 
 
-def _moments(X):
+def moments(X):
     """Mean and standard deviation of every feature; a block of rows at a time, since X may lie in a file."""
     if issparse(X):
         mean = np.asarray(X.mean(axis=0)).ravel()

@@ -47,7 +47,9 @@ class Wrapper(Supervisory):
     features = property(lambda self: self.p.features)
     guess = property(lambda self: self.p.guess)
     check_classes = property(lambda self: self.p.check_classes)
+    targets_of = property(lambda self: self.p.targets_of)
     view = property(lambda self: self.p_.view)
+    columns_view = property(lambda self: self.p_.columns_view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 
     def for_outputs(self, n_outputs):

@@ -37,7 +37,8 @@ EVERY_Q = {
     "degrees": lambda **k: Cluster(degree_weighted=True, **k),
     "custom": lambda **k: Custom(log_logistic, **k),
 }
-NORMALIZERS = [(name, how) for name in EVERY_Q for how in EVERY_Q[name]().normalizers]
+# The integral of a density knows no blocks.
+NORMALIZERS = [(name, how) for name in EVERY_Q for how in EVERY_Q[name]().normalizers if how != "space"]
 TINY, WHOLE = Dense(block=3 * N), Dense()
 
 

@@ -22,6 +22,7 @@ from iconlearn.supervisory import (
     Pairs,
     Predictions,
     Pretext,
+    Restore,
     Spectral,
     Symmetrize,
     Triplets,
@@ -46,6 +47,7 @@ P = {
     "debiased": Debias(KNN(5), 0.3),
     "pretext": Pretext("rotation", (8, 8)),
     "predictions": Predictions(np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)),
+    "restore_noise": Restore(corrupt="noise"),
     "mixed": Mix([KNN(4), Gaussian(8)]),
     "choices": Choices([[(i + 10) % 100, (i + 1) % 100, (i + 2) % 100] for i in range(100)]),
     "triplets": Triplets([(i, (i + 10) % 100, (i + 5) % 100) for i in range(100)]),
@@ -85,7 +87,7 @@ def test_every_p_is_here():
 @pytest.mark.parametrize("q", COMPONENTS["q"])
 @pytest.mark.parametrize("p", P)
 def test_maps(p, q):
-    mapper = "table" if p in SQUARE else "linear"
+    mapper = "table" if p in SQUARE else "autoencoder" if p.startswith("restore") else "linear"
     # A batch of fewer rows than there are, so that the loss has several steps to fall in.
     options = {"engine": "minibatch"} if getattr(P[p], "fresh", False) else {}
     model = ICONEmbedding(
@@ -109,7 +111,7 @@ def test_clusters(p, divergence):
         fit(model, p)
     except ValueError as reason:
         assert len(str(reason)) > 40, "a refusal is a sentence"
-        assert p in {"wide_gaussian", "paired"}
+        assert p in {"wide_gaussian", "paired", "restore", "restore_noise"}
         return
     assert np.isfinite(model.probabilities_).all() and np.isfinite(model.loss_history_).all()
     if not lowered(model):

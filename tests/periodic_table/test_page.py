@@ -55,6 +55,8 @@ def test_a_picture_is_drawn_where_the_page_shows_it(maker, tmp_path, monkeypatch
 def test_an_example_runs(maker, key):
     """Word for word, but for three iterations from one start and every eighth row of the digits."""
     entry = iconlearn.recipes.RECIPES[key]
+    if entry.data == "colour images":
+        pytest.importorskip("PIL", reason="scikit-learn opens its photographs by Pillow")
     few = "max_iter=3, n_init=1" if entry.estimator == "ICONClustering" else "max_iter=3"
     code = maker.example(entry)
     assert len([line for line in code.splitlines() if line]) <= 5

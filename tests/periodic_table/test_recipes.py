@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference import DIVERGENCES, cluster_kernel, softmax, sqdist, unit
 from scipy.spatial.distance import squareform
+from scipy.special import rel_entr
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
@@ -16,6 +17,8 @@ from sklearn.manifold._t_sne import _joint_probabilities_nn, _kl_divergence
 from sklearn.manifold._utils import _binary_search_perplexity
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
+from torch.autograd.functional import jacobian
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
 import iconlearn
@@ -68,7 +71,13 @@ def check(*keys):
 
 
 def data_of(entry):
-    given = {"graph": (GRAPH, None), "tokens": (TOKENS, None), "labelled": (X, Y), "few labels": (X, FEW)}
+    given = {
+        "colour images": (X[:, :63], None),
+        "graph": (GRAPH, None),
+        "tokens": (TOKENS, None),
+        "labelled": (X, Y),
+        "few labels": (X, FEW),
+    }
     return given.get(entry.data, (X, None))
 
 
@@ -78,7 +87,7 @@ def build(key, **parameters):
         parameters.setdefault("split", SPLIT)
     parameters = {**{name: LISTS[name] for name in entry.parameters if name in LISTS}, **parameters}
     if "shape" in entry.parameters:
-        parameters.setdefault("shape", (8, 8))
+        parameters.setdefault("shape", (3, 3, 7) if entry.data == "colour images" else (8, 8))
     if "teacher" in entry.parameters:
         parameters.setdefault("teacher", TEACHER)
     if "n_clusters" in entry.parameters:
@@ -422,6 +431,26 @@ def keys_of_a_teacher(key):
     assert value(plan.problem) == pytest.approx(contrast(unit(U) @ unit(V).T / 0.2, np.arange(N)), rel=1e-6)
 
 
+@check("byol")
+def squared_errors_of_unit_vectors(key):
+    plan = plan_of(key, n_components=4, momentum=0.9)
+    problem, teacher, lead = plan.problem, plan.problem.columns.mapper, plan.mapper
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert [p.shape for p in teacher.parameters()] == [
+        p.shape for part in (lead.encoder, lead.projector) for p in part.parameters()
+    ]
+    with torch.no_grad():
+        for parameter in lead.parameters():
+            parameter.add_(0.01)
+    before = [p.clone() for p in teacher.parameters()]
+    teacher.step()
+    for old, new, follows in zip(before, teacher.parameters(), lead.target().parameters(), strict=True):
+        torch.testing.assert_close(new, 0.9 * old + 0.1 * follows)
+    U, V = points(problem)
+    error = 32 * F.mse_loss(torch.as_tensor(unit(U)), torch.as_tensor(unit(V)))
+    assert value(problem) == pytest.approx(float(error) / 2 - 1 + float(problem.q.log_volume(32)), rel=1e-6)
+
+
 @check("vicreg")
 def invariance_and_variance(key):
     problem = plan_of(key, n_components=4).problem
@@ -430,6 +459,83 @@ def invariance_and_variance(key):
     invariance = ((U - np.roll(U, N, axis=0)) ** 2).sum(axis=1).mean()
     assert value(problem) == pytest.approx(invariance - 2 * U.var(axis=0, ddof=1).sum(), rel=1e-8)
     assert n == 2 * N
+
+
+# --- restoration -----------------------------------------------------------------------------------
+
+
+SEEN = {
+    "inpainting": lambda images, mean: np.where(np.arange(8) < 4, images, mean),
+    "super_resolution": lambda images, mean: np.kron(
+        images.reshape(N, 1, 4, 2, 4, 2).mean(axis=(3, 5)), np.ones((2, 2))
+    ),
+    "colorization": lambda images, mean: np.repeat(
+        np.tensordot(images, (0.299, 0.587, 0.114), (1, 0))[:, None], 3, axis=1
+    ),
+}
+
+
+@check(*SEEN)
+def squared_errors_from_whole_images(key):
+    problem = plan_of(key).problem
+    whole = data_of(recipes.RECIPES[key])[0]
+    shape = (3, 3, 7) if key == "colorization" else (1, 8, 8)
+    seen = SEEN[key](whole.reshape(N, *shape), whole.mean(axis=0).reshape(shape)).reshape(N, -1)
+    with torch.no_grad():
+        for parameter in problem.rows.mapper.parameters():
+            parameter.add_(0.01)
+        change = plain(problem.rows.mapper.change(torch.as_tensor(seen)))
+    U, V = points(problem)
+    np.testing.assert_allclose(U, seen + change, atol=1e-10)
+    np.testing.assert_array_equal(V, whole)
+    n = whole.shape[1]
+    error = n * F.mse_loss(torch.as_tensor(U), torch.as_tensor(whole))
+    assert value(problem) == pytest.approx(float(error) + n / 2 * np.log(np.pi), rel=1e-10)
+
+
+def bernoulli_kl(rho, mean):
+    return rel_entr(rho, mean) + rel_entr(1 - rho, 1 - mean)
+
+
+COSTS = {
+    "sparse_autoencoder": lambda m, data: 0.05 * bernoulli_kl(0.05, plain(m.read(data).mean(0))).sum(),
+    "contractive_autoencoder": lambda m, data: 0.02 * np.mean(
+        [float(jacobian(lambda x: m.read(x[None])[0], x).square().sum()) for x in data]
+    ),
+    "vae": lambda m, data: float(
+        kl_divergence(Normal(m.encoder(data)[:, :4], (0.5 * m.encoder(data)[:, 4:]).exp()), Normal(0.0, 1.0))
+        .sum(1).mean().detach()
+    ),
+}  # fmt: skip
+
+
+@check(
+    "autoencoder", "conv_autoencoder", "denoising_autoencoder", "sparse_autoencoder", "contractive_autoencoder", "vae"
+)  # fmt: skip
+def squared_errors_and_costs(key):
+    plan = plan_of(key, n_components=4)
+    problem, module = plan.problem, plan.mapper
+    U, V = points(problem)
+    np.testing.assert_array_equal(V, X)
+    error = 64 * float(F.mse_loss(torch.as_tensor(U), torch.as_tensor(X)))
+    # A learned width begins at one.
+    expected = error / 2 + 32 * np.log(2 * np.pi) if key == "vae" else error + 32 * np.log(np.pi)
+    assert value(problem) == pytest.approx(expected, rel=1e-10)
+    if key == "denoising_autoencoder":
+        torch.manual_seed(0)
+        seen = torch.as_tensor(X) + 0.3 * torch.as_tensor(X.std(axis=0)) * torch.randn(
+            N, 64, dtype=torch.float64
+        )
+        np.testing.assert_allclose(U, plain(module(seen)), atol=1e-10)
+    assert module.costs == (key in COSTS)
+    if key in COSTS:
+        module.eval()(torch.as_tensor(X))
+        assert float(module.cost().detach()) == pytest.approx(
+            COSTS[key](module, torch.as_tensor(X)), rel=1e-10
+        )
+    if key == "conv_autoencoder":
+        kinds = [type(part) for part in module.modules()]
+        assert kinds.count(torch.nn.Conv2d) == kinds.count(torch.nn.ConvTranspose2d) == 2
 
 
 def hardest(d, positive, margin):

@@ -68,6 +68,7 @@ def test_an_entry_is_complete(key):
         "halves",
         "lists",
         "images",
+        "colour images",
     )
     estimator = made(key, random_state=3)
     assert type(estimator).__name__ == entry.estimator and estimator.random_state == 3
@@ -91,6 +92,8 @@ def test_every_parameter_reaches_the_estimator(key):
         "together": [(4, 5)],
         "teacher": 3, "shape": (4, 16), "grid": 2, "gap": 2, "jitter": 1, "shift": 1,
         "mapper": "linear", "n_tasks": 5,
+        "penalty": "l1", "rho": 0.1, "corrupt": "mask", "beta": 4.0, "channels": (4, 8), "pool": "max",
+        "head": (16, 8), "projector": (16, 8), "predictor": (9,), "size": 0.25, "factor": 4,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name
@@ -122,6 +125,7 @@ def test_a_recipe_has_the_signature_of_what_it_takes(key):
     found = inspect.signature(entry).parameters
     assert list(found)[: len(entry.parameters)] == list(entry.parameters)
     needed = {name: 2 for name, parameter in found.items() if parameter.default is parameter.empty}
+    needed |= {"shape": (8, 8)} if "shape" in needed else {}
     assert set(needed) <= set(entry.parameters)
     estimator = entry(**needed)
     assert inspect.signature(entry).return_annotation is type(estimator)

@@ -146,6 +146,8 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "supervisory.Triplets", "conditional.ListConditional",
         "mappers.Headed", "mappers.PatchPairs", "supervisory.Predictions", "supervisory.Pretext",
         "views.Composition", "views.ImageView", "views.Tiles",
+        "supervisory.Restore", "mappers.Autoencoder", "mappers.ConvAutoencoder",
+        "mappers.Contractive", "mappers.L1", "mappers.Prior", "mappers.Sparse", "mappers.Projected", "mappers.Residual",
     }  # fmt: skip
 
 

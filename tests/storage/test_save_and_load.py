@@ -84,7 +84,9 @@ EMBEDDINGS = {
     **{
         f"p {name}": {"p": p, "q": "wide_gaussian" if name == "wide_gaussian" else "student"}
         for name, p in P.items()
+        if name != "restore"  # which needs a mapper
     },
+    "p restore": {"p": "restore", "q": "student", "mapper": "autoencoder"},
     **{f"q {name}": {"q": name} for name in COMPONENTS["q"] if not name.endswith("gaussian")},
     **{f"q {name}, linear": {"q": name, "mapper": "linear"} for name in COMPONENTS["q"]},
     **{f"divergence {name}": {"divergence": name, "debias": 0.1} for name in COMPONENTS["divergence"]},

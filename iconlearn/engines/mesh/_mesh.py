@@ -249,7 +249,12 @@ def sums_radial_kernels(q):
 
 
 def _radial(q):
-    return q.geometry == "sqdist" and q.normalize != "self" and not q.singular and q.reduce == "logsumexp"
+    return (
+        q.geometry == "sqdist"
+        and q.normalize in ("row", "joint")
+        and not q.singular
+        and q.reduce == "logsumexp"
+    )
 
 
 def responses_of(q):

@@ -13,6 +13,12 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     table           its outputs are ``places``, and it is called with row numbers
     basis           a table of the unit vectors
     teacher         it follows another module by ``step()``; a specification, by ``follow(module)``
+    encodes         ``read(X)`` is what users are shown of rows, a code or features, and its outputs are made of that
+    decodes         ``decode(Z)`` gives features for codes
+    costs           ``cost()`` is a scalar of the last forward pass that is added to the loss; it is asked once
+    predicts        ``target()`` is the part of it that a teacher follows
+    samples         its outputs are drawn anew at every pass of training, and ``decode`` of standard normal codes is
+                    a sample of what it has learned
 
 Parts of a module learn at rates of their own where it has ``rates``, a dict from names of parts (or parameters) to
 factors on Adam's steps; see :func:`rates_of`.
@@ -22,37 +28,38 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
-from ._checks import check_number
-from ._randomness import torch_seeded
-from .views import Tiles, checked_shape
+from .._checks import check_number
+from .._randomness import torch_seeded
 
 __all__ = [
     "EMA",
-    "Headed",
     "MLP",
+    "Follower",
     "Linear",
     "Mapper",
-    "PatchPairs",
+    "OrthonormalModule",
     "Table",
+    "TableModule",
+    "Target",
+    "UnitVectors",
     "build_mapper",
     "declares",
+    "drawn",
     "draws",
     "given",
+    "hidden_widths",
     "is_frozen",
+    "layer",
     "rates_of",
 ]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
-
-# Parts of an image, three down and three across.
-N_PARTS = 9
 
 
 class Mapper(BaseEstimator):
@@ -73,6 +80,20 @@ class Mapper(BaseEstimator):
     def build(self, n_inputs: int, n_outputs: int, n_rows: int, generator) -> nn.Module:
         """A fresh module on the CPU, its weights drawn from `generator` and from nothing else."""
         raise TypeError(f"{type(self).__name__} must define build(n_inputs, n_outputs, n_rows, generator)")
+
+    def for_targets(self, n_targets):
+        """This specification where the columns are targets of so many numbers.
+
+        Parameters
+        ----------
+        n_targets : int
+
+        Returns
+        -------
+        Mapper
+            One whose modules are to have so many outputs, however wide their codes, where they have codes.
+        """
+        return self
 
 
 class Table(Mapper):
@@ -101,7 +122,7 @@ class Linear(Mapper):
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
         if not self.orthonormal:
-            return _linear(n_inputs, n_outputs, generator, bias=bool(self.bias))
+            return layer(n_inputs, n_outputs, generator, bias=bool(self.bias))
         if n_outputs > n_inputs:
             raise ValueError(
                 f"an orthonormal linear mapper cannot go from {n_inputs} features to "
@@ -123,109 +144,17 @@ class MLP(Mapper):
         self.hidden = hidden
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
-        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
-        for width in hidden:
-            check_number("hidden", width, low=1, integer=True)
         layers, width = [], n_inputs
-        for next_width in hidden:
-            layers += [_linear(width, next_width, generator), nn.ReLU()]
+        for next_width in hidden_widths("hidden", self.hidden):
+            layers += [layer(width, next_width, generator), nn.ReLU()]
             width = next_width
-        return nn.Sequential(*layers, _linear(width, n_outputs, generator))
-
-
-class PatchPairs(Mapper):
-    """One encoder for all parts of an image, and a network that reads the codes of two of them.
-
-    It reads rows of two kinds: a pair of parts, as :class:`iconlearn.supervisory.Pretext` with "patches" makes them,
-    of which it gives what tells their relative place; and a whole image, of which it gives the codes of its nine parts
-    side by side, which is what ``transform`` returns.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (height, width) or (channels, height, width) of the images.
-    encoder : Mapper, torch module or callable, default=MLP(64)
-        From the numbers of a part to its code, of a ninth of the outputs.
-    hidden : int, default=128
-        Width of the layer that reads two codes.
-    gap : int, default=0
-        As for :class:`iconlearn.supervisory.Pretext`.
-    """
-
-    def __init__(self, shape, *, encoder=None, hidden=128, gap=0):
-        self.shape = shape
-        self.encoder = encoder
-        self.hidden = hidden
-        self.gap = gap
-
-    def build(self, n_inputs, n_outputs, n_rows, generator):
-        shape = checked_shape(self.shape)
-        if n_inputs != math.prod(shape):
-            raise ValueError(
-                f"PatchPairs reads images of shape={self.shape!r}, and rows have {n_inputs} numbers"
-            )
-        if n_outputs % N_PARTS:
-            raise ValueError(
-                f"n_components={n_outputs} must be a multiple of {N_PARTS}: an image has a code for each of its parts"
-            )
-        gap = check_number("gap", self.gap, integer=True)
-        hidden = check_number("hidden", self.hidden, low=1, integer=True)
-        spec = MLP(64) if self.encoder is None else self.encoder
-        spec = spec if isinstance(spec, Mapper) else given(spec)
-        n_numbers = shape[0] * math.prod(Tiles(shape, 3, gap).size)
-        encoder = spec.build(n_numbers, n_outputs // N_PARTS, n_rows, generator)
-        head = MLP(hidden).build(2 * (n_outputs // N_PARTS), n_outputs, n_rows, generator)
-        return PatchPairsModule(shape, gap, encoder, head)
-
-
-class Headed(Mapper):
-    """A body that was learned elsewhere, and one new linear layer on its outputs: transfer.
-
-    Parameters
-    ----------
-    body : torch module
-        Such as ``mapper_`` of a fit without labels; copied, never changed.
-    rate : float, default=0.1
-        Steps of the body as a share of those of the new layer, in [0, 1]; 0 freezes it, its dropout and its running
-        means too, and anything above thaws all of it.
-
-    References
-    ----------
-    Yosinski, Clune, Bengio and Lipson, "How transferable are features in deep neural networks?", NeurIPS 2014.
-    """
-
-    own_precision = True
-
-    def __init__(self, body, rate=0.1):
-        self.body = body
-        self.rate = rate
-
-    def build(self, n_inputs, n_outputs, n_rows, generator):
-        if not isinstance(self.body, nn.Module):
-            raise TypeError(
-                f"body={self.body!r:.200} must be a torch.nn.Module, such as mapper_ of a fitted estimator"
-            )
-        rate = check_number("rate", self.rate, low=0, high=1, hint="0 freezes the body")
-        body = copy.deepcopy(self.body)
-        like = next(body.parameters(), torch.zeros(0))
-        try:
-            with torch.no_grad():
-                out = body.eval()(like.new_zeros(2, n_inputs))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"body={self.body!r:.200} cannot read rows of {n_inputs} features: {error}"
-            ) from error
-        if not isinstance(out, torch.Tensor) or out.ndim != 2:
-            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(
-                f"body={self.body!r:.200} returned {got} for two rows; it must return (n_rows, n_outputs)"
-            )
-        head = _linear(out.shape[1], n_outputs, generator).to(dtype=like.dtype)
-        return HeadedModule(body, head, rate)
+        return nn.Sequential(*layers, layer(width, n_outputs, generator))
 
 
 class EMA(Mapper):
     """A teacher for the columns: a copy of the row mapper that follows it slowly and gets no gradient.
+
+    Of a mapper with a predictor (:class:`Projected`) it follows all but that.
 
     Parameters
     ----------
@@ -260,55 +189,23 @@ class Follower(nn.Module):
         super().__init__()
         # Held in a list, so that the module followed is no part of this one.
         self.followed, self.momentum = [module], momentum
-        self.copy = copy.deepcopy(module).requires_grad_(False)
+        self.copy = copy.deepcopy(_followed(module)).requires_grad_(False)
 
     def forward(self, X):
         return self.copy(X)
 
     @torch.no_grad()
     def step(self):
-        module = self.followed[0]
+        module = _followed(self.followed[0])
         for mine, theirs in zip(self.copy.parameters(), module.parameters(), strict=True):
             mine.lerp_(theirs.detach(), 1.0 - self.momentum)
         for mine, theirs in zip(self.copy.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)
 
 
-class PatchPairsModule(nn.Module):
-    """Codes of two parts of an image read together, or those of all nine side by side."""
-
-    def __init__(self, shape, gap, encoder, head):
-        super().__init__()
-        self.shape, self.gap, self.tiles = shape, gap, Tiles(shape, 3, gap)
-        self.encoder, self.head = encoder, head
-
-    def forward(self, X):
-        whole = X.shape[1] == math.prod(self.shape)
-        parts = (
-            self.tiles.cut(X.view(-1, *self.shape)).flatten(0, 1).flatten(1)
-            if whole
-            else X.view(2 * len(X), -1)
-        )
-        codes = self.encoder(parts).view(len(X), -1)
-        return codes if whole else self.head(codes)
-
-
-class HeadedModule(nn.Module):
-    """A head on a body, which is frozen or learns at a rate of its own."""
-
-    def __init__(self, body, head, rate):
-        super().__init__()
-        self.body, self.head, self.rate = body.requires_grad_(rate > 0), head, rate
-        self.rates = {"body": rate} if rate > 0 else {}
-
-    def forward(self, X):
-        return self.head(self.body(X))
-
-    def train(self, mode=True):
-        super().train(mode)
-        if self.rate == 0:
-            self.body.eval()
-        return self
+def _followed(module):
+    """What a teacher of a module has a copy of."""
+    return module.target() if declares(module, "predicts") else module
 
 
 class TableModule(nn.Module):
@@ -332,6 +229,18 @@ class UnitVectors(TableModule):
     def __init__(self, n):
         super().__init__(torch.eye(n))
         self.requires_grad_(False)
+
+
+class Target(nn.Module):
+    """Rows as they are: columns that are targets."""
+
+    def __init__(self):
+        super().__init__()
+        # Without numbers; it says where targets go, and in which precision.
+        self.like = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, X):
+        return X
 
 
 class OrthonormalModule(nn.Module):
@@ -442,7 +351,7 @@ def rates_of(module) -> dict:
 
 def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
-    without = (TableModule, OrthonormalModule, Follower, nn.Linear, nn.ReLU, nn.Sequential)
+    without = (TableModule, OrthonormalModule, Follower, Target, nn.Linear, nn.ReLU, nn.Sequential)
     return not all(type(part) in without for part in module.modules())
 
 
@@ -466,11 +375,24 @@ def build_mapper(spec: Mapper, n_inputs, n_outputs, n_rows, *, generator, dtype,
     return module.to(device) if spec.own_precision else module.to(device=device, dtype=dtype)
 
 
-def _linear(n_inputs, n_outputs, generator, *, bias=True):
+def hidden_widths(name, given):
+    """Widths of layers as a tuple, from a number or several."""
+    widths = (given,) if isinstance(given, int) else tuple(given)
+    for width in widths:
+        check_number(name, width, low=1, integer=True)
+    return widths
+
+
+def layer(n_inputs, n_outputs, generator, *, bias=True):
     """torch's linear layer with torch's own initial range, drawn from a generator of ours."""
-    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs, bias=bias, dtype=DRAWN)
-    bound = n_inputs**-0.5
+    return drawn(nn.Linear, n_inputs, generator, n_inputs, n_outputs, bias=bias)
+
+
+def drawn(kind, fan_in, generator, *sizes, **options):
+    """A layer of torch whose weights are drawn from a generator of ours, within 1 / sqrt(fan_in) as torch has it."""
+    made = nn.utils.skip_init(kind, *sizes, dtype=DRAWN, **options)
+    bound = fan_in**-0.5
     with torch.no_grad():
-        for parameter in layer.parameters():
+        for parameter in made.parameters():
             parameter.uniform_(-bound, bound, generator=generator)
-    return layer
+    return made
