@@ -56,6 +56,7 @@ OWN = {
     "n_clusters": "n_clusters=10",
     "split": "split=32",
     "shape": "shape=(8, 8)",
+    "step": "step=8",
     "teacher": "teacher=ICONClassifier().fit(X / 16, y)",
     "triples": "triples=triples",
     "pairs": "pairs=pairs",

@@ -96,6 +96,25 @@ def image_shape(shape, n_features=None):
     return tuple(int(side) for side in ((1, *shape) if len(shape) == 2 else shape))
 
 
+def count_steps(n_features, step):
+    """How many steps of `step` numbers each a row of `n_features` numbers has.
+
+    Raises
+    ------
+    TypeError
+        If `step` is no integer.
+    ValueError
+        If it is below one, or the row is no multiple of it.
+    """
+    check_number("step", step, low=1, integer=True)
+    if n_features % step:
+        raise ValueError(
+            f"step={step} does not divide the {n_features} numbers of a row: a sequence holds its steps one after the "
+            f"other, each of as many numbers; fill up or cut the rows, or give the numbers of one step"
+        )
+    return n_features // step
+
+
 def canonical(X):
     """A sparse X with sorted columns and one entry for each place, as a copy where it was not so; dense X as it is.
 

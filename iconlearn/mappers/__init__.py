@@ -33,6 +33,8 @@ from ._parts import HeadedModule as HeadedModule
 from ._parts import PatchPairsModule as PatchPairsModule
 from ._parts import ProjectedModule as ProjectedModule
 from ._parts import ResidualModule as ResidualModule
+from ._recurrent import Recurrent
+from ._recurrent import RecurrentModule as RecurrentModule
 
 __all__ = [
     "EMA",
@@ -47,6 +49,7 @@ __all__ = [
     "PatchPairs",
     "Prior",
     "Projected",
+    "Recurrent",
     "Residual",
     "Sparse",
     "Table",

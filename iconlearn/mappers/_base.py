@@ -390,7 +390,7 @@ def layer(n_inputs, n_outputs, generator, *, bias=True):
 
 def drawn(kind, fan_in, generator, *sizes, **options):
     """A layer of torch whose weights are drawn from a generator of ours, within 1 / sqrt(fan_in) as torch has it."""
-    made = nn.utils.skip_init(kind, *sizes, dtype=DRAWN, **options)
+    made = kind(*sizes, device="meta", dtype=DRAWN, **options).to_empty(device="cpu")
     bound = fan_in**-0.5
     with torch.no_grad():
         for parameter in made.parameters():

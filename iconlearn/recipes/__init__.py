@@ -17,6 +17,7 @@ from . import (
     _pretext,
     _reduction,
     _restoration,
+    _sequences,
     _supervised,
 )
 from ._recipe import RECIPES, Recipe
@@ -32,6 +33,7 @@ FAMILIES = [
         _restoration,
         _supervised,
         _lists,
+        _sequences,
         _pretext,
         _distillation,
         _divergences,

@@ -193,6 +193,7 @@ def _hint(name):
         "candidates": "a list of row numbers for each row, the right one first",
         "apart": "pairs of rows that must not share a cluster, an array of shape (n_pairs, 2)",
         "shape": "(height, width) or (channels, height, width) of the images that the rows of X are",
+        "step": "the numbers of one step of the sequences that the rows of X are",
         "teacher": "a fitted classifier, or its probabilities of the rows of X",
     }
     return hints.get(name, "give a value")

@@ -31,6 +31,7 @@ COLUMNS = (
     "Classes",
     "Data-label pairs",
     "Co-occurrence",
+    "What comes next",
     "Generated labels",
     "A teacher",
     "Own features",

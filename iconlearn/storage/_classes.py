@@ -39,6 +39,7 @@ CLASSES: dict[str, type] = {
     "neighbors.ParametricMetric": ParametricMetric,
     "optim.Solution": Solution,
     # p, and what its rows are made of.
+    "supervisory.Ahead": supervisory.Ahead,
     "supervisory.CannotLink": supervisory.CannotLink,
     "supervisory.Choices": supervisory.Choices,
     "supervisory.Classes": supervisory.Classes,
@@ -109,6 +110,7 @@ CLASSES: dict[str, type] = {
     "mappers.PatchPairs": mappers.PatchPairs,
     "mappers.Prior": mappers.Prior,
     "mappers.Projected": mappers.Projected,
+    "mappers.Recurrent": mappers.Recurrent,
     "mappers.Residual": mappers.Residual,
     "mappers.Sparse": mappers.Sparse,
     "mappers.Table": mappers.Table,

@@ -15,6 +15,7 @@ from ..mappers import (
     OrthonormalModule,
     PatchPairsModule,
     ProjectedModule,
+    RecurrentModule,
     ResidualModule,
     TableModule,
     Target,
@@ -30,6 +31,11 @@ DTYPES = {
         torch.int8, torch.int16, torch.int32, torch.int64, torch.bool,
     )
 }  # fmt: skip
+
+# What a recurrent mapper is made of, in the order of its children, the last of which it may lack; and what a gated
+# recurrent layer of torch is made by.
+PARTS = ("encoder", "gru", "ahead", "head")
+OPTIONS = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 
 # By the names that files hold, which stay as they are wherever a class goes: the class, what a module of it is beyond
 # its weights and children, and how it is made again from that.
@@ -74,6 +80,11 @@ KINDS = {
         lambda m: {},
         lambda children: ProjectedModule(*children),
     ),
+    "RecurrentModule": (
+        RecurrentModule,
+        lambda m: {"n_inputs": m.n_inputs, "step": m.step, "steps": m.steps, "pool": m.pool},
+        lambda children, **sizes: RecurrentModule(**sizes, **dict(zip(PARTS, children, strict=False))),
+    ),
     "ResidualModule": (
         ResidualModule,
         lambda m: {},
@@ -88,6 +99,11 @@ KINDS = {
         nn.Linear,
         lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
         lambda children, sizes, bias: nn.utils.skip_init(nn.Linear, *sizes, bias=bias),
+    ),
+    "GRU": (
+        nn.GRU,
+        lambda m: {name: getattr(m, name) for name in OPTIONS},
+        lambda children, **options: nn.GRU(**options, device="meta").to_empty(device="cpu"),
     ),
     "ReLU": (
         nn.ReLU,

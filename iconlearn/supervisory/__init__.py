@@ -18,12 +18,14 @@ from ._matrices import finite_pairs
 from ._predictions import Predictions
 from ._pretext import Pretext
 from ._restoration import Restore
+from ._sequences import Ahead
 from ._spectral import Cut, Spectral
 from ._tokens import bags_of, holds_words, is_tokens, sentences_of
 from ._views import Views
 from ._wide import WideGaussian
 
 __all__ = [
+    "Ahead",
     "CannotLink",
     "Choices",
     "Classes",

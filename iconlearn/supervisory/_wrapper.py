@@ -41,7 +41,8 @@ class Wrapper(Supervisory):
     from_features = property(lambda self: declared(self.p, "from_features"))
     equal_rows_alike = property(lambda self: declared(self.p, "equal_rows_alike"))
     fresh = property(lambda self: declared(self.p, "fresh"))
-    copies = property(lambda self: declared(self.p, "copies"))
+    # The inner p may know it after its fit only.
+    copies = property(lambda self: declared(vars(self).get("p_", self.p), "copies"))
     # Absent where the inner p has none.
     prepare = property(lambda self: self.p.prepare)
     features = property(lambda self: self.p.features)

@@ -90,6 +90,8 @@ def build(key, **parameters):
         parameters.setdefault("shape", (3, 3, 7) if entry.data == "colour images" else (8, 8))
     if "teacher" in entry.parameters:
         parameters.setdefault("teacher", TEACHER)
+    if "step" in entry.parameters:
+        parameters.setdefault("step", 8)
     if "n_clusters" in entry.parameters:
         parameters.setdefault("n_clusters", 10)
     return entry(random_state=0, **parameters)
@@ -754,6 +756,31 @@ def orders_by_hand(key):
             ].reshape(N, 3, 3)
         views.append(made.reshape(N, -1))
     by_all_tasks(plan, views)
+
+
+# --- what comes next -----------------------------------------------------------------------------
+
+
+@check("cpc")
+def steps_told_from_others(key):
+    """Contexts are made by torch's GRU of the steps that have been seen, and of no others."""
+    plan = plan_of(key, steps=2, hidden=5, encoder=(6, 7), first=3)
+    rows, module = torch.as_tensor(X), plan.mapper
+    first, second = (module.encoder[k] for k in (0, 2))
+    matrices = module.ahead.weight.reshape(2, 5, 7)
+    for ahead, problem in enumerate(plan.objective.problems, start=1):
+        logits, contexts, later = None, [], []
+        for t in range(3, 9 - ahead):
+            codes = F.relu(second(F.relu(first(rows[:, : 8 * t].reshape(N, t, 8)))))
+            contexts.append(module.gru(codes)[1][0])
+            step = rows[:, 8 * (t + ahead - 1) : 8 * (t + ahead)]
+            later.append(F.relu(second(F.relu(first(step)))) @ matrices[ahead - 1].T)
+        logits = torch.cat(contexts) @ torch.cat(later).T
+        cross = F.cross_entropy(logits, torch.arange(len(logits)))
+        assert value(problem) == pytest.approx(float(cross), rel=1e-9)
+        slopes = torch.autograd.grad(cross, first.weight, retain_graph=True)[0]
+        found = torch.autograd.grad(loss(problem, MiniBatch(), whole(problem)), first.weight)[0]
+        torch.testing.assert_close(found, slopes)
 
 
 # --- a teacher -----------------------------------------------------------------------------------

@@ -1,0 +1,155 @@
+"""What comes next in a sequence: the views of its moments, what the mapper makes of them, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import lfilter
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+import iconlearn
+from iconlearn import ICONClassifier, ICONEmbedding, Term, recipes
+from iconlearn.engines import MiniBatch
+from iconlearn.mappers import Recurrent
+from iconlearn.supervisory import Ahead, Debias
+
+X = np.random.default_rng(0).normal(size=(7, 15)).astype(np.float32)
+ROWS = torch.as_tensor(X)
+IMAGES, DIGITS = load_digits(return_X_y=True)
+IMAGES = (IMAGES / 16).astype(np.float32)
+
+
+def built(n_outputs=4, **parameters):
+    spec = Recurrent(3, **{"hidden": 6, "encoder": (5,), "steps": 2, **parameters})
+    return spec.build(15, n_outputs, 7, torch.Generator().manual_seed(0)).eval()
+
+
+def test_position_r_is_a_moment_of_sequence_r_modulo_n():
+    p = Ahead(3, ahead=2, first=1).fit(X)
+    assert (p.copies, p.n_moments_) == (3, 3)
+    np.testing.assert_array_equal(p.conditional_.sparse().toarray(), np.eye(21))
+    rows = torch.tensor([0, 8, 20])
+    seen, later = p.view(ROWS[rows % 7], rows).numpy(), p.columns_view(ROWS[rows % 7], rows).numpy()
+    for r, row, step in zip(rows.tolist(), seen, later, strict=True):
+        t = 1 + r // 7
+        assert row[0] == t and step[0] == 2
+        np.testing.assert_array_equal(row[1:], np.r_[X[r % 7, : 3 * t], np.zeros(15 - 3 * t)])
+        np.testing.assert_array_equal(step[1:], X[r % 7, 3 * (t + 1) : 3 * (t + 2)])
+
+
+def test_states_are_those_of_torch_and_do_not_look_ahead():
+    module, p = built(), Ahead(3, first=1).fit(X)
+    codes = torch.relu(module.encoder[0](ROWS.reshape(7, 5, 3)))
+    states = module.gru(codes)[0]
+    torch.testing.assert_close(module.states(ROWS), states)
+    for t in range(1, 5):
+        rows = torch.arange(7) + 7 * (t - 1)
+        torch.testing.assert_close(module(p.view(ROWS, rows)), module.head(states[:, t - 1]))
+        whole = torch.cat([torch.full((7, 1), float(t)), ROWS], dim=1)
+        torch.testing.assert_close(module(whole), module.head(states[:, t - 1]))
+    torch.testing.assert_close(module(ROWS), module.head(states[:, -1]))
+    mean = built(pool="mean")
+    torch.testing.assert_close(mean(ROWS), module.head(states).mean(1))
+    bare = built(6, hidden=None)
+    torch.testing.assert_close(bare(ROWS), bare.gru(torch.relu(bare.encoder[0](ROWS.reshape(7, 5, 3))))[0][:, -1])
+    for k in (1, 2):
+        step = torch.cat([torch.full((7, 1), float(k)), ROWS[:, :3]], dim=1)
+        W = module.ahead.weight[4 * (k - 1) : 4 * k]
+        torch.testing.assert_close(module(step), codes[:, 0] @ W.T)
+
+
+def test_gradients_reach_the_encoder_from_both_ends():
+    module, p = built(), Ahead(3).fit(X)
+    rows = torch.arange(7)
+    contexts, steps = module(p.view(ROWS, rows)), module(p.columns_view(ROWS, rows))
+    for one, other in ((contexts, steps.detach()), (contexts.detach(), steps)):
+        (slope,) = torch.autograd.grad((one @ other.T).sum(), module.encoder[0].weight, retain_graph=True)
+        assert slope.abs().max() > 1e-4
+
+
+def test_a_module_may_read_the_steps():
+    encoder = nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 4, 2), nn.Flatten(), nn.Tanh())
+    before = encoder[1].weight.clone()
+    module = built(encoder=encoder)
+    assert module.gru.input_size == 8
+    torch.testing.assert_close(
+        module.states(ROWS), module.gru(encoder(ROWS.reshape(35, 3)).reshape(7, 5, 8))[0]
+    )
+    ICONEmbedding(4, p=Ahead(3), q="dot", mapper=Recurrent(3, encoder=encoder), max_iter=2).fit(X)
+    torch.testing.assert_close(encoder[1].weight, before)
+
+
+def test_what_is_no_sequence_is_refused_in_a_sentence():
+    for fit in (Ahead(4).fit, recipes.cpc(step=4).fit):
+        with pytest.raises(ValueError, match="step=4 does not divide the 15 numbers of a row"):
+            fit(X)
+    with pytest.raises(ValueError, match="step=4 does not divide"):
+        ICONClassifier(mapper=Recurrent(4)).fit(X, np.arange(7) % 2)
+    with pytest.raises(ValueError, match="first=3 and ahead=3 need sequences of at least 6 steps, .* are 5 of step=3"):
+        recipes.cpc(step=3, first=3).fit(X)
+    with pytest.raises(ValueError, match=r"a step 2 ahead, and the mapper has matrices for 1: use Recurrent\(steps=2"):
+        ICONEmbedding(4, p=Ahead(3, ahead=2), q="dot", mapper=Recurrent(3)).fit(X)
+    with pytest.raises(ValueError, match="at least three steps"):
+        Recurrent(5).build(10, 2, 7, torch.Generator())
+    with pytest.raises(ValueError, match="cannot read steps of 3 numbers"):
+        built(encoder=nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"returned \(2, 1, 3\) for two steps"):
+        built(encoder=nn.Unflatten(1, (1, 3)))
+    with pytest.raises(ValueError, match="pool='max'"):
+        built(pool="max")
+    with pytest.raises(ValueError, match="the mapper cannot read the views"):
+        ICONEmbedding(4, p=Ahead(3), q="dot", mapper="mlp").fit(X)
+    for wrong in ({"ahead": 0}, {"first": 0}, {"step": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Ahead(**{"step": 3, **wrong}).fit(X)
+
+
+def test_moments_are_counted_by_what_is_made_of_them():
+    p = Debias(Ahead(3, first=1), 0.2)
+    model = ICONEmbedding(4, p=p, q="dot", mapper=Recurrent(3, steps=2), terms=[Term(Ahead(3, 2))])
+    model.set_params(engine=MiniBatch(16), max_iter=3, random_state=0).fit(X)
+    assert model.p_.copies == 4 and model.embedding_.shape == (7, 4)
+
+
+@pytest.mark.parametrize("hidden", [None, 5])
+def test_models_of_sequences_are_stored(hidden, tmp_path):
+    model = recipes.cpc(step=8, hidden=6, pool="mean", max_iter=2, random_state=0)
+    model.set_params(mapper__hidden=hidden).fit(IMAGES[:40])
+    iconlearn.save(model, tmp_path / "model.icon")
+    for back in (iconlearn.load(tmp_path / "model.icon"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(back.transform(IMAGES[:40]), model.embedding_)
+        rows = torch.arange(3)
+        seen = back.p_.view(torch.as_tensor(IMAGES[:3]), rows)
+        torch.testing.assert_close(back.mapper_(seen), model.mapper_(seen))
+    clone(model.p_).fit(IMAGES[:40])
+
+
+def probe(train, labels, new, truth):
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=3000))
+    return model.fit(train, labels).score(new, truth)
+
+
+def test_digits_as_eight_rows_of_pixels():
+    train, new, labels, truth = train_test_split(
+        IMAGES, DIGITS, test_size=0.5, random_state=0, stratify=DIGITS
+    )
+    few = np.concatenate([np.flatnonzero(labels == c)[:5] for c in range(10)])
+    model = recipes.cpc(step=8, pool="mean", max_iter=20, random_state=0).fit(train)
+    known, seen = model.embedding_, model.transform(new)
+    assert probe(known, labels, seen, truth) >= 0.90
+    scale = StandardScaler().fit(known)
+    assert LogisticRegression().fit(
+        scale.transform(known[few]), labels[few]
+    ).score(scale.transform(seen), truth) >= 0.72  # fmt: skip
+
+
+def test_a_recurrent_classifier():
+    model = ICONClassifier(mapper=Recurrent(8), max_iter=15, engine=MiniBatch(128), random_state=0)
+    assert model.fit(IMAGES[:900], DIGITS[:900]).score(IMAGES[900:], DIGITS[900:]) > 0.85
