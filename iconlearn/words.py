@@ -34,13 +34,13 @@ def word_vectors(model):
     -------
     ndarray of shape (n_words, n_components)
         Where rows are words (skip-gram), their places, ``embedding_``.  Where rows are bags of words (CBOW), what the
-        mapper gives for one word alone: the input vectors, as word2vec has them.  Those of the other side are
-        ``column_embedding_``.
+        mapper gives for one word alone: the input vectors, as word2vec has them.  Where rows are words in their order,
+        what it gives for the word before.  Those of the other side are ``column_embedding_``.
     """
     vocabulary = _vocabulary(model)
     if len(model.embedding_) == len(vocabulary) and not model.p_.requires_y:
         return np.array(model.embedding_)
-    return np.asarray(model.transform(np.eye(len(vocabulary), dtype=model.embedding_.dtype)))
+    return np.asarray(model.transform([[str(word)] for word in vocabulary]))
 
 
 def most_similar(model, word, n=10):

@@ -515,7 +515,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 f"lists of words, or counts over the {len(self.vocabulary_)} words of vocabulary_; vectors of the "
                 f"words themselves are iconlearn.words.word_vectors(model)"
             )
-        return validated_new(self, X if sentences is None else bags_of(sentences, self.vocabulary_))
+        if sentences is None:
+            return validated_new(self, X)
+        rows_of = declared(self.p_, "rows_of") or bags_of
+        return validated_new(self, rows_of(sentences, self.vocabulary_))
 
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":

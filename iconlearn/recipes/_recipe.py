@@ -17,7 +17,7 @@ RECIPES: dict[str, Recipe] = {}
 FIXED = ("p", "q", "terms", "column_mapper")
 
 # What a signature shows where defaults follow from a parameter that must be given.
-EXAMPLES = {"shape": (8, 8)}
+EXAMPLES = {"shape": (8, 8), "step": 8}
 
 
 class _Signature:

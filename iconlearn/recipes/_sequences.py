@@ -6,8 +6,8 @@ from .._checks import check_number
 from ..engines import MiniBatch
 from ..estimators import ICONEmbedding, Term
 from ..learned import Dot
-from ..mappers import Recurrent
-from ..supervisory import Ahead
+from ..mappers import MLP, Recurrent
+from ..supervisory import Ahead, Cooccurrence
 from ._recipe import recipe
 
 NEXT = {"p": "What comes next", "q": "Gaussian", "estimator": "ICONEmbedding", "mapper": "network"}
@@ -29,3 +29,14 @@ def cpc(step, steps=3, hidden=64, encoder=(64,), first=2, pool="last"):
         terms=[Term(Ahead(step, ahead, first)) for ahead in further],
         engine=MiniBatch(256),
     )
+
+
+@recipe(
+    "Next-token prediction", data="tokens", **NEXT,
+    formula="p = 1 on the token that comes next, q ∝ exp(f(the tokens before it, in their order) . v_c)",
+    paper="Bengio, Ducharme, Vincent and Jauvin, JMLR 2003",
+    verified="torch's cross-entropy over the vocabulary, from hand-made contexts",
+)  # fmt: skip
+def next_token(window=5, n_components=64, min_count=1, hidden=(128,)):
+    p = Cooccurrence(window, mode="next", min_count=min_count, dynamic=False)
+    return ICONEmbedding(n_components, p=p, q=Dot(), mapper=MLP(hidden))

@@ -112,12 +112,12 @@ def held_labels(n_neighbors="auto", graph_weight=10.0):
 
 @recipe(
     "Masked-token prediction", mapper="network", **WORDS,
-    formula="p = 1 on the hidden token, q ∝ exp(f(context) . v_c)",
+    formula="p = 1 on the hidden token, q ∝ exp(f(context) . v_c), the context a bag or, ordered, words in places",
     paper="Devlin et al., NAACL 2019; Alshammari et al., ICLR 2025, theorem 11",
     verified="torch's cross-entropy over the vocabulary",
 )  # fmt: skip
-def masked_token(window=5, n_components=64, min_count=1, hidden=(128,)):
-    p = Cooccurrence(window, mode="cbow", min_count=min_count, dynamic=False)
+def masked_token(window=5, n_components=64, min_count=1, hidden=(128,), ordered=False):
+    p = Cooccurrence(window, mode="masked" if ordered else "cbow", min_count=min_count, dynamic=False)
     return ICONEmbedding(n_components, p=p, q=Dot(), mapper=MLP(hidden))
 
 

@@ -67,8 +67,11 @@ class Supervisory(BaseEstimator, ABC):
     copies : int
         How many positions of p's rows a row of X takes up.
     prepare : callable
-        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next four are absent
+        ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next five are absent
         where p has no use for them.
+    rows_of : callable
+        ``rows_of(sentences, vocabulary)`` turns new lists of words into rows as those of X; bags of words where it is
+        absent.
     features : callable
         ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
         or None for all.

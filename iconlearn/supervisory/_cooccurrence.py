@@ -2,6 +2,8 @@
 
     skip-gram   p(c|w) ∝ C_wc / f_c^discount,      f_c = sum_w C_wc,      the weight of word w is sum_c C_wc
     CBOW        p(w|bag) = 1[w is the word in the middle],      a bag is the mean of the words around it
+    next        p(w|context) = 1[w comes next],                 a context is the words before it, in their order
+    masked      p(w|context) = 1[w is hidden],                  a context is the words around it, in their order
 
 Frequent words are thinned as word2vec does it, in expectation instead of by chance: a word of frequency f
 keeps the share min(1, sqrt(t / f) + t / f).
@@ -27,8 +29,14 @@ from .._checks import check_choice, check_number
 from ..conditional import Conditional, ListConditional, normalize_rows
 from ._base import Supervisory, warn_empty
 from ._huffman import HuffmanTree
+from ._tokens import bags_of
 
 __all__ = ["Cooccurrence"]
+
+ALONE = "no two tokens stand in one window; give sentences of at least two words"
+
+# What stands for the hidden word in a sentence that is to be read as a context.
+MASK = "[MASK]"
 
 # Characters of a vocabulary in which every word may take as much memory as the longest.
 MAX_PADDED = 10**7
@@ -47,15 +55,20 @@ class Cooccurrence(Supervisory):
     ----------
     window : int, default=5
         Words to each side that count as context (tokens only).
-    mode : {"skipgram", "cbow"}, default="skipgram"
+    mode : {"skipgram", "cbow", "next", "masked"}, default="skipgram"
         "skipgram": rows are words, columns contexts.  "cbow": rows are bags of context words, one for every
-        token, columns words; tokens only.
+        token, columns words; tokens only.  "next": rows are the `window` words before a token, in their order, as unit
+        vectors side by side (zeros before the first word of a sentence), columns words; the features of a row are
+        `window` times the words.  "masked": the same with the `window` words after it besides.  Both are for mappers
+        that read the order, :class:`iconlearn.mappers.Recurrent` with a step of as many numbers as there are words
+        among them; tokens only.
     min_count : int, default=1
         Rarer words are left out before windows are made (tokens only).
     subsample : float or None, default=None
         t in the formula above; 1e-3 to 1e-5 are usual.  None keeps everything.
     dynamic : bool, default=True
-        Whether a word at distance d counts (window + 1 - d) / window, as if the window were drawn at random.
+        Whether a word at distance d counts (window + 1 - d) / window, as if the window were drawn at random; without
+        effect on "next" and "masked", whose words have places.
     discount : float, default=0.0
         How much of the contexts' own frequency is taken off p, in [0, 1]; at 1 rows are in proportion to the
         exponential of pointwise mutual information ("skipgram" only).  With ``output="negative"`` the power of the
@@ -112,7 +125,13 @@ class Cooccurrence(Supervisory):
 
     @property
     def requires_y(self):
-        return self.mode == "cbow"
+        return self.mode != "skipgram"
+
+    @property
+    def _offsets(self):
+        """Where the words of an ordered context stand, seen from the one that is predicted."""
+        before = np.arange(-self.window, 0)
+        return before if self.mode == "next" else np.r_[before, -before[::-1]]
 
     def prepare(self, X):
         """Counts (or bags and their words) of token lists.
@@ -124,15 +143,22 @@ class Cooccurrence(Supervisory):
         Returns
         -------
         X : csr_array
-            Counts of shape (n_words, n_words), or bags of shape (n_tokens, n_words).
+            Counts of shape (n_words, n_words), bags of shape (n_tokens, n_words), or contexts of shape
+            (n_tokens, n_places n_words).
         y : ndarray of int or None
-            The word in the middle of each bag.
+            The word in the middle of each bag, or the one that is predicted from each context.
         vocabulary : ndarray of str of shape (n_words,)
             Most frequent first.
         """
         self._check()
         words, codes, sentence = self._encode(X)
         n = len(words)
+        if self.mode in ("next", "masked"):
+            contexts = self._contexts(codes, sentence, np.arange(len(codes)), n)
+            has = np.diff(contexts.indptr) > 0
+            if not has.any():
+                raise ValueError(ALONE)
+            return contexts[has], codes[has], words
         i, j, weight = self._neighbours(codes, sentence)
         if self.mode == "skipgram":
             counts = csr_array(
@@ -148,16 +174,47 @@ class Cooccurrence(Supervisory):
         has = np.diff(bags.indptr) > 0
         return normalize_rows(bags)[has], codes[has], words
 
+    def rows_of(self, sentences, vocabulary):
+        """New sentences as rows.
+
+        Parameters
+        ----------
+        sentences : list of list of str
+        vocabulary : sequence of str
+            Other words are left out.
+
+        Returns
+        -------
+        csr_array
+            Bags of their words; with "next" and "masked" the context of the word that would follow a sentence, or, with
+            "masked", of its first ``"[MASK]"``.
+        """
+        if self.mode in ("skipgram", "cbow"):
+            return bags_of(sentences, vocabulary)
+        number = {str(word): k for k, word in enumerate(vocabulary)}
+        gap, codes, sentence, at = len(number), [], [], []
+        for k, row in enumerate(sentences):
+            here = row.index(MASK) if self.mode == "masked" and MASK in row else len(row)
+            known = [
+                [number[str(word)] for word in part if str(word) in number] for part in (row[:here], row[here:])
+            ]
+            at.append(len(codes) + len(known[0]))
+            codes += [*known[0], gap, *known[1]]
+            sentence += [k] * (len(known[0]) + 1 + len(known[1]))
+        return self._contexts(np.array(codes), np.array(sentence), np.array(at), gap)
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Normalise the counts; see :meth:`Supervisory.fit`."""
         self._check()
         vars(self).pop("tree_", None)
         rng = check_random_state(random_state)
-        if self.mode == "cbow":
+        if self.requires_y:
             codes = np.asarray(y) if y is not None else None
             if codes is None or not np.issubdtype(codes.dtype, np.integer) or len(codes) != X.shape[0]:
-                raise ValueError("Cooccurrence(mode='cbow') needs tokens: give X as a list of lists of words")
-            n_words = X.shape[1]
+                raise ValueError(
+                    f"Cooccurrence(mode={self.mode!r}) needs tokens: give X as a list of lists of words"
+                )
+            n_words = X.shape[1] if self.mode == "cbow" else X.shape[1] // len(self._offsets)
             keep = self._keep(np.bincount(codes, minlength=n_words))
             n = len(codes)
             edges = csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, n_words))
@@ -223,9 +280,10 @@ class Cooccurrence(Supervisory):
                 f"Cooccurrence(output={self.output!r}) has no p for new rows over the columns of the fit; take the "
                 f"places of their words, as iconlearn.words.sentence_vectors does, or output='softmax'"
             )
-        if self.mode == "cbow":
+        if self.requires_y:
+            rows = "bags; a linear mapper" if self.mode == "cbow" else "contexts; a mapper of features"
             raise ValueError(
-                "Cooccurrence(mode='cbow') has no p for new bags; a linear mapper maps them without one"
+                f"Cooccurrence(mode={self.mode!r}) has no p for new {rows} maps them without one"
             )
         counts = csr_array(X_new, dtype=float, copy=True)
         if counts.shape[1] != self.conditional_.n_cols:
@@ -237,7 +295,7 @@ class Cooccurrence(Supervisory):
 
     def _check(self):
         check_number("window", self.window, low=1, integer=True)
-        check_choice("mode", self.mode, ["skipgram", "cbow"])
+        check_choice("mode", self.mode, ["skipgram", "cbow", "next", "masked"])
         check_number("min_count", self.min_count, low=1, integer=True)
         check_number("discount", self.discount, low=0, high=1)
         check_choice("output", self.output, ["softmax", "tree", "negative"])
@@ -276,6 +334,20 @@ class Cooccurrence(Supervisory):
         on = rank[codes] >= 0
         return _as_array([words[i] for i in order]), rank[codes][on], sentence[on]
 
+    def _contexts(self, codes, sentence, at, n_words):
+        """Unit vectors of the words at the offsets from some places `at`, side by side, within sentences."""
+        i, j = [], []
+        for slot, offset in enumerate(self._offsets):
+            there = at + offset
+            inside = (there >= 0) & (there < len(codes))
+            inside[inside] = sentence[there[inside]] == sentence[at[inside]]
+            i.append(np.flatnonzero(inside))
+            j.append(slot * n_words + codes[there[inside]])
+        i, j = np.concatenate(i), np.concatenate(j)
+        return csr_array(
+            coo_array((np.ones(len(i)), (i, j)), shape=(len(at), len(self._offsets) * n_words))
+        )
+
     def _neighbours(self, codes, sentence):
         """Positions (i, j), i before j, of the words within a window, and their weights."""
         i, j, weight = [], [], []
@@ -287,7 +359,7 @@ class Cooccurrence(Supervisory):
             weight.append(np.full(len(together), share))
         i, j, weight = map(np.concatenate, (i, j, weight))
         if not len(i):
-            raise ValueError("no two tokens stand in one window; give sentences of at least two words")
+            raise ValueError(ALONE)
         return i, j, weight
 
 

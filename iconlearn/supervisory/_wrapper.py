@@ -45,6 +45,7 @@ class Wrapper(Supervisory):
     copies = property(lambda self: declared(vars(self).get("p_", self.p), "copies"))
     # Absent where the inner p has none.
     prepare = property(lambda self: self.p.prepare)
+    rows_of = property(lambda self: self.p.rows_of)
     features = property(lambda self: self.p.features)
     guess = property(lambda self: self.p.guess)
     check_classes = property(lambda self: self.p.check_classes)

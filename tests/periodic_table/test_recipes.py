@@ -783,6 +783,31 @@ def steps_told_from_others(key):
         torch.testing.assert_close(found, slopes)
 
 
+def contexts_by_hand(plan, offsets):
+    """A network of unit vectors, one for each place of the context."""
+    words = [w for line in TOKENS for w in line]
+    words = sorted(set(words), key=lambda w: (-words.count(w), w))
+    number, rows, codes = {w: k for k, w in enumerate(words)}, [], []
+    for line in TOKENS:
+        for t, word in enumerate(line):
+            row = np.zeros((len(offsets), len(words)))
+            for slot, d in enumerate(offsets):
+                if 0 <= t + d < len(line):
+                    row[slot, number[line[t + d]]] = 1
+            if row.any():
+                rows.append(row.ravel())
+                codes.append(number[word])
+    assert len(codes) == plan.problem.p.n_rows and len(offsets) * len(words) == plan.X.shape[1]
+    logits = plan.mapper(torch.as_tensor(np.array(rows))) @ plan.problem.columns.at(None).T
+    cross = float(F.cross_entropy(logits, torch.as_tensor(codes)).detach())
+    assert value(plan.problem) == pytest.approx(cross, rel=1e-8)
+
+
+@check("next_token")
+def tokens_before(key):
+    contexts_by_hand(plan_of(key, window=3, n_components=8), (-3, -2, -1))
+
+
 # --- a teacher -----------------------------------------------------------------------------------
 
 
@@ -839,6 +864,7 @@ def bags_by_hand(key):
     assert value(plan.problem) == pytest.approx(plan.problem.p.row_mass @ cross, rel=1e-8)
     if key == "masked_token":
         np.testing.assert_allclose(plan.problem.p.row_mass, 1 / len(codes))
+        contexts_by_hand(plan_of(key, window=2, n_components=8, ordered=True), (-2, -1, 1, 2))
 
 
 @check("skip_gram")

@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV
 import iconlearn
 from iconlearn import recipes
 from iconlearn.recipes import PeriodicTable, Recipe
-from iconlearn.recipes._recipe import FIXED
+from iconlearn.recipes._recipe import EXAMPLES, FIXED
 from iconlearn.recipes._table import COLUMNS, ROWS
 from iconlearn.supervisory import Debias, Mix
 
@@ -34,6 +34,7 @@ NEEDED = {
     "apart": [(0, 1)],
     "teacher": 2,
     "shape": (8, 8),
+    "step": 8,
 }
 
 
@@ -91,7 +92,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "pairs": [(2, 1)], "alike": [False], "candidates": [(2, 1)], "anchors": [3], "apart": [(2, 1)],
         "together": [(4, 5)],
         "teacher": 3, "shape": (4, 16), "grid": 2, "gap": 2, "jitter": 1, "shift": 1,
-        "mapper": "linear", "n_tasks": 5,
+        "mapper": "linear", "n_tasks": 5, "step": 4, "steps": 2, "encoder": (9,), "first": 3, "ordered": True,
         "penalty": "l1", "rho": 0.1, "corrupt": "mask", "beta": 4.0, "channels": (4, 8), "pool": "max",
         "head": (16, 8), "projector": (16, 8), "predictor": (9,), "size": 0.25, "factor": 4,
     }  # fmt: skip
@@ -125,7 +126,7 @@ def test_a_recipe_has_the_signature_of_what_it_takes(key):
     found = inspect.signature(entry).parameters
     assert list(found)[: len(entry.parameters)] == list(entry.parameters)
     needed = {name: 2 for name, parameter in found.items() if parameter.default is parameter.empty}
-    needed |= {"shape": (8, 8)} if "shape" in needed else {}
+    needed |= {name: value for name, value in EXAMPLES.items() if name in needed}
     assert set(needed) <= set(entry.parameters)
     estimator = entry(**needed)
     assert inspect.signature(entry).return_annotation is type(estimator)

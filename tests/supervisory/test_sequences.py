@@ -18,7 +18,7 @@ import iconlearn
 from iconlearn import ICONClassifier, ICONEmbedding, Term, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.mappers import Recurrent
-from iconlearn.supervisory import Ahead, Debias
+from iconlearn.supervisory import Ahead, Cooccurrence, Debias
 
 X = np.random.default_rng(0).normal(size=(7, 15)).astype(np.float32)
 ROWS = torch.as_tensor(X)
@@ -153,3 +153,65 @@ def test_digits_as_eight_rows_of_pixels():
 def test_a_recurrent_classifier():
     model = ICONClassifier(mapper=Recurrent(8), max_iter=15, engine=MiniBatch(128), random_state=0)
     assert model.fit(IMAGES[:900], DIGITS[:900]).score(IMAGES[900:], DIGITS[900:]) > 0.85
+
+
+LINES = [line.split() for line in ("a b c d", "c b a e", "b c d a e", "e")]
+
+
+@pytest.mark.parametrize("mode", ["next", "masked"])
+def test_contexts_keep_the_order_of_words(mode):
+    p = Cooccurrence(2, mode=mode)
+    contexts, codes, words = p.prepare(LINES)
+    assert list(words) == ["a", "b", "c", "e", "d"]
+    offsets = (-2, -1) if mode == "next" else (-2, -1, 1, 2)
+    places = contexts.toarray().reshape(len(codes), len(offsets), 5)
+    k = 0
+    for line in LINES:
+        for t, word in enumerate(line):
+            around = [line[t + d] if 0 <= t + d < len(line) else "" for d in offsets]
+            if not any(around):
+                continue
+            np.testing.assert_array_equal(places[k], [[w == other for w in words] for other in around])
+            assert words[codes[k]] == word
+            k += 1
+    assert k == len(codes)
+    new = p.rows_of([["x", "a", "x", "b", "[MASK]", "c", "e"], [], ["b"]], words).toarray()
+    expected = [["a", "b"], ["", ""], ["", "b"]]
+    if mode == "masked":
+        expected = [["a", "b", "c", "e"], [""] * 4, ["", "b", "", ""]]
+    else:
+        expected[0] = ["c", "e"]
+    shown = [[[w == other for w in words] for other in row] for row in expected]
+    np.testing.assert_array_equal(new, np.reshape(np.array(shown, dtype=float), new.shape))
+
+
+def test_a_recurrent_mapper_reads_sentences():
+    rng = np.random.default_rng(0)
+    # What comes next follows from the last two words in their order, and from no bag of them.
+    after = {(a, b): (a - b) % 5 for a in range(5) for b in range(5)}
+    lines = []
+    for _ in range(60):
+        line = list(rng.integers(0, 5, 2))
+        while len(line) < 8:
+            line.append(after[line[-2], line[-1]] if rng.random() < 0.9 else rng.integers(5))
+        lines.append([f"w{k}" for k in line])
+    model = ICONEmbedding(
+        16, p=Cooccurrence(4, mode="next"), q="dot", mapper=Recurrent(5, 32), engine=MiniBatch(64), max_iter=40,
+        learning_rate=1e-2, random_state=0,
+    ).fit(lines)  # fmt: skip
+    pairs = [(a, b) for a in range(5) for b in range(5)]
+    guess = (model.transform([[f"w{a}", f"w{b}"] for a, b in pairs]) @ model.column_embedding_.T).argmax(1)
+    said = [model.vocabulary_[k] == f"w{after[pair]}" for k, pair in zip(guess, pairs, strict=True)]
+    assert np.mean(said) >= 0.9
+    assert iconlearn.words.word_vectors(model).shape == (5, 16)
+
+
+def test_contexts_need_tokens_and_neighbours():
+    with pytest.raises(ValueError, match=r"Cooccurrence\(mode='next'\) needs tokens"):
+        Cooccurrence(mode="next").fit(np.ones((3, 4)))
+    with pytest.raises(ValueError, match="no two tokens stand in one window"):
+        Cooccurrence(mode="masked").prepare([["a"], ["b"]])
+    p = Cooccurrence(2, mode="next")
+    contexts, codes, _ = p.prepare(LINES)
+    with pytest.raises(ValueError, match="no p for new contexts"):
+        p.fit(contexts, codes).extend(contexts)
