@@ -72,7 +72,9 @@ class Recurrent(Mapper):
         if not isinstance(self.encoder, nn.Module):
             widths = hidden_widths("encoder", self.encoder)
             if not widths:
-                raise ValueError("encoder=() has no layer; use encoder=torch.nn.Identity() for steps as they are")
+                raise ValueError(
+                    "encoder=() has no layer; use encoder=torch.nn.Identity() for steps as they are"
+                )
             layers = []
             for before, after in pairwise((self.step, *widths)):
                 layers += [layer(before, after, generator), nn.ReLU()]

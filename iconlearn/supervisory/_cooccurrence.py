@@ -196,7 +196,8 @@ class Cooccurrence(Supervisory):
         for k, row in enumerate(sentences):
             here = row.index(MASK) if self.mode == "masked" and MASK in row else len(row)
             known = [
-                [number[str(word)] for word in part if str(word) in number] for part in (row[:here], row[here:])
+                [number[str(word)] for word in part if str(word) in number]
+                for part in (row[:here], row[here:])
             ]
             at.append(len(codes) + len(known[0]))
             codes += [*known[0], gap, *known[1]]
@@ -336,17 +337,15 @@ class Cooccurrence(Supervisory):
 
     def _contexts(self, codes, sentence, at, n_words):
         """Unit vectors of the words at the offsets from some places `at`, side by side, within sentences."""
-        i, j = [], []
+        rows, columns = [], []
         for slot, offset in enumerate(self._offsets):
             there = at + offset
             inside = (there >= 0) & (there < len(codes))
             inside[inside] = sentence[there[inside]] == sentence[at[inside]]
-            i.append(np.flatnonzero(inside))
-            j.append(slot * n_words + codes[there[inside]])
-        i, j = np.concatenate(i), np.concatenate(j)
-        return csr_array(
-            coo_array((np.ones(len(i)), (i, j)), shape=(len(at), len(self._offsets) * n_words))
-        )
+            rows.append(np.flatnonzero(inside))
+            columns.append(slot * n_words + codes[there[inside]])
+        i, j = np.concatenate(rows), np.concatenate(columns)
+        return csr_array(coo_array((np.ones(len(i)), (i, j)), shape=(len(at), len(self._offsets) * n_words)))
 
     def _neighbours(self, codes, sentence):
         """Positions (i, j), i before j, of the words within a window, and their weights."""

@@ -58,7 +58,9 @@ def test_states_are_those_of_torch_and_do_not_look_ahead():
     mean = built(pool="mean")
     torch.testing.assert_close(mean(ROWS), module.head(states).mean(1))
     bare = built(6, hidden=None)
-    torch.testing.assert_close(bare(ROWS), bare.gru(torch.relu(bare.encoder[0](ROWS.reshape(7, 5, 3))))[0][:, -1])
+    torch.testing.assert_close(
+        bare(ROWS), bare.gru(torch.relu(bare.encoder[0](ROWS.reshape(7, 5, 3))))[0][:, -1]
+    )
     for k in (1, 2):
         step = torch.cat([torch.full((7, 1), float(k)), ROWS[:, :3]], dim=1)
         W = module.ahead.weight[4 * (k - 1) : 4 * k]
@@ -92,9 +94,13 @@ def test_what_is_no_sequence_is_refused_in_a_sentence():
             fit(X)
     with pytest.raises(ValueError, match="step=4 does not divide"):
         ICONClassifier(mapper=Recurrent(4)).fit(X, np.arange(7) % 2)
-    with pytest.raises(ValueError, match="first=3 and ahead=3 need sequences of at least 6 steps, .* are 5 of step=3"):
+    with pytest.raises(
+        ValueError, match=r"first=3 and ahead=3 need sequences of at least 6 steps, .* are 5 of step=3"
+    ):
         recipes.cpc(step=3, first=3).fit(X)
-    with pytest.raises(ValueError, match=r"a step 2 ahead, and the mapper has matrices for 1: use Recurrent\(steps=2"):
+    with pytest.raises(
+        ValueError, match=r"a step 2 ahead, and the mapper has matrices for 1: use Recurrent\(steps=2"
+    ):
         ICONEmbedding(4, p=Ahead(3, ahead=2), q="dot", mapper=Recurrent(3)).fit(X)
     with pytest.raises(ValueError, match="at least three steps"):
         Recurrent(5).build(10, 2, 7, torch.Generator())
@@ -137,17 +143,42 @@ def probe(train, labels, new, truth):
 
 
 def test_digits_as_eight_rows_of_pixels():
+    # Untrained 0.875 and 0.574 by the same probes; 0.944 and 0.776 after these fifteen epochs.
     train, new, labels, truth = train_test_split(
         IMAGES, DIGITS, test_size=0.5, random_state=0, stratify=DIGITS
     )
-    few = np.concatenate([np.flatnonzero(labels == c)[:5] for c in range(10)])
-    model = recipes.cpc(step=8, pool="mean", max_iter=20, random_state=0).fit(train)
+    model = recipes.cpc(step=8, steps=2, pool="mean", max_iter=15, random_state=0).fit(train)
     known, seen = model.embedding_, model.transform(new)
     assert probe(known, labels, seen, truth) >= 0.90
     scale = StandardScaler().fit(known)
-    assert LogisticRegression().fit(
-        scale.transform(known[few]), labels[few]
-    ).score(scale.transform(seen), truth) >= 0.72  # fmt: skip
+    known, seen, scores = scale.transform(known), scale.transform(seen), []
+    for draw in map(np.random.default_rng, range(5)):
+        few = np.concatenate([draw.permutation(np.flatnonzero(labels == c))[:5] for c in range(10)])
+        scores.append(LogisticRegression().fit(known[few], labels[few]).score(seen, truth))
+    assert np.mean(scores) >= 0.72
+
+
+def voices(n_each, seed, n_numbers=256):
+    """Noise through two resonances, of which twelve speakers have their own, and every sound moves a little."""
+    rng, sounds = np.random.default_rng(seed), []
+    for speaker in np.repeat(np.arange(12), n_each):
+        sound = rng.standard_normal(n_numbers + 100)
+        for angle, radius in ((0.3 + 0.2 * (speaker % 4), 0.95), (1.3 + 0.55 * (speaker // 4), 0.93)):
+            angle *= 1 + 0.04 * rng.standard_normal()
+            sound = lfilter([1], [1, -2 * radius * np.cos(angle), radius**2], sound)
+        sounds.append(sound[100:] / sound[100:].std())
+    return np.array(sounds, dtype=np.float32), np.repeat(np.arange(12), n_each)
+
+
+def test_speakers_are_told_by_frames_of_their_sounds():
+    # 0.983; raw waves 0.14, an untrained network 0.84.
+    (train, labels), (new, truth) = voices(40, 0), voices(20, 1)
+    model = recipes.cpc(
+        step=16, steps=1, first=4, pool="mean", max_iter=10, learning_rate=3e-3, random_state=0
+    )
+    model.set_params(engine__batch_size=128).fit(train)
+    assert probe(train, labels, new, truth) < 0.3
+    assert probe(model.embedding_, labels, model.transform(new), truth) >= 0.95
 
 
 def test_a_recurrent_classifier():
