@@ -143,7 +143,7 @@ def probe(train, labels, new, truth):
 
 
 def test_digits_as_eight_rows_of_pixels():
-    # Untrained 0.875 and 0.574 by the same probes; 0.944 and 0.776 after these fifteen epochs.
+    # 0.944 and 0.790; an untrained network 0.875 and 0.582, the pixels 0.963 and 0.834.
     train, new, labels, truth = train_test_split(
         IMAGES, DIGITS, test_size=0.5, random_state=0, stratify=DIGITS
     )
@@ -171,7 +171,7 @@ def voices(n_each, seed, n_numbers=256):
 
 
 def test_speakers_are_told_by_frames_of_their_sounds():
-    # 0.983; raw waves 0.14, an untrained network 0.84.
+    # 0.983; raw waves 0.158, an untrained network 0.817, log spectra 0.988.
     (train, labels), (new, truth) = voices(40, 0), voices(20, 1)
     model = recipes.cpc(
         step=16, steps=1, first=4, pool="mean", max_iter=10, learning_rate=3e-3, random_state=0
