@@ -393,6 +393,26 @@ def new_storage(cls, *args, device=None, allocator=None, **options):
     return torch._C.StorageBase.__new__(cls, *args, **options)
 
 
+def gru(X, first, weights, *options):
+    """torch._VF.gru by plain operations: the fused cell has no kernel but that of CUDA.  One layer, one direction."""
+    if X.device.type == "cpu":
+        return torch._C._VariableFunctions.gru(X, first, weights, *options)
+    bias, n_layers, _, _, bidirectional, batch_first = options
+    if not (bias and batch_first and n_layers == 1 and not bidirectional):
+        raise NotImplementedError(
+            "the pretended device has gated recurrent layers of one layer and direction only"
+        )
+    W, V, b, c = weights
+    state, states, inputs = first[0], [], torch.nn.functional.linear(X, W, b)
+    for t in range(X.shape[1]):
+        r, z, n = inputs[:, t].chunk(3, 1)
+        hr, hz, hn = torch.nn.functional.linear(state, V, c).chunk(3, 1)
+        z = torch.sigmoid(z + hz)
+        state = (1 - z) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + z * state
+        states.append(state)
+    return torch.stack(states, 1), state[None]
+
+
 def replacements():
     """(owner, name, value) of the Python functions that ask a GPU."""
     cuda, ext = torch.cuda, extension()
@@ -426,6 +446,7 @@ def replacements():
     yield torch.backends.cuda, "is_built", lambda: True
     # torch.optim imports torch._dynamo, which imports this where there is CUDA.
     yield torch._C, "_cuda_getCurrentRawStream", lambda device: 0
+    yield torch._VF, "gru", gru
     yield torch.UntypedStorage, "__new__", staticmethod(new_storage)
 
 

@@ -765,18 +765,18 @@ def orders_by_hand(key):
 def steps_told_from_others(key):
     """Contexts are made by torch's GRU of the steps that have been seen, and of no others."""
     plan = plan_of(key, steps=2, hidden=5, encoder=(6, 7), first=3)
-    rows, module = torch.as_tensor(X), plan.mapper
+    rows, module = torch.as_tensor(X, device=plan.device), plan.mapper
     first, second = (module.encoder[k] for k in (0, 2))
     matrices = module.ahead.weight.reshape(2, 5, 7)
     for ahead, problem in enumerate(plan.objective.problems, start=1):
-        logits, contexts, later = None, [], []
+        contexts, later = [], []
         for t in range(3, 9 - ahead):
             codes = F.relu(second(F.relu(first(rows[:, : 8 * t].reshape(N, t, 8)))))
             contexts.append(module.gru(codes)[1][0])
             step = rows[:, 8 * (t + ahead - 1) : 8 * (t + ahead)]
             later.append(F.relu(second(F.relu(first(step)))) @ matrices[ahead - 1].T)
         logits = torch.cat(contexts) @ torch.cat(later).T
-        cross = F.cross_entropy(logits, torch.arange(len(logits)))
+        cross = F.cross_entropy(logits, torch.arange(len(logits), device=plan.device))
         assert value(problem) == pytest.approx(float(cross), rel=1e-9)
         slopes = torch.autograd.grad(cross, first.weight, retain_graph=True)[0]
         found = torch.autograd.grad(loss(problem, MiniBatch(), whole(problem)), first.weight)[0]
@@ -798,8 +798,9 @@ def contexts_by_hand(plan, offsets):
                 rows.append(row.ravel())
                 codes.append(number[word])
     assert len(codes) == plan.problem.p.n_rows and len(offsets) * len(words) == plan.X.shape[1]
-    logits = plan.mapper(torch.as_tensor(np.array(rows))) @ plan.problem.columns.at(None).T
-    cross = float(F.cross_entropy(logits, torch.as_tensor(codes)).detach())
+    rows, codes = (torch.as_tensor(np.array(a), device=plan.device) for a in (rows, codes))
+    logits = plan.mapper(rows) @ plan.problem.columns.at(None).T
+    cross = float(F.cross_entropy(logits, codes).detach())
     assert value(plan.problem) == pytest.approx(cross, rel=1e-8)
 
 
