@@ -6,7 +6,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from reference import DIVERGENCES, cluster_kernel, softmax, sqdist, unit
+from reference import DIVERGENCES, cluster_kernel, entropic_optimum, softmax, sqdist, unit
 from scipy.spatial.distance import squareform
 from scipy.special import rel_entr
 from sklearn.cluster import KMeans, SpectralClustering
@@ -249,6 +249,24 @@ def joint_slope(P, Z, dof):
     log_k = -0.5 * (dof + 1) * torch.log1p((Z[:, None] - Z).square().sum(2) / dof)
     log_q = log_k - torch.logsumexp(log_k.masked_fill(torch.as_tensor(OWN), -torch.inf).ravel(), 0)
     return torch.autograd.grad(-(torch.as_tensor(P) * log_q).sum(), Z)[0].numpy()
+
+
+@check("snekhorn", "tsnekhorn")
+def doubly_stochastic_at_a_perplexity(key):
+    kernels = {"snekhorn": lambda d: -d, "tsnekhorn": student}
+    problem = spread(plan_of(key, perplexity=20))
+    P, Z = problem.p.full(), plain(problem.rows.mapper.places)
+    _, gamma, off = entropic_optimum(P, sqdist(X, X))
+    assert (gamma > 0).all() and off < 1e-4 * np.median(gamma)
+    np.testing.assert_allclose(P.sum(axis=0), 1, atol=5e-6)
+    # One digit is among the neighbours of so many that it cannot have fewer.
+    more = -rel_entr(P, 1).sum(axis=1) - np.log(20)
+    assert more.min() > -1e-4 and (more > 1e-4).sum() <= 1
+    log_k = np.where(OWN, -np.inf, kernels[key](sqdist(Z, Z)))
+    expected = rel_entr(P / N, np.exp(log_k) / np.exp(log_k).sum()).sum()
+    assert value(problem) == pytest.approx(expected, rel=1e-9)
+    if key == "tsnekhorn":
+        np.testing.assert_allclose(value(problem, gradient=True)[1], joint_slope(P / N, Z, 1.0), atol=1e-9)
 
 
 @check("pca")
