@@ -967,6 +967,18 @@ def written_out(key):
     assert value(problem) == pytest.approx(DIVERGENCES[NAMES[short]](P / N, Q / N), rel=1e-4)
 
 
+@check("supcon_jsd_distance")
+def distances_and_no_directions(key):
+    problem = plan_of(key, n_components=4, sigma=0.8).problem
+    U = points(problem)[0]
+    log_q = log_rows(-sqdist(U, U) / (2 * 0.8**2), own=True)
+    P = MATES / MATES.sum(axis=1, keepdims=True)
+    M = (P + np.exp(log_q)) / 2
+    expected = (rel_entr(P, M).sum() + rel_entr(np.exp(log_q), M).sum()) / (2 * N)
+    assert value(problem) == pytest.approx(expected, rel=1e-6)
+    assert np.ptp(np.linalg.norm(U, axis=1)) > 1e-3
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 
