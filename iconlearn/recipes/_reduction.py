@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..estimators import ICONEmbedding
+from ..estimators import ICONEmbedding, Term
 from ..learned import Gaussian, Student, WideGaussian
 from ..mappers import Linear
 from ..supervisory import KNN, Graph, Identity, SymmetricEntropic, Symmetrize
@@ -142,6 +142,20 @@ def tsne_graph(n_components=2, dof=1.0):
 def pca(n_components=2):
     return ICONEmbedding(
         n_components, p=Identity(), q=WideGaussian(sphere=False), mapper=Linear(orthonormal=True)
+    )
+
+
+@recipe(
+    "t-SNE and metric scaling", p="Gaussian", q="Student-t", **MAP,
+    formula="t-SNE's divergence + weight Σ_ij [(D_ij - mean_k D_ik) - (d_ij - mean_k d_ik)]² / 2n² of squares, in "
+    "units of the size of the map: two Gaussians, σ → ∞",
+    paper='"DREAMS", arXiv 2508.13747, 2025 (its form with metric scaling)',
+    verified="t-SNE's loss and the row-centred stress, written out over full matrices",
+)  # fmt: skip
+def dreams(perplexity=30.0, n_components=2, global_weight=100.0):
+    wide = Term(WideGaussianP(spread="map"), WideGaussian(sphere=False), weight=global_weight)
+    return ICONEmbedding(
+        n_components, p=Symmetrize(GaussianP(perplexity)), q=Student(normalize="joint"), terms=[wide]
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from reference import DIVERGENCES, cluster_kernel, entropic_optimum, softmax, sqdist, unit
 from scipy.spatial.distance import squareform
 from scipy.special import rel_entr
+from scipy.stats import spearmanr
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
@@ -25,7 +26,7 @@ import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.loss import loss
-from iconlearn.metrics import clustering_accuracy
+from iconlearn.metrics import clustering_accuracy, neighbor_recall
 from iconlearn.supervisory import KNN
 
 TABLE = iconlearn.periodic_table()
@@ -283,6 +284,28 @@ def row_centred_stress(key):
     D, d = sqdist(X, X), sqdist(*points(problem))
     gap = (D - D.mean(axis=1, keepdims=True)) - (d - d.mean(axis=1, keepdims=True))
     assert value(problem) == pytest.approx((gap**2).sum() / (2 * N**2), rel=1e-10)
+
+
+@check("dreams")
+def local_and_global(key):
+    plan = plan_of(key, perplexity=10, global_weight=3.0)
+    spread(plan)
+    local, wide = plan.objective.problems
+    P, Z = local.p.row_mass[:, None] * local.p.edges.toarray(), points(local)[0]
+    expected, _ = _kl_divergence(Z.ravel(), squareform(P, checks=False), 1, N, 2, skip_num_points=0)
+    assert value(local) == pytest.approx(expected, rel=1e-9)
+    D, d, unit_ = sqdist(X, X), sqdist(Z, Z), 1.2**2 * N
+    D *= unit_ * (N - 1) / N / D.mean()
+    gap = (D - D.mean(axis=1, keepdims=True)) - (d - d.mean(axis=1, keepdims=True))
+    assert wide.weight == 3 and value(wide) == pytest.approx((gap**2).sum() / (2 * N**2 * unit_**2), rel=1e-9)
+    # Distances of all pairs keep more of their order, and fewer neighbours stay, the more the term weighs.
+    kept, order = [], []
+    pairs = np.random.default_rng(0).integers(N, size=(2, 4000))
+    for weight in (1e-3, 1e4):
+        Z = build(key, perplexity=10, global_weight=weight).fit(X).embedding_
+        kept.append(neighbor_recall(X, Z, 5))
+        order.append(spearmanr(*(((A[pairs[0]] - A[pairs[1]]) ** 2).sum(axis=1) for A in (X, Z)))[0])
+    assert order[1] > order[0] + 0.05 and kept[1] < kept[0]
 
 
 # --- clusters ------------------------------------------------------------------------------------
