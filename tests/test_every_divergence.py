@@ -104,7 +104,8 @@ def has_full_support(name, uniform, q_name):
 
 
 def test_every_registered_p_is_here():
-    limits = {supervisory.WideGaussian}  # see test_limits.py
+    # See test_limits.py, and tests/supervisory/test_restore.py: its columns are targets, and their q a density.
+    limits = {supervisory.WideGaussian, supervisory.Restore}
     wrappers = {Walk, Symmetrize, Mix, Cut, Spectral}
     assert {type(p) for p in EVERY_P.values()} >= {*COMPONENTS["p"].values(), *wrappers} - limits
 

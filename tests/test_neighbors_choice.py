@@ -56,6 +56,7 @@ def rows(n):
     ],
 )
 def test_the_size_decides(metric, n, on_cpu, on_cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     for cuda, expected in ((False, on_cpu), (True, on_cuda)):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         assert choose_backend(rows(n), metric=metric) == expected
@@ -76,6 +77,7 @@ def test_an_estimator_on_the_cpu_searches_there(monkeypatch):
     model = ICONEmbedding(max_iter=2, device="cpu").fit(data)
     # As if there were a GPU from now on; no call may reach it.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     model.fit(data)
     assert model.neighbors_backend_ == "ivf"
     model.transform(data[:3] + 1)

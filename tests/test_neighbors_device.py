@@ -91,6 +91,7 @@ def test_an_exact_search_finds_what_that_of_the_cpu_finds(device, metric, dtype,
 def test_many_rows_are_searched_among_themselves_on_the_device(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(
         _search, "exact_search", lambda *a: asked.append(a[5].type) or (np.zeros((0, 2)), None)
     )

@@ -107,7 +107,7 @@ def describe(module):
     """Name and options of a module that can be made again, children and all; None for any other."""
     cls = type(module)
     # A teacher may follow a module of any kind: its copy is asked for if need be.
-    if cls not in NAMES or (cls is not Follower and None in map(describe, module.children())):
+    if cls not in NAMES or (cls is not Follower and None in map(describe, children_of(module))):
         return None
     return NAMES[cls], KINDS[NAMES[cls]][1](module)
 
