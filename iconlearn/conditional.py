@@ -418,7 +418,14 @@ class WideConditional(BlockConditional):
 
     ``block`` returns squared distances D and a_ij = -(D_ij - mean_k D_ik), the mean over the candidates.
     A uniform share u scales a by 1 - u.
+
+    Parameters
+    ----------
+    unit : float, default=1.0
+        What squared distances, of the data and of the places, are counted in by the loss.
     """
+
+    unit: float = 1.0
 
     wide = True
 

@@ -123,7 +123,7 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
     log_norm = log_normalizer(q, engine, U, V, visit)
     if visit.edges is None:
         value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
-        return value / visit.n_candidates if problem.p.wide else value
+        return value / (visit.n_candidates * problem.p.unit**2) if problem.p.wide else value
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
     log_q = share(q, log_k - visit.edges.of_rows(log_norm), log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()

@@ -21,6 +21,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
     "p": {
         "gaussian": supervisory.Gaussian,
         "student": supervisory.Student,
+        "symmetric_entropic": supervisory.SymmetricEntropic,
         "wide_gaussian": supervisory.WideGaussian,
         "knn": supervisory.KNN,
         "graph": supervisory.Graph,

@@ -186,3 +186,19 @@ def assert_slopes(problem, engine=None, *, rtol=1e-5, atol=1e-8, step=1e-5, seed
             expected = (up - down) / (2 * step)
             np.testing.assert_allclose((gradient * direction.numpy()).sum(), expected, rtol=rtol, atol=atol)
     return value
+
+
+def entropic_optimum(P, C):
+    """Dual variables (lambda, gamma) by which P minimises <P, C>, from P alone, and how far they are from doing so.
+
+    A symmetric doubly stochastic P of given entropies is the least where (gamma_i + gamma_j) log P_ij + 2 C_ij is
+    lambda_i + lambda_j for some gamma >= 0: linear in both, and so a matter of least squares.
+    """
+    i, j = np.nonzero(P > 1e-3)
+    each = np.arange(len(i))
+    A = np.zeros((len(i), 2 * len(P)))
+    for ends in (i, j):
+        A[each, ends] += 1
+        A[each, len(P) + ends] -= np.log(P[i, j])
+    found = np.linalg.lstsq(A, 2 * C[i, j], rcond=None)[0]
+    return found[: len(P)], found[len(P) :], np.abs(A @ found - 2 * C[i, j]).max()

@@ -301,3 +301,53 @@ def test_estimators_take_the_limits():
         assert np.isfinite(model.score(X))
     classifier = ICONClassifier(q=NarrowGaussian(0.5), mapper="linear", C=None, random_state=0).fit(X, y)
     assert classifier.score(X, y) > 0.9
+
+
+X = np.random.default_rng(4).normal(size=(40, 5))
+
+
+def test_a_spread_is_another_unit():
+    """Scaled data, and a loss that is counted in units of the spread; new rows by the same factor."""
+    made = WideP(spread=7.0).fit(X)
+    D = sqdist(X, X)
+    off = ~np.eye(len(X), dtype=bool)
+    factor = 49 / D[off].mean()
+    plain = WideP().fit(np.sqrt(factor) * X).conditional_
+    np.testing.assert_allclose(made.conditional_.entries().p, plain.entries().p, atol=1e-9 * factor * D.max())
+    new, theirs = (
+        made.extend(X[:3] + 0.1),
+        WideP().fit(np.sqrt(factor) * X).extend(np.sqrt(factor) * (X[:3] + 0.1)),
+    )
+    np.testing.assert_allclose(new.entries().p, theirs.entries().p, atol=1e-9 * factor * D.max())
+    assert new.unit == made.conditional_.unit == 49 and made.spread_ == 7
+    places_ = places(len(X), 2)
+    values = [
+        evaluate(make_problem(p, WideGaussian(sphere=False), places_))[0] for p in (made.conditional_, plain)
+    ]
+    assert values[0] == pytest.approx(values[1] / 49**2, rel=1e-9)
+    assert WideP(spread="map").fit(X).spread_ == pytest.approx(1.2 * len(X) ** 0.5)
+    assert "spread" not in WideP().__getstate__() and not hasattr(WideP().fit(X), "spread_")
+
+
+@pytest.mark.parametrize(("spread", "data"), [(-1.0, None), ("wide", None), (1.0, np.zeros((5, 2)))])
+def test_a_spread_that_cannot_be_is_refused(spread, data):
+    with pytest.raises((ValueError, TypeError), match="spread"):
+        WideP(spread=spread).fit(X if data is None else data)
+
+
+def test_new_rows_beside_a_map_of_a_spread():
+    """Where the squares of their own row are least, found by scipy from the definition."""
+    q = WideGaussian(sphere=False)
+    model = ICONEmbedding(2, p=WideP(spread=7.0), q=q, optimizer="lbfgs", random_state=0).fit(X)
+    D = sqdist(X, X)
+    factor = 49 / D[~np.eye(len(X), dtype=bool)].mean()
+    new, Z = X[:4] + 0.1, model.embedding_
+    for row, place in zip(new, model.transform(new), strict=True):
+        asked = factor * sqdist(row[None], X)[0]
+
+        def off(z, asked=asked):
+            d = sqdist(z[None], Z)[0]
+            return ((asked - asked.mean() - d + d.mean()) ** 2).mean()
+
+        best = min((minimize(off, start) for start in Z[::8]), key=lambda found: found.fun)
+        assert off(place) <= best.fun * (1 + 1e-6)

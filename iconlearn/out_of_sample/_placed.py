@@ -127,7 +127,7 @@ class Placer:
 
         reach = math.sqrt(max(self.variances))
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
-        bend = 4.0 * sum(self.variances) if p.wide else 1.0
+        bend = 4.0 * sum(self.variances) / p.unit**2 if p.wide else 1.0
         return minimise_rows(
             evaluate, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
             tolerance=TOLERANCE * reach, n_steps=N_STEPS,

@@ -50,3 +50,19 @@ def _rows(short, title, kind):
 
 for _short, (_title, _kind) in BOUNDED.items():
     _rows(_short, _title, _kind)
+
+
+@recipe(
+    "SupCon by Jensen-Shannon of distances", p="Classes", q="Gaussian", estimator="ICONEmbedding", mapper="network",
+    data="labelled", divergence="Jensen-Shannon", verified=VERIFIED,
+    formula="p = 1/(K - 1) on the class mates, q ∝ exp(-|z_i - z_j|² / 2σ²), z on no sphere",
+    paper="Beyond I-Con, arXiv 2509.04734, second version",
+)  # fmt: skip
+def supcon_jsd_distance(sigma=1.0, n_components=64, unlabeled=None):
+    return ICONEmbedding(
+        n_components,
+        p=Labels(unlabeled=unlabeled),
+        q=Gaussian(sigma),
+        divergence=JensenShannon(),
+        mapper="mlp",
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..estimators import ICONEmbedding
+from ..estimators import ICONEmbedding, Term
 from ..learned import Gaussian, Student, WideGaussian
 from ..mappers import Linear
-from ..supervisory import KNN, Graph, Identity, Symmetrize
+from ..supervisory import KNN, Graph, Identity, SymmetricEntropic, Symmetrize
 from ..supervisory import Gaussian as GaussianP
 from ..supervisory import Student as StudentP
 from ..supervisory import WideGaussian as WideGaussianP
@@ -45,6 +45,32 @@ def tsne(perplexity=30.0, n_components=2, dof=1.0):
 )  # fmt: skip
 def row_tsne(perplexity=30.0, n_components=2, dof=1.0):
     return ICONEmbedding(n_components, p=GaussianP(perplexity), q=Student(dof))
+
+
+ENTROPIC = {
+    "paper": "Van Assel et al., NeurIPS 2023 (its p; its q is doubly stochastic too)",
+    "verified": "the conditions of the optimum solved for the dual of p, and the joint KL over full matrices",
+}
+
+
+@recipe(
+    "SNEkhorn", p="Gaussian", q="Gaussian", **MAP, **ENTROPIC,
+    formula="p = exp((λ_i + λ_j - 2|x_i - x_j|²) / (γ_i + γ_j)), doubly stochastic, every row of the same perplexity; "
+    "q ∝ exp(-|z_i - z_j|²) over all pairs",
+)  # fmt: skip
+def snekhorn(perplexity=30.0, n_components=2):
+    return ICONEmbedding(
+        n_components, p=SymmetricEntropic(perplexity), q=Gaussian(SNE_SIGMA, normalize="joint")
+    )
+
+
+@recipe(
+    "t-SNEkhorn", p="Gaussian", q="Student-t", **MAP, **ENTROPIC,
+    formula="p = exp((λ_i + λ_j - 2|x_i - x_j|²) / (γ_i + γ_j)), doubly stochastic, every row of the same perplexity; "
+    "q ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2) over all pairs",
+)  # fmt: skip
+def tsnekhorn(perplexity=30.0, n_components=2, dof=1.0):
+    return ICONEmbedding(n_components, p=SymmetricEntropic(perplexity), q=Student(dof, normalize="joint"))
 
 
 @recipe(
@@ -116,6 +142,20 @@ def tsne_graph(n_components=2, dof=1.0):
 def pca(n_components=2):
     return ICONEmbedding(
         n_components, p=Identity(), q=WideGaussian(sphere=False), mapper=Linear(orthonormal=True)
+    )
+
+
+@recipe(
+    "t-SNE and metric scaling", p="Gaussian", q="Student-t", **MAP,
+    formula="t-SNE's divergence + weight Σ_ij [(D_ij - mean_k D_ik) - (d_ij - mean_k d_ik)]² / 2n² of squares, in "
+    "units of the size of the map: two Gaussians, σ → ∞",
+    paper='"DREAMS", arXiv 2508.13747, 2025 (its form with metric scaling)',
+    verified="t-SNE's loss and the row-centred stress, written out over full matrices",
+)  # fmt: skip
+def dreams(perplexity=30.0, n_components=2, global_weight=100.0):
+    wide = Term(WideGaussianP(spread="map"), WideGaussian(sphere=False), weight=global_weight)
+    return ICONEmbedding(
+        n_components, p=Symmetrize(GaussianP(perplexity)), q=Student(normalize="joint"), terms=[wide]
     )
 
 

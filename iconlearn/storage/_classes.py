@@ -63,6 +63,7 @@ CLASSES: dict[str, type] = {
     "supervisory.Restore": supervisory.Restore,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,
+    "supervisory.SymmetricEntropic": supervisory.SymmetricEntropic,
     "supervisory.Symmetrize": supervisory.Symmetrize,
     "supervisory.Triplets": supervisory.Triplets,
     "supervisory.Views": supervisory.Views,

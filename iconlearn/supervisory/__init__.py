@@ -10,6 +10,7 @@ from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
 from ._cooccurrence import Cooccurrence
 from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
+from ._entropic import SymmetricEntropic
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student, perplexity_by_default
 from ._links import MustLink, Paired
@@ -49,6 +50,7 @@ __all__ = [
     "Spectral",
     "Student",
     "Supervisory",
+    "SymmetricEntropic",
     "Symmetrize",
     "Triplets",
     "Views",

@@ -7,18 +7,21 @@ With exp(-D / sigma^2) on both sides, D and d the squared distances of the data 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
-from .._checks import unchanging
+from .._checks import check_number, unchanging
 from ..conditional import WideConditional
-from ..neighbors import check_defined, check_metric, distance_block
+from ..neighbors import BLOCK_SIZE, check_defined, check_metric, distance_block
 from ._base import Supervisory, check_metric_input
 
 __all__ = ["SquaredDistances", "WideGaussian"]
+
+# Root mean squared distance of the places of a map by t-SNE, by the root of the number of rows.
+MAP_SIZE = 1.2
 
 
 class WideGaussian(Supervisory):
@@ -32,10 +35,17 @@ class WideGaussian(Supervisory):
     ----------
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a matrix of dissimilarities, those of all pairs.
+    spread : float, "map" or None, default=None
+        What the root mean square of all distances is brought to, by a factor.  Squared distances, of the data and of
+        the places, are then counted in units of its square, so that the loss has no units; beside a q with a width of
+        its own this is a term that asks for the same order of distances at the size that a map has.  "map" is
+        ``1.2 sqrt(n_rows)``, about the size of a map by t-SNE.  None leaves the distances as they are.
 
     Attributes
     ----------
     conditional_ : WideConditional
+    spread_ : float
+        The root mean square of the distances in use; only where `spread` is given.
 
     References
     ----------
@@ -43,8 +53,16 @@ class WideGaussian(Supervisory):
     Kruskal, "Multidimensional scaling by optimizing goodness of fit", Psychometrika 1964.
     """
 
-    def __init__(self, *, metric="euclidean"):
+    # For what was stored before there was such a parameter.
+    spread = None
+
+    def __init__(self, *, metric="euclidean", spread=None):
         self.metric = metric
+        self.spread = spread
+
+    def __getstate__(self):
+        # A parameter that came later is part of a state where it is set, so that states stay what they were.
+        return {name: v for name, v in super().__getstate__().items() if name != "spread" or v is not None}
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
@@ -52,14 +70,21 @@ class WideGaussian(Supervisory):
         self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, self.metric)
-        self.conditional_ = WideConditional(block, (X.shape[0], X.shape[0]))
+        unit = 1.0
+        if self.spread is not None:
+            known = MAP_SIZE * X.shape[0] ** 0.5 if self.spread == "map" else self.spread
+            self.spread_ = check_number("spread", known, low=0, closed="neither", hint='or "map"')
+            unit = float(self.spread_) ** 2
+            block = replace(block, factor=unit / _mean_of(block, X.shape[0]))
+        self.conditional_ = WideConditional(block, (X.shape[0], X.shape[0]), unit=unit)
         return self
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, self.metric, self._n_features)
         self._check_all_known(X_new)
-        block = SquaredDistances(X_new, self._X, self.metric)
-        return WideConditional(block, (X_new.shape[0], self.conditional_.n_cols))
+        fitted = self.conditional_
+        block = SquaredDistances(X_new, self._X, self.metric, fitted.block.factor)
+        return WideConditional(block, (X_new.shape[0], fitted.n_cols), unit=fitted.unit)
 
     def _check_all_known(self, X):
         if not (self.pairwise and issparse(X)):
@@ -76,6 +101,21 @@ class WideGaussian(Supervisory):
             )
 
 
+def _mean_of(block, n_rows):
+    """Mean of the squared distances of all pairs of different rows.
+
+    Raises
+    ------
+    ValueError
+        If it is zero.
+    """
+    step = max(1, BLOCK_SIZE // n_rows)
+    total = sum(block(np.arange(start, min(start + step, n_rows))).sum() for start in range(0, n_rows, step))
+    if total == 0:
+        raise ValueError("spread of WideGaussian: all distances are zero, and no factor makes more of them")
+    return total / (n_rows * (n_rows - 1))
+
+
 @dataclass(frozen=True, eq=False)
 class SquaredDistances:
     """``block(rows, cols)`` of squared distances, on demand.
@@ -86,11 +126,14 @@ class SquaredDistances:
         Distances of shape (n_rows, n_cols) where `columns` is None.
     columns : ndarray or sparse matrix of shape (n_cols, n_features) or None
     metric : str or callable
+    factor : float, default=1.0
+        Of the squares.
     """
 
     points: Any
     columns: Any
     metric: object
+    factor: float = 1.0
 
     def __call__(self, rows=None, cols=None) -> np.ndarray:
         points = self.points if rows is None else self.points[rows]
@@ -101,4 +144,4 @@ class SquaredDistances:
             columns = self.columns if cols is None else self.columns[cols]
             block = distance_block(points, columns, metric=self.metric)
             check_defined(block, self.metric, rows, cols, new_rows=self.points is not self.columns)
-        return np.square(np.asarray(block, dtype=float))
+        return np.square(np.asarray(block, dtype=float)) * self.factor

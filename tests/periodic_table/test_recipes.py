@@ -6,9 +6,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from reference import DIVERGENCES, cluster_kernel, softmax, sqdist, unit
+from reference import DIVERGENCES, cluster_kernel, entropic_optimum, softmax, sqdist, unit
 from scipy.spatial.distance import squareform
 from scipy.special import rel_entr
+from scipy.stats import spearmanr
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
@@ -25,7 +26,7 @@ import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.loss import loss
-from iconlearn.metrics import clustering_accuracy
+from iconlearn.metrics import clustering_accuracy, neighbor_recall
 from iconlearn.supervisory import KNN
 
 TABLE = iconlearn.periodic_table()
@@ -253,6 +254,24 @@ def joint_slope(P, Z, dof):
     return torch.autograd.grad(-(torch.as_tensor(P) * log_q).sum(), Z)[0].numpy()
 
 
+@check("snekhorn", "tsnekhorn")
+def doubly_stochastic_at_a_perplexity(key):
+    kernels = {"snekhorn": lambda d: -d, "tsnekhorn": student}
+    problem = spread(plan_of(key, perplexity=20))
+    P, Z = problem.p.full(), plain(problem.rows.mapper.places)
+    _, gamma, off = entropic_optimum(P, sqdist(X, X))
+    assert (gamma > 0).all() and off < 1e-4 * np.median(gamma)
+    np.testing.assert_allclose(P.sum(axis=0), 1, atol=5e-6)
+    # One digit is among the neighbours of so many that it cannot have fewer.
+    more = -rel_entr(P, 1).sum(axis=1) - np.log(20)
+    assert more.min() > -1e-4 and (more > 1e-4).sum() <= 1
+    log_k = np.where(OWN, -np.inf, kernels[key](sqdist(Z, Z)))
+    expected = rel_entr(P / N, np.exp(log_k) / np.exp(log_k).sum()).sum()
+    assert value(problem) == pytest.approx(expected, rel=1e-9)
+    if key == "tsnekhorn":
+        np.testing.assert_allclose(value(problem, gradient=True)[1], joint_slope(P / N, Z, 1.0), atol=1e-9)
+
+
 @check("pca")
 def sklearn_s_pca(key):
     model, theirs = build(key, n_components=4).fit(X), PCA(4).fit(X)
@@ -267,6 +286,28 @@ def row_centred_stress(key):
     D, d = sqdist(X, X), sqdist(*points(problem))
     gap = (D - D.mean(axis=1, keepdims=True)) - (d - d.mean(axis=1, keepdims=True))
     assert value(problem) == pytest.approx((gap**2).sum() / (2 * N**2), rel=1e-10)
+
+
+@check("dreams")
+def local_and_global(key):
+    plan = plan_of(key, perplexity=10, global_weight=3.0)
+    spread(plan)
+    local, wide = plan.objective.problems
+    P, Z = local.p.row_mass[:, None] * local.p.edges.toarray(), points(local)[0]
+    expected, _ = _kl_divergence(Z.ravel(), squareform(P, checks=False), 1, N, 2, skip_num_points=0)
+    assert value(local) == pytest.approx(expected, rel=1e-9)
+    D, d, unit_ = sqdist(X, X), sqdist(Z, Z), 1.2**2 * N
+    D *= unit_ * (N - 1) / N / D.mean()
+    gap = (D - D.mean(axis=1, keepdims=True)) - (d - d.mean(axis=1, keepdims=True))
+    assert wide.weight == 3 and value(wide) == pytest.approx((gap**2).sum() / (2 * N**2 * unit_**2), rel=1e-9)
+    # Distances of all pairs keep more of their order, and fewer neighbours stay, the more the term weighs.
+    kept, order = [], []
+    pairs = np.random.default_rng(0).integers(N, size=(2, 4000))
+    for weight in (1e-3, 1e4):
+        Z = build(key, perplexity=10, global_weight=weight).fit(X).embedding_
+        kept.append(neighbor_recall(X, Z, 5))
+        order.append(spearmanr(*(((A[pairs[0]] - A[pairs[1]]) ** 2).sum(axis=1) for A in (X, Z)))[0])
+    assert order[1] > order[0] + 0.05 and kept[1] < kept[0]
 
 
 # --- clusters ------------------------------------------------------------------------------------
@@ -1001,6 +1042,18 @@ def written_out(key):
         U = unit(points(problem)[0])
         Q = np.exp(log_rows(U @ U.T / 0.1, own=True))
     assert value(problem) == pytest.approx(DIVERGENCES[NAMES[short]](P / N, Q / N), rel=1e-4)
+
+
+@check("supcon_jsd_distance")
+def distances_and_no_directions(key):
+    problem = plan_of(key, n_components=4, sigma=0.8).problem
+    U = points(problem)[0]
+    log_q = log_rows(-sqdist(U, U) / (2 * 0.8**2), own=True)
+    P = MATES / MATES.sum(axis=1, keepdims=True)
+    M = (P + np.exp(log_q)) / 2
+    expected = (rel_entr(P, M).sum() + rel_entr(np.exp(log_q), M).sum()) / (2 * N)
+    assert value(problem) == pytest.approx(expected, rel=1e-6)
+    assert np.ptp(np.linalg.norm(U, axis=1)) > 1e-3
 
 
 # --- all of them ---------------------------------------------------------------------------------
