@@ -66,10 +66,8 @@ doctest: $(STAMP) ## run the examples in the docstrings
 	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
 
 examples: $(STAMP) ## run every example; shows the output of the first that fails
-	@for script in $(EXAMPLES); do \
-		output=$$($(VENV)/bin/python $$script 2>&1 </dev/null) || \
-			{ printf '%s\n%s failed\n' "$$output" "$$script" >&2; exit 1; }; \
-	done
+	@printf '%s\n' $(EXAMPLES) | $(ONE_THREAD) xargs -P $(JOBS) -I{} sh -c \
+		'output=$$($(VENV)/bin/python {} 2>&1 </dev/null) || { printf "%s\n%s failed\n" "$$output" {} >&2; exit 255; }'
 
 test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
 	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)

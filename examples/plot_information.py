@@ -69,7 +69,7 @@ plt.show()
 
 # %%
 # Class mates share the label alone.  All that U tells about a mate it tells about the label, and the bound rises
-# towards the most there is.
+# towards the most that it can reach.
 
 figure, axes = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
 InformationDisplay.from_tracker(by_class, axes=axes, unit="epoch", title="views by class")

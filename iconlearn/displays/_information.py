@@ -135,13 +135,13 @@ class InformationDisplay:
         line = self._curve(ax, at, bound, "bound", shades[5], options)
         self.lines_["bound of the second panel"] = line
         self._curve(ax, at, label, "I(U; Z)", shades[3], options)
-        self._level(ax, most, "most, min(I(X; Y), I(Y; Z))")
+        self._level(ax, most, "bound at most min(I(X; Y), I(Y; Z))")
         ax.fill_between(at, bound, most, color=GREY, alpha=0.25, linewidth=0, zorder=0)
         ax.annotate(
             f"{most - bound[-1]:.2f}", (at[-1], 0.5 * (most + bound[-1])), xytext=(4, 0), textcoords="offset points",
             va="center", color=INK, fontsize=9, annotation_clip=False,
         )  # fmt: skip
-        ax.set_title("what is guaranteed, and the most there is", color=INK, loc="left")
+        ax.set_title("the bound, and the most that it can reach", color=INK, loc="left")
 
     @staticmethod
     def _curve(ax, at, values, name, color, options):

@@ -32,7 +32,7 @@ def test_it_draws_what_was_tracked():
         assert_array_equal(display.lines_[name].get_xydata(), np.column_stack([[1, 3, 5], values]))
     assert_array_equal(display.lines_["bound of the second panel"].get_ydata(), shown["bound"])
     said = [text.get_text() for text in display.axes_[1].texts]
-    assert said == ["most, min(I(X; Y), I(Y; Z))", "0.50"]  # 2.0 less the last bound, 1.5
+    assert said == ["bound at most min(I(X; Y), I(Y; Z))", "0.50"]  # 2.0 less the last bound, 1.5
 
 
 def test_without_labels_there_is_one_panel():
