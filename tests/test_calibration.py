@@ -7,7 +7,12 @@ from scipy.spatial.distance import cdist
 from sklearn.manifold._utils import _binary_search_perplexity
 
 from iconlearn.neighbors import neighbor_graph
-from iconlearn.supervisory._calibration import GaussianKernel, StudentKernel, calibrate, kernel_rows
+from iconlearn.supervisory.neighborhoods._calibration import (
+    GaussianKernel,
+    StudentKernel,
+    calibrate,
+    kernel_rows,
+)
 
 KERNELS = [GaussianKernel(), StudentKernel(1.0), StudentKernel(5.0)]
 

@@ -16,13 +16,13 @@ from ..engines._closed import LogNormaliser
 from ..neighbors import KnownRows, ParametricMetric
 from ..optim import Solution
 from ..registry import COMPONENTS
-from ..supervisory._calibration import GaussianKernel, StudentKernel
-from ..supervisory._classes import LabelBlock
 from ..supervisory._composition import MixedBlock, SymmetrizedBlock
-from ..supervisory._huffman import HuffmanTree
-from ..supervisory._kernel import KernelBlock, KernelRecipe
-from ..supervisory._spectral import CutBlock
-from ..supervisory._wide import SquaredDistances
+from ..supervisory.labels._classes import LabelBlock
+from ..supervisory.neighborhoods._calibration import GaussianKernel, StudentKernel
+from ..supervisory.neighborhoods._kernel import KernelBlock, KernelRecipe
+from ..supervisory.neighborhoods._spectral import CutBlock
+from ..supervisory.neighborhoods._wide import SquaredDistances
+from ..supervisory.sequences._huffman import HuffmanTree
 
 __all__ = ["CLASSES", "class_of", "name_of"]
 

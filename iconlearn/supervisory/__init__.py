@@ -5,25 +5,36 @@ gives new rows their distribution over the training columns.  Wrappers take anot
 """
 
 from ._base import Supervisory, declared, extended, fitted_on, search_options, sized
-from ._classes import Classes, Identity, Labels
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
-from ._cooccurrence import Cooccurrence
 from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
-from ._entropic import SymmetricEntropic
-from ._graph import KNN, Graph, Precomputed
-from ._kernel import Gaussian, Student, perplexity_by_default
-from ._links import MustLink, Paired
-from ._lists import CannotLink, Choices, Pairs, Triplets
 from ._matrices import finite_pairs
-from ._predictions import Predictions
-from ._pretext import Pretext
-from ._restoration import Restore
-from ._sequences import Ahead
-from ._spectral import Cut, Spectral
-from ._tokens import bags_of, holds_words, is_tokens, sentences_of
-from ._views import Views
-from ._wide import WideGaussian
+from .labels import (
+    CannotLink,
+    Choices,
+    Classes,
+    Identity,
+    Labels,
+    MustLink,
+    Paired,
+    Pairs,
+    Predictions,
+    Triplets,
+)
+from .neighborhoods import (
+    KNN,
+    Cut,
+    Gaussian,
+    Graph,
+    Precomputed,
+    Spectral,
+    Student,
+    SymmetricEntropic,
+    WideGaussian,
+    perplexity_by_default,
+)
+from .sequences import Ahead, Cooccurrence, bags_of, holds_words, is_tokens, sentences_of
+from .views import Pretext, Restore, Views
 
 __all__ = [
     "Ahead",

@@ -264,7 +264,7 @@ def test_device(kind, capsys):
 @shows(KINDS, "n_jobs")
 @kinds
 def test_n_jobs_reaches_the_neighbour_search(kind, monkeypatch):
-    from iconlearn.supervisory import _graph
+    from iconlearn.supervisory.neighborhoods import _graph
 
     asked = []
     search = _graph.neighbor_graph

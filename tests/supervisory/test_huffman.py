@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from iconlearn.supervisory import Cooccurrence
-from iconlearn.supervisory._huffman import HuffmanTree
+from iconlearn.supervisory.sequences._huffman import HuffmanTree
 
 rng = np.random.default_rng(0)
 FREQUENCIES = rng.zipf(1.4, 40).astype(float)
@@ -127,7 +127,7 @@ def test_outputs_have_short_lists(output):
 
 
 def test_noise_is_expected_for_few_pairs_and_drawn_for_many(monkeypatch):
-    monkeypatch.setattr("iconlearn.supervisory._cooccurrence.MAX_NOISE", 10)
+    monkeypatch.setattr("iconlearn.supervisory.sequences._cooccurrence.MAX_NOISE", 10)
     total = np.zeros((30, 30))
     for seed in range(60):
         p = Cooccurrence(output="negative", discount=0.75).fit(COUNTS, random_state=seed).conditional_

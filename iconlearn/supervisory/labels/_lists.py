@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..conditional import ListConditional
-from ._base import Supervisory
+from ...conditional import ListConditional
+from .._base import Supervisory
 
 __all__ = ["CannotLink", "Choices", "Pairs", "Triplets"]
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from .._checks import check_number
-from ..conditional import BlockConditional
-from ..numerics.graphs import walk_eigenvectors
-from ._base import search_options
+from ..._checks import check_number
+from ...conditional import BlockConditional
+from ...numerics.graphs import walk_eigenvectors
+from .._base import search_options
+from .._wrapper import Wrapper
 from ._kernel import Gaussian
-from ._wrapper import Wrapper
 
 __all__ = ["Cut", "CutBlock", "Spectral"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-from .._checks import check_number, unchanging
-from ..conditional import WideConditional
-from ..neighbors import BLOCK_SIZE, check_defined, check_metric, distance_block
-from ._base import Supervisory, check_metric_input
+from ..._checks import check_number, unchanging
+from ...conditional import WideConditional
+from ...neighbors import BLOCK_SIZE, check_defined, check_metric, distance_block
+from .._base import Supervisory, check_metric_input
 
 __all__ = ["SquaredDistances", "WideGaussian"]
 

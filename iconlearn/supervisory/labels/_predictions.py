@@ -13,9 +13,9 @@ from scipy.sparse import csr_array
 from scipy.special import log_softmax
 from sklearn.utils import check_array
 
-from .._checks import check_number
-from ..conditional import Conditional, normalize_rows
-from ._base import Supervisory
+from ..._checks import check_number
+from ...conditional import Conditional, normalize_rows
+from .._base import Supervisory
 
 __all__ = ["Predictions"]
 

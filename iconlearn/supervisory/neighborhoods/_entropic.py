@@ -15,11 +15,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_number, unchanging
-from .._warnings import warn
-from ..conditional import MAX_MATERIALISED, Conditional, normalize_rows
-from ..neighbors import check_metric
-from ._base import LARGEST_SHARE, Supervisory, check_metric_input
+from ..._checks import check_number, unchanging
+from ..._warnings import warn
+from ...conditional import MAX_MATERIALISED, Conditional, normalize_rows
+from ...neighbors import check_metric
+from .._base import LARGEST_SHARE, Supervisory, check_metric_input
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
 

@@ -11,10 +11,10 @@ from math import ceil
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice, check_number, unchanging
-from ..conditional import Conditional, along_entries, normalize_rows
-from ..neighbors import choose_backend, neighbor_graph
-from ._base import (
+from ..._checks import check_choice, check_number, unchanging
+from ...conditional import Conditional, along_entries, normalize_rows
+from ...neighbors import choose_backend, neighbor_graph
+from .._base import (
     NeighborSearch,
     Supervisory,
     check_distances,
@@ -25,10 +25,10 @@ from ._base import (
     one_way,
     warn_empty,
 )
+from .._edges import as_matrix
+from .._matrices import are_distances
 from ._calibration import GaussianKernel
-from ._edges import as_matrix
 from ._kernel import KernelRecipe
-from ._matrices import are_distances
 from ._reciprocal import WIDER, both_sides, first, reach
 
 __all__ = ["KNN", "Graph", "Precomputed"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
-from ..conditional import BlockConditional, Conditional
-from ._base import Supervisory, warn_empty
+from ..._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
+from ...conditional import BlockConditional, Conditional
+from .._base import Supervisory, warn_empty
 
 __all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
 

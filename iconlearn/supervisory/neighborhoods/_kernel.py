@@ -4,7 +4,7 @@
 
 over the neighbours l of row i, or over all rows.
 
-The two classes differ in their kernel (``iconlearn.supervisory._calibration``) and share one recipe: neighbours,
+The two classes differ in their kernel (``_calibration``) and share one recipe: neighbours,
 bandwidth, weights.  Over all columns nothing is stored but a bandwidth and a normaliser per row, and normalisers
 are found when they are first asked for: they need all pairs, and k-means needs none of them.
 """
@@ -19,17 +19,17 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.special import entr
 
-from .._checks import check_number, unchanging
-from .._warnings import warn
-from ..conditional import BlockConditional, Conditional, normalize_rows
-from ..neighbors import (
+from ..._checks import check_number, unchanging
+from ..._warnings import warn
+from ...conditional import BlockConditional, Conditional, normalize_rows
+from ...neighbors import (
     BLOCK_SIZE,
     check_defined,
     choose_backend,
     distance_block,
     neighbor_graph,
 )
-from ._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
+from .._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
 

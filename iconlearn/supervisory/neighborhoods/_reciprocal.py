@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..conditional import Conditional, normalize_rows
+from ...conditional import Conditional, normalize_rows
 
 __all__ = ["WIDER", "both_sides", "first", "reach"]
 

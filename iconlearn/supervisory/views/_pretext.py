@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from .._checks import check_choice, check_number, image_shape
-from .._randomness import random_source
-from ..conditional import Conditional
-from ..views import Tiles, channel_shift, images_of
-from ._base import Supervisory
+from ..._checks import check_choice, check_number, image_shape
+from ..._randomness import random_source
+from ...conditional import Conditional
+from ...views import Tiles, channel_shift, images_of
+from .._base import Supervisory
 
 __all__ = ["Pretext"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..conditional import normalize_rows
+from ...conditional import normalize_rows
 
 __all__ = ["bags_of", "holds_words", "is_tokens", "sentences_of"]
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from .._checks import check_number, count_steps
-from ..conditional import Conditional
-from ._base import Supervisory
+from ..._checks import check_number, count_steps
+from ...conditional import Conditional
+from .._base import Supervisory
 
 __all__ = ["Ahead"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice, check_number
-from .._transfer import sent
-from ..conditional import Conditional
-from ._base import Supervisory
+from ..._checks import check_choice, check_number
+from ..._transfer import sent
+from ...conditional import Conditional
+from .._base import Supervisory
 
 __all__ = ["Views", "moments"]
 

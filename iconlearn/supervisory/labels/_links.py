@@ -11,11 +11,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from .._checks import check_number
-from .._label_markers import column_of, marked, missing, of_one_type
-from .._torch_state import as_array
-from ..conditional import Conditional, normalize_rows
-from ._base import Supervisory, warn_empty
+from ..._checks import check_number
+from ..._label_markers import column_of, marked, missing, of_one_type
+from ..._torch_state import as_array
+from ...conditional import Conditional, normalize_rows
+from .._base import Supervisory, warn_empty
 
 __all__ = ["MustLink", "Paired"]
 

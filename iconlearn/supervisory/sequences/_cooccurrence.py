@@ -25,9 +25,9 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from sklearn.utils import check_random_state
 
-from .._checks import check_choice, check_number
-from ..conditional import Conditional, ListConditional, normalize_rows
-from ._base import Supervisory, warn_empty
+from ..._checks import check_choice, check_number
+from ...conditional import Conditional, ListConditional, normalize_rows
+from .._base import Supervisory, warn_empty
 from ._huffman import HuffmanTree
 from ._tokens import bags_of
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice, check_number, image_shape
-from ..conditional import Conditional
-from ._base import Supervisory
+from ..._checks import check_choice, check_number, image_shape
+from ...conditional import Conditional
+from .._base import Supervisory
 from ._views import moments
 
 __all__ = ["Restore"]

@@ -1,0 +1,20 @@
+"""p by distances: neighbours, graphs, kernels of a given perplexity, and their limits."""
+
+from ._entropic import SymmetricEntropic
+from ._graph import KNN, Graph, Precomputed
+from ._kernel import Gaussian, Student, perplexity_by_default
+from ._spectral import Cut, Spectral
+from ._wide import WideGaussian
+
+__all__ = [
+    "Cut",
+    "Gaussian",
+    "Graph",
+    "KNN",
+    "Precomputed",
+    "Spectral",
+    "Student",
+    "SymmetricEntropic",
+    "WideGaussian",
+    "perplexity_by_default",
+]
