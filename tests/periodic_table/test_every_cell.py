@@ -8,9 +8,11 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, supervisory
+from iconlearn.mappers import Recurrent
 from iconlearn.registry import COMPONENTS, resolve
 from iconlearn.supervisory import (
     KNN,
+    Ahead,
     CannotLink,
     Choices,
     Companion,
@@ -50,6 +52,7 @@ P = {
     "pretext": Pretext("rotation", (8, 8)),
     "predictions": Predictions(np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)),
     "restore_noise": Restore(corrupt="noise"),
+    "ahead": Ahead(8),
     "mixed": Mix([KNN(4), Gaussian(8)]),
     "choices": Choices([[(i + 10) % 100, (i + 1) % 100, (i + 2) % 100] for i in range(100)]),
     "triplets": Triplets([(i, (i + 10) % 100, (i + 5) % 100) for i in range(100)]),
@@ -90,6 +93,8 @@ def test_every_p_is_here():
 @pytest.mark.parametrize("p", P)
 def test_maps(p, q):
     mapper = "table" if p in SQUARE else "autoencoder" if p.startswith("restore") else "linear"
+    if p == "ahead":
+        mapper = Recurrent(8, hidden=8)
     # A batch of fewer rows than there are, so that the loss has several steps to fall in.
     options = {"engine": "minibatch"} if getattr(P[p], "fresh", False) else {}
     model = ICONEmbedding(
@@ -113,7 +118,7 @@ def test_clusters(p, divergence):
         fit(model, p)
     except ValueError as reason:
         assert len(str(reason)) > 40, "a refusal is a sentence"
-        assert p in {"wide_gaussian", "paired", "restore", "restore_noise"}
+        assert p in {"wide_gaussian", "paired", "restore", "restore_noise", "ahead"}
         return
     assert np.isfinite(model.probabilities_).all() and np.isfinite(model.loss_history_).all()
     if not lowered(model):
