@@ -23,7 +23,8 @@ from iconlearn.learned import Cluster, Cosine, Dot, Student
 from iconlearn.loss import loss
 from iconlearn.mappers import EMA, Linear, TableModule
 from iconlearn.objective import Points, Problem
-from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views, _cooccurrence
+from iconlearn.supervisory import KNN, Cooccurrence, Debias, Labels, Paired, Views
+from iconlearn.supervisory.sequences import _cooccurrence
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 X = DIGITS[:200] / 16
