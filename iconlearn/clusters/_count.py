@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import diags_array
+from scipy.sparse import csr_array
 
 from ._agglomeration import merges
 from ._microclusters import coarsen, merge_smallest
@@ -133,7 +133,7 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     """
     edges, size = p.sparse(), np.ones(p.n_rows)
     if p.copies is not None:
-        edges, size = diags_array(p.copies) @ edges, p.copies
+        edges, size = csr_array(edges.multiply(p.copies[:, None])), p.copies
     edges = (edges + edges.T) / 2.0
     connected = np.diff(edges.indptr) > 0
     if not connected.all():
