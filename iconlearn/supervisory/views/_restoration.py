@@ -16,9 +16,10 @@ import torch
 from scipy.sparse import csr_array, issparse
 
 from ..._checks import check_choice, check_number, image_shape
+from ..._transfer import sent
 from ...conditional import Conditional
 from .._base import Supervisory
-from ._views import moments
+from ._views import corrupted, moments, view_by
 
 __all__ = ["Restore"]
 
@@ -149,19 +150,10 @@ class Restore(Supervisory):
             Their positions; without effect here.
         """
         if callable(self.corrupt):
-            out = self.corrupt(X)
-            if not isinstance(out, torch.Tensor) or len(out) != len(X):
-                got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-                raise ValueError(
-                    f"corrupt={self.corrupt!r} returned {got} for rows of shape {tuple(X.shape)}; it must return a "
-                    f"tensor with one row for every row"
-                )
-            return out.to(X) if out.is_floating_point() else out
-        mean = torch.as_tensor(self._mean).to(X)
-        if self.corrupt == "noise":
-            return X + self.strength * torch.as_tensor(self._spread).to(X) * torch.randn_like(X)
-        if self.corrupt == "mask":
-            return torch.where(torch.rand_like(X) < self.strength, mean, X)
+            return view_by(self.corrupt, "corrupt", X, "row")
+        mean, spread = sent([(self._mean, X.dtype), (self._spread, X.dtype)], X.device)
+        if self.corrupt in ("noise", "mask"):
+            return corrupted(X, self.corrupt, self.strength, mean, spread)
         shape = (1, 1, X.shape[1]) if self.shape is None else image_shape(self.shape, X.shape[1])
         images = X.unflatten(1, shape)
         if self.corrupt == "small":

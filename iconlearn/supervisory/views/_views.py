@@ -15,7 +15,7 @@ from ..._transfer import sent
 from ...conditional import Conditional
 from .._base import Supervisory
 
-__all__ = ["Views", "moments"]
+__all__ = ["Views", "corrupted", "moments", "view_by"]
 
 KINDS = ("noise", "mask", "mix")
 
@@ -134,23 +134,33 @@ class Views(Supervisory):
 
     def _seen(self, name, how, X):
         if callable(how):
-            out = how(X)
-            if not isinstance(out, torch.Tensor) or len(out) != len(X):
-                got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-                raise ValueError(
-                    f"{name}={how!r} returned {got} for rows of shape {tuple(X.shape)}; it must return "
-                    f"a tensor with one view for every row"
-                )
-            # A view in another precision (of numpy's making, say) is read in that of the rows.
-            return out.to(X) if out.is_floating_point() else out
+            return view_by(how, name, X, "view")
         mean, spread = sent([(self._mean, X.dtype), (self._spread, X.dtype)], X.device)
-        if how == "noise":
-            return X + self.strength * spread * torch.randn_like(X)
-        if how == "mask":
-            return torch.where(torch.rand_like(X) < self.strength, mean, X)
+        if how != "mix":
+            return corrupted(X, how, self.strength, mean, spread)
         share = self.strength * torch.rand(len(X), 1, dtype=X.dtype, device=X.device)
         other = X[torch.randperm(len(X), device=X.device)]
         return X + share * (other - X)
+
+
+def view_by(function, name, X, what):
+    """What a user's function (the parameter `name`) makes of a tensor X: a view, or a row, for each of its rows."""
+    out = function(X)
+    if not isinstance(out, torch.Tensor) or len(out) != len(X):
+        got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ValueError(
+            f"{name}={function!r} returned {got} for rows of shape {tuple(X.shape)}; it must return a tensor with one "
+            f"{what} for every row"
+        )
+    # A view in another precision (of numpy's making, say) is read in that of the rows.
+    return out.to(X) if out.is_floating_point() else out
+
+
+def corrupted(X, kind, strength, mean, spread):
+    """Rows with "noise", in units of the features' `spread`, or under a "mask", by their `mean`."""
+    if kind == "noise":
+        return X + strength * spread * torch.randn_like(X)
+    return torch.where(torch.rand_like(X) < strength, mean, X)
 
 
 def moments(X):
