@@ -47,6 +47,7 @@ def rows(n=7):
 # --- linear ones are known in closed form --------------------------------------------------------------
 
 
+@pytest.mark.cpu(reason="networks are in single precision on a device")
 @pytest.mark.parametrize(("data", "k", "n_iter"), [(IRIS, 2, 600), (X, 5, 600)], ids=["iris", "digits"])
 def test_a_linear_autoencoder_has_the_residual_of_principal_components(data, k, n_iter):
     model = restoring(k, Autoencoder(()), optimizer="lbfgs", max_iter=n_iter, tol=1e-12).fit(data)
@@ -184,6 +185,7 @@ def test_contractive_is_what_little_noise_does_to_the_code():
     assert float(module.cost()) == pytest.approx(float(moved) / 1e-4, rel=0.02)
 
 
+@pytest.mark.cpu(reason="networks are in single precision on a device")
 def test_the_loss_is_the_squared_error_and_the_cost_and_shows_both():
     for cost, code in ((L1(0.2), "plain"), (Sparse(0.2, weight=0.3), "sigmoid"), (Contractive(0.1), "plain")):
         model = restoring(3, Autoencoder((6,), code=code, cost=cost)).fit(X)
@@ -228,6 +230,7 @@ SPECS = {
 }
 
 
+@pytest.mark.cpu(reason="networks are in single precision on a device")
 @pytest.mark.parametrize("name", SPECS)
 def test_codes_are_shown_and_decoded_to_the_module_s_outputs(name):
     model = restoring(3, SPECS[name], engine="minibatch", max_iter=2).fit(X)
@@ -365,6 +368,7 @@ def test_an_autoencoder_needs_targets():
         ICONClustering(3, p="restore", mapper="linear").fit(X)
 
 
+@pytest.mark.cpu(reason="networks are in single precision on a device")
 def test_other_q_tell_a_row_from_the_targets_of_others():
     """Contrast instead of likelihood: the same restored rows against all targets."""
     model = restoring(3, Autoencoder((9,)), q=Cosine(0.1), max_iter=2).fit(X)

@@ -31,7 +31,7 @@ from ..learned import check_kernel
 from ..mappers import Linear, TableModule, build_mapper, declares
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
-from ..out_of_sample._mapped import mapped
+from ..out_of_sample._mapped import answering, mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
@@ -210,9 +210,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 f"use mapper='table', or give the graph as p=Graph(A) beside a feature matrix X"
             )
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         network = spec.parametric and not isinstance(spec, Linear)
         device = choose_device(self.device, math.inf if network else X.shape[0])
+        dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
+        if network and device.type == "cuda":
+            dtype = torch.float32  # double precision costs most devices 32 to 64 times as much
         setting = Setting(dtype, device, generator, rng)
         n_groups = self._n_groups(X.shape[0], n_outputs)
         fitted = keeper.recall("supervision") or ()
@@ -556,7 +558,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
     def _mapped(self, X):
         """Outputs of the mapper, one of features, for rows of X as a tensor."""
-        return mapped(self.mapper_, X, self._features)
+        return mapped(answering(self.mapper_, X.shape[0], self.device), X, self._features)
 
     def _completed(self, fit, *data, observed=None):
         """The estimator after ``fit(*data)``, which leaves it as it was if it fails."""

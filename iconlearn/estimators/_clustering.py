@@ -533,7 +533,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     @property
     def _head(self):
         """Assignments to all outputs of a head."""
-        return HeadMemberships(self.q_, self.mapper_, self._features, self._outputs)
+        return HeadMemberships(self.q_, self.mapper_, self._features, self._outputs, self.device)
 
     # -- a stream ------------------------------------------------------------------------------------
 

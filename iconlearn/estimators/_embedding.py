@@ -21,7 +21,7 @@ from ..mappers import declares
 from ..neighbors import KnownRows
 from ..optim import Phase
 from ..out_of_sample._inverse import InterpolatedRows
-from ..out_of_sample._mapped import MappedRows, mapped
+from ..out_of_sample._mapped import MappedRows, answering, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
@@ -290,7 +290,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows, placed = validated_group(self, X, self._features), None
         if rows is None:
             rows, placed = self._new_rows(X), self._rows
-        placed = placed or MappedRows(self.q_, self.mapper_)
+        placed = placed or MappedRows(self.q_, self.mapper_, device=self.device)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
@@ -315,7 +315,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows, placed = validated_group(self, X, self._column_features), None
         if rows is None:
             rows, placed = validated_new(self, X), self._columns
-        placed = placed or MappedRows(self.q_, self.column_mapper_)
+        placed = placed or MappedRows(self.q_, self.column_mapper_, device=self.device)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
@@ -395,7 +395,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 f"Z has {Z.shape[1]} columns, and the map has {self.embedding_.shape[1]} dimensions"
             )
         if declares(self.mapper_, "decodes"):
-            return mapped(self.mapper_, Z, call=self.mapper_.decode).numpy().astype(self._X.dtype, copy=False)
+            module = answering(self.mapper_, Z.shape[0], self.device)
+            return mapped(module, Z, call=module.decode).numpy().astype(self._X.dtype, copy=False)
         rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
         return rows.outputs(Z).astype(self._X.dtype, copy=False)
 
@@ -640,7 +641,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _rows(self):
         """What gives rows their places."""
         if self._parametric:
-            return MappedRows(self.q_, self.mapper_, self._features)
+            return MappedRows(self.q_, self.mapper_, self._features, self.device)
         rows = PlacedRows(
             SeenRows(self._known, self.embedding_, **row_identity(self.p_)), self._near, self._placer
         )
@@ -649,7 +650,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     @property
     def _columns(self):
         """What gives rows their places as columns."""
-        return MappedRows(self.q_, self.column_mapper_, self._column_features)
+        return MappedRows(self.q_, self.column_mapper_, self._column_features, self.device)
 
     def _near(self, X):
         """p of new rows over the training rows."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..clusters import assign, joined
 from ..supervisory import extended
-from ._mapped import mapped
+from ._mapped import answering, mapped
 from ._placed import blocks_of_rows
 
 __all__ = ["Assigner", "HeadMemberships", "among", "labels_of"]
@@ -27,10 +27,13 @@ class HeadMemberships:
     features : slice or None
         Those that the module reads; None for all.
     n_outputs : int
+    device : str or torch.device, default="auto"
+        As in :func:`~iconlearn.out_of_sample._mapped.answering`.
     """
 
-    def __init__(self, q, module, features, n_outputs):
+    def __init__(self, q, module, features, n_outputs, device="auto"):
         self.q, self.module, self.features, self.n_outputs = q, module, features, n_outputs
+        self.device = device
         self.used = np.arange(n_outputs)
 
     def within(self, used):
@@ -40,10 +43,10 @@ class HeadMemberships:
 
     def parts(self, X):
         """Yield the assignments of X to all outputs in double precision, block by block."""
-        step = max(1, BLOCK // self.n_outputs)
+        step, module = max(1, BLOCK // self.n_outputs), answering(self.module, X.shape[0], self.device)
         for start in range(0, X.shape[0], step):
             rows = X[slice(start, start + step)]
-            yield self.q.represent(mapped(self.module, rows, self.features)).double().numpy()
+            yield self.q.represent(mapped(module, rows, self.features)).double().numpy()
 
     def outputs(self, X):
         """Assignments of the rows of X."""

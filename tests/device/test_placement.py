@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.estimators import _inputs
+from iconlearn.out_of_sample import _mapped
 from iconlearn.supervisory import Views
 
 pytestmark = pytest.mark.gpu
@@ -149,3 +150,55 @@ def test_a_stream_goes_on_from_the_running_means_of_the_last_call():
     for each in (model, again):
         each.partial_fit(X[::3], Y[::3])
     np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+
+
+# -- answers ----------------------------------------------------------------------------------------------
+
+X32 = X.astype(np.float32)
+NETWORKS = {
+    "map": (lambda: ICONEmbedding(mapper="mlp", max_iter=3).fit(X32), "transform"),
+    "code": (lambda: recipes.autoencoder(max_iter=3).fit(X32), "transform"),
+    "features of a code": (lambda: recipes.autoencoder(max_iter=3).fit(X32), "inverse_transform"),
+    "columns": (
+        lambda: ICONEmbedding(
+            p=Views(cross=True), q="cosine", mapper="mlp", column_mapper="mlp", max_iter=3
+        ).fit(X32),
+        "transform_columns",
+    ),
+    "clusters": (lambda: ICONClustering(3, mapper="mlp", n_init=1, max_iter=3).fit(X32), "predict_proba"),
+    "classes": (lambda: ICONClassifier(mapper="mlp", max_iter=3).fit(X32, Y), "predict_proba"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_answers_on_the_device_where_there_are_many_rows(name, monkeypatch):
+    fit, method = NETWORKS[name]
+    model = fit()
+    width = model.embedding_.shape[1] if method == "inverse_transform" else 4
+    rows = np.random.default_rng(0).normal(size=(500, width)).astype(np.float32)
+    devices = set()
+
+    def seen(module, inputs, outputs):
+        devices.add(outputs.device.type)
+
+    with torch.nn.modules.module.register_module_forward_hook(seen):
+        few = getattr(model, method)(rows)
+        assert devices == {"cpu"}
+        monkeypatch.setattr(_mapped, "LARGE", 0)
+        devices.clear()
+        many = getattr(model, method)(rows)
+        assert devices == {"cuda"}
+        model.set_params(device="cpu")
+        devices.clear()
+        assert np.array_equal(getattr(model, method)(rows), few) and devices == {"cpu"}
+    assert many.dtype == few.dtype and np.allclose(many, few, rtol=1e-4, atol=1e-5)
+    assert {weights.device.type for weights in model.mapper_.parameters()} == {"cpu"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_networks_are_in_single_precision_on_a_device_and_answers_in_that_of_the_rows():
+    for device, kind in (("cuda", torch.float32), ("cpu", torch.float64)):
+        model = ICONEmbedding(mapper="mlp", max_iter=2, device=device).fit(X)
+        assert {weights.dtype for weights in model.mapper_.parameters()} == {kind}
+        assert model.embedding_.dtype == model.transform(X).dtype == np.float64

@@ -385,7 +385,7 @@ class InNumpy(Learned):
 
 WRONG_Q = [
     (lambda s: -np.log1p(s), TypeError, r"cannot be computed.*-torch.log1p\(s\)"),
-    (lambda s: -np.log1p(s.detach().numpy()), TypeError, r"is a ndarray.*-torch.log1p\(s\)"),
+    (lambda s: -np.log1p(s.detach().numpy()), TypeError, r"(is a ndarray|to numpy).*-torch.log1p\(s\)"),
     (lambda s: -torch.log1p(s).sum(), ValueError, r"shape \(\).*one number for each pair"),
     (lambda s: -torch.log1p(s).sum(1), ValueError, r"shape \(2,\).*one number for each pair"),
     (lambda s: -1.0, TypeError, "is a float"),
