@@ -1,10 +1,11 @@
-"""A map that one can move about in: points say what they are, groups can be switched off."""
+"""A map that one can move about in: points say what they are, groups can be switched off, texts can be searched."""
 
 from __future__ import annotations
 
 import html
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -19,18 +20,61 @@ __all__ = ["InteractiveMapDisplay"]
 COVER, SMALLEST, LARGEST = 0.1, 2.0, 8.0
 # What the size of a point is reckoned with; the picture itself is as wide as what it is shown in.
 WIDTH, HEIGHT = 900, 700
-# Of the window, where the map is a page.
-PAGE = {"default_width": "100%", "default_height": "96vh"}
+# Of the window, where the map is a page, below the field for searches.
+PAGE = {"default_width": "100%", "default_height": "calc(100vh - 48px)"}
 # Of the map's extent, left free on every side.
 MARGIN = 0.05
 # Hover texts are wrapped at this width, and end after this many characters.
 LINE, LONGEST = 60, 400
+# The background, the ink of texts, and the share of white in the colours of points.
+THEMES = {"light": ("plotly_white", INK, 0.0), "dark": ("plotly_dark", "#E6E6E6", 0.35)}
+# Names on the map: their size in pixels while there are few of them, and the least.
+LARGE_NAME, SMALL_NAME, MAX_LARGE = 15, 8, 20
+# More groups than a legend shows at a glance: their names are written on the map by default.
+MAX_LEGEND = 12
+# What a page has besides the figure: a field in which one searches (points whose text does not contain what was typed
+# fade); names on the map are hidden with their groups, and all of them in a narrow window, where the legend is below.
+SCRIPT = """
+const map = document.getElementById("{plot_id}"), field = document.createElement("input");
+field.hidden = map._fullData.some(trace => trace.type === "scatter3d");  // which knows no selection
+field.type = "search";
+field.placeholder = "search the points";
+field.setAttribute("aria-label", field.placeholder);
+field.style.cssText = "box-sizing:border-box;width:min(20em,90vw);height:32px;margin:8px 12px;" +
+    "padding:4px 8px;border:1px solid #888;border-radius:6px;font:14px sans-serif;background:transparent";
+field.style.color = map.layout.font.color;
+map.before(field);
+const plain = text => new DOMParser().parseFromString(text, "text/html").body.textContent.toLowerCase();
+const traces = map._fullData.filter(trace => trace.mode === "markers");
+const texts = traces.map(trace => {
+    const said = [trace.hovertext, trace.text].find(Array.isArray) || [];
+    return Array.from(trace.x, (_, k) => plain(`${trace.name} ${said[k] || ""}`));
+});
+field.addEventListener("input", () => {
+    const wanted = field.value.trim().toLowerCase();
+    const found = texts.map(some => wanted
+        ? some.flatMap((text, k) => text.includes(wanted) ? [k] : []) : null);
+    Plotly.restyle(map, {selectedpoints: found}, traces.map(trace => trace.index));
+});
+const arrange = () => {
+    const narrow = window.innerWidth < 700, hidden = new Set();
+    map._fullData.forEach(trace => trace.visible === true || hidden.add(trace.name));
+    const changes = {"legend.orientation": narrow ? "h" : "v"};
+    (map.layout.annotations || []).forEach((note, k) => {
+        changes[`annotations[${k}].visible`] = !narrow && !hidden.has(note.text);
+    });
+    Plotly.relayout(map, changes);
+};
+window.addEventListener("resize", arrange);
+map.on("plotly_restyle", arrange);
+arrange();
+"""
 # How the page of a map behaves: the wheel zooms, and the bar shows what a map has a use for.
 CONFIG = {"scrollZoom": True, "displaylogo": False, "responsive": True}
 
 
 class InteractiveMapDisplay:
-    """A map as a page for the browser: zoom, hover over a point, click on a group to hide it.
+    """A map as a page for the browser: zoom, hover over a point, click on a group to hide it, search.
 
     Points are drawn by WebGL, which is fluent to some hundred thousand of them.  Needs plotly
     (``pip install iconlearn[interactive]``).  Make one with :meth:`from_estimator` or :meth:`from_predictions`.
@@ -124,11 +168,17 @@ class InteractiveMapDisplay:
         embedding = checked_places(embedding, values, kind)
         return cls(embedding, values, hover=hover, kind=kind).plot(**options)
 
-    def plot(self, *, size="auto", cmap="Cividis", title=None):
+    def plot(self, *, labels="auto", theme="light", size="auto", cmap="Cividis", title=None):
         """Make the figure.
 
         Parameters
         ----------
+        labels : {"auto", "medians", "none"}, default="auto"
+            Whether the names of groups are written on a flat map, at their medians, besides in the legend; "auto" does
+            so for more than twelve groups and at most a hundred.  On the page of :meth:`write_html` a name is hidden
+            with its group.
+        theme : {"light", "dark"}, default="light"
+            The background; colours of points are lighter on a dark one.
         size : float or "auto", default="auto"
             Width of a point in pixels; "auto" is smaller for more points.
         cmap : str, default="Cividis"
@@ -139,9 +189,12 @@ class InteractiveMapDisplay:
         -------
         self
         """
+        check_choice("labels", labels, ("auto", "medians", "none"))
+        check_choice("theme", theme, tuple(THEMES))
         if isinstance(size, str):
             check_choice("size", size, ("auto",))
         go = _plotly()
+        self._paler = THEMES[theme][2]
         n, flat = self.embedding.shape[0], self.embedding.shape[1] == 2
         if isinstance(size, str):
             size = float(np.clip(np.sqrt(COVER * WIDTH * HEIGHT / max(n, 1)), SMALLEST, LARGEST))
@@ -150,24 +203,37 @@ class InteractiveMapDisplay:
         self._said = _said(self.hover, n)
         found = read_values(self.values, self.kind)
         if found is None:
-            points = [self._points(np.arange(n), "", {"size": size, "color": _hex(colors_of(1)[0])})]
+            points = [self._points(np.arange(n), "", {"size": size, "color": self._colors(1)[0]})]
         elif isinstance(found, Groups):
             points = self._groups(found, size)
         else:
             points = self._scale(found, size, cmap)
-        self.figure_ = go.Figure([trace(**one) for one in points], self._layout(title, flat))
-        del self._said
+        layout = self._layout(title, flat, theme)
+        if flat and isinstance(found, Groups):
+            n_groups = len(found.names)
+            if labels == "medians" or (labels == "auto" and MAX_LEGEND < n_groups <= MAX_NAMED):
+                layout["annotations"] = self._names(found, layout)
+        self.figure_ = go.Figure([trace(**one) for one in points], layout)
+        del self._said, self._paler
         return self
 
     def write_html(self, path):
         """Write a page that needs nothing else, neither a network nor a server; the map fills the window.
+
+        The field above a flat map searches what the points say (`hover` and the names of groups): the others fade.
 
         Parameters
         ----------
         path : str or path-like
             Of the file; some 5 MB are the code that draws.
         """
-        self.figure_.write_html(path, include_plotlyjs=True, config=CONFIG, **PAGE)
+        self.figure_.write_html(path, include_plotlyjs=True, config=CONFIG, post_script=SCRIPT, **PAGE)
+        background = self.figure_.layout.template.layout.paper_bgcolor
+        page = Path(path)
+        text = page.read_text("utf-8").replace(
+            "<body>", f'<body style="margin:0;background:{background}">', 1
+        )
+        page.write_text(text, "utf-8")
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         """What a notebook shows."""
@@ -179,7 +245,7 @@ class InteractiveMapDisplay:
     def _groups(self, found, size):
         """A trace for every group, those without one first and so beneath; one for all where they are many."""
         n, codes = len(found.names), found.codes
-        colors = [_hex(color) for color in (*colors_of(n), rgb(GREY))]
+        colors = [*self._colors(n), _hex(rgb(GREY))]
         names = [*found.names, "none"]
         if n > MAX_NAMED:
             rows = np.argsort(codes >= 0, kind="stable")
@@ -190,6 +256,24 @@ class InteractiveMapDisplay:
             self._points(np.flatnonzero(codes == k), names[k], {"size": size, "color": colors[k]})
             for k in present
         ]
+
+    def _colors(self, n):
+        """Colours of groups, paler on a dark background."""
+        return [_hex(color) for color in self._paler + (1 - self._paler) * colors_of(n)]
+
+    def _names(self, found, layout):
+        """Names of the largest groups over the points."""
+        named = found.named()
+        size = max(SMALL_NAME, LARGE_NAME * min(1.0, (MAX_LARGE / max(len(named), 1)) ** 0.5))
+        paper = "rgba(0, 0, 0, 0.5)" if "dark" in layout["template"] else "rgba(255, 255, 255, 0.6)"
+        places = [np.median(self.embedding[found.codes == k], axis=0) for k in named]
+        return [
+            {
+                "x": float(x), "y": float(y), "text": html.escape(found.names[k]), "showarrow": False,
+                "font": {"size": size}, "bgcolor": paper, "borderpad": 1,
+            }
+            for k, (x, y) in zip(named, places)
+        ]  # fmt: skip
 
     def _scale(self, found, size, cmap):
         values, known = found.numbers, np.isfinite(found.numbers)
@@ -209,8 +293,10 @@ class InteractiveMapDisplay:
         """What a trace is made of: places, in the precision that WebGL has, a look, and what is said of each point."""
         places = self.embedding[rows].astype(np.float32)
         look = {"opacity": 0.85, "line": {"width": 0}, **look}
+        fade = {"unselected": {"marker": {"opacity": 0.05}}} if places.shape[1] == 2 else {}
         trace = {
             **dict(zip("xyz", places.T)),
+            **fade,
             "mode": "markers",
             "name": html.escape(name),
             "marker": look,
@@ -230,12 +316,12 @@ class InteractiveMapDisplay:
             **trace, "customdata": rows.astype(np.int32), "hovertemplate": "<br>".join(said) + "<extra></extra>",
         }  # fmt: skip
 
-    def _layout(self, title, flat):
+    def _layout(self, title, flat, theme):
         # Only nearness means anything: neither the axes nor their units do.
-        bare = {"visible": False}
+        bare, (template, ink, _) = {"visible": False}, THEMES[theme]
         layout = {
-            "template": "plotly_white", "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
-            "font": {"color": INK}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
+            "template": template, "title": title and html.escape(title), "dragmode": "pan" if flat else "orbit",
+            "font": {"color": ink}, "hoverlabel": {"align": "left"}, "margin": {"l": 20, "r": 20, "t": 50, "b": 20},
             "legend": {"itemsizing": "constant"}, "autosize": True,
         }  # fmt: skip
         if not flat:

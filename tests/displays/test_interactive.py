@@ -42,6 +42,9 @@ def test_what_does_not_fit_is_told(arguments, match):
     places, values, hover = (*arguments, None, None)[:3]
     with pytest.raises(ValueError, match=match):
         InteractiveMapDisplay.from_predictions(places, values, hover=hover)
+    for wrong in ("labels", "theme"):
+        with pytest.raises(ValueError, match=f"{wrong}='large' is not known"):
+            InteractiveMapDisplay.from_predictions(Z, **{wrong: "large"})
     with pytest.raises(ValueError, match="size='large' is not known"):
         InteractiveMapDisplay.from_predictions(Z, size="large")
 
@@ -95,6 +98,25 @@ class TestFigure:
             for places, options in ((Z, {}), (many, {}), (many, {"size": 7}))
         ]
         assert sizes[0] > sizes[1] and sizes[2] == 7
+
+    def test_names_are_on_the_map_where_a_legend_is_too_long(self):
+        many = np.array([f"<{k}>" for k in range(20)])[np.arange(60) % 20]
+        for values, labels, n in ((y, "auto", 0), (y, "medians", 3), (many, "auto", 20), (many, "none", 0)):
+            figure = InteractiveMapDisplay.from_predictions(Z, values, labels=labels).figure_
+            assert len(figure.layout.annotations) == n
+        note = InteractiveMapDisplay.from_predictions(Z, many).figure_.layout.annotations[3]
+        own = Z[many == sorted(set(many))[3]]
+        assert (note.x, note.y) == tuple(np.median(own, axis=0)) and note.text.startswith("&lt;")
+
+    def test_colours_are_lighter_on_a_dark_background(self):
+        def brightness(theme):
+            figure = InteractiveMapDisplay.from_predictions(Z, y, theme=theme).figure_
+            return [
+                sum(bytes.fromhex(trace.marker.color[1:])) for trace in figure.data
+            ], figure.layout.font.color
+
+        (light, ink), (dark, pale) = map(brightness, ("light", "dark"))
+        assert all(a < b for a, b in zip(light, dark)) and ink != pale
 
     def test_what_a_point_says_is_no_markup(self):
         hover = [f"a <b>{k}</b> & more" for k in range(60)]
@@ -170,7 +192,7 @@ class TestFigure:
         assert layout.width is None and layout.height is None and layout.autosize
         display.write_html(tmp_path / "map.html")
         page = (tmp_path / "map.html").read_text()
-        assert "height:96vh; width:100%" in page and '"responsive": true' in page
+        assert "height:calc(100vh - 48px); width:100%" in page and '"responsive": true' in page
 
     def test_a_notebook_shows_it(self):
         display = InteractiveMapDisplay.from_predictions(Z, y)
@@ -293,6 +315,31 @@ class TestBrowser:
         legend.nth(2).locator(".legendtoggle").click()
         page.wait_for_function(f"({SHOWN})() === 6")
         assert page.evaluate(INKED) == pytest.approx(before, rel=0.02)
+
+    def test_a_search_fades_what_it_does_not_find(self, visit):
+        hover = [f"text {k} & more" for k in range(60)]
+        page = visit(InteractiveMapDisplay.from_predictions(Z, y, hover=hover, theme="dark"))
+        chosen = (
+            "document.querySelector('.plotly-graph-div')._fullData.map(t => t.selectedpoints?.length ?? null)"
+        )
+        assert page.evaluate(chosen) == [None] * 3
+        page.get_by_placeholder("search the points").fill("Text 1")
+        page.wait_for_function(f"{chosen}.every(n => n !== null)")
+        expected = [k for k in range(60) if str(k).startswith("1")]
+        assert page.evaluate(chosen) == np.bincount(y[expected], minlength=3).tolist()
+        page.get_by_placeholder("search the points").fill("")
+        page.wait_for_function(f"{chosen}.every(n => n === null)")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 17, 17)"
+
+    def test_names_go_with_their_groups_and_where_there_is_no_space(self, visit):
+        page = visit(InteractiveMapDisplay.from_predictions(Z, np.arange(60) // 4, kind="groups"))
+        names = page.locator(".annotation")
+        assert names.count() == 15
+        page.locator(".legend .traces").nth(2).locator(".legendtoggle").click()
+        page.wait_for_function("document.querySelectorAll('.annotation').length === 14")
+        assert "2" not in names.all_text_contents()
+        page.set_viewport_size({"width": 420, "height": 760})
+        page.wait_for_function("document.querySelectorAll('.annotation').length === 0")
 
     def test_the_wheel_zooms_and_axes_keep_their_proportions(self, visit):
         page = visit(InteractiveMapDisplay.from_predictions(Z, y))
