@@ -1,4 +1,4 @@
-"""Does a graphics card pass the tests, repeat its bits and end where the CPU ends, and how long does it take?
+"""Does a GPU pass the tests, repeat its bits and end where the CPU ends, and how long does it take?
 
     python benchmarks/device.py [DATA] [--stages ...] [--minutes 12] [--out FOLDER] [--again] [--smoke]
 

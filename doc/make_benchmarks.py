@@ -96,7 +96,7 @@ PAGES = {
     "classifier_speed": Benchmark("A classifier's time", "DATA --only speed", pivot=("value",)),
     "classifier_million": Benchmark("A classifier of a million rows", "--only million", pivot=("value",)),
     "views": Benchmark("Representations from views", "DATA", pivot=("linear_probe", "ten_neighbours")),
-    "device": Benchmark("On a graphics card", "DATA", who="device", pivot=("value",)),
+    "device": Benchmark("On a GPU", "DATA", who="device", pivot=("value",)),
     "words": Benchmark("Vectors of words", "DATA", who="library", ours="iconlearn"),
     "two_views": Benchmark("Two views of one thing", "DATA"),
 }

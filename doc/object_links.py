@@ -1,7 +1,8 @@
-"""Sphinx extension: names of the library in code font become links to their pages of the API.
+"""Sphinx extension: names in code font become links to their pages.
 
-``ICONEmbedding``, ``supervisory.KNN``, ``recipes.tsne`` and the like, as written in Markdown; a name that has no page
-stays as it is.
+``ICONEmbedding``, ``supervisory.KNN``, ``recipes.tsne`` and the like, as written in Markdown, to the API,
+``examples/plot_graph.py`` to the gallery, and ``benchmarks/embedding.py`` to the page of results; a name that has no
+page stays as it is.
 """
 
 import inspect
@@ -19,6 +20,7 @@ MODULES = (
 )  # fmt: skip
 # Links already; and titles, which are copied into tables of contents, where no reference is resolved.
 CLOSED = (addnodes.pending_xref, nodes.reference, nodes.title)
+SCRIPT = re.compile(r"(?:python )?(examples|benchmarks)/(\w+)\.py( .*)?")
 CALL = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
 
 
@@ -47,19 +49,33 @@ def target_of(text, names):
     return names.get(written[1]) or (f"{names[owner]}.{method}" if owner in names else None)
 
 
+def reference_of(text, names, env):
+    """What a reference to what is written needs; None where there is no page of it."""
+    script = SCRIPT.fullmatch(text)
+    if script is not None:
+        page = f"auto_examples/{script[2]}" if script[1] == "examples" else "benchmarks"
+        return (
+            {"refdomain": "std", "reftype": "doc", "reftarget": f"/{page}"}
+            if page in env.found_docs
+            else None
+        )
+    target = target_of(text, names)
+    return None if target is None else {"refdomain": "py", "reftype": "obj", "reftarget": target}
+
+
 class LinkNames(SphinxTransform):
-    """Put a reference around each literal that names an object."""
+    """Put a reference around each literal that names an object or a script."""
 
     default_priority = 5
 
     def apply(self, **kwargs):
         names = documented_names()
         for literal in list(self.document.findall(nodes.literal)):
-            target = target_of(literal.astext(), names)
+            target = reference_of(literal.astext(), names, self.env)
             if target is None or any(isinstance(node, CLOSED) for node in ancestors(literal)):
                 continue
             link = addnodes.pending_xref(
-                "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=False
+                "", refexplicit=True, refwarn=False, refdoc=self.env.docname, **target
             )
             literal.replace_self(link)
             link += literal
