@@ -63,7 +63,7 @@ coverage: $(STAMP) ## run the tests and say which lines they leave out
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --cov --cov-report=term $(if $(ARGS),,--cov-fail-under=95) $(ARGS)
 
 doctest: $(STAMP) ## run the examples in the docstrings
-	$(VENV)/bin/python -m pytest -q --doctest-modules iconlearn
+	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --doctest-modules iconlearn
 
 examples: $(STAMP) ## run every example; shows the output of the first that fails
 	@printf '%s\n' $(EXAMPLES) | $(ONE_THREAD) xargs -P $(JOBS) -I{} sh -c \
