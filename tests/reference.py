@@ -99,8 +99,18 @@ def joint_q(q, U, V, mask, mass):
     m = mask / mask.sum(axis=1, keepdims=True)
     if q.normalize == "joint":
         return (1 - q.debias) * k / k.sum() + q.debias * m / len(k)
+    if q.normalize == "doubly":
+        return mass[:, None] * ((1 - q.debias) * doubly_stochastic(k) + q.debias * m)
     rows = k if q.normalize == "self" else k / k.sum(axis=1, keepdims=True)
     return mass[:, None] * ((1 - q.debias) * rows + q.debias * m)
+
+
+def doubly_stochastic(k, tolerance=1e-14):
+    """diag(a) K diag(a) with rows of sum one, by Sinkhorn's iteration in its symmetric form."""
+    a = k.sum(axis=1) ** -0.5
+    while np.abs(a * (k @ a) - 1).max() > tolerance:
+        a = np.sqrt(a / (k @ a))
+    return a[:, None] * k * a
 
 
 def xlogy(x, y):

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from iconlearn import ICONEmbedding
 from iconlearn.engines import Dense
 from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Learned, Student
-from iconlearn.loss import log_normalizer, share
+from iconlearn.loss import log_normalizers, share
 from iconlearn.numerics.geometry import matrix
 from iconlearn.optim import Phase, minimise
 from iconlearn.optim._plateau import Plateau
@@ -116,8 +116,10 @@ def test_q_sums_to_one_over_the_candidates(name, normalize, debias):
     visit = first_visit(problem)
     Z = problem.rows.at().detach()
     U, V = q.place(Z, mass=visit.mass), q.place(Z, columns=True, mass=visit.mass)
-    log_norm = log_normalizer(q, Dense(), U, V, visit)
+    log_norm, of_columns = log_normalizers(q, Dense(), U, U if normalize == "doubly" else V, visit)
     log_q = q.log_kernel(matrix(q.geometry, U, V)) - log_norm[:, None]
+    if normalize == "doubly":
+        log_q = log_q - of_columns
     Q = share(q, log_q, log_norm, visit, slice(0, N)).exp().numpy() * candidates(problem.p)
     weights = visit.mass.numpy()[:, None]
     assert (weights * Q).sum() == pytest.approx(1, abs=1e-12)

@@ -223,6 +223,8 @@ def _row_of_q(q, conditional, places, columns, index):
         candidates = len(log_k)
         if columns is None and not (conditional.self_pairs or q.self_pairs):
             log_k[index], candidates = -torch.inf, candidates - 1
+        if q.normalize == "doubly":
+            log_k = log_k + q.potentials_.to(log_k)
         row = torch.softmax(log_k, 0).numpy()
     return (1 - q.debias) * row + q.debias / candidates * (log_k.numpy() > -np.inf)
 

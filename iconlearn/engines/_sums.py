@@ -18,7 +18,7 @@ from ..numerics.geometry import MatrixBlocks, matrix
 from ..numerics.threads import in_stretches, threads_of_blocks
 from ._tiles import TiledSums
 
-__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "row_sums"]
+__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "push", "row_sums"]
 
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
@@ -96,20 +96,25 @@ def _row_sum(q, U, V, rows, exclude_self, reduce="logsumexp"):
     )
 
 
-def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):
-    """sum_i mass_i sum_j summand(log q_ij, rows) over all candidates; differentiable."""
+def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0, of_columns=None):
+    """sum_i mass_i sum_j summand(log q_ij, rows) over all candidates; differentiable.
+
+    log q_ij is the log kernel less `log_norm` of row i, and less `of_columns` of column j where it is given.
+    """
     step = max(1, block // max(len(V), 1))
     total = U.new_zeros(())
     for part in _parts(len(U), step):
         total = total + checkpoint(
-            _block_sum, q, U[part], V, log_norm[part], visit, summand, part, pull,
+            _block_sum, q, U[part], V, log_norm[part], visit, summand, part, pull, of_columns,
             use_reentrant=False, preserve_rng_state=False,
         )  # fmt: skip
     return total
 
 
-def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
+def _block_sum(q, U, V, log_norm, visit, summand, part, pull, of_columns):
     log_k = exaggerate(q.log_kernel(matrix(q.scalar, U, V)), pull)
+    if of_columns is not None:
+        log_k = log_k - of_columns
     log_q = share(q, log_k - log_norm[:, None], log_norm, visit, part)
     if visit.exclude_self:
         # What is no candidate may be out of range, and zero times infinity is no gradient.
@@ -163,7 +168,7 @@ class _RowSums(torch.autograd.Function):
             for part, s in MatrixBlocks(q.scalar, U, V, step, first, n_threads):
                 rows = tuple(end[part] for end in ends)
                 A = slopes(q, s, rows, ends if tied else None)
-                _push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+                push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
             return dV
 
         of_columns = in_stretches(of_blocks, n_threads)
@@ -205,7 +210,7 @@ def _fill(block, own, value):
     return block
 
 
-def _push(geometry, A, U, V, dU, dV):
+def push(geometry, A, U, V, dU, dV):
     """Chain the slopes of the pairs to their two ends, adding to dU and dV in place."""
     if geometry == "dot":
         dU += _product(A, V)
