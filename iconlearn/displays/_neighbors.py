@@ -232,4 +232,4 @@ def _row_of_q(q, conditional, places, columns, index):
 def _outputs(q, places):
     """What a mapper gives for these places; assignments to clusters are its outputs' softmax."""
     places = torch.from_numpy(np.asarray(places, dtype=float))
-    return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else places
+    return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else q.outputs(places)

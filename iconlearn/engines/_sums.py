@@ -48,7 +48,7 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
             exclude_self,
             block,
         )
-    if U is V and q.heavy_tailed and reduce == "logsumexp":
+    if U is V and q.heavy_tailed and q.geometry == "sqdist" and reduce == "logsumexp":
         return TiledSums.apply(U, q, exclude_self)
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
 
@@ -159,7 +159,9 @@ class _RowSums(torch.autograd.Function):
         # Symmetric kernels of tied points need one product a block: pair (i, j) is seen from both ends.
         dU = torch.zeros_like(U)
         ends = (out, g / candidates if reduce == "mean" else g)
-        slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
+        # Tied points of a heavy tail in the plane go by tiles.
+        by_kernels = q.heavy_tailed and not tied
+        slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if by_kernels else _log_slopes
         n_threads = threads_of_blocks(-(-len(U) // step), U.device)
 
         @torch.no_grad()
@@ -182,7 +184,6 @@ class _RowSums(torch.autograd.Function):
 
 def _kernel_slopes(q, s, rows, columns):
     k, factor = q.slope_of_kernel(q.kernel(s))
-    # Tied points never come here: they go by tiles.
     return k.mul_((factor * rows[1] * torch.exp(-rows[0]))[:, None])
 
 
@@ -212,6 +213,13 @@ def _fill(block, own, value):
 
 def push(geometry, A, U, V, dU, dV):
     """Chain the slopes of the pairs to their two ends, adding to dU and dV in place."""
+    if geometry == "hyperbolic":
+        with torch.enable_grad():
+            ends = [U.detach().requires_grad_(), V.detach().requires_grad_(dV is not None)]
+            slopes = torch.autograd.grad(matrix(geometry, *ends), ends[: 1 + (dV is not None)], A)
+        for total, slope in zip((dU, dV), slopes, strict=False):
+            total += slope
+        return
     if geometry == "dot":
         dU += _product(A, V)
         if dV is not None:

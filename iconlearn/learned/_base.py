@@ -33,7 +33,7 @@ class Learned(BaseEstimator):
 
     Attributes
     ----------
-    geometry : {"sqdist", "dot"}
+    geometry : {"sqdist", "dot", "hyperbolic"}
         The scalar of a pair that the kernel reads.
     normalizers : tuple of str
         Values of `normalize` that the kernel admits; "doubly" is for symmetric kernels, "self" only where its rows sum
@@ -122,6 +122,10 @@ class Learned(BaseEstimator):
     def represent(self, Z):
         """What the mapper's outputs mean to a user: coordinates, directions or assignments."""
         return Z
+
+    def outputs(self, places):
+        """What the mapper gives where :meth:`represent` shows these places."""
+        return places
 
     def cool(self, share):
         """Go to a share of the way, in [0, 1], from the first temperature to the last; for a q that cools."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..estimators import ICONEmbedding, Term
-from ..learned import Gaussian, Student, WideGaussian
+from ..learned import Gaussian, Hyperbolic, Student, WideGaussian
 from ..mappers import Linear
 from ..supervisory import KNN, Graph, Identity, SymmetricEntropic, Symmetrize
 from ..supervisory import Gaussian as GaussianP
@@ -71,6 +71,18 @@ def snekhorn(perplexity=30.0, n_components=2):
 )  # fmt: skip
 def tsnekhorn(perplexity=30.0, n_components=2, dof=1.0):
     return ICONEmbedding(n_components, p=SymmetricEntropic(perplexity), q=Student(dof, normalize="doubly"))
+
+
+@recipe(
+    "CO-SNE", p="Gaussian", q="Student-t, hyperbolic", **MAP,
+    formula="p_ij ∝ m_i p(j|i) + m_j p(i|j), q_ij ∝ (1 + ρ_ij² / γ²)^-1 over all pairs, "
+    "ρ_ij = arcosh(1 + 2|z_i - z_j|² / ((1 - |z_i|²)(1 - |z_j|²))), |z_i| < 1",
+    paper="Guo, Guo and Yu, CVPR 2022 (without its term for norms)",
+    verified="distances by arcosh in many digits, the joint loss over full matrices and its gradient by differences",
+)  # fmt: skip
+def cosne(perplexity=30.0, n_components=2, gamma=1.0, metric="euclidean"):
+    q = Hyperbolic(gamma, normalize="joint")
+    return ICONEmbedding(n_components, p=Symmetrize(GaussianP(perplexity, metric=metric)), q=q)
 
 
 @recipe(

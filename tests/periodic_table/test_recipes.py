@@ -6,7 +6,17 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from reference import DIVERGENCES, cluster_kernel, doubly_stochastic, entropic_optimum, softmax, sqdist, unit
+from reference import (
+    DIVERGENCES,
+    ball,
+    cluster_kernel,
+    doubly_stochastic,
+    entropic_optimum,
+    hyperbolic,
+    softmax,
+    sqdist,
+    unit,
+)
 from scipy.spatial.distance import squareform
 from scipy.special import rel_entr
 from scipy.stats import spearmanr
@@ -270,6 +280,22 @@ def doubly_stochastic_at_a_perplexity(key):
     assert ours == pytest.approx(rel_entr(P, Q).sum() / N, rel=1e-9)
     pulled = 4 / N * (P - Q) / (1 if key == "snekhorn" else 1 + sqdist(Z, Z))
     np.testing.assert_allclose(slope, pulled.sum(axis=1)[:, None] * Z - pulled @ Z, atol=1e-6)
+
+
+@check("cosne")
+def in_the_ball(key):
+    problem = spread(plan_of(key, perplexity=10, gamma=0.8))
+    P, Z = problem.p.row_mass[:, None] * problem.p.edges.toarray(), plain(problem.rows.mapper.places)
+    k = np.where(OWN, 0, 1 / (1 + (hyperbolic(ball(Z), ball(Z)) / 0.8) ** 2))
+    ours, slope = value(problem, gradient=True, engine=Dense())
+    assert ours == pytest.approx(rel_entr(P, k / k.sum()).sum(), rel=1e-9)
+    step = 1e-5 * np.random.default_rng(0).normal(size=Z.shape)
+    with torch.no_grad():
+        problem.rows.mapper.places.add_(torch.as_tensor(step))
+    further = value(problem)
+    with torch.no_grad():
+        problem.rows.mapper.places.sub_(2 * torch.as_tensor(step))
+    assert (further - value(problem)) / 2 == pytest.approx((slope * step).sum(), rel=1e-5)
 
 
 @check("pca")
