@@ -22,6 +22,7 @@ __all__ = [
     "exaggerate",
     "log_kernels",
     "log_normalizer",
+    "log_normalizers",
     "loss",
     "positive",
     "row_divergences",
@@ -82,7 +83,10 @@ def row_divergences(problem, engine, visit, at=None):
             U, V = _places(problem, visit)
             log_k = q.log_kernel(pairs(q.scalar, U, V, edges))
             own = visit.rows_at_one - edges.row_sums(visit.p * log_k)
-            values = own + visit.p_sums * log_normalizer(q, engine, U, V, visit)
+            log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
+            values = own + visit.p_sums * log_norm
+            if of_columns is not None:
+                values = values + edges.row_sums(visit.p * of_columns[edges.j])
             return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
     mass = torch.ones_like(visit.mass).requires_grad_()
@@ -118,19 +122,23 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways)
         if q.normalize == "self":
             return visit.at_one - pulled
-        log_norm = log_normalizer(q, engine, U, V, visit)
-        return visit.at_one - pulled + (visit.row_weight * log_norm).sum()
-    log_norm = log_normalizer(q, engine, U, V, visit)
+        log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
+        value = visit.at_one - pulled + (visit.row_weight * log_norm).sum()
+        return value if of_columns is None else value + (visit.column_weight * of_columns).sum()
+    log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
     if visit.edges is None:
-        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull)
+        value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull, of_columns)
         return value / (visit.n_candidates * problem.p.unit**2) if problem.p.wide else value
     log_k = exaggerate(q.log_kernel(pairs(q.scalar, U, V, visit.edges)), pull)
-    log_q = share(q, log_k - visit.edges.of_rows(log_norm), log_norm, visit)
+    log_q = log_k - visit.edges.of_rows(log_norm)
+    if of_columns is not None:
+        log_q = log_q - of_columns[visit.edges.j]
+    log_q = share(q, log_q, log_norm, visit)
     value = (visit.weight * divergence(visit.p, log_q)).sum()
     if visit.floor > 0:
         floor = log_k.new_full((), visit.floor)
         value = value - (visit.weight * divergence(floor, log_q)).sum()
-        return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor)
+        return value + _floor_everywhere(problem, engine, U, V, log_norm, visit, floor, of_columns)
     if divergence.at_zero != 0:
         whole = visit.mass.sum() if by_sums else 1.0
         value = value + divergence.at_zero * (whole - (visit.weight * log_q.exp()).sum())
@@ -165,20 +173,37 @@ def _list_normalizer(q, log_k, visit):
     return largest + torch.log(log_k.new_zeros(n).index_add(0, lists.of, terms))
 
 
-def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0):
+def _all_pairs(problem, engine, U, V, log_norm, visit, p_of, pull=1.0, of_columns=None):
     """Mean divergence with p given for every candidate by ``p_of(slice of rows)``."""
+    # Engines of others need not know columns with normalisers.
+    options = {} if of_columns is None else {"of_columns": of_columns}
     return engine.full_sum(
-        problem.q, U, V, log_norm, visit, lambda log_q, rows: problem.summand(p_of(rows), log_q), pull
+        problem.q,
+        U,
+        V,
+        log_norm,
+        visit,
+        lambda log_q, rows: problem.summand(p_of(rows), log_q),
+        pull,
+        **options,
     )
 
 
-def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor):
+def _floor_everywhere(problem, engine, U, V, log_norm, visit, floor, of_columns):
     """Mean divergence as if p were the uniform share on every candidate."""
-    q = problem.q
-    if visit.copies is not None or not (problem.summand.linear_in_log_q and q.debias == 0):
-        return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor)
+    q, linear = problem.q, problem.summand.linear_in_log_q and problem.q.debias == 0
+    if visit.copies is not None or of_columns is not None or not linear:
+        return _all_pairs(problem, engine, U, V, log_norm, visit, lambda rows: floor, of_columns=of_columns)
     mean_log_q = engine.mean_log_kernels(q, U, V, visit) - log_norm
     return visit.n_candidates * (visit.mass * problem.summand(floor, mean_log_q)).sum()
+
+
+def log_normalizers(q, engine, U, V, visit):
+    """What is taken off the log kernels of every row and, where q is doubly stochastic, of every column (or None)."""
+    if q.normalize != "doubly":
+        return log_normalizer(q, engine, U, V, visit), None
+    of_rows, of_columns = engine.potentials(q, U, V, visit)
+    return -of_rows, -of_columns
 
 
 def log_normalizer(q, engine, U, V, visit):

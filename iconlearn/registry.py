@@ -39,6 +39,7 @@ COMPONENTS: dict[str, dict[str, Callable]] = {
         "gaussian": learned.Gaussian,
         "student": learned.Student,
         "inverse_power": learned.InversePower,
+        "hyperbolic": learned.Hyperbolic,
         "dot": learned.Dot,
         "cosine": learned.Cosine,
         "cluster": learned.Cluster,

@@ -111,7 +111,8 @@ def information_score(estimator, X, y=None) -> float:
     U = _tensor(estimator.transform(first))
     V = _tensor((estimator.transform if columns == "rows" else estimator.transform_columns)(second))
     with torch.no_grad():
-        log_k = q.log_kernel(matrix(q.scalar, q.place(U), q.place(V, columns=True))).numpy()
+        U, V = q.place(q.outputs(U)), q.place(q.outputs(V), columns=True)
+        log_k = q.log_kernel(matrix(q.scalar, U, V)).numpy()
     if conditional is None:
         return float(np.log(len(log_k)) + np.mean(log_k.diagonal() - logsumexp(log_k, axis=1)))
     if not conditional.self_pairs:

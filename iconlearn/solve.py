@@ -137,7 +137,9 @@ def _cooling(phases):
 
 def _hold(plan):
     """What lets the loop read the losses of several steps at once; None where the host does the steps itself."""
-    on_its_own = plan.device.type != "cpu" and plan.engine.repeats
+    # Potentials are sought until they are found, which the host has to see.
+    seen = any(problem.q.normalize == "doubly" for problem in plan.objective.problems)
+    on_its_own = plan.device.type != "cpu" and plan.engine.repeats and not seen
     return plan.engine.hold if on_its_own else None
 
 
@@ -237,7 +239,8 @@ def _work(plan):
 def _own_loops(plan):
     """Whether steps are loops with threads of their own; sums over all candidates are torch's."""
     return plan.engine.own_loops and all(
-        problem.summand.linear_in_log_q and problem.q.debias == 0 for problem in plan.objective.problems
+        problem.summand.linear_in_log_q and problem.q.debias == 0 and problem.q.normalize != "doubly"
+        for problem in plan.objective.problems
     )
 
 
@@ -300,6 +303,8 @@ def evaluated(plan, solution, shown=None) -> Solution:
             )
             visit = visit_all(fixed_problem, dtype=torch.float64, device=plan.device)
             value += problem.weight * float(loss(fixed_problem, engine, visit))
+            if problem.q.normalize == "doubly":
+                problem.q.potentials_ = fixed_problem.q.potentials_
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())
     # A cost of mean activations is not the mean of what blocks of rows cost.

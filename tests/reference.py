@@ -77,10 +77,23 @@ def unit(Z):
     return Z / np.linalg.norm(Z, axis=1, keepdims=True)
 
 
+def ball(Z):
+    """The points of the Poincare ball at the ends of steps Z from the origin."""
+    r = np.linalg.norm(Z, axis=1, keepdims=True)
+    return np.tanh(r / 2) * Z / r
+
+
+def hyperbolic(Y, Z):
+    """Distances in the Poincare ball."""
+    room = np.outer(1 - (Y**2).sum(axis=1), 1 - (Z**2).sum(axis=1))
+    return np.arccosh(1 + 2 * sqdist(Y, Z) / room)
+
+
 KERNELS = {
     "Gaussian": lambda q, U, V, w: np.exp(-sqdist(U, V) / (2 * q.sigma**2)),
     "Student": lambda q, U, V, w: (1 + sqdist(U, V) / q.dof) ** (-(q.dof + 1) / 2),
     "InversePower": lambda q, U, V, w: (sqdist(U, V) + q.eps) ** (-q.power / 2),
+    "Hyperbolic": lambda q, U, V, w: 1 / (1 + (hyperbolic(ball(U), ball(V)) / q.gamma) ** 2),
     "Dot": lambda q, U, V, w: np.exp(U @ V.T / q.temperature),
     "Cosine": lambda q, U, V, w: np.exp(unit(U) @ unit(V).T / q.temperature),
     "Cluster": lambda q, U, V, w: cluster_kernel(softmax(U), softmax(V), w if q.degree_weighted else None),
@@ -99,8 +112,18 @@ def joint_q(q, U, V, mask, mass):
     m = mask / mask.sum(axis=1, keepdims=True)
     if q.normalize == "joint":
         return (1 - q.debias) * k / k.sum() + q.debias * m / len(k)
+    if q.normalize == "doubly":
+        return mass[:, None] * ((1 - q.debias) * doubly_stochastic(k) + q.debias * m)
     rows = k if q.normalize == "self" else k / k.sum(axis=1, keepdims=True)
     return mass[:, None] * ((1 - q.debias) * rows + q.debias * m)
+
+
+def doubly_stochastic(k, tolerance=1e-14):
+    """diag(a) K diag(a) with rows of sum one, by Sinkhorn's iteration in its symmetric form."""
+    a = k.sum(axis=1) ** -0.5
+    while np.abs(a * (k @ a) - 1).max() > tolerance:
+        a = np.sqrt(a / (k @ a))
+    return a[:, None] * k * a
 
 
 def xlogy(x, y):

@@ -21,8 +21,18 @@ from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
 from iconlearn.engines import Dense
-from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Learned, Student
-from iconlearn.loss import log_normalizer, share
+from iconlearn.learned import (
+    Cluster,
+    Cosine,
+    Custom,
+    Dot,
+    Gaussian,
+    Hyperbolic,
+    InversePower,
+    Learned,
+    Student,
+)
+from iconlearn.loss import log_normalizers, share
 from iconlearn.numerics.geometry import matrix
 from iconlearn.optim import Phase, minimise
 from iconlearn.optim._plateau import Plateau
@@ -43,6 +53,7 @@ EVERY_Q = {
     "student-half": Student(0.5),
     "student-2": Student(2.0),
     "student-5": Student(5.0),
+    "hyperbolic": Hyperbolic(0.7),
     "inverse": InversePower(3.0, eps=1e-3),
     "dot": Dot(0.5),
     "cosine": Cosine(0.3),
@@ -93,7 +104,9 @@ def test_kernel_and_its_slope_agree_with_log_kernel(name):
 
 
 def test_heavy_tails_are_those_that_do_not_underflow():
-    assert {name for name, q in EVERY_Q.items() if q.heavy_tailed} == {"student", "student-half", "student-2"}
+    assert {name for name, q in EVERY_Q.items() if q.heavy_tailed} == {
+        "student", "student-half", "student-2", "hyperbolic",
+    }  # fmt: skip
     far = torch.tensor([1e15], dtype=torch.float32)
     for dof in (0.5, 1.0, 3.0):
         assert float(Student(dof).kernel(far.clone())) > 0
@@ -116,8 +129,10 @@ def test_q_sums_to_one_over_the_candidates(name, normalize, debias):
     visit = first_visit(problem)
     Z = problem.rows.at().detach()
     U, V = q.place(Z, mass=visit.mass), q.place(Z, columns=True, mass=visit.mass)
-    log_norm = log_normalizer(q, Dense(), U, V, visit)
+    log_norm, of_columns = log_normalizers(q, Dense(), U, U if normalize == "doubly" else V, visit)
     log_q = q.log_kernel(matrix(q.geometry, U, V)) - log_norm[:, None]
+    if normalize == "doubly":
+        log_q = log_q - of_columns
     Q = share(q, log_q, log_norm, visit, slice(0, N)).exp().numpy() * candidates(problem.p)
     weights = visit.mass.numpy()[:, None]
     assert (weights * Q).sum() == pytest.approx(1, abs=1e-12)

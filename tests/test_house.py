@@ -111,6 +111,7 @@ NOUNS_IN_ING = {"_clustering", "_embedding", "_monitoring"}
 # Private modules with one importer, and why they are files of their own.
 APART = {
     "engines._limits": "what the limits of the bandwidth need is apart from the protocol of an engine",
+    "engines._potentials": "a normaliser with a solver and slopes of its own",
     "engines._tiles": "one kind of row sum, with a backward pass of its own",
     "engines.mesh._splines": "points and grids, in plain torch and compiled",
     "estimators._incremental": "further rows and classes, which a fit does not need",

@@ -36,6 +36,8 @@ class EmbeddingDisplay:
     kind : {"groups", "scale"} or None, default=None
         Whether `values` names groups or measures something; None infers it: dates, durations, numbers with
         fractions, and whole numbers of more than fifty different values are a scale.
+    ball : bool, default=False
+        Whether the places are points of the Poincare ball, whose boundary is drawn around a flat map.
 
     Attributes
     ----------
@@ -46,6 +48,8 @@ class EmbeddingDisplay:
     texts_ : list of matplotlib Text
         Labels at the medians of the groups.
     colorbar_ : matplotlib Colorbar or None
+    boundary_ : matplotlib Line2D or None
+        The unit circle.
 
     Examples
     --------
@@ -57,10 +61,11 @@ class EmbeddingDisplay:
     >>> display = EmbeddingDisplay.from_estimator(embedding, X, y)
     """
 
-    def __init__(self, embedding, values=None, *, kind=None):
+    def __init__(self, embedding, values=None, *, kind=None, ball=False):
         self.embedding = embedding
         self.values = values
         self.kind = kind
+        self.ball = ball
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, coordinates=None, kind=None, ax=None, **options):
@@ -86,14 +91,17 @@ class EmbeddingDisplay:
         -------
         EmbeddingDisplay
         """
+        ball = (
+            coordinates is None and getattr(getattr(estimator, "q_", None), "geometry", None) == "hyperbolic"
+        )
         if coordinates is None:
             coordinates = estimator.transform(X)
         elif y is None:
             y, kind = predicted(estimator, X), "groups" if kind is None else kind
-        return cls.from_predictions(coordinates, y, kind=kind, ax=ax, **options)
+        return cls.from_predictions(coordinates, y, kind=kind, ball=ball, ax=ax, **options)
 
     @classmethod
-    def from_predictions(cls, embedding, values=None, *, kind=None, ax=None, **options):
+    def from_predictions(cls, embedding, values=None, *, kind=None, ball=False, ax=None, **options):
         """Draw places that are known.
 
         Parameters
@@ -102,6 +110,8 @@ class EmbeddingDisplay:
         values : array-like of shape (n_samples,) or None, default=None
             What the points are coloured by.
         kind : {"groups", "scale"} or None, default=None
+            See :class:`EmbeddingDisplay`.
+        ball : bool, default=False
             See :class:`EmbeddingDisplay`.
         ax : matplotlib Axes or None, default=None
         **options
@@ -112,7 +122,7 @@ class EmbeddingDisplay:
         EmbeddingDisplay
         """
         embedding = checked_places(embedding, values, kind)
-        return cls(embedding, values, kind=kind).plot(ax, **options)
+        return cls(embedding, values, kind=kind, ball=ball).plot(ax, **options)
 
     def plot(self, ax=None, *, labels="auto", size="auto", cmap="cividis", title=None, **options):
         """Draw the points.
@@ -143,7 +153,10 @@ class EmbeddingDisplay:
         shape = {"figsize": (6, 6)} if flat else {"figsize": (6, 6), "subplot_kw": {"projection": "3d"}}
         self.ax_ = ax = axes_of(ax, **shape)
         self.figure_ = ax.figure
-        self.legend_, self.texts_, self.colorbar_ = None, [], None
+        self.legend_, self.texts_, self.colorbar_, self.boundary_ = None, [], None, None
+        if flat and self.ball:
+            angle = np.linspace(0, 2 * np.pi, 400)
+            (self.boundary_,) = ax.plot(np.cos(angle), np.sin(angle), color=GREY, linewidth=0.8, zorder=0)
         n = len(self.embedding)
         # Drawn in a random order, so that the last group does not lie on top of all others.
         order = np.random.default_rng(0).permutation(n)

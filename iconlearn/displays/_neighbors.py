@@ -223,6 +223,8 @@ def _row_of_q(q, conditional, places, columns, index):
         candidates = len(log_k)
         if columns is None and not (conditional.self_pairs or q.self_pairs):
             log_k[index], candidates = -torch.inf, candidates - 1
+        if q.normalize == "doubly":
+            log_k = log_k + q.potentials_.to(log_k)
         row = torch.softmax(log_k, 0).numpy()
     return (1 - q.debias) * row + q.debias / candidates * (log_k.numpy() > -np.inf)
 
@@ -230,4 +232,4 @@ def _row_of_q(q, conditional, places, columns, index):
 def _outputs(q, places):
     """What a mapper gives for these places; assignments to clusters are its outputs' softmax."""
     places = torch.from_numpy(np.asarray(places, dtype=float))
-    return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else places
+    return torch.log(places.clamp_min(1e-300)) if q.shared_clusters else q.outputs(places)

@@ -15,7 +15,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from ._limits import nearest, refuses_limit
-from ._sums import full_sum, row_sums
+from ._sums import full_sum, kernel_is_learned, row_sums
 
 __all__ = ["Engine", "Hold"]
 
@@ -53,6 +53,8 @@ class Engine(BaseEstimator):
         Whether its sums are over all visited columns, so that few columns may be taken at once.
     takes_lists : bool
         Whether rows may have lists of candidates, whose sums are part of the loss itself.
+    balances : bool
+        Whether it finds the potentials of a q that is doubly stochastic, by ``potentials``.
     own_loops : bool
         Whether its long loops start threads of their own.
     block : int
@@ -67,6 +69,7 @@ class Engine(BaseEstimator):
     stochastic = False
     exact = False
     takes_lists = False
+    balances = False
     own_loops = False
     repeats = False
     block = 2**20
@@ -93,6 +96,21 @@ class Engine(BaseEstimator):
             return (
                 f"rows of this p have lists of candidates, over which q sums to one list by list; "
                 f"normalize={problem.q.normalize!r} of {type(problem.q).__name__} knows no lists: use normalize='row'"
+            )
+        if problem.q.normalize == "doubly" and not problem.tied:
+            return (
+                f"normalize='doubly' of {type(problem.q).__name__} lets rows and columns of one set of points sum to "
+                f"one, and this p has columns that are no rows; use normalize='row'"
+            )
+        if problem.q.normalize == "doubly" and kernel_is_learned(problem.q):
+            return (
+                f"normalize='doubly' follows places, and the kernel of {problem.q!r} has learned parameters of its "
+                f"own; use normalize='row' or 'joint'"
+            )
+        if problem.q.normalize == "doubly" and not self.balances:
+            return (
+                f"normalize='doubly' of {type(problem.q).__name__} needs all pairs of rows in every step, and the "
+                f"{type(self).__name__.lower()} engine does not visit them; use engine='dense', or normalize='joint'"
             )
         if problem.q.normalize == "space" and not problem.summand.linear_in_log_q:
             return (
@@ -150,6 +168,6 @@ class Engine(BaseEstimator):
         """The largest of every row's log kernels, where the bandwidth has gone to zero."""
         return nearest(q, U, V, visit, self.block)
 
-    def full_sum(self, q, U, V, log_norm, visit, summand, pull):
+    def full_sum(self, q, U, V, log_norm, visit, summand, pull, of_columns=None):
         """sum_i mass_i sum_j summand(log q_ij) over all candidates."""
-        return full_sum(q, U, V, log_norm, visit, summand, self.block, pull)
+        return full_sum(q, U, V, log_norm, visit, summand, self.block, pull, of_columns)

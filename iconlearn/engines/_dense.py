@@ -6,6 +6,7 @@ import math
 
 from .._checks import check_number
 from ._base import Engine
+from ._potentials import potentials, row_potentials
 from ._visit import visit_all_always
 
 __all__ = ["Dense"]
@@ -24,6 +25,7 @@ class Dense(Engine):
 
     exact = True
     takes_lists = True
+    balances = True
     own_loops = True
     repeats = True
 
@@ -43,6 +45,15 @@ class Dense(Engine):
 
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
+
+    def potentials(self, q, U, V, visit):
+        """f of rows and of columns, log q_ij = f_i + f_j + log k_ij; those of columns that are no rows are q's."""
+        if U is not V:
+            of_columns = q.potentials_.to(V)
+            return row_potentials(q, U, V, of_columns, self.block), of_columns
+        f = potentials(q, U, visit.exclude_self, self.block, q.potentials_)
+        q.potentials_ = f.detach()
+        return f, f
 
 
 def _size(p):

@@ -18,7 +18,7 @@ from ..numerics.geometry import MatrixBlocks, matrix
 from ..numerics.threads import in_stretches, threads_of_blocks
 from ._tiles import TiledSums
 
-__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "row_sums"]
+__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "push", "row_sums"]
 
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
@@ -48,7 +48,7 @@ def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp")
             exclude_self,
             block,
         )
-    if U is V and q.heavy_tailed and reduce == "logsumexp":
+    if U is V and q.heavy_tailed and q.geometry == "sqdist" and reduce == "logsumexp":
         return TiledSums.apply(U, q, exclude_self)
     return _RowSums.apply(U, V, q, exclude_self, block, reduce, U is V)
 
@@ -96,20 +96,25 @@ def _row_sum(q, U, V, rows, exclude_self, reduce="logsumexp"):
     )
 
 
-def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0):
-    """sum_i mass_i sum_j summand(log q_ij, rows) over all candidates; differentiable."""
+def full_sum(q, U, V, log_norm, visit, summand, block: int, pull: float = 1.0, of_columns=None):
+    """sum_i mass_i sum_j summand(log q_ij, rows) over all candidates; differentiable.
+
+    log q_ij is the log kernel less `log_norm` of row i, and less `of_columns` of column j where it is given.
+    """
     step = max(1, block // max(len(V), 1))
     total = U.new_zeros(())
     for part in _parts(len(U), step):
         total = total + checkpoint(
-            _block_sum, q, U[part], V, log_norm[part], visit, summand, part, pull,
+            _block_sum, q, U[part], V, log_norm[part], visit, summand, part, pull, of_columns,
             use_reentrant=False, preserve_rng_state=False,
         )  # fmt: skip
     return total
 
 
-def _block_sum(q, U, V, log_norm, visit, summand, part, pull):
+def _block_sum(q, U, V, log_norm, visit, summand, part, pull, of_columns):
     log_k = exaggerate(q.log_kernel(matrix(q.scalar, U, V)), pull)
+    if of_columns is not None:
+        log_k = log_k - of_columns
     log_q = share(q, log_k - log_norm[:, None], log_norm, visit, part)
     if visit.exclude_self:
         # What is no candidate may be out of range, and zero times infinity is no gradient.
@@ -154,7 +159,9 @@ class _RowSums(torch.autograd.Function):
         # Symmetric kernels of tied points need one product a block: pair (i, j) is seen from both ends.
         dU = torch.zeros_like(U)
         ends = (out, g / candidates if reduce == "mean" else g)
-        slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if q.heavy_tailed else _log_slopes
+        # Tied points of a heavy tail in the plane go by tiles.
+        by_kernels = q.heavy_tailed and not tied
+        slopes = _mean_slopes if reduce == "mean" else _kernel_slopes if by_kernels else _log_slopes
         n_threads = threads_of_blocks(-(-len(U) // step), U.device)
 
         @torch.no_grad()
@@ -163,7 +170,7 @@ class _RowSums(torch.autograd.Function):
             for part, s in MatrixBlocks(q.scalar, U, V, step, first, n_threads):
                 rows = tuple(end[part] for end in ends)
                 A = slopes(q, s, rows, ends if tied else None)
-                _push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
+                push(q.scalar, _fill(A, part if exclude_self else None, 0.0), U[part], V, dU[part], dV)
             return dV
 
         of_columns = in_stretches(of_blocks, n_threads)
@@ -177,7 +184,6 @@ class _RowSums(torch.autograd.Function):
 
 def _kernel_slopes(q, s, rows, columns):
     k, factor = q.slope_of_kernel(q.kernel(s))
-    # Tied points never come here: they go by tiles.
     return k.mul_((factor * rows[1] * torch.exp(-rows[0]))[:, None])
 
 
@@ -205,8 +211,15 @@ def _fill(block, own, value):
     return block
 
 
-def _push(geometry, A, U, V, dU, dV):
+def push(geometry, A, U, V, dU, dV):
     """Chain the slopes of the pairs to their two ends, adding to dU and dV in place."""
+    if geometry == "hyperbolic":
+        with torch.enable_grad():
+            ends = [U.detach().requires_grad_(), V.detach().requires_grad_(dV is not None)]
+            slopes = torch.autograd.grad(matrix(geometry, *ends), ends[: 1 + (dV is not None)], A)
+        for total, slope in zip((dU, dV), slopes, strict=False):
+            total += slope
+        return
     if geometry == "dot":
         dU += _product(A, V)
         if dV is not None:

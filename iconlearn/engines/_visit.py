@@ -101,6 +101,11 @@ class Visit:
         return tuple(part.to(device) for part in (pointers, columns, values, rows))
 
     @cached_property
+    def column_weight(self):
+        """weight * p summed over the edges of each column."""
+        return self.edges.column_sums(self.pulled)
+
+    @cached_property
     def p_sums(self):
         """p of each row, summed over its edges."""
         return self.edges.row_sums(self.p)

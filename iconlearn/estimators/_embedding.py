@@ -70,8 +70,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         :mod:`iconlearn.supervisory`; a square matrix of weights (not of distances), a list of edges as an array, or a
         networkx graph; or the neighbours of each row as (indices, distances).
     q : str, object or callable, default="student"
-        Learned distribution: "student", "gaussian", "inverse_power", "dot", "cosine", "cluster", an object
-        of :mod:`iconlearn.learned`, or a function from squared distances to log kernels.
+        Learned distribution: "student", "gaussian", "inverse_power", "hyperbolic", "dot", "cosine", "cluster", an
+        object of :mod:`iconlearn.learned`, or a function from squared distances to log kernels.
     divergence : str, object or callable, default="kl"
         "kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation", an object of
         :mod:`iconlearn.divergences`, or the convex f of an f-divergence.
@@ -105,7 +105,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
-        "auto" is momentum with gains for a table (Adam where q is an inverse power or p has lists of candidates),
+        "auto" is momentum with gains for a table (Adam where q is an inverse power or hyperbolic, or p has lists of
+        candidates),
         L-BFGS for other full-batch fits of a linear mapper, and Adam otherwise.
     warm_start : bool, default=False
         Start from the last fit's mapper where the shapes allow.  A table goes on with rows added, removed or in
@@ -433,8 +434,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         rows = self._new_rows(X)
         if self._pairwise:
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
-        places = np.asarray(self._rows.outputs(rows), dtype=float)
-        return reference_score(rows, torch.from_numpy(places), self.q_, self.n_jobs)
+        places = torch.from_numpy(np.asarray(self._rows.outputs(rows), dtype=float))
+        return reference_score(rows, self.q_.outputs(places), self.q_, self.n_jobs)
 
     @property
     def _n_features_out(self):
@@ -537,8 +538,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return "adam"
         if not plan.parametric:
             # A kernel without a width has slopes of any size, on which a common length of step founders.
-            # Lists pull and push few rows at a time, without a sum over all to hold them.
-            return "adam" if plan.q.singular or plan.problem.p.listed else "momentum"
+            # Lists pull and push few rows at a time, without a sum over all to hold them.  In a hyperbolic space a turn
+            # by the same angle is a longer way the further out a place is.
+            uneven = plan.q.singular or plan.problem.p.listed or plan.q.geometry == "hyperbolic"
+            return "adam" if uneven else "momentum"
         return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
@@ -575,7 +578,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
         def place(rows):
             found = self._rows.outputs(X[rows])
-            return np.log(np.maximum(found, 1e-300)) if self.q_.shared_clusters else found
+            if self.q_.shared_clusters:
+                return np.log(np.maximum(found, 1e-300))
+            return self.q_.outputs(torch.from_numpy(np.asarray(found, dtype=float))).numpy()
 
         reads_features = declared(self.p_, "from_features") and not pairwise
         values = values_from(

@@ -2,6 +2,7 @@
 
 from ._base import Learned, check_kernel, copy_in_double
 from ._cluster import Cluster
+from ._hyperbolic import Hyperbolic
 from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
 from ._limits import NarrowGaussian, WideGaussian
 
@@ -11,6 +12,7 @@ __all__ = [
     "Custom",
     "Dot",
     "Gaussian",
+    "Hyperbolic",
     "InversePower",
     "Learned",
     "NarrowGaussian",

@@ -5,6 +5,8 @@
 ``place`` is the space of the points, ``geometry`` the scalar of a pair that is read, ``log_kernel`` is one
 radial line, and ``normalize`` defines N_i.  A new q is a class with one method.
 
+With ``normalize="doubly"`` k is multiplied by exp(f_i + f_j) instead, with f such that rows and columns sum to one.
+
 With ``normalize="space"`` N is the integral of the kernel over the whole space, a constant, and q(.|i) a density
 around u_i, of which the columns are observations.
 """
@@ -31,11 +33,11 @@ class Learned(BaseEstimator):
 
     Attributes
     ----------
-    geometry : {"sqdist", "dot"}
+    geometry : {"sqdist", "dot", "hyperbolic"}
         The scalar of a pair that the kernel reads.
     normalizers : tuple of str
-        Values of `normalize` that the kernel admits; "self" only where its rows sum to one by themselves, "space"
-        where it has a :meth:`log_volume`.
+        Values of `normalize` that the kernel admits; "doubly" is for symmetric kernels, "self" only where its rows sum
+        to one by themselves, "space" where it has a :meth:`log_volume`.
     self_pairs : bool
         True where a point must be a candidate of its own row for q to be normalised.
     free_dot : bool
@@ -62,12 +64,14 @@ class Learned(BaseEstimator):
         How much nearer than it is a pair without support counts, where `reduce` is "min".
     chosen : dict
         Fitted attributes, by name, that a fit chooses before its first step: what goes on from it needs them.
+    potentials_ : Tensor of shape (n_rows,) or None
+        Where `normalize` is "doubly": f of the training rows, ``log q_ij = f_i + f_j + log k_ij``.
     needs_bound : bool
         Whether the loss has no useful minimum unless the mapper's outputs are bounded.
     """
 
     geometry = "sqdist"
-    normalizers: tuple[str, ...] = ("row", "joint")
+    normalizers: tuple[str, ...] = ("row", "joint", "doubly")
     self_pairs = False
     free_dot = False
     shared_clusters = False
@@ -79,10 +83,11 @@ class Learned(BaseEstimator):
     reduce = "logsumexp"
     margin = 0.0
     needs_bound = False
+    potentials_ = None
 
     @property
     def chosen(self) -> dict:
-        return {}
+        return {} if self.potentials_ is None else {"potentials_": self.potentials_}
 
     @property
     def scalar(self) -> str:
@@ -101,6 +106,8 @@ class Learned(BaseEstimator):
                 f"use one of {', '.join(map(repr, self.normalizers))}.{suggest(self.normalize, self.normalizers)}"
             )
         check_number("debias", self.debias, low=0, high=1, closed="left")
+        if "potentials_" in vars(self):
+            del self.potentials_
         if self.normalize == "space" and self.debias > 0:
             raise ValueError(
                 f"debias={self.debias!r} of {type(self).__name__} with normalize='space': a density over the whole "
@@ -115,6 +122,10 @@ class Learned(BaseEstimator):
     def represent(self, Z):
         """What the mapper's outputs mean to a user: coordinates, directions or assignments."""
         return Z
+
+    def outputs(self, places):
+        """What the mapper gives where :meth:`represent` shows these places."""
+        return places
 
     def cool(self, share):
         """Go to a share of the way, in [0, 1], from the first temperature to the last; for a q that cools."""

@@ -27,19 +27,21 @@ class Gaussian(Learned):
         Width of the kernel in units of the embedding.  SNE's ``exp(-|u - v|^2)`` is ``sigma=0.5**0.5``.
     learnable : bool, default=False
         Whether the width is learned together with the mapper, from `sigma` on (kept above a hundredth of it).
-    normalize : {"row", "joint", "space"}, default="row"
-        Divide by the row's sum, by the sum over all pairs, or by the kernel's integral over the whole space.  The
-        last is a likelihood and no contrast: the loss is ``|u - v|^2 / (2 sigma^2)`` and a constant, and nothing is
-        pushed away.
+    normalize : {"row", "joint", "doubly", "space"}, default="row"
+        Divide by the row's sum, by the sum over all pairs, by a factor for each of the two rows, so that all rows and
+        all columns sum to one (Sinkhorn's projection; the dense engine alone), or by the kernel's integral over the
+        whole space.  The last is a likelihood and no contrast: the loss is ``|u - v|^2 / (2 sigma^2)`` and a constant,
+        and nothing is pushed away.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates; 0 with ``normalize="space"``.
 
     References
     ----------
-    Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
+    Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002; Van Assel et al., "SNEkhorn: dimension
+    reduction with symmetric entropic affinities", NeurIPS 2023 (doubly stochastic).
     """
 
-    normalizers = ("row", "joint", "space")
+    normalizers = ("row", "joint", "doubly", "space")
 
     # For what was stored before there was such a parameter.
     learnable = False
@@ -113,7 +115,7 @@ class Student(Learned):
     kernels reveal a finer cluster structure in t-SNE visualisations", ECML 2019.
     """
 
-    normalizers = ("row", "joint", "space")
+    normalizers = ("row", "joint", "doubly", "space")
 
     def __init__(self, dof=1.0, *, normalize="row", debias=0.0):
         self.dof = dof
@@ -348,7 +350,7 @@ class Cosine(_Tempered):
     # Only directions count: the nearer to zero, the more any step turns them.
     start_scale = 1.0
 
-    normalizers = ("row", "joint", "space")
+    normalizers = ("row", "joint", "doubly", "space")
 
     def log_volume(self, n_dims):
         return _LogIntegralOverSphere.apply(torch.exp(self._log_scale()), n_dims)

@@ -6,7 +6,7 @@ from ._bounds import DownstreamBound, InformationBound, accuracy_range, downstre
 from ._divergence import cross_entropy, divergence, entropy, gaussian_kl
 from ._information import information_between, mutual_information, noise_information
 from ._labels import clustering_accuracy, expected_calibration_error
-from ._maps import joint_kl, neighbor_recall
+from ._maps import hyperbolic_distances, joint_kl, neighbor_recall
 from ._tracker import InformationTracker, TrackedInformation
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "expected_calibration_error",
     "gaussian_kl",
     "information_between",
+    "hyperbolic_distances",
     "joint_kl",
     "multiview_bound",
     "mutual_information",

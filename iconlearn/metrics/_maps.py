@@ -7,13 +7,59 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import coo_array
+from scipy.spatial.distance import cdist
 from sklearn.utils import check_array, check_consistent_length
 
 from .._checks import check_number
 from .._torch_state import as_array
 from ..neighbors import knn
 
-__all__ = ["joint_kl", "neighbor_recall"]
+__all__ = ["hyperbolic_distances", "joint_kl", "neighbor_recall"]
+
+
+def hyperbolic_distances(Y, Z=None):
+    """Distances of points of the Poincare ball, whose curvature is -1.
+
+    cosh(rho) = 1 + 2 |y - z|^2 / ((1 - |y|^2) (1 - |z|^2)), computed by sinh(rho / 2), which keeps the digits of small
+    distances.
+
+    Parameters
+    ----------
+    Y : array-like of shape (n, d)
+        Rows of length below 1, such as the ``embedding_`` of :func:`iconlearn.recipes.cosne`.
+    Z : array-like of shape (m, d) or None, default=None
+        None takes Y.
+
+    Returns
+    -------
+    ndarray of shape (n, m)
+
+    Raises
+    ------
+    ValueError
+        If a row is not inside the ball.
+
+    Examples
+    --------
+    >>> from iconlearn.metrics import hyperbolic_distances
+    >>> hyperbolic_distances([[0.0, 0.0]], [[0.5, 0.0]]).round(4)
+    array([[1.0986]])
+    """
+    rows = [_in_ball(Y, "Y")]
+    rows.append(rows[0] if Z is None else _in_ball(Z, "Z"))
+    room = [1 - np.square(points).sum(axis=1) for points in rows]
+    return 2 * np.arcsinh(cdist(*rows) / np.sqrt(np.outer(*room)))
+
+
+def _in_ball(points, name):
+    points = _checked_rows(points, name, accept_sparse=False)
+    length = np.linalg.norm(points, axis=1)
+    if length.max() >= 1:
+        raise ValueError(
+            f"row {length.argmax()} of {name} has length {length.max():.6g}, and points of the Poincare ball are "
+            f"shorter than 1; scale {name}, or use Euclidean distances"
+        )
+    return points
 
 
 def neighbor_recall(X, Z, n_neighbors=15, *, metric="euclidean") -> float:

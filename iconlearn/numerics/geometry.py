@@ -1,6 +1,10 @@
-"""Scalars of pairs: squared distances and dot products, as matrices and along edges.
+"""Scalars of pairs: squared distances, dot products and hyperbolic distances, as matrices and along edges.
 
     sqdist(u, v) = |u - v|^2,        dot(u, v) = u . v
+    hyperbolic(u, v) = sinh^2(rho / 2) = sinh^2((r_u - r_v) / 2) + sinh r_u sinh r_v |n_u - n_v|^2 / 4
+
+where rho is the distance of two points of the hyperbolic space that lie in the directions n_u and n_v, of unit length,
+at the distances r_u and r_v from the origin; a point is a row (n, r, sinh r).
 
 Squared distances of more than a few dimensions come from a product, whose rounding is that of |u|^2 + |v|^2; as
 "differences" they are sums of squared differences, at several times the cost and exact however small.
@@ -29,12 +33,20 @@ def matrix(geometry: str, U, V):
     """Scalars of all pairs, shape (len(U), len(V)); differentiable."""
     if geometry == "dot":
         return U @ V.T
+    if geometry == "hyperbolic":
+        apart = matrix("differences", U[:, :-2], V[:, :-2])
+        return _haversine(apart, U[:, None, -2] - V[:, -2], U[:, None, -1] * V[:, -1])
     if geometry == "differences" and U.shape[1] > DIRECT_WIDTH:
         return _by_differences(U, V)
     if U.shape[1] <= DIRECT_WIDTH:
         return sum((u[:, None] - v).square() for u, v in zip(U.unbind(1), V.unbind(1), strict=True))
     s = torch.addmm((V * V).sum(1)[None, :], U, V.T, alpha=-2.0) + (U * U).sum(1)[:, None]
     return s.clamp_min(0.0)
+
+
+def _haversine(apart, further, widths):
+    """sinh^2(rho / 2) by the law of haversines, all of whose terms are positive: nothing cancels, however far out."""
+    return torch.sinh(0.5 * further).square() + 0.25 * widths * apart
 
 
 def _by_differences(U, V):
@@ -49,7 +61,7 @@ class MatrixBlocks:
 
     Parameters
     ----------
-    geometry : {"sqdist", "differences", "dot"}
+    geometry : {"sqdist", "differences", "dot", "hyperbolic"}
     U, V : Tensor
         Places of all rows and columns.
     step : int
@@ -61,7 +73,7 @@ class MatrixBlocks:
     def __init__(self, geometry, U, V, step, first=0, every=1):
         self.geometry, self.U, self.V, self.n = geometry, U, V, len(U)
         self.step, self.starts = step, range(first * step, len(U), every * step)
-        self.direct = geometry != "dot" and U.shape[1] <= DIRECT_WIDTH
+        self.direct = geometry in ("sqdist", "differences") and U.shape[1] <= DIRECT_WIDTH
         rows = min(step, self.n)
         self.buffer = U.new_empty(rows, len(V))
         self.spare = U.new_empty(rows, len(V)) if self.direct else None
@@ -78,6 +90,9 @@ class MatrixBlocks:
             yield part, self._block(part)
 
     def _block(self, part):
+        if self.geometry == "hyperbolic":
+            with torch.no_grad():
+                return matrix("hyperbolic", self.U[part], self.V)
         size = part.stop - part.start
         s = self.buffer[:size]
         if self.direct:
@@ -192,8 +207,23 @@ class _OfRows(torch.autograd.Function):
         return ctx.edges.row_sums(g), None
 
 
+class _OfColumns(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, edges):
+        ctx.edges = edges
+        return values.index_select(0, edges.j)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.edges.column_sums(g), None
+
+
 def pairs(geometry: str, U, V, edges: Edges):
     """Scalars along the edges, shape (n_edges,); differentiable in U and V."""
+    if geometry == "hyperbolic":
+        near, far = _OfRows.apply(U, edges), _OfColumns.apply(V, edges)
+        apart = (near[:, :-2] - far[:, :-2]).square().sum(1)
+        return _haversine(apart, near[:, -2] - far[:, -2], near[:, -1] * far[:, -1])
     if geometry == "differences" and not U.is_cuda:
         # The product of the backward pass would lose the gaps of near places.
         return (U.index_select(0, edges.i) - V.index_select(0, edges.j)).square().sum(1)

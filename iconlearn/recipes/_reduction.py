@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..estimators import ICONEmbedding, Term
-from ..learned import Gaussian, Student, WideGaussian
+from ..learned import Gaussian, Hyperbolic, Student, WideGaussian
 from ..mappers import Linear
 from ..supervisory import KNN, Graph, Identity, SymmetricEntropic, Symmetrize
 from ..supervisory import Gaussian as GaussianP
@@ -48,29 +48,41 @@ def row_tsne(perplexity=30.0, n_components=2, dof=1.0):
 
 
 ENTROPIC = {
-    "paper": "Van Assel et al., NeurIPS 2023 (its p; its q is doubly stochastic too)",
-    "verified": "the conditions of the optimum solved for the dual of p, and the joint KL over full matrices",
+    "paper": "Van Assel et al., NeurIPS 2023",
+    "verified": "the conditions of the optimum solved for the dual of p; q by Sinkhorn's iteration in numpy, its loss, "
+    "gradient and optimum (by scipy)",
 }
 
 
 @recipe(
     "SNEkhorn", p="Gaussian", q="Gaussian", **MAP, **ENTROPIC,
     formula="p = exp((λ_i + λ_j - 2|x_i - x_j|²) / (γ_i + γ_j)), doubly stochastic, every row of the same perplexity; "
-    "q ∝ exp(-|z_i - z_j|²) over all pairs",
+    "q = exp(f_i + f_j - |z_i - z_j|²), doubly stochastic",
 )  # fmt: skip
 def snekhorn(perplexity=30.0, n_components=2):
-    return ICONEmbedding(
-        n_components, p=SymmetricEntropic(perplexity), q=Gaussian(SNE_SIGMA, normalize="joint")
-    )
+    q = Gaussian(SNE_SIGMA, normalize="doubly")
+    return ICONEmbedding(n_components, p=SymmetricEntropic(perplexity), q=q)
 
 
 @recipe(
     "t-SNEkhorn", p="Gaussian", q="Student-t", **MAP, **ENTROPIC,
     formula="p = exp((λ_i + λ_j - 2|x_i - x_j|²) / (γ_i + γ_j)), doubly stochastic, every row of the same perplexity; "
-    "q ∝ (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2) over all pairs",
+    "q = exp(f_i + f_j) (1 + |z_i - z_j|² / dof)^(-(dof + 1) / 2), doubly stochastic",
 )  # fmt: skip
 def tsnekhorn(perplexity=30.0, n_components=2, dof=1.0):
-    return ICONEmbedding(n_components, p=SymmetricEntropic(perplexity), q=Student(dof, normalize="joint"))
+    return ICONEmbedding(n_components, p=SymmetricEntropic(perplexity), q=Student(dof, normalize="doubly"))
+
+
+@recipe(
+    "CO-SNE", p="Gaussian", q="Student-t, hyperbolic", **MAP,
+    formula="p_ij ∝ m_i p(j|i) + m_j p(i|j), q_ij ∝ (1 + ρ_ij² / γ²)^-1 over all pairs, "
+    "ρ_ij = arcosh(1 + 2|z_i - z_j|² / ((1 - |z_i|²)(1 - |z_j|²))), |z_i| < 1",
+    paper="Guo, Guo and Yu, CVPR 2022 (without its term for norms)",
+    verified="distances by arcosh in many digits, the joint loss over full matrices and its gradient by differences",
+)  # fmt: skip
+def cosne(perplexity=30.0, n_components=2, gamma=1.0, metric="euclidean"):
+    q = Hyperbolic(gamma, normalize="joint")
+    return ICONEmbedding(n_components, p=Symmetrize(GaussianP(perplexity, metric=metric)), q=q)
 
 
 @recipe(

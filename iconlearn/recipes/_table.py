@@ -15,6 +15,7 @@ ROWS = (
     "Gaussian, σ → ∞",
     "Gaussian, σ → 0",
     "Student-t",
+    "Student-t, hyperbolic",
     "Uniform on clusters",
     "Density on the whole space",
 )

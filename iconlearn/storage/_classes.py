@@ -88,6 +88,7 @@ CLASSES: dict[str, type] = {
     "learned.Custom": learned.Custom,
     "learned.Dot": learned.Dot,
     "learned.Gaussian": learned.Gaussian,
+    "learned.Hyperbolic": learned.Hyperbolic,
     "learned.InversePower": learned.InversePower,
     "learned.NarrowGaussian": learned.NarrowGaussian,
     "learned.Student": learned.Student,

@@ -6,7 +6,17 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from reference import DIVERGENCES, cluster_kernel, entropic_optimum, softmax, sqdist, unit
+from reference import (
+    DIVERGENCES,
+    ball,
+    cluster_kernel,
+    doubly_stochastic,
+    entropic_optimum,
+    hyperbolic,
+    softmax,
+    sqdist,
+    unit,
+)
 from scipy.spatial.distance import squareform
 from scipy.special import rel_entr
 from scipy.stats import spearmanr
@@ -24,7 +34,7 @@ from torch.nn import functional as F
 
 import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
-from iconlearn.engines import MiniBatch
+from iconlearn.engines import Dense, MiniBatch
 from iconlearn.loss import loss
 from iconlearn.metrics import clustering_accuracy, neighbor_recall
 from iconlearn.supervisory import KNN
@@ -137,10 +147,10 @@ def points(problem):
     return plain(U), plain(V)
 
 
-def value(problem, gradient=False):
+def value(problem, gradient=False, engine=None):
     visit = whole(problem)
     torch.manual_seed(0)
-    total = loss(problem, MiniBatch(), visit)
+    total = loss(problem, engine or MiniBatch(), visit)
     if not gradient:
         return float(total.detach())
     return float(total.detach()), plain(torch.autograd.grad(total, problem.rows.mapper.places)[0])
@@ -265,11 +275,27 @@ def doubly_stochastic_at_a_perplexity(key):
     # One digit is among the neighbours of so many that it cannot have fewer.
     more = -rel_entr(P, 1).sum(axis=1) - np.log(20)
     assert more.min() > -1e-4 and (more > 1e-4).sum() <= 1
-    log_k = np.where(OWN, -np.inf, kernels[key](sqdist(Z, Z)))
-    expected = rel_entr(P / N, np.exp(log_k) / np.exp(log_k).sum()).sum()
-    assert value(problem) == pytest.approx(expected, rel=1e-9)
-    if key == "tsnekhorn":
-        np.testing.assert_allclose(value(problem, gradient=True)[1], joint_slope(P / N, Z, 1.0), atol=1e-9)
+    Q = doubly_stochastic(np.exp(np.where(OWN, -np.inf, kernels[key](sqdist(Z, Z)))))
+    ours, slope = value(problem, gradient=True, engine=Dense())
+    assert ours == pytest.approx(rel_entr(P, Q).sum() / N, rel=1e-9)
+    pulled = 4 / N * (P - Q) / (1 if key == "snekhorn" else 1 + sqdist(Z, Z))
+    np.testing.assert_allclose(slope, pulled.sum(axis=1)[:, None] * Z - pulled @ Z, atol=1e-6)
+
+
+@check("cosne")
+def in_the_ball(key):
+    problem = spread(plan_of(key, perplexity=10, gamma=0.8))
+    P, Z = problem.p.row_mass[:, None] * problem.p.edges.toarray(), plain(problem.rows.mapper.places)
+    k = np.where(OWN, 0, 1 / (1 + (hyperbolic(ball(Z), ball(Z)) / 0.8) ** 2))
+    ours, slope = value(problem, gradient=True, engine=Dense())
+    assert ours == pytest.approx(rel_entr(P, k / k.sum()).sum(), rel=1e-9)
+    step = 1e-5 * np.random.default_rng(0).normal(size=Z.shape)
+    with torch.no_grad():
+        problem.rows.mapper.places.add_(torch.as_tensor(step))
+    further = value(problem)
+    with torch.no_grad():
+        problem.rows.mapper.places.sub_(2 * torch.as_tensor(step))
+    assert (further - value(problem)) / 2 == pytest.approx((slope * step).sum(), rel=1e-5)
 
 
 @check("pca")
