@@ -114,8 +114,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         of the loss; None leaves them to the data.
     unlabeled : object, default=None
         What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
-        of y is a class, and where -1 stands beside at least two others a warning says what ``unlabeled=-1`` would
-        do.  "auto" is -1 where it stands beside at least two others, with a warning that counts.
+        of y is a class, and where -1 is one of at least three a warning says what ``unlabeled=-1`` would
+        do.  "auto" is -1 where it is one of at least three values, with a warning that counts.
     C : float or None, default=1.0
         Inverse strength of the penalty ``|W|^2 / (2 C sum of weights)`` on the mapper's weight matrices, as
         in ``LogisticRegression``, and on learned prototypes; intercepts are free.  None switches it off.
