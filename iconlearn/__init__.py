@@ -11,7 +11,7 @@ from importlib import import_module
 
 from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory, views, words
 from ._versions import show_versions
-from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
 
@@ -20,6 +20,7 @@ __all__ = [
     "ICONClassifier",
     "ICONClustering",
     "ICONEmbedding",
+    "NeighborsTransformer",
     "Term",
     "displays",
     "divergences",
