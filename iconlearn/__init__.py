@@ -9,7 +9,19 @@ __version__ = "0.1.0"
 
 from importlib import import_module
 
-from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory, views, words
+from . import (
+    anndata,
+    displays,
+    divergences,
+    engines,
+    learned,
+    mappers,
+    metrics,
+    recipes,
+    supervisory,
+    views,
+    words,
+)
 from ._versions import show_versions
 from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term
 from .recipes import periodic_table
@@ -22,6 +34,7 @@ __all__ = [
     "ICONEmbedding",
     "NeighborsTransformer",
     "Term",
+    "anndata",
     "displays",
     "divergences",
     "engines",
