@@ -23,7 +23,7 @@ from . import (
     words,
 )
 from ._versions import show_versions
-from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term
+from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term, slim
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
 
@@ -47,6 +47,7 @@ __all__ = [
     "save",
     "scorers",
     "show_versions",
+    "slim",
     "supervisory",
     "views",
     "words",

@@ -396,6 +396,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             )
         if declares(self.mapper_, "decodes"):
             return mapped(self.mapper_, Z, call=self.mapper_.decode).numpy().astype(self._X.dtype, copy=False)
+        if not len(self.embedding_):
+            raise ValueError(
+                "a slim model has no training rows, between which inverse_transform interpolates; ask the model "
+                "that it was made from, or fit mapper='autoencoder', which decodes"
+            )
         rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
         return rows.outputs(Z).astype(self._X.dtype, copy=False)
 
@@ -680,6 +685,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self._placer = None
         if not self._parametric:
             self._placer = Placer(self.q_, self.divergence_, self._anchors)
+
+    def _drop_rows(self):
+        super()._drop_rows()
+        self._X, self._known = self._X[:0].copy(), None
+        self.embedding_ = self.embedding_[:0].copy()
+        if hasattr(self, "column_mapper_") and not declares(self.column_mapper_, "table"):
+            self.column_embedding_ = self.column_embedding_[:0].copy()
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "_placer"}
