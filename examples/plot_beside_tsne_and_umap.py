@@ -5,7 +5,7 @@ The same digits by three libraries
 Which picture can be trusted?  The same rows, the same colours, and under each picture what can be measured:
 
 * *neighbours kept*: the share of a row's 15 nearest neighbours that are among its 15 nearest in the map;
-* *labels*: how often the ten nearest places agree with a row's own label, which no map was told;
+* *labels*: how often the ten nearest places agree with a row's own label, which no map has seen;
 * *order of distances*: how often, of two random rows, the one that is nearer in the data is nearer in the map.
 
 umap-learn is drawn where it is installed.

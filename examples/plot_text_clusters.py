@@ -4,7 +4,7 @@ From texts to named clusters
 
 Texts become rows of word weights, a few hundred directions of them are kept, and the clusters of the
 neighbourhoods get names: the words that are most their own.  The corpus lies on every machine that runs this:
-the documentation strings of scipy's functions.  Which subpackage a function comes from is not told.
+the documentation strings of scipy's functions.  Which subpackage a function comes from is not given.
 """
 
 # %%

@@ -5,21 +5,36 @@
 Choose what should be near what (`p`), choose how nearness is read off the model (`q`), and fit.
 """
 
+__version__ = "0.1.0"
+
 from importlib import import_module
 
-from . import displays, divergences, engines, learned, mappers, metrics, recipes, supervisory, views, words
-from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from . import (
+    anndata,
+    displays,
+    divergences,
+    engines,
+    learned,
+    mappers,
+    metrics,
+    recipes,
+    supervisory,
+    views,
+    words,
+)
+from ._versions import show_versions
+from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term, slim
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Checkpoint",
     "ICONClassifier",
     "ICONClustering",
     "ICONEmbedding",
+    "NeighborsTransformer",
     "Term",
+    "anndata",
     "displays",
     "divergences",
     "engines",
@@ -31,6 +46,8 @@ __all__ = [
     "recipes",
     "save",
     "scorers",
+    "show_versions",
+    "slim",
     "supervisory",
     "views",
     "words",

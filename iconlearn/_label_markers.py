@@ -102,7 +102,7 @@ def marked(labels, marker) -> np.ndarray:
     labels : ndarray of shape (n,)
     marker : object
         None marks nothing; NaN (or pandas' own NA) marks all that is missing, None and NaN alike; "auto" is -1
-        where at least two other classes stand beside it, and marks nothing elsewhere.
+        where there are at least two other classes, and marks nothing elsewhere.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def is_missing(value) -> bool:
 
 
 def warn_of_minus_one(labels, marker, name, otherwise) -> None:
-    """Say that -1 is taken for a class, where no marker was named and at least two other classes stand beside it.
+    """Say that -1 is taken for a class, where no marker was named and there are at least two other classes.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def warn_of_minus_one(labels, marker, name, otherwise) -> None:
 
 
 def _minus_one_beside_classes(labels) -> int:
-    """How many labels are -1 where at least two other classes stand beside it; with one other it is a class."""
+    """How many labels are -1 where there are at least two other classes; with one other it is a class."""
     where = marked(labels, -1)
     others = {label for label in labels[~where].tolist() if not is_missing(label)}
     return int(np.count_nonzero(where)) if len(others) > 1 else 0

@@ -20,7 +20,7 @@ FACE = "iconlearn"
 
 # From the roof down. A module imports from its own floor and from those below it.
 FLOORS = [
-    {"displays", "words"},
+    {"anndata", "displays", "words"},
     {"recipes", "storage"},
     {"estimators"},
     {"registry"},

@@ -6,7 +6,7 @@ sides, put w_c = (1 - a) W_c + a N_c^2 / n.  The cross-entropy of hard assignmen
     - sum_c w_c [ log((1 - a) / N_c + a / n) - log(a / n) ]
 
 It depends on (W_c, N_c) alone, so the gain of a merge needs only the mass between the two clusters.  Where q has a
-balance b below 1, N_c^b n^(1 - b) stands in the place of N_c.
+balance b below 1, N_c^b n^(1 - b) replaces N_c.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def assign(p, r, n_iter=200, tol=1e-10, *, debias=0.0, balance=1.0, copies=None)
     Each row minimises - sum_j p_j log[ (1 - a) sum_c t_c r_jc / s_c^b n^(1 - b) + a / n ] over the simplex: a
     mixture with known components, of which the last keeps its share a, solved by expectation-maximisation from
     the uniform start, every row on its own.  A uniform share of p is over all training rows, seen by the means of
-    groups of like assignments where they are many; where the mass of a row is what both sides say of it, it counts
+    groups of like assignments where they are many; where the mass of a row comes from both sides, it counts
     from both sides too.  A row without support of p gets the clusters' shares.  Training rows may stand for
     several `copies` each, of mean one.
     """

@@ -15,7 +15,7 @@ Beliefs about assignments before any pair of rows is looked at are further terms
 
 Neither needs a step of its own: -log r_ic is in the form of the bound already, and Jensen's inequality over the
 rows puts - log sum_i r_ic into it, with weights r_ic / s_c.  So the sum still falls in every step.  An opinion counts
-by its certainty, u_i = 1 - H(h_i) / log n_clusters: one that hardly favours any class would otherwise hold
+by its certainty, u_i = 1 - H(h_i) / log n_clusters: one that barely favours any class would otherwise hold
 its row back from the class of its neighbours.
 
 References

@@ -90,6 +90,6 @@ def push_apart(texts, weights, *, rounds=100):
 
 
 def _shared(low, high, beside):
-    """How much of their heights texts share that stand beside each other."""
+    """How much of their heights texts share that are beside each other."""
     shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
     return np.where(beside, np.maximum(shared, 0), 0)

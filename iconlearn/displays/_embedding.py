@@ -178,7 +178,7 @@ class EmbeddingDisplay:
         return self
 
     def _scatter(self, order, options):
-        """The points in this order, and with each what `options` say of it."""
+        """The points in this order, and the `options` of each."""
         n = len(self.embedding)
         follows = {
             name: np.asarray(value)[order]

@@ -7,10 +7,12 @@ This is the only package that imports both scikit-learn and torch.
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +20,9 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from .. import supervisory
 from .._checks import check_choice, check_number
@@ -49,12 +53,17 @@ from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 from ._watchers import Watchers
 
-__all__ = ["ICONBase", "for_mappers_of_features", "row_identity"]
+__all__ = ["ICONBase", "for_mappers_of_features", "row_identity", "slim"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
 MAX_DENSE_INPUTS = MAX_IN_MEMORY
 
+
+# Parameters that may hold data and that answers to new rows do not depend on.
+OF_A_FIT = ("p", "terms", "graph", "init")
+# More entries than any specification of a component has: a graph of dicts, or a list of rows.
+MANY_ENTRIES = 100
 
 # Parameters that hold a component of another slot.
 SLOTS = {"column_mapper": "mapper", "graph": "p"}
@@ -550,6 +559,18 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             self._solution = self._solution.completed()
         return self._solution
 
+    def _drop_rows(self):
+        """Drop what holds training rows, and what only a fit reads; new rows get the answers that they had."""
+        self._solution = self._solution_with_losses()
+        vars(self).pop("_coded", None)
+        self.callback = None
+        for name, parameter in signature(type(self)).parameters.items():
+            if name in OF_A_FIT and _holds_data(getattr(self, name)):
+                setattr(self, name, parameter.default)
+        # Not fitted: what it declares is still asked for.
+        unfitted = clone(self.p_, safe=False)
+        self.p_ = clone(self._resolved("p"), safe=False) if _holds_data(unfitted) else unfitted
+
     def __getstate__(self):
         return plain(super().__getstate__())
 
@@ -569,6 +590,71 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self
 
 
+def slim(model):
+    """A copy of a fitted model for serving, without the training rows.
+
+    The copy answers for new rows as the model does, and may be saved, pickled and trained further by ``partial_fit``.
+    It has no rows in ``embedding_``, and no ``labels_``, ``probabilities_``, ``transduction_``, ``entropy_`` or
+    ``merge_path_``; it cannot ``explain``, and knows no training rows, whose classes the mapper finds like those of
+    others.  Callbacks and parameters that hold data (a graph, an array of starts) have their defaults.
+
+    Parameters
+    ----------
+    model : ICONEmbedding, ICONClustering, ICONClassifier or Pipeline
+        Fitted with a mapper of features: "linear", "mlp", "autoencoder" or a module.  Of a pipeline the steps of this
+        library are made slim, and the others are shared with it.
+
+    Returns
+    -------
+    ICONEmbedding, ICONClustering, ICONClassifier or Pipeline
+
+    Raises
+    ------
+    TypeError
+        If it is another object, or a pipeline without a step of this library.
+    ValueError
+        With ``mapper="table"``, since new rows are then placed by their training rows.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> import iconlearn
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = iconlearn.ICONEmbedding(mapper="linear", random_state=0).fit(X)
+    >>> small = iconlearn.slim(model)
+    >>> bool((small.transform(X) == model.transform(X)).all())
+    True
+    >>> len(pickle.dumps(small)) < len(pickle.dumps(model)) / 50
+    True
+    """
+    if isinstance(model, Pipeline):
+        if not any(isinstance(step, ICONBase | Pipeline) for _, step in model.steps):
+            raise TypeError(
+                "the pipeline has no step of iconlearn, so there is nothing to make slim; pickle it as it is"
+            )
+        small = copy.copy(model)
+        small.steps = [
+            (name, slim(step) if isinstance(step, ICONBase | Pipeline) else step)
+            for name, step in model.steps
+        ]
+        return small
+    if not isinstance(model, ICONBase):
+        raise TypeError(
+            f"model is a {type(model).__name__}; slim takes the estimators of iconlearn, and pipelines of them"
+        )
+    check_is_fitted(model)
+    if not model._parametric:
+        raise ValueError(
+            f"mapper={model.mapper!r}: new rows are placed beside the training rows, which have to be kept; fit with "
+            f"mapper='linear', 'mlp' or a module to serve a model without them"
+        )
+    small = type(model).__new__(type(model))
+    vars(small).update(vars(model))
+    small._drop_rows()
+    return copy.deepcopy(small)
+
+
 # Marks methods that only an estimator whose mapper reads features has.
 for_mappers_of_features = available_if(ICONBase._reads_features)
 
@@ -577,6 +663,21 @@ def row_identity(p) -> dict:
     """How a p distinguishes rows, as :class:`~iconlearn.out_of_sample._seen.SeenRows` takes it."""
     pairwise = bool(declared(p, "pairwise"))
     return {"pairwise": pairwise, "by_features": not pairwise and bool(declared(p, "equal_rows_alike"))}
+
+
+def _holds_data(value):
+    """Whether a parameter holds arrays, modules or long collections, in whatever parts it has."""
+    if isinstance(value, np.ndarray | torch.Tensor | torch.nn.Module) or sparse.issparse(value):
+        return True
+    if isinstance(value, dict | list | tuple | set):
+        parts = value.values() if isinstance(value, dict) else value
+        return len(value) > MANY_ENTRIES or any(map(_holds_data, parts))
+    if isinstance(value, type) or callable(value):
+        return False
+    try:
+        return any(map(_holds_data, vars(value).values()))
+    except TypeError:  # a number, a string or None
+        return False
 
 
 def _is_name(value):

@@ -114,8 +114,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         of the loss; None leaves them to the data.
     unlabeled : object, default=None
         What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
-        of y is a class, and where -1 stands beside at least two others a warning says what ``unlabeled=-1`` would
-        do.  "auto" is -1 where it stands beside at least two others, with a warning that counts.
+        of y is a class, and where -1 is one of at least three a warning says what ``unlabeled=-1`` would
+        do.  "auto" is -1 where it is one of at least three values, with a warning that counts.
     C : float or None, default=1.0
         Inverse strength of the penalty ``|W|^2 / (2 C sum of weights)`` on the mapper's weight matrices, as
         in ``LogisticRegression``, and on learned prototypes; intercepts are free.  None switches it off.
@@ -451,8 +451,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         n_kept = len(self._kept_rows)
         if n_kept == 0:
             raise ValueError(
-                "no training row has a place beside the prototypes: these are of descriptions, or add_classes gave the "
-                "logits a new column; fit again to explain predictions by training rows"
+                "no training row has a place beside the prototypes: these are of descriptions, the model is slim, or "
+                "add_classes gave the logits a new column; fit again to explain predictions by training rows"
             )
         k = check_number("n_neighbors", n_neighbors, low=1, high=n_kept, integer=True)
         Z = self._mapped(validated_new(self, X))
@@ -465,6 +465,14 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     # Classes that were found together with those of other rows (a ClassTable), whether "auto" is a table, and whether
     # some rows of fit had no label; for fits before any of them was known.
     _known, _prefers_table, _marked = None, False, False
+
+    def _drop_rows(self):
+        super()._drop_rows()
+        nothing = np.empty(0, dtype=np.intp)
+        self._training_places = TrainingPlaces(self._columns[:0].clone(), nothing, nothing, 0)
+        self._known, self._moments, self._adam = None, None, None
+        for name in ("graph_", "transduction_", "label_distributions_"):
+            vars(self).pop(name, None)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -900,8 +908,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         """Give the layer of a linear mapper an output for every new class."""
         if self._moments is None or sparse.issparse(X):
             raise ValueError(
-                "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features; with another "
-                "mapper use q='cosine' or q='gaussian', whose prototypes can be class means"
+                "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features, in a model "
+                "that is not slim; with another mapper use q='cosine' or 'gaussian', whose prototypes can be class means"
             )
         means = class_means(torch.tensor(X), codes, None, n_new).double().numpy()
         self.mapper_ = widened(self.mapper_, self._moments, means, order)

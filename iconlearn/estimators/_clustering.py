@@ -312,6 +312,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def probabilities_(self):
         if "_used" not in vars(self):
             raise AttributeError("probabilities_ are there once the estimator is fitted")
+        if not self._X.shape[0]:
+            raise AttributeError(
+                "a slim model has no training rows; predict_proba(X) gives those of any rows"
+            )
         r = self._rows.outputs(self._X) if self._parametric else self._assignments
         return r.astype(self._X.dtype)
 
@@ -319,6 +323,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def merge_path_(self):
         if "p_" not in vars(self):
             raise AttributeError("merge_path_ is there once the estimator is fitted")
+        if not self._X.shape[0]:
+            raise AttributeError("a slim model has no p, whose merges merge_path_ is about")
         p = self.p_.conditional_
         over_rows = declared(self.p_, "columns") == "rows" and not declared(self.p_, "fresh")
         reason = without_path(p) if over_rows else "p has other columns or draws views"
@@ -341,6 +347,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         found = path is not None and (not isinstance(path, LateMergePath) or path.found is not None)
         late = set() if found else {"merge_path_"}
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
+
+    def _drop_rows(self):
+        super()._drop_rows()
+        if self._sizes is None:  # where a stream goes on from
+            self._sizes = self._head.sizes(self._X)
+        self._X, self._known, self._copies, self._path = self._X[:0].copy(), None, None, None
+        vars(self).pop("labels_", None)
 
     def __getstate__(self):
         state = super().__getstate__()

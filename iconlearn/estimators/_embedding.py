@@ -398,6 +398,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if declares(self.mapper_, "decodes"):
             module = answering(self.mapper_, Z.shape[0], self.device)
             return mapped(module, Z, call=module.decode).numpy().astype(self._X.dtype, copy=False)
+        if not len(self.embedding_):
+            raise ValueError(
+                "a slim model has no training rows, between which inverse_transform interpolates; ask the model "
+                "that it was made from, or fit mapper='autoencoder', which decodes"
+            )
         rows = InterpolatedRows(np.asarray(self.embedding_, dtype=float), self._X)
         return rows.outputs(Z).astype(self._X.dtype, copy=False)
 
@@ -686,6 +691,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self._placer = None
         if not self._parametric:
             self._placer = Placer(self.q_, self.divergence_, self._anchors)
+
+    def _drop_rows(self):
+        super()._drop_rows()
+        self._X, self._known = self._X[:0].copy(), None
+        self.embedding_ = self.embedding_[:0].copy()
+        if hasattr(self, "column_mapper_") and not declares(self.column_mapper_, "table"):
+            self.column_embedding_ = self.column_embedding_[:0].copy()
 
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "_placer"}

@@ -58,7 +58,7 @@ def entropy(P, base=None):
 
 
 def cross_entropy(P, Q, base=None):
-    """H(P, Q) = - sum P log Q: the mean surprise, - log Q, of draws from P for whoever believes in Q.
+    """H(P, Q) = - sum P log Q: the mean surprise, - log Q, of draws from P under Q.
 
     Parameters
     ----------

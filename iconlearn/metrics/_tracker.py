@@ -160,7 +160,7 @@ class InformationTracker:
         return min(mutual_information(rows, self.labels), self.class_entropy)
 
     def _probed(self, U):
-        """Share of rows named right by a linear classifier that was learned on others."""
+        """Share of rows classified correctly by a linear classifier that was learned on others."""
         from sklearn.linear_model import LogisticRegression
 
         U = (U - U.mean(axis=0)) / np.maximum(U.std(axis=0), np.finfo(float).tiny)

@@ -1,4 +1,4 @@
-"""One yardstick for all candidates of a search: minus the divergence from a fixed reference."""
+"""One reference for all candidates of a search: minus the divergence from a fixed reference."""
 
 from __future__ import annotations
 

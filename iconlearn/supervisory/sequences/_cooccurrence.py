@@ -129,7 +129,7 @@ class Cooccurrence(Supervisory):
 
     @property
     def _offsets(self):
-        """Where the words of an ordered context stand, seen from the one that is predicted."""
+        """Where the words of an ordered context are, seen from the one that is predicted."""
         before = np.arange(-self.window, 0)
         return before if self.mode == "next" else np.r_[before, -before[::-1]]
 
@@ -312,7 +312,7 @@ class Cooccurrence(Supervisory):
         return np.minimum(1.0, np.sqrt(self.subsample / frequency) + self.subsample / frequency)
 
     def _encode(self, X):
-        """Vocabulary, the code of every kept token, and the sentence it stands in."""
+        """Vocabulary, the code of every kept token, and the sentence it is in."""
         lengths = [len(tokens) for tokens in X]
         sentence = np.repeat(np.arange(len(lengths)), lengths)
         # Not as an array of strings, in which all tokens would be as wide as the longest.

@@ -22,8 +22,8 @@ class Ahead(Supervisory):
     """p(s|t) = 1[s = t + ahead]: what a sequence has shown up to a moment belongs to a step that comes later.
 
     With q="dot" and :class:`iconlearn.mappers.Recurrent` it makes contrastive predictive coding: the step that follows
-    is told from those that follow other moments, of the same sequence and of others, by c_t . W z_s.  Each further
-    distance is a term, ``Term(Ahead(step, ahead=2))``.
+    is distinguished from those that follow other moments, of the same sequence and of others, by c_t . W z_s.  Each
+    further distance is a term, ``Term(Ahead(step, ahead=2))``.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ class Pretext(Supervisory):
         "rotation": an image turned by 0, 90, 180 or 270 degrees.  "patches": the middle part of an image and one of
         the eight around it, side by side in a row of twice a part's size; which of them it was is the task.  The
         mapper reads such pairs; :class:`iconlearn.mappers.PatchPairs` does.  "jigsaw": the parts of an image in
-        another order, one of `n_tasks` that have hardly any place in common; the first is the order they are in.  A
+        another order, one of `n_tasks` that have few places in common; the first is the order they are in.  A
         function takes a tensor of rows and the number of a task, and returns as many views.
     shape : tuple of int or None, default=None
         (height, width) or (channels, height, width) of the images that rows are; without use for a function.

@@ -57,9 +57,9 @@ class Restore(Supervisory):
 
     Notes
     -----
-    With a q of ``normalize="space"`` it makes autoencoders, denoisers and restorers, with others a row has to be told
-    from the targets of all other rows.  ``transform`` takes rows as the mapper is to see them: what is missing in a
-    new row stays missing.
+    With a q of ``normalize="space"`` it makes autoencoders, denoisers and restorers, with others a row has to be
+    distinguished from the targets of all other rows.  ``transform`` takes rows as the mapper is to see them: what is
+    missing in a new row stays missing.
 
     References
     ----------
