@@ -35,7 +35,9 @@ def main(weights):
         for label, model in models.items():
             Z = model.fit_transform(X)
             kept, correlation = neighbor_recall(X, Z), np.corrcoef(log_radii(X), log_radii(Z))[0, 1]
-            print(f"{name} {label}: neighbours {kept:.3f} radii {correlation:.3f} KL {model.loss_parts_[-1, 0]:.3f}")
+            print(
+                f"{name} {label}: neighbours {kept:.3f} radii {correlation:.3f} KL {model.loss_parts_[-1, 0]:.3f}"
+            )
 
 
 if __name__ == "__main__":
