@@ -44,6 +44,8 @@ class Points:
     whole : bool, default=False
         Whether every step includes all of these columns, however few its rows: classes, of which each row is to be
         far from all but its own.
+    reading : callable or None
+        ``reading(places, rows)`` makes of the mapper's outputs, ``places(rows)``, what a step reads of the given rows.
     """
 
     mapper: torch.nn.Module
@@ -52,6 +54,7 @@ class Points:
     width: int | None = None
     view: Callable | None = None
     whole: bool = False
+    reading: Callable | None = None
 
     @property
     def bounded(self) -> bool:
@@ -64,7 +67,10 @@ class Points:
         return declares(self.mapper, "basis")
 
     def at(self, rows=None):
-        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all."""
+        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all; or what is read of them."""
+        return self._mapped(rows) if self.reading is None else self.reading(self._mapped, rows)
+
+    def _mapped(self, rows=None):
         return self.mapper(rows if self.inputs is None else self.features(rows))
 
     def shown(self, rows=None):
@@ -137,6 +143,13 @@ class Problem:
         """Whether any point is seen through views that are drawn anew at every step, or drawn by its mapper."""
         ends = (self.rows, self.columns)
         return any(end.view is not None or declares(end.mapper, "samples") for end in ends)
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether the loss is a sum over the support of p alone, for which no engine sums over candidates."""
+        q, p = self.q, self.p
+        alone = q.normalize in ("self", "space") and q.debias == 0 and self.summand.linear_in_log_q
+        return alone and not p.dense and p.uniform == 0
 
     @property
     def summand(self) -> Divergence | None:

@@ -237,6 +237,9 @@ class Ends:
         features = features_of(p, self.n_features)
         if features is not None and _key(features) != self.main:
             return self._group(features)
+        reading = declared(p, "reading")
+        if reading is not None:
+            return replace(self.rows, width=None, reading=reading(self.rows.device))
         if not declared(p, "fresh"):
             return self.rows
         return self._seen(p, self.rows.mapper, p.view)
@@ -252,14 +255,15 @@ class Ends:
         return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
 
     def _targets(self, p):
-        if self.inputs is None:
+        if self.inputs is None and declared(p, "reading") is None:
             raise ValueError(
                 f"mapper='table' reads no features, and p={p!r:.200} needs them to be restored from; use "
                 f"mapper='autoencoder' or another one of features"
             )
         like = next(iter(self.rows.mapper.parameters()))
         points = Points(Target().to(like), self.rows.size, self.targets(p))
-        check_targets(self.rows, points, p)
+        if declared(p, "reading") is None:
+            check_targets(self.rows, points, p)
         return points
 
     def _seen(self, p, mapper, view):

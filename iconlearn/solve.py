@@ -313,11 +313,7 @@ def evaluated(plan, solution, shown=None) -> Solution:
 
 def _pairs_to_evaluate(problem):
     """Pairs that the loss of all rows sums over."""
-    q, p = problem.q, problem.p
-    of_edges = q.normalize in ("self", "space") and q.debias == 0 and problem.summand.linear_in_log_q
-    if of_edges and not p.dense and p.uniform == 0:
-        return p.sparse().nnz
-    return problem.n_pairs
+    return problem.p.sparse().nnz if problem.of_edges else problem.n_pairs
 
 
 def _outputs(points, costs=None):
@@ -326,6 +322,9 @@ def _outputs(points, costs=None):
     Where there is a list of `costs`, each block's share of the mean cost is added to it.
     """
     points.mapper.eval()
+    if points.reading is not None:
+        Z = _outputs(replace(points, reading=None))
+        return points.reading(lambda rows: Z, None)
     if points.inputs is None:
         return points.at(None).double()
     step, parts = max(1, BLOCK // max(points.inputs.shape[1], 1)), []
@@ -509,7 +508,11 @@ def _epochs(plan):
             parameter.grad = None
         values, costs = [], []
         for problem, visit in zip(objective.problems, visits, strict=True):
-            values.append(_times(problem.weight * visit.scale, loss(problem, engine, visit, pull)))
+            value = loss(problem, engine, visit, pull)
+            if pull != 1 and problem.rows.reading is not None:
+                # In the small map of that time it would outweigh all others: its slope is that of a logarithm.
+                value = value.detach()
+            values.append(_times(problem.weight * visit.scale, value))
             if problem is plan.problem and _costly(problem):
                 costs = [_times(visit.scale, problem.rows.mapper.cost())]
         values += costs

@@ -87,6 +87,15 @@ def _for_targets(spec, p, X):
     return spec.for_targets(declared(p, "targets_of")(X[:2]).shape[1])
 
 
+def _check_says_where(p):
+    """Refuse a p as the estimator's own that reads distances of places and says nothing of where rows are."""
+    if declared(p, "reading") is not None:
+        raise ValueError(
+            f"p={p!r:.200} says how far neighbours are and not where any row is: give it as a further term, "
+            f"terms=[Term(LocalRadius(), learned.Gaussian(normalize='space'))], beside another p"
+        )
+
+
 class ICONBase(CallbackSupportMixin, BaseEstimator):
     """What the three estimators share."""
 
@@ -232,6 +241,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             p = fitted[0]
         else:
             p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
+        _check_says_where(p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
         spec = _for_targets(spec, p, X)

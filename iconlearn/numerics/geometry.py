@@ -154,6 +154,23 @@ class Edges:
         ).repeat_interleave(counts)
         return rows[at], columns.repeat_interleave(counts)
 
+    def of_some(self, rows):
+        """Edges of some rows (row numbers, in any order), and the columns that they end in.
+
+        Returns
+        -------
+        Edges of shape (len(rows), n_found)
+            Their columns are positions in `found`.
+        found : Tensor of int64 of shape (n_found,)
+        """
+        counts = self._row_ptr.diff()[rows]
+        ends = counts.cumsum(0)
+        at = torch.arange(int(counts.sum()), device=ends.device)
+        at = at + (self._row_ptr[rows] - ends + counts).repeat_interleave(counts)
+        found, j = torch.unique(self.j[at], return_inverse=True)
+        i = torch.arange(len(rows), device=ends.device).repeat_interleave(counts)
+        return Edges(i, j, (len(rows), len(found))), found
+
     def repeated(self, times):
         """The edges of so many copies of every row, one after the other, and which edge each of them copies."""
         counts = self._row_ptr.diff().repeat_interleave(times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..estimators import ICONEmbedding, Term
 from ..learned import Gaussian, Hyperbolic, Student, WideGaussian
 from ..mappers import Linear
-from ..supervisory import KNN, Graph, Identity, SymmetricEntropic, Symmetrize
+from ..supervisory import KNN, Graph, Identity, LocalRadius, SymmetricEntropic, Symmetrize
 from ..supervisory import Gaussian as GaussianP
 from ..supervisory import Student as StudentP
 from ..supervisory import WideGaussian as WideGaussianP
@@ -168,6 +168,20 @@ def dreams(perplexity=30.0, n_components=2, global_weight=100.0):
     wide = Term(WideGaussianP(spread="map"), WideGaussian(sphere=False), weight=global_weight)
     return ICONEmbedding(
         n_components, p=Symmetrize(GaussianP(perplexity)), q=Student(normalize="joint"), terms=[wide]
+    )
+
+
+@recipe(
+    "t-SNE with local radii", p="Gaussian", q="Student-t", **MAP,
+    formula="t-SNE's divergence + weight Σ_i (log r_i² - log r'_i²)² / 2n, r_i² the mean squared distance to the k "
+    "nearest rows, r'_i² that of the same in the map up to a factor for all: p = 1 on log r_i², q = N(log r'_i², 1)",
+    paper="after den-SNE (Narayan, Berger and Cho, Nature Biotechnology 2021), which maximises their correlation",
+    verified="t-SNE's loss and the squared differences of logarithms, written out over full matrices",
+)  # fmt: skip
+def density_tsne(perplexity=30.0, n_components=2, density_weight=0.1, n_neighbors=15):
+    radii = Term(LocalRadius(n_neighbors), Gaussian(normalize="space"), weight=density_weight)
+    return ICONEmbedding(
+        n_components, p=Symmetrize(GaussianP(perplexity)), q=Student(normalize="joint"), terms=[radii]
     )
 
 

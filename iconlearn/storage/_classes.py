@@ -60,6 +60,7 @@ CLASSES: dict[str, type] = {
     "supervisory.Precomputed": supervisory.Precomputed,
     "supervisory.Predictions": supervisory.Predictions,
     "supervisory.Pretext": supervisory.Pretext,
+    "supervisory.LocalRadius": supervisory.LocalRadius,
     "supervisory.Restore": supervisory.Restore,
     "supervisory.Spectral": supervisory.Spectral,
     "supervisory.Student": supervisory.Student,

@@ -72,6 +72,10 @@ class Supervisory(BaseEstimator, ABC):
     rows_of : callable
         ``rows_of(sentences, vocabulary)`` turns new lists of words into rows as those of X; bags of words where it is
         absent.
+    reading : callable
+        ``reading(device)``, where a row of p reads more than the mapper's outputs for that row, such as their distances
+        from others': a function of ``places(rows)``, which gives the mapper's outputs for rows of X (for all with
+        None), and of the row numbers that a step visits (None: all), that gives what q is to place.
     features : callable
         ``features(n_features)``: the columns of X that the rows and the columns of p are mapped from, as two slices,
         or None for all.

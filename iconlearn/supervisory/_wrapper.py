@@ -50,6 +50,7 @@ class Wrapper(Supervisory):
     guess = property(lambda self: self.p.guess)
     check_classes = property(lambda self: self.p.check_classes)
     targets_of = property(lambda self: self.p.targets_of)
+    reading = property(lambda self: vars(self).get("p_", self.p).reading)
     view = property(lambda self: self.p_.view)
     columns_view = property(lambda self: self.p_.columns_view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)

@@ -19,6 +19,7 @@ from iconlearn.supervisory import (
     Cut,
     Debias,
     Gaussian,
+    LocalRadius,
     Mix,
     Paired,
     Pairs,
@@ -53,6 +54,7 @@ P = {
     "predictions": Predictions(np.random.default_rng(0).dirichlet(np.full(10, 0.3), 100)),
     "restore_noise": Restore(corrupt="noise"),
     "ahead": Ahead(8),
+    "local_radius": LocalRadius(5),
     "mixed": Mix([KNN(4), Gaussian(8)]),
     "choices": Choices([[(i + 10) % 100, (i + 1) % 100, (i + 2) % 100] for i in range(100)]),
     "triplets": Triplets([(i, (i + 10) % 100, (i + 5) % 100) for i in range(100)]),
@@ -64,6 +66,7 @@ SQUARE = {"graph", "precomputed"}
 PATIENCE = {"inverse_power": 60, "cosine": 60}
 # Pairs that have no meaning, with a word of the reason.
 REFUSED = {("wide_gaussian", q): "wide_gaussian" for q in COMPONENTS["q"] if q != "wide_gaussian"}
+REFUSED |= {("local_radius", q): "not where any row is" for q in COMPONENTS["q"]}
 
 
 def fit(model, p, needs_y=True):
@@ -118,7 +121,7 @@ def test_clusters(p, divergence):
         fit(model, p)
     except ValueError as reason:
         assert len(str(reason)) > 40, "a refusal is a sentence"
-        assert p in {"wide_gaussian", "paired", "restore", "restore_noise", "ahead"}
+        assert p in {"wide_gaussian", "paired", "restore", "restore_noise", "ahead", "local_radius"}
         return
     assert np.isfinite(model.probabilities_).all() and np.isfinite(model.loss_history_).all()
     if not lowered(model):

@@ -149,7 +149,7 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "views.Composition", "views.ImageView", "views.Tiles",
         "supervisory.Restore", "mappers.Autoencoder", "mappers.ConvAutoencoder",
         "mappers.Contractive", "mappers.L1", "mappers.Prior", "mappers.Sparse", "mappers.Projected", "mappers.Residual",
-        "mappers.Recurrent", "supervisory.Ahead",
+        "mappers.Recurrent", "supervisory.Ahead", "supervisory.LocalRadius",
     }  # fmt: skip
 
 

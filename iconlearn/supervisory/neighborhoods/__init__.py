@@ -3,6 +3,7 @@
 from ._entropic import SymmetricEntropic
 from ._graph import KNN, Graph, Precomputed
 from ._kernel import Gaussian, Student, perplexity_by_default
+from ._radius import LocalRadius
 from ._spectral import Cut, Spectral
 from ._wide import WideGaussian
 
@@ -11,6 +12,7 @@ __all__ = [
     "Gaussian",
     "Graph",
     "KNN",
+    "LocalRadius",
     "Precomputed",
     "Spectral",
     "Student",
