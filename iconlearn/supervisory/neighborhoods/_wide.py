@@ -15,8 +15,8 @@ from scipy.sparse import issparse
 
 from ..._checks import check_number, unchanging
 from ...conditional import WideConditional
-from ...neighbors import BLOCK_SIZE, check_defined, check_metric, distance_block
-from .._base import Supervisory, check_metric_input
+from ...neighbors import BLOCK_SIZE, check_defined, distance_block
+from .._base import Measured, check_metric_input
 
 __all__ = ["SquaredDistances", "WideGaussian"]
 
@@ -24,7 +24,7 @@ __all__ = ["SquaredDistances", "WideGaussian"]
 MAP_SIZE = 1.2
 
 
-class WideGaussian(Supervisory):
+class WideGaussian(Measured):
     """p(j|i) ∝ exp(-D_ij / sigma^2) with sigma -> infinity, the row itself among its candidates.
 
     Such a p is uniform up to a deviation that only a q in the same limit can answer:
@@ -40,6 +40,8 @@ class WideGaussian(Supervisory):
         the places, are then counted in units of its square, so that the loss has no units; beside a q with a width of
         its own this is a term that asks for the same order of distances at the size that a map has.  "map" is
         ``1.2 sqrt(n_rows)``, about the size of a map by t-SNE.  None leaves the distances as they are.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as of :class:`KNN`.
 
     Attributes
     ----------
@@ -55,21 +57,19 @@ class WideGaussian(Supervisory):
 
     # For what was stored before there was such a parameter.
     spread = None
+    _came_later = ("metric_params", "spread")
 
-    def __init__(self, *, metric="euclidean", spread=None):
+    def __init__(self, *, metric="euclidean", spread=None, metric_params=None):
         self.metric = metric
         self.spread = spread
-
-    def __getstate__(self):
-        # A parameter that came later is part of a state where it is set, so that states stay what they were.
-        return {name: v for name, v in super().__getstate__().items() if name != "spread" or v is not None}
+        self.metric_params = metric_params
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = unchanging(check_metric_input(X, check_metric(self.metric)))
+        X = unchanging(check_metric_input(X, self._metric))
         self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
-        block = SquaredDistances(X, None if self.pairwise else X, self.metric)
+        block = SquaredDistances(X, None if self.pairwise else X, self._metric)
         unit = 1.0
         if self.spread is not None:
             known = MAP_SIZE * X.shape[0] ** 0.5 if self.spread == "map" else self.spread
@@ -80,10 +80,10 @@ class WideGaussian(Supervisory):
         return self
 
     def _extend(self, X_new, n_jobs):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, self._metric, self._n_features)
         self._check_all_known(X_new)
         fitted = self.conditional_
-        block = SquaredDistances(X_new, self._X, self.metric, fitted.block.factor)
+        block = SquaredDistances(X_new, self._X, fitted.block.metric, fitted.block.factor)
         return WideConditional(block, (X_new.shape[0], fitted.n_cols), unit=fitted.unit)
 
     def _check_all_known(self, X):
