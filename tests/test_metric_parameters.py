@@ -85,7 +85,9 @@ def test_p_over_all_pairs(metric, params):
         (entropic.conditional_, given.conditional_),
         (entropic.extend(NEW), given.extend(new)),
     ):
-        np.testing.assert_allclose(found.sparse().toarray(), expected.sparse().toarray(), rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(
+            found.sparse().toarray(), expected.sparse().toarray(), rtol=1e-5, atol=1e-9
+        )
     with pytest.raises(ValueError, match="'euclidean' takes no metric_params"):
         WideGaussian(metric_params=params).fit(X)
 

@@ -27,7 +27,15 @@ from ..neighbors import PreparedRows, check_metric, expected_search, from_produc
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
 
-__all__ = ["Measured", "NeighborSearch", "Supervisory", "declared", "extended", "fitted_on", "search_options"]
+__all__ = [
+    "NeighborSearch",
+    "Supervisory",
+    "declared",
+    "extended",
+    "fitted_on",
+    "metric_of",
+    "search_options",
+]
 
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.
@@ -241,41 +249,31 @@ class Supervisory(BaseEstimator, ABC):
         )
 
 
-class Measured(Supervisory):
-    """Base of those p that are read off distances, by a `metric` with `metric_params`."""
-
-    # For what was stored before there was such a parameter.
-    metric_params: dict | None = None
-
-    # Parameters that came later stand in a state where they say something, so that it stays what it was.
-    _came_later: tuple = ("metric_params",)
-
-    @property
-    def _metric(self):
-        """The metric with its parameters, checked."""
-        return check_metric(with_params(self.metric, self.metric_params))
-
-    def __getstate__(self):
-        later = self._came_later
-        return {name: v for name, v in super().__getstate__().items() if name not in later or v is not None}
+def metric_of(p):
+    """The metric of a p, with its parameters, checked."""
+    return check_metric(with_params(p.metric, p.metric_params))
 
 
-class NeighborSearch(Measured):
+class NeighborSearch(Supervisory):
     """Base of those p that search the neighbours of new rows among their training rows.
 
-    ``_X`` are the training rows (None for given distances).
+    ``_X`` are the training rows (None for given distances), `metric` is a parameter.
     """
 
     takes_device = True
 
     # For what was stored before there were such parameters.
+    metric_params: dict | None = None
     neighbors: tuple | None = None
     far_weight: float = 1.0
-    _came_later = ("metric_params", "neighbors")
 
     @property
     def from_features(self) -> bool:  # type: ignore[override]
         return self.neighbors is None
+
+    @property
+    def _metric(self):
+        return metric_of(self)
 
     def _searched(self, X):
         """What the neighbours of the training rows are read off, X or distances that are given, and by which metric."""
@@ -302,7 +300,10 @@ class NeighborSearch(Measured):
 
     def __getstate__(self):
         # Prepared rows are found again where they are needed.
-        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        state = {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
+        # Parameters that came later stand in a state where they say something, so that it stays what it was.
+        later = ("metric_params", "neighbors")
+        return {name: value for name, value in state.items() if name not in later or value is not None}
 
 
 def search_options(p, n_jobs, device):
@@ -450,9 +451,9 @@ def check_distances(X, n_cols=None):
     X = check_matrix(X, n_cols, what="the distance matrix")
     if n_cols is None and are_similarities(X):
         raise ValueError(
-            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and "
-            "from no other farther, so that rows far apart would count as near. Give 1 - S or another distance, or "
-            "the similarities themselves with p='graph'"
+            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and no "
+            "two are farther apart than that on average, so that rows far apart would count as near. Give 1 - S or "
+            "another distance, or the similarities themselves with p='graph'"
         )
     return X
 

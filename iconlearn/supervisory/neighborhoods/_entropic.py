@@ -18,7 +18,7 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import MAX_MATERIALISED, Conditional, normalize_rows
-from .._base import LARGEST_SHARE, Measured, check_metric_input
+from .._base import LARGEST_SHARE, Supervisory, check_metric_input, metric_of
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
 
@@ -43,7 +43,7 @@ FARTHEST = 1e100
 BLOCK_SIZE = 2**20
 
 
-class SymmetricEntropic(Measured):
+class SymmetricEntropic(Supervisory):
     """The symmetric p with rows of sum 1 and of a given perplexity that has the least mean squared distance.
 
     A Gaussian calibrated by row has the same perplexity and is not symmetric; the mean of it and its transpose, t-SNE's
@@ -88,6 +88,9 @@ class SymmetricEntropic(Measured):
 
     from_features = True
 
+    # For what was stored before there was such a parameter.
+    metric_params = None
+
     def __init__(self, perplexity=30.0, *, metric="euclidean", metric_params=None):
         self.perplexity = perplexity
         self.metric = metric
@@ -100,7 +103,7 @@ class SymmetricEntropic(Measured):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Solve the dual; see :meth:`Supervisory.fit`."""
-        metric = self._metric
+        metric = metric_of(self)
         X = unchanging(check_metric_input(X, metric))
         n = X.shape[0]
         self.perplexity_ = self._resolved(n - 1)
@@ -154,7 +157,7 @@ class SymmetricEntropic(Measured):
         return reached.P
 
     def _extend(self, X_new, n_jobs):
-        metric = self._metric
+        metric = metric_of(self)
         X_new = check_metric_input(X_new, metric, self._n_features)
         if self.pairwise:
             self._check_all_known(X_new, tied=False)
@@ -197,7 +200,7 @@ class SymmetricEntropic(Measured):
                     "(X + X.T) / 2, or Gaussian(metric='precomputed')"
                 )
             return (D + D.T) / 2
-        block = KernelBlock(X, X, self._metric, GaussianKernel(), np.ones(X.shape[0]), True)
+        block = KernelBlock(X, X, metric_of(self), GaussianKernel(), np.ones(X.shape[0]), True)
         D = np.empty(block.shape)
         for rows, distances in block.full_rows():
             D[rows] = distances

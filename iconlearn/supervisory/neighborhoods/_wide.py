@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from ..._checks import check_number, unchanging
 from ...conditional import WideConditional
 from ...neighbors import BLOCK_SIZE, check_defined, distance_block
-from .._base import Measured, check_metric_input
+from .._base import Supervisory, check_metric_input, metric_of
 
 __all__ = ["SquaredDistances", "WideGaussian"]
 
@@ -24,7 +24,7 @@ __all__ = ["SquaredDistances", "WideGaussian"]
 MAP_SIZE = 1.2
 
 
-class WideGaussian(Measured):
+class WideGaussian(Supervisory):
     """p(j|i) ∝ exp(-D_ij / sigma^2) with sigma -> infinity, the row itself among its candidates.
 
     Such a p is uniform up to a deviation that only a q in the same limit can answer:
@@ -55,21 +55,25 @@ class WideGaussian(Measured):
     Kruskal, "Multidimensional scaling by optimizing goodness of fit", Psychometrika 1964.
     """
 
-    # For what was stored before there was such a parameter.
-    spread = None
-    _came_later = ("metric_params", "spread")
+    # For what was stored before there were such parameters.
+    spread = metric_params = None
 
     def __init__(self, *, metric="euclidean", spread=None, metric_params=None):
         self.metric = metric
         self.spread = spread
         self.metric_params = metric_params
 
+    def __getstate__(self):
+        # Parameters that came later are part of a state where they are set, so that states stay what they were.
+        later = ("spread", "metric_params")
+        return {name: v for name, v in super().__getstate__().items() if name not in later or v is not None}
+
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = unchanging(check_metric_input(X, self._metric))
+        X = unchanging(check_metric_input(X, metric_of(self)))
         self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
-        block = SquaredDistances(X, None if self.pairwise else X, self._metric)
+        block = SquaredDistances(X, None if self.pairwise else X, metric_of(self))
         unit = 1.0
         if self.spread is not None:
             known = MAP_SIZE * X.shape[0] ** 0.5 if self.spread == "map" else self.spread
@@ -80,7 +84,7 @@ class WideGaussian(Measured):
         return self
 
     def _extend(self, X_new, n_jobs):
-        X_new = check_metric_input(X_new, self._metric, self._n_features)
+        X_new = check_metric_input(X_new, metric_of(self), self._n_features)
         self._check_all_known(X_new)
         fitted = self.conditional_
         block = SquaredDistances(X_new, self._X, fitted.block.metric, fitted.block.factor)
