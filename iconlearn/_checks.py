@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = ["canonical", "check_choice", "check_number", "image_shape", "in_a_file", "suggest", "unchanging"]
+__all__ = [
+    "canonical",
+    "check_choice",
+    "check_number",
+    "check_squares",
+    "image_shape",
+    "in_a_file",
+    "suggest",
+    "unchanging",
+]
+
+# Between the sizes whose squares, and sums of them, double precision holds with all their digits.
+SMALLEST, LARGEST = 1e-150, 1e150
 
 
 def suggest(name, known: Iterable[str]) -> str:
@@ -69,6 +81,30 @@ def check_number(name: str, value, *, low=-math.inf, high=math.inf, closed="both
         raise ValueError(f"{name}={value!r} is out of range: {demand}")
     number: Any = value
     return int(number) if integer else float(number)
+
+
+def check_squares(X, *, smallest=SMALLEST):
+    """Refuse features whose squares, of which distances are made, overflow or (all of them) vanish.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix
+        Finite.
+    smallest : float
+        What the largest number must reach where it is not zero.
+
+    Raises
+    ------
+    ValueError
+    """
+    numbers = X.data if issparse(X) else X
+    size = max(float(numbers.max()), -float(numbers.min())) if numbers.size else 0.0
+    if not (size == 0 or smallest <= size <= LARGEST):
+        gone = "zero" if size < 1 else "infinite"
+        raise ValueError(
+            f"the largest number of X is {size:.2g}, and squares of such numbers are {gone} in double precision: scale "
+            f"X, as by X / {size:.0e} or sklearn.preprocessing.StandardScaler"
+        )
 
 
 def image_shape(shape, n_features=None):

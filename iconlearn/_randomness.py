@@ -22,8 +22,21 @@ def random_source(random_state) -> np.random.RandomState:
     """The generator of a parameter `random_state`: one seeded by the system for None, else scikit-learn's.
 
     scikit-learn gives None numpy's global generator, which other code of the process draws from and seeds.
+
+    Raises
+    ------
+    ValueError
+        For what is no seed and no generator of that kind.
     """
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+    if random_state is None:
+        return np.random.RandomState()
+    try:
+        return check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state={random_state!r} is no seed ({error}): give an integer from 0 to 2**32 - 1, a "
+            f"numpy.random.RandomState or None"
+        ) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from sklearn.base import clone
 import iconlearn
 from iconlearn import ICONEmbedding
 from iconlearn.neighbors import choose_backend, knn
-from iconlearn.supervisory import KNN, Gaussian, Student
+from iconlearn.supervisory import KNN, Gaussian, Student, SymmetricEntropic, WideGaussian
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 4)) @ np.diag([1.0, 3.0, 0.3, 1.0])
@@ -71,6 +71,25 @@ def test_every_p_that_searches(metric, params, make):
     )
     again = pickle.loads(pickle.dumps(p))
     np.testing.assert_array_equal(again.extend(NEW).sparse().toarray(), p.extend(NEW).sparse().toarray())
+
+
+@each
+def test_p_over_all_pairs(metric, params):
+    D, new = true(X, X, metric, params), true(NEW, X, metric, params)
+    wide = WideGaussian(metric=metric, metric_params=params).fit(X)
+    np.testing.assert_allclose(wide.conditional_.block(), D**2, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(wide.extend(NEW).block(), new**2, rtol=1e-9)
+    entropic = SymmetricEntropic(4.0, metric=metric, metric_params=params).fit(X)
+    given = SymmetricEntropic(4.0, metric="precomputed").fit(D)
+    for found, expected in (
+        (entropic.conditional_, given.conditional_),
+        (entropic.extend(NEW), given.extend(new)),
+    ):
+        np.testing.assert_allclose(
+            found.sparse().toarray(), expected.sparse().toarray(), rtol=1e-5, atol=1e-9
+        )
+    with pytest.raises(ValueError, match="'euclidean' takes no metric_params"):
+        WideGaussian(metric_params=params).fit(X)
 
 
 SLOW = pytest.mark.slow  # a compilation for each metric

@@ -171,7 +171,12 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             return self._by_default[slot]
         if slot == "p" and isinstance(value, str) and value in COMPONENTS["p"]:
             return _unfitted(COMPONENTS["p"][value])
-        return resolve(slot, value)
+        return self._for_images(resolve(slot, value)) if slot == "mapper" else resolve(slot, value)
+
+    def _for_images(self, spec):
+        """The specification of a mapper, which may have to make images of the rows of a fit that had images."""
+        read = getattr(spec, "for_images", None)
+        return spec if read is None or not hasattr(self, "image_shape_") else read(self.image_shape_)
 
     @property
     def _pairwise(self) -> bool:
@@ -347,7 +352,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _other_module(self, spec, module, X, features, n_outputs, setting):
         """The mapper of another group of features, or (without features) of views that are columns."""
         chosen = getattr(self, "column_mapper", None)
-        other = spec if chosen is None else resolve("mapper", chosen)
+        other = spec if chosen is None else self._for_images(resolve("mapper", chosen))
         if declares(other, "teacher"):
             if features is not None:
                 raise ValueError(

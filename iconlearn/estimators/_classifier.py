@@ -192,6 +192,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
+    image_shape_ : tuple of int, if the rows of X were images
 
     References
     ----------
@@ -276,6 +277,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+            Images as for :class:`ICONEmbedding`.
         y : array-like of shape (n_samples,) or None, default=None
             Class of each row; numbers, strings or booleans, and `unlabeled` where it is not known.  None only where p
             is :class:`~iconlearn.supervisory.Predictions`, whose teacher knows the classes.
@@ -316,8 +318,9 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         ------
         ValueError
             If the first call has no `classes`, if y holds a class that is unknown (see :meth:`add_classes`), or
-            if `classes` differ from the known ones; for ``class_weight="balanced"``, which needs all rows, and with
-            ``p="classes"`` for `early_stopping` and `calibrate`, since no rows are held out.
+            if `classes` differ from the known ones; if p, q or mapper was set to one of another kind since the fit;
+            for ``class_weight="balanced"``, which needs all rows, and with ``p="classes"`` for `early_stopping` and
+            `calibrate`, since no rows are held out.
         """
         check_not_balanced(self.class_weight)
         if (
@@ -326,6 +329,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             check_no_rows_are_held_out(early_stopping=self.early_stopping, calibrate=self.calibrate)
         with all_or_nothing(self):
             if hasattr(self, "classes_"):
+                self._check_as_fitted()
                 # Rows whose classes a fit has found by their neighbours are now like all others.
                 self._known = None
                 self._learn_further_rows(X, y, classes, sample_weight)
@@ -353,6 +357,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self
         """
         check_is_fitted(self)
+        self._check_as_fitted()
         with all_or_nothing(self):
             self._known = None
             self._learn_new_classes(X, y)
@@ -414,8 +419,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             If y marks every row.
         """
         predicted, sample_weight = plain(self.predict(X)), as_array(sample_weight)
-        marker = (-1 if self._marked else None) if is_auto(self.unlabeled) else self.unlabeled
-        y, known = labelled_rows(plain(y), marker)
+        y, known = labelled_rows(plain(y), self._marker_of_fit)
         y = plain_labels(y)
         if known is not None:
             check_consistent_length(predicted, known, sample_weight)
@@ -462,9 +466,19 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _n_features_out(self):
         return self.prototypes_.shape[1]
 
+    @property
+    def _marker_of_fit(self):
+        """What y of the fit marked unlabelled rows by; None: nothing."""
+        unlabeled = vars(self).get(
+            "_marker", self.unlabeled
+        )  # in files without it the parameter is all there is
+        return (-1 if self._marked else None) if is_auto(unlabeled) else unlabeled
+
     # Classes that were found together with those of other rows (a ClassTable), whether "auto" is a table, and whether
     # some rows of fit had no label; for fits before any of them was known.
     _known, _prefers_table, _marked = None, False, False
+    # Whether prototypes were learned beside the mapper; None in files that do not say.
+    _over_classes = None
 
     def _drop_rows(self):
         super()._drop_rows()
@@ -496,7 +510,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
                 f"y holds one class only, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes"
             )
         self._check_teachers()
-        self._marked = unlabelled is not None
+        self._marked, self._marker = unlabelled is not None, self.unlabeled
         labelled = slice(None) if unlabelled is None else ~unlabelled
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, same_classes = None, np.array_equal(last_classes, self.classes_)
@@ -683,7 +697,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     def _keep_classes(self, plan, X, codes, weight, rng):
         """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
         Z, n_classes = self._mapped(X), len(self.classes_)
-        self._log_odds = self._odds_beside_means(plan.problem)
+        self._log_odds, self._over_classes = self._odds_beside_means(plan.problem), not plan.problem.tied
         if plan.problem.tied:
             self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
         else:
@@ -803,6 +817,24 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     # -- further rows and classes ----------------------------------------------------------------------
 
+    def _check_as_fitted(self):
+        """Refuse to go on with a p, q or mapper of another kind than those that were fitted."""
+        p, q = self._resolved("p"), self._resolved("q")
+        if not self._parametric:
+            raise self._other(
+                "mapper", "one of features, and the fit had a table, which learns no further rows"
+            )
+        fitted = {True: "classes", False: "rows", None: declared(self.p_, "columns")}[self._over_classes]
+        if declared(p, "columns") != fitted:
+            raise self._other("p", f"over {declared(p, 'columns')}, and the fit was over {fitted}")
+        if type(q) is not type(self.q_):
+            raise self._other("q", f"of another kind than that of the fit, {self.q_!r}")
+
+    def _other(self, name, what):
+        return ValueError(
+            f"{name}={getattr(self, name)!r:.200} was set since the fit and is {what}: fit again, or set {name} back"
+        )
+
     def _stepwise(self):
         """Whether prototypes are learned by gradients: columns are classes."""
         return declared(self._resolved("p"), "columns") == "classes"
@@ -851,6 +883,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         rows, of_rows, mass = with_a_row_of_every_class(X, codes, weight, n_classes)
         width = self._width(n_classes) if old is None else self.prototypes_.shape[1]
         plan = self._plan(rows, of_rows, width, mass=mass, start=old, keeps=False)
+        if old is not None and not same_shapes(old, plan.mapper):
+            raise self._other("mapper", "of other shapes than the one that was fitted")
         self._warm_prototypes(plan, old)
         if old is not None:
             self._warm_temperature(plan)
@@ -983,7 +1017,7 @@ def of_prototypes(places, classes, p, q, mapper, attributes):
     if len(model.classes_) < 2:
         raise ValueError(f"classes={classes.tolist()!r:.100}: a classifier needs at least two classes")
     n_classes = len(model.classes_)
-    vars(model).update(attributes, _parametric=True, _features=None)
+    vars(model).update(attributes, _parametric=True, _features=None, _over_classes=False)
     model.mapper_, model.temperature_, model._log_odds, model._moments = mapper, 1.0, None, None
     model._columns = class_means(torch.from_numpy(places), codes, None, n_classes)
     model._class_mass = np.bincount(codes).astype(float)

@@ -129,6 +129,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
+    image_shape_ : tuple of int, if the rows of X were images
 
     Notes
     -----
@@ -154,6 +155,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
     # How many rows each row of the fit stands for, of mean one; None: each for one.
     _copies = None
+    # The min_confidence of the fit; None in files that do not have it.
+    _threshold = None
 
     def __init__(
         self,
@@ -210,6 +213,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         ----------
         X : array-like, sparse matrix, tensor or torch Dataset of shape (n_samples, n_features)
             Square (n_samples, n_samples) where p is precomputed or a graph.
+            Images as for :class:`ICONEmbedding`.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them; without one it is not looked at.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -238,7 +242,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self.probabilities_, X)
 
     @for_mappers_of_features
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Learn from one batch of rows of a stream; for heads.
 
         The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one, or
@@ -255,6 +259,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in :meth:`fit`, within the batch; all batches weigh alike.
 
         Returns
         -------
@@ -265,7 +271,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         AttributeError
             For mapper="table", whose assignments belong to the rows that it has seen.
         """
-        return self._completed(self._fit_batch, X, y)
+        return self._completed(self._fit_batch, X, y, sample_weight)
 
     def transform(self, X):
         """Soft assignments, as :meth:`predict_proba`."""
@@ -288,24 +294,36 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         check_is_fitted(self)
         rows = validated_new(self, X)
         if self._parametric:
-            return like_input(self._rows.labels(rows, self.min_confidence), X)
-        return like_input(labels_of(self._rows.outputs(rows), self.min_confidence), X)
+            return like_input(self._rows.labels(rows, self._least_confidence), X)
+        return like_input(labels_of(self._rows.outputs(rows), self._least_confidence), X)
 
     @cpu_by_default
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
         and q has balance 1, no degrees and a fixed uniform share, whatever was fitted, so that candidates of a search
         can be compared.  A warning is given where X has fewer than ten rows, which is too few for that.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many equal rows each row stands for, as in :meth:`fit`.
+
+        Returns
+        -------
+        float
+            In nats; at most 0.
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
         probabilities = self._rows.outputs(rows)
-        if self._pairwise:
+        if declared(self.p_, "pairwise"):
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
         log_r = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
-        return reference_score(rows, log_r, self.q_, self.n_jobs)
+        return reference_score(rows, log_r, self.q_, self.n_jobs, _numbers_of_copies(sample_weight, rows))
 
     @property
     @cpu_by_default
@@ -514,6 +532,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 write_table(plan.mapper, mean)
         self._keep(plan, solution, shown)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
+        self._threshold = self.min_confidence
         self._within = self._assignments = None
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
@@ -544,20 +563,25 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return AllSeenRows(self._known, self._assignments, rows)
 
     @property
+    def _least_confidence(self):
+        """The min_confidence of the fit, so that predictions go on to agree with labels_."""
+        return self.min_confidence if self._threshold is None else self._threshold
+
+    @property
     def _head(self):
         """Assignments to all outputs of a head."""
         return HeadMemberships(self.q_, self.mapper_, self._features, self._outputs, self.device)
 
     # -- a stream ------------------------------------------------------------------------------------
 
-    def _fit_batch(self, X, y):
+    def _fit_batch(self, X, y, sample_weight):
         """One batch of a stream: the first is fitted whole, each further one takes the head a little on."""
         if self._has_head():
             used = self._used
-            solution = self._fit_further(X, y)
+            solution = self._fit_further(X, y, sample_weight)
         else:
             used = np.arange(0)
-            solution = self._fit(X, y)
+            solution = self._fit(X, y, sample_weight)
             if self.n_clusters != "auto" and self._outputs < self.n_clusters:
                 raise ValueError(
                     f"the first batch has {self._outputs} distinct rows, fewer than "
@@ -576,22 +600,31 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_inputs = len(range(self.n_features_in_)[self._features or slice(None)])
         return _same_head(self.mapper_, self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0])
 
-    def _fit_further(self, X, y):
+    def _fit_further(self, X, y, sample_weight):
         self._check_numbers()
+        check_number("min_confidence", self.min_confidence, low=0, high=1)
         X = validated_new(self, X)
         if X.shape[0] < 2:
             raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
         q = _shared_q(self.q, self.debias)
         if q.mass_momentum == 0:
             q.set_params(mass_momentum=MASS_MOMENTUM)
+        copies = _numbers_of_copies(sample_weight, X)
         plan = self._plan(
-            X, y, self._outputs, q=q, table_dtype=torch.float64, start=self.mapper_, keeps=False
+            X,
+            y,
+            self._outputs,
+            q=q,
+            copies=copies,
+            table_dtype=torch.float64,
+            start=self.mapper_,
+            keeps=False,
         )
-        sizes = self._head.sizes(self._X) if self._sizes is None else self._sizes
+        sizes = self._head.sizes(self._X, self._copies) if self._sizes is None else self._sizes
         plan.q.mean_size_ = torch.as_tensor(sizes, dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         solution = self._improve(plan, n_iter, n_iter)
-        self._sizes, self._path, self._copies = plan.q.mean_size_.cpu().numpy(), None, None
+        self._sizes, self._path, self._copies = plan.q.mean_size_.cpu().numpy(), None, copies
         self._keep_clusters(plan, solution, KnownRows(plan.X))
         return solution
 

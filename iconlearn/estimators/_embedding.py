@@ -9,7 +9,7 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._checks import check_choice, check_number
 from .._device import cpu_by_default
@@ -174,6 +174,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         without a search.
     n_features_in_ : int
     feature_names_in_ : ndarray of str, if X had them
+    image_shape_ : tuple of int, if the rows of X were images
 
     Notes
     -----
@@ -253,7 +254,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             Square (n_samples, n_samples) where p is precomputed or a graph, or then a networkx graph or a list of
             edges (see :class:`~iconlearn.supervisory.Graph`).  The items of a map-style
             dataset (of a pair, the first part) are read once and flattened, into a temporary file where they hold
-            more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.
+            more than 5e7 numbers; for :class:`~iconlearn.supervisory.Cooccurrence` also lists of tokens.  Where a
+            component reads images (a module with convolutions, a mapper, views or a p with a shape) also images of
+            shape (n_samples, channels, height, width) or (n_samples, height, width, channels), which become flat rows
+            in the first of these orders.
         y : array-like of shape (n_samples,) or None, default=None
             Labels, for a p that needs them, such as that of ``terms=[Term("labels")]``; without one it is not looked
             at, since a pipeline hands its y to every step.
@@ -367,7 +371,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if hasattr(self, "feature_names_in_"):
             attributes["feature_names_in_"] = self.feature_names_in_[read]
         return of_prototypes(
-            places, classes, "labels", clone(self.q, safe=False), copy.deepcopy(self.mapper_), attributes
+            places, classes, "labels", clone(self.q_, safe=False), copy.deepcopy(self.mapper_), attributes
         )
 
     @cpu_by_default
@@ -389,7 +393,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """
         check_is_fitted(self)
         Z = check_array(plain(Z), dtype=float)
-        if self._pairwise:
+        if declared(self.p_, "pairwise"):
             raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
         if Z.shape[1] != self.embedding_.shape[1]:
             raise ValueError(
@@ -428,19 +432,37 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return self.inverse_transform(codes)
 
     @cpu_by_default
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Minus the mean divergence of the places of X from one fixed reference.
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
         and q is the kernel of the fit with rows that sum to one and a fixed uniform share,
         whatever p and debias were fitted, so that candidates of a search can be compared.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weight of each row in the mean; a row of weight zero is only a neighbour of others.
+
+        Returns
+        -------
+        float
+            In nats; at most 0.
         """
         check_is_fitted(self)
         rows = self._new_rows(X)
-        if self._pairwise:
+        if declared(self.p_, "pairwise"):
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
-        places = torch.from_numpy(np.asarray(self._rows.outputs(rows), dtype=float))
-        return reference_score(rows, self.q_.outputs(places), self.q_, self.n_jobs)
+        places = np.asarray(self._rows.outputs(rows), dtype=float)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                plain(sample_weight), rows, dtype=np.float64, ensure_non_negative=True
+            )
+            if not sample_weight.any():
+                raise ValueError("sample_weight is zero for all rows; score is a mean over those that weigh")
+        return reference_score(rows, self.q_.outputs(torch.from_numpy(places)), self.q_, self.n_jobs, sample_weight)
 
     @property
     def _n_features_out(self):

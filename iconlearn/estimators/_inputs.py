@@ -15,11 +15,12 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from .._checks import canonical, in_a_file, unchanging
+from .._checks import canonical, check_squares, in_a_file, unchanging
 from .._device import FORKED, has_cuda
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
 from .._torch_state import as_array
 from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
+from ._images import frame_of
 
 __all__ = [
     "MAX_IN_MEMORY",
@@ -48,7 +49,7 @@ def plain(X):
     if is_dataset(X):
         return rows_of(X)
     if isinstance(X, torch.Tensor):
-        return as_array(X)
+        return as_array(X) if X.layout == torch.strided else _of_sparse_tensor(X)
     if np.ma.isMaskedArray(X):
         return _with_missing(X)
     if hasattr(X, "__array_namespace__") and not isinstance(X, np.ndarray) and not sparse.issparse(X):
@@ -67,7 +68,10 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     gaps = None
     if y is not None:
         options["y"], gaps = _without_gaps(y)
-    given = _rows_as_given(X, pairwise, estimator.p)
+    vars(estimator).pop("image_shape_", None)
+    given, image_shape = _rows_as_given(X, pairwise, estimator)
+    if image_shape is not None:
+        estimator.image_shape_ = image_shape
     with _numbers_alone(given), finite_pairs(given) if pairwise else nullcontext():
         out = validate_data(
             estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C",
@@ -82,6 +86,8 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
             f"X has shape {X.shape}, but p={estimator.p!r} expects a square matrix of rows against rows; "
             f"pass a square X, or a p that reads features such as p='gaussian'"
         )
+    if not pairwise:
+        check_squares(X)
     if isinstance(X, np.ndarray) and X.base is None and X is not given:
         X.flags.writeable = False  # it was made in here
     return unchanging(X), y
@@ -98,11 +104,13 @@ def _without_gaps(y):
 
 def validated_new(estimator, X):
     """Check new rows against what the estimator was fitted on."""
-    given = _rows_as_given(X, is_network(X), estimator.p)
+    given, _ = _rows_as_given(X, is_network(X), estimator)
     with _numbers_alone(given), finite_pairs(given) if declared(estimator.p_, "pairwise") else nullcontext():
         rows = validate_data(
             estimator, given, accept_sparse="csr", dtype=_precisions(given), order="C", reset=False
         )  # fmt: skip
+    if not declared(estimator.p_, "pairwise"):
+        check_squares(rows, smallest=0.0)
     return canonical(rows)
 
 
@@ -134,8 +142,8 @@ def validated_group(estimator, X, group):
     return canonical(rows)
 
 
-def _rows_as_given(X, pairwise, p):
-    """X as scikit-learn can check it.
+def _rows_as_given(X, pairwise, estimator):
+    """X as scikit-learn can check it, and the shape of its images, None where it has none.
 
     Raises
     ------
@@ -144,7 +152,7 @@ def _rows_as_given(X, pairwise, p):
     """
     if is_network(X) and not pairwise:
         raise TypeError(
-            f"X is a graph of networkx, and p={p!r} reads features; use p='graph' with it, or give features"
+            f"X is a graph of networkx, and p={estimator.p!r} reads features; use p='graph' with it, or give features"
         )
     if isinstance(X, torch.utils.data.DataLoader):
         raise TypeError(
@@ -161,16 +169,52 @@ def _rows_as_given(X, pairwise, p):
         raise TypeError(f"X is a {type(X).__name__}; give a table of rows, such as pandas.DataFrame(X)")
     if isinstance(X, Iterator):
         raise TypeError(f"X is a {type(X).__name__}, whose rows can be read once; give list(X)")
+    frame = None
     if isinstance(X, list | tuple):
-        _refuse_parts(X, pairwise)
+        frame = None if pairwise else _frame_of_list(X, estimator)
+        if frame is None:
+            _refuse_parts(X, pairwise)
+        else:
+            X = np.stack([as_array(image) for image in X])
         if pairwise and is_neighbor_lists(X):
-            return neighbor_matrix(X, len(X[0]))
+            return neighbor_matrix(X, len(X[0])), None
+    if is_dataset(X):
+        return _rows_of_items(X, estimator)
     X = plain(X)
     if pairwise:
         X = as_matrix(X)
-    if len(getattr(X, "shape", ())) > 2:
+    sides = tuple(getattr(X, "shape", ()))[1:]
+    if len(sides) > 1 and not pairwise:
+        frame = frame or frame_of(estimator, sides)
+    if frame is not None:
+        return frame.flat(X), frame.shape
+    if len(sides) > 1:
         _refuse_images(tuple(X.shape))
-    return X
+    return X, None
+
+
+def _frame_of_list(X, estimator):
+    """The frame of a list of images of one shape, of which the estimator reads; None for other lists."""
+    sides = {tuple(part.shape) if hasattr(part, "shape") else () for part in X}
+    if len(sides) != 1 or len(*sides) < 2:
+        return None
+    try:
+        return frame_of(estimator, *sides)
+    except ValueError:
+        return None  # tables, perhaps, of which the refusal of lists knows more
+
+
+def _rows_of_items(dataset, estimator):
+    """The items of a dataset as rows, and the shape of the images that they are."""
+    frame = None
+
+    def laid(item):
+        nonlocal frame
+        if frame is None and item.ndim > 1:
+            frame = frame_of(estimator, item.shape)
+        return item if frame is None else frame.flat(item[None])
+
+    return rows_of(dataset, laid), None if frame is None else frame.shape
 
 
 def _precisions(X):
@@ -222,7 +266,8 @@ def _refuse_parts(X, pairwise):
 def _refuse_images(shape):
     raise ValueError(
         f"X has shape {shape}, and a row must be flat: Found array with dim {len(shape)}, while dim <= 2 is required. "
-        f"Give X.reshape(len(X), -1); a module that reads images begins with torch.nn.Unflatten(1, {shape[1:]})"
+        f"Give X.reshape(len(X), -1), or what reads images: a module with convolutions, a mapper, views or a p with a "
+        f"shape, or a module that begins with torch.nn.Unflatten(1, {shape[1:]})"
     )
 
 
@@ -234,6 +279,12 @@ def _with_missing(X):
     filled = X.data.copy() if X.dtype.kind == "f" else X.data.astype(object)
     filled[mask] = np.nan if X.dtype.kind == "f" else None
     return filled
+
+
+def _of_sparse_tensor(X):
+    """A sparse tensor as a sparse matrix."""
+    X = X.detach().cpu().to_sparse_coo().coalesce()
+    return sparse.coo_matrix((as_array(X.values()), as_array(X.indices())), shape=tuple(X.shape)).tocsr()
 
 
 def _of_another_library(X):
@@ -378,12 +429,13 @@ def is_dataset(X) -> bool:
     return isinstance(X, torch.utils.data.Dataset)
 
 
-def rows_of(dataset) -> np.ndarray:
+def rows_of(dataset, laid=None) -> np.ndarray:
     """The items of a map-style dataset as rows of an array, that of ``dataset[i]`` in row i.
 
     An item is a tensor, an array or anything else that numpy makes numbers of, such as a PIL image; of a tuple
     or list, as of an image and its label, the first part is taken.  Integers of up to 16 bits and half precision
-    become single precision, 32 bits and more double, unless they are single already.
+    become single precision, 32 bits and more double, unless they are single already.  An item is put in
+    order by ``laid(item)``, if that is given.
 
     Returns
     -------
@@ -406,11 +458,11 @@ def rows_of(dataset) -> np.ndarray:
     n = len(dataset)
     if n == 0:
         raise ValueError(f"X is a {type(dataset).__name__} without items; a fit needs rows")
-    first = _flat(dataset[0], 0)
+    first = _flat(dataset[0], 0, laid)
     rows = _room((n, len(first)), np.result_type(first, np.float32))
     rows[0] = first
     for i in range(1, n):
-        item = _flat(dataset[i], i)
+        item = _flat(dataset[i], i, laid)
         if len(item) != len(first):
             raise ValueError(
                 f"item {i} of X has {len(item)} numbers and item 0 has {len(first)}: items must be of one size; "
@@ -427,7 +479,7 @@ def _room(shape, dtype):
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
-def _flat(item, i):
+def _flat(item, i, laid):
     """The numbers of an item, in a row."""
     part = item[0] if isinstance(item, tuple | list) and len(item) else item
     part = np.asarray(as_array(part))
@@ -436,4 +488,4 @@ def _flat(item, i):
             f"item {i} of X is a {type(item).__name__} that holds no numbers; an item must be a tensor, an array or "
             f"an image, or a tuple that begins with one"
         )
-    return part.ravel()
+    return (part if laid is None else laid(part)).ravel()

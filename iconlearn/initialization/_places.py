@@ -186,6 +186,11 @@ def _given(init, X, n_components):
         )
     if not np.isfinite(places).all():
         raise ValueError("init contains NaN or infinity; every start must be finite")
+    if len(places) > 1 and (places == places[0]).all():
+        raise ValueError(
+            "init puts all rows at one place, where the loss has no slope and nothing parts them; give places that "
+            "differ, or init='random'"
+        )
     return places
 
 

@@ -20,10 +20,12 @@ from ._base import (
     given,
 )
 from ._base import Follower as Follower
+from ._base import OfImages as OfImages
 from ._base import OrthonormalModule as OrthonormalModule
 from ._base import TableModule as TableModule
 from ._base import Target as Target
 from ._base import UnitVectors as UnitVectors
+from ._base import images_read_by as images_read_by
 from ._base import is_frozen as is_frozen
 from ._base import rates_of as rates_of
 from ._costs import L1, Contractive, Prior, Sparse

@@ -42,6 +42,7 @@ __all__ = [
     "Follower",
     "Linear",
     "Mapper",
+    "OfImages",
     "OrthonormalModule",
     "Table",
     "TableModule",
@@ -52,10 +53,12 @@ __all__ = [
     "drawn",
     "draws",
     "given",
+    "images_read_by",
     "hidden_widths",
     "is_frozen",
     "layer",
     "rates_of",
+    "with_images",
 ]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
@@ -92,6 +95,20 @@ class Mapper(BaseEstimator):
         -------
         Mapper
             One whose modules are to have so many outputs, however wide their codes, where they have codes.
+        """
+        return self
+
+    def for_images(self, shape):
+        """This specification where rows are flat images, which convolutions of a module of the user's read whole.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (channels, height, width), or as many sides as the convolutions have.
+
+        Returns
+        -------
+        Mapper
         """
         return self
 
@@ -269,10 +286,17 @@ class _Given(Mapper):
 
     own_precision = True
 
-    def __init__(self, source):
+    def __init__(self, source, images=None):
         self.source = source
+        self.images = images
+
+    def for_images(self, shape):
+        return _Given(self.source, shape)
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
+        return with_images(self._module(n_inputs, n_outputs, generator), self.images)
+
+    def _module(self, n_inputs, n_outputs, generator):
         if isinstance(self.source, nn.Module):
             return copy.deepcopy(self.source)
         # A factory draws from torch's global generator; give it a seed of ours and put the state back.
@@ -353,6 +377,63 @@ def draws(module) -> bool:
     """Whether a module may draw at random while it is trained, as dropout does; one of another's making may."""
     without = (TableModule, OrthonormalModule, Follower, Target, nn.Linear, nn.ReLU, nn.Sequential)
     return not all(type(part) in without for part in module.modules())
+
+
+def images_read_by(module):
+    """The shape of the images that a module makes of flat rows; how many channels and sides its convolutions read.
+
+    Returns
+    -------
+    tuple of int or None
+        Of a module that begins with ``torch.nn.Unflatten(1, shape)``.
+    tuple of int or None
+        (channels, number of sides) of its first convolution.
+    """
+    leaves = [
+        part for part in module.modules() if isinstance(part, OfImages) or next(part.children(), None) is None
+    ]
+    first = leaves[0] if leaves else None
+    if isinstance(first, OfImages):
+        return first.shape, None
+    if (
+        isinstance(first, nn.Unflatten)
+        and first.dim == 1
+        and isinstance(first.unflattened_size, tuple | list)
+    ):
+        return tuple(first.unflattened_size), None
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layers = (part for part in leaves if isinstance(part, kinds))
+    return None, next(((layer.in_channels, len(layer.kernel_size)) for layer in layers), None)
+
+
+class OfImages(nn.Module):
+    """A module of images, called with flat rows."""
+
+    def __init__(self, shape, module):
+        super().__init__()
+        self.shape, self.module = shape, module
+
+    def forward(self, X):
+        return self.module(X.unflatten(1, self.shape))
+
+
+def with_images(module, shape):
+    """A module of flat rows; one with convolutions that does not make images of them itself is handed images.
+
+    Raises
+    ------
+    ValueError
+        For a module that declares what nothing before it could pass on.
+    """
+    if shape is None or images_read_by(module)[1] is None:
+        return module
+    own = [name for name in ("encodes", "decodes", "costs", "samples") if declares(module, name)]
+    if own:
+        raise ValueError(
+            f"mapper={module!r:.200} declares {own[0]}, so that nothing can be put before it: let its forward begin "
+            f"with torch.nn.Unflatten(1, {shape}), and give X.reshape(len(X), -1)"
+        )
+    return OfImages(shape, module)
 
 
 def is_frozen(spec) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 
 from .._checks import check_number, image_shape, suggest
 from ..views import Tiles
-from ._base import MLP, Linear, Mapper, given, hidden_widths, layer
+from ._base import MLP, Linear, Mapper, given, hidden_widths, layer, with_images
 
 __all__ = [
     "BatchNorm",
@@ -62,6 +62,10 @@ class Projected(Mapper):
     @property
     def own_precision(self):
         return _encoder(self.encoder).own_precision
+
+    def for_images(self, shape):
+        encoder = _encoder(self.encoder).for_images(shape)
+        return Projected(encoder, self.projector, predictor=self.predictor)
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
         spec, widths = _encoder(self.encoder), hidden_widths("projector", self.projector)
@@ -251,6 +255,10 @@ class Headed(Mapper):
     def __init__(self, body, rate=0.1):
         self.body = body
         self.rate = rate
+
+    def for_images(self, shape):
+        body = self.body
+        return Headed(with_images(body, shape) if isinstance(body, nn.Module) else body, self.rate)
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
         if not isinstance(self.body, nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, issparse
 
-from .._checks import check_choice, check_number
+from .._checks import check_choice, check_number, check_squares
 from .._device import cpu_by_default, has_cuda
 from .._randomness import random_source
 from ._distances import (
@@ -177,6 +177,11 @@ def knn(
         return graph.data.reshape(-1, k), graph.indices.reshape(-1, k).astype(np.int64)
     X, queries = (as_rows(X), None) if queries is None else both_rows(X, queries)
     _check_rows(X, k, queries, checked=prepared is not None)
+    if from_products(metric):
+        if prepared is None:
+            check_squares(X)
+        if queries is not None:
+            check_squares(queries, smallest=0.0)
     device = _device(device)
     backend = choose_backend(X, metric=metric, backend=backend, device=device)
     distances, indices = _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared)

@@ -57,9 +57,13 @@ class HeadMemberships:
         parts = (r[:, self.used] for r in self.parts(X))
         return np.concatenate([labels_of(r, min_confidence, r.sum(axis=1)) for r in parts])
 
-    def sizes(self, X):
-        """Shares of all outputs in the rows of X."""
-        sizes = sum(r.sum(axis=0) for r in self.parts(X))
+    def sizes(self, X, copies=None):
+        """Shares of all outputs in the rows of X, each of which stands for so many `copies`."""
+        sizes, start = np.zeros(self.n_outputs), 0
+        for r in self.parts(X):
+            stop = start + len(r)
+            sizes += r.sum(axis=0) if copies is None else copies[start:stop] @ r
+            start = stop
         return sizes / sizes.sum()
 
     def winners(self, X):

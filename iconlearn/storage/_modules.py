@@ -12,6 +12,7 @@ from ..mappers import (
     BatchNorm,
     Follower,
     HeadedModule,
+    OfImages,
     OrthonormalModule,
     PatchPairsModule,
     ProjectedModule,
@@ -54,6 +55,11 @@ KINDS = {
         Follower,
         lambda m: {"momentum": m.momentum},
         lambda children, momentum: Follower(children[0], momentum),
+    ),
+    "OfImages": (
+        OfImages,
+        lambda m: {"shape": list(m.shape)},
+        lambda children, shape: OfImages(tuple(shape), children[0]),
     ),
     "Headed": (
         HeadedModule,
@@ -122,8 +128,8 @@ NAMES = {cls: name for name, (cls, _, _) in KINDS.items()}
 def describe(module):
     """Name and options of a module that can be made again, children and all; None for any other."""
     cls = type(module)
-    # A teacher may follow a module of any kind: its copy is asked for if need be.
-    if cls not in NAMES or (cls is not Follower and None in map(describe, children_of(module))):
+    # A teacher may follow a module of any kind, and one of any kind may read images: it is asked for if need be.
+    if cls not in NAMES or (cls not in (Follower, OfImages) and None in map(describe, children_of(module))):
         return None
     return NAMES[cls], KINDS[NAMES[cls]][1](module)
 

@@ -27,7 +27,15 @@ from ..neighbors import PreparedRows, check_metric, expected_search, from_produc
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
 
-__all__ = ["NeighborSearch", "Supervisory", "declared", "extended", "fitted_on", "search_options"]
+__all__ = [
+    "NeighborSearch",
+    "Supervisory",
+    "declared",
+    "extended",
+    "fitted_on",
+    "metric_of",
+    "search_options",
+]
 
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.
@@ -245,6 +253,11 @@ class Supervisory(BaseEstimator, ABC):
         )
 
 
+def metric_of(p):
+    """The metric of a p, with its parameters, checked."""
+    return check_metric(with_params(p.metric, p.metric_params))
+
+
 class NeighborSearch(Supervisory):
     """Base of those p that search the neighbours of new rows among their training rows.
 
@@ -264,8 +277,7 @@ class NeighborSearch(Supervisory):
 
     @property
     def _metric(self):
-        """The metric with its parameters, checked."""
-        return check_metric(with_params(self.metric, self.metric_params))
+        return metric_of(self)
 
     def _searched(self, X):
         """What the neighbours of the training rows are read off, X or distances that are given, and by which metric."""
@@ -443,9 +455,9 @@ def check_distances(X, n_cols=None):
     X = check_matrix(X, n_cols, what="the distance matrix")
     if n_cols is None and are_similarities(X):
         raise ValueError(
-            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and "
-            "from no other farther, so that rows far apart would count as near. Give 1 - S or another distance, or "
-            "the similarities themselves with p='graph'"
+            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and no "
+            "two are farther apart than that on average, so that rows far apart would count as near. Give 1 - S or "
+            "another distance, or the similarities themselves with p='graph'"
         )
     return X
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.stats import rankdata
 
-from ..neighbors import distance_block
+from ..neighbors import BLOCK_SIZE, distance_block
 
 __all__ = ["are_distances", "are_similarities", "finite_pairs"]
 
@@ -57,12 +57,19 @@ def are_distances(A, features=None) -> bool:
 def are_similarities(D) -> bool:
     """Whether a full matrix that is given as distances is evidently one of similarities.
 
-    No row is farther from another than from itself, and it is not at distance zero from itself.
+    No row is at distance zero from itself, and no two are farther from each other than from themselves on the mean, as
+    holds of all kernels and dot products: s_ij <= (s_ii + s_jj) / 2.
     """
     if issparse(D) or D.shape[0] < 2:
         return False
     diagonal = np.asarray(D.diagonal(), dtype=float)
-    return bool((diagonal > 0).all() and (D.max(axis=1) <= diagonal * (1 + 1e-6)).all())
+    if not (diagonal > 0).all():
+        return False
+    step = max(1, BLOCK_SIZE // len(diagonal))
+    return all(
+        (2 * D[i : i + step] <= (diagonal[i : i + step, None] + diagonal) * (1 + 1e-6)).all()
+        for i in range(0, len(diagonal), step)
+    )
 
 
 @contextmanager

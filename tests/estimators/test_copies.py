@@ -136,6 +136,7 @@ def test_files_searches_and_refits(tmp_path):
     assert_array_equal(load(tmp_path / "model").predict_proba(rows), model.predict_proba(rows))
     with config_context(enable_metadata_routing=True):
         asked = ICONClustering(n_init=2, random_state=0).set_fit_request(sample_weight=True)
+        asked.set_score_request(sample_weight=True)
         search = GridSearchCV(asked, {"n_clusters": [2, 3]}, cv=2).fit(X, sample_weight=WEIGHT)
     assert search.best_estimator_._copies is not None
     plain = model.fit(X).predict_proba(rows)

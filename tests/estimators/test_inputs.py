@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, Term
+from iconlearn.neighbors import knn
 from iconlearn.supervisory import KNN, Gaussian, Graph, Precomputed
 
 X, y = make_blobs(40, n_features=3, centers=3, random_state=0)
@@ -636,3 +637,41 @@ def test_arrays_that_cannot_be_written_raise_no_warning_of_torch(dtype):
         quick("embedding", mapper=mapper, max_iter=3).fit(rows).transform(new)
     quick("clustering", init=labels).fit(rows)
     quick("embedding", init=read_only(rng.normal(size=(40, 2)))).fit(rows)
+
+
+@each
+@pytest.mark.parametrize("scale", [1e160, 1e-160])
+def test_numbers_without_squares(name, scale):
+    match = (
+        f"largest number of X is .*squares of such numbers are {'infinite' if scale > 1 else 'zero'}.*scale X"
+    )
+    for rows in (X * scale, sparse.csr_array(X * scale)):
+        assert_untouched_by(quick(name), ValueError, match, lambda e, rows=rows: e.fit(rows, y))
+        with pytest.raises(ValueError, match=match):
+            knn(rows, 3)
+    fitted = quick(name).fit(X * scale**0.9, y)
+    assert_finite(fitted, X * scale**0.9)
+    if scale > 1:
+        with pytest.raises(ValueError, match=match):
+            fitted.transform(X * scale)
+    # Distances are compared, and never squared by a search.
+    if name == "embedding":
+        D = np.abs(X[:, :1] - X[:, 0]) * scale
+        assert_finite(quick(name, p=KNN(5, metric="precomputed")).fit(D), D)
+
+
+@each
+def test_seeds_and_starts_that_are_none(name):
+    for seed in (-1, "one", np.random.default_rng(0), 2**32):
+        with pytest.raises(ValueError, match=r"random_state=.* is no seed.*2\*\*32 - 1"):
+            quick(name, random_state=seed, **({"calibrate": True} if name == "classifier" else {})).fit(X, y)
+    if name == "embedding":
+        with pytest.raises(ValueError, match="init puts all rows at one place"):
+            quick(name, init=np.full((40, 2), 3.0)).fit(X)
+
+
+def test_sparse_tensors_are_sparse_matrices():
+    rows = np.where(X > 0, X, 0)
+    expected = quick("embedding").fit(sparse.csr_array(rows)).embedding_
+    for tensor in (torch.tensor(rows).to_sparse(), torch.tensor(rows).to_sparse_csr()):
+        assert_array_equal(quick("embedding").fit(tensor).embedding_, expected)

@@ -176,5 +176,8 @@ def test_similarities_are_no_distances(p):
     S = np.exp(-(cdist(X, X) ** 2))
     with pytest.raises(ValueError, match=r"looks like one of similarities.*1 - S.*p='graph'"):
         p.fit(S)
+    products = X @ X.T
+    with pytest.raises(ValueError, match="looks like one of similarities"):
+        p.fit(products)
     p.fit(1 - S)
     p.fit(cdist(X, X) + 1e-3 * np.eye(len(X)))

@@ -18,8 +18,7 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import MAX_MATERIALISED, Conditional, normalize_rows
-from ...neighbors import check_metric
-from .._base import LARGEST_SHARE, Supervisory, check_metric_input
+from .._base import LARGEST_SHARE, Supervisory, check_metric_input, metric_of
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
 
@@ -59,6 +58,8 @@ class SymmetricEntropic(Supervisory):
         third of the other rows is lowered to that, with a warning.
     metric : str or callable, default="euclidean"
         "precomputed" takes X as a symmetric matrix of distances, those of all pairs.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as of :class:`KNN`.
 
     Attributes
     ----------
@@ -87,9 +88,13 @@ class SymmetricEntropic(Supervisory):
 
     from_features = True
 
-    def __init__(self, perplexity=30.0, *, metric="euclidean"):
+    # For what was stored before there was such a parameter.
+    metric_params = None
+
+    def __init__(self, perplexity=30.0, *, metric="euclidean", metric_params=None):
         self.perplexity = perplexity
         self.metric = metric
+        self.metric_params = metric_params
 
     def size_for(self, n_rows, n_groups, named):
         """Set the perplexity for so many rows and groups, where it is "auto" or p was `named` only."""
@@ -98,7 +103,7 @@ class SymmetricEntropic(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Solve the dual; see :meth:`Supervisory.fit`."""
-        metric = check_metric(self.metric)
+        metric = metric_of(self)
         X = unchanging(check_metric_input(X, metric))
         n = X.shape[0]
         self.perplexity_ = self._resolved(n - 1)
@@ -152,7 +157,7 @@ class SymmetricEntropic(Supervisory):
         return reached.P
 
     def _extend(self, X_new, n_jobs):
-        metric = check_metric(self.metric)
+        metric = metric_of(self)
         X_new = check_metric_input(X_new, metric, self._n_features)
         if self.pairwise:
             self._check_all_known(X_new, tied=False)
@@ -195,7 +200,7 @@ class SymmetricEntropic(Supervisory):
                     "(X + X.T) / 2, or Gaussian(metric='precomputed')"
                 )
             return (D + D.T) / 2
-        block = KernelBlock(X, X, check_metric(self.metric), GaussianKernel(), np.ones(X.shape[0]), True)
+        block = KernelBlock(X, X, metric_of(self), GaussianKernel(), np.ones(X.shape[0]), True)
         D = np.empty(block.shape)
         for rows, distances in block.full_rows():
             D[rows] = distances

@@ -15,8 +15,8 @@ from scipy.sparse import issparse
 
 from ..._checks import check_number, unchanging
 from ...conditional import WideConditional
-from ...neighbors import BLOCK_SIZE, check_defined, check_metric, distance_block
-from .._base import Supervisory, check_metric_input
+from ...neighbors import BLOCK_SIZE, check_defined, distance_block
+from .._base import Supervisory, check_metric_input, metric_of
 
 __all__ = ["SquaredDistances", "WideGaussian"]
 
@@ -40,6 +40,8 @@ class WideGaussian(Supervisory):
         the places, are then counted in units of its square, so that the loss has no units; beside a q with a width of
         its own this is a term that asks for the same order of distances at the size that a map has.  "map" is
         ``1.2 sqrt(n_rows)``, about the size of a map by t-SNE.  None leaves the distances as they are.
+    metric_params : dict or None, default=None
+        Parameters of the metric, as of :class:`KNN`.
 
     Attributes
     ----------
@@ -53,23 +55,25 @@ class WideGaussian(Supervisory):
     Kruskal, "Multidimensional scaling by optimizing goodness of fit", Psychometrika 1964.
     """
 
-    # For what was stored before there was such a parameter.
-    spread = None
+    # For what was stored before there were such parameters.
+    spread = metric_params = None
 
-    def __init__(self, *, metric="euclidean", spread=None):
+    def __init__(self, *, metric="euclidean", spread=None, metric_params=None):
         self.metric = metric
         self.spread = spread
+        self.metric_params = metric_params
 
     def __getstate__(self):
-        # A parameter that came later is part of a state where it is set, so that states stay what they were.
-        return {name: v for name, v in super().__getstate__().items() if name != "spread" or v is not None}
+        # Parameters that came later are part of a state where they are set, so that states stay what they were.
+        later = ("spread", "metric_params")
+        return {name: v for name, v in super().__getstate__().items() if name not in later or v is not None}
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
-        X = unchanging(check_metric_input(X, check_metric(self.metric)))
+        X = unchanging(check_metric_input(X, metric_of(self)))
         self._check_all_known(X)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
-        block = SquaredDistances(X, None if self.pairwise else X, self.metric)
+        block = SquaredDistances(X, None if self.pairwise else X, metric_of(self))
         unit = 1.0
         if self.spread is not None:
             known = MAP_SIZE * X.shape[0] ** 0.5 if self.spread == "map" else self.spread
@@ -80,10 +84,10 @@ class WideGaussian(Supervisory):
         return self
 
     def _extend(self, X_new, n_jobs):
-        X_new = check_metric_input(X_new, self.metric, self._n_features)
+        X_new = check_metric_input(X_new, metric_of(self), self._n_features)
         self._check_all_known(X_new)
         fitted = self.conditional_
-        block = SquaredDistances(X_new, self._X, self.metric, fitted.block.factor)
+        block = SquaredDistances(X_new, self._X, fitted.block.metric, fitted.block.factor)
         return WideConditional(block, (X_new.shape[0], fitted.n_cols), unit=fitted.unit)
 
     def _check_all_known(self, X):
