@@ -60,8 +60,10 @@ N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
 # which a weaker pull must raise the information: smaller differences come and go with the draw of the rows.
 BALANCES, N_COMPARED, MORE = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1), len(RESOLUTIONS), 0.002
 # A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
-# share of the mean one: a clump of outliers.  The weaker balance of few labels.
-MUCH_LESS, TINY, LOOSE = 1 / 3, 0.1, 0.1
+# share of the mean one: a clump of outliers.
+APART, TINY = 0.36, 0.1
+# The weaker balance of few labels, and the share of a class's edges that it must spare.
+LOOSE, MUCH_LESS = 0.1, 1 / 3
 # Clusters that a round splits at most: the merges that follow cost as many steps each.
 MAX_SPLITS = 20
 # Pairs whose merged loss is evaluated for each merge; the closed form of the hard loss proposes them.
@@ -133,7 +135,7 @@ def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
             break
     facts = coarse.facts(found)
     at, apart = _most_informed(**facts), _least_cut(**facts)
-    lies_apart = apart is not None and facts["cut"][apart] < MUCH_LESS * facts["cut"][0]
+    lies_apart = apart is not None and facts["cut"][apart] < APART * facts["cut"][0]
     if lies_apart:
         at = apart
     r = found[at]

@@ -46,7 +46,7 @@ class Cluster(Learned):
         suits classes of very different sizes; at 0 sizes count nothing, and cutting as few edges as possible is
         all.  The rows of q then sum to less than one, so KL is the only divergence (with normalize="self").
         "auto" compares 1, 0.7, 0.5, 0.3, 0.2 and 0.1 in the search of :class:`iconlearn.ICONClustering` (its default
-        start, under KL): the least b that finds all clusters, none of them tiny, and cuts less than a third of what is
+        start, under KL): the least b that finds all clusters, none of them tiny, and cuts less than 0.36 of what is
         cut with 1; else the b of the largest information I(c; c') between the clusters at both ends of an edge, the
         strongest of those that are within 0.2 % of it.  With given labels, or another start, it is 1.
     debias : float, default=0.0
