@@ -10,7 +10,7 @@ from ._count import LateMergePath, MergePath, counted_path, merge_path, without_
 from ._microclusters import coarsen, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
-from ._search import LOOSE, cross, search, search_both_balances, split_and_merge
+from ._search import LOOSE, cross, search, search_balances, split_and_merge
 from ._starts import k_means, partitions, rank
 from ._transduction import Beliefs, propagate, transduce
 from ._weights import SMALLEST, PairWeights, pair_weights
@@ -37,7 +37,7 @@ __all__ = [
     "refine",
     "refined",
     "search",
-    "search_both_balances",
+    "search_balances",
     "soften",
     "split_and_merge",
     "transduce",

@@ -15,7 +15,8 @@ not be those just made.  The loss decides whether the round is kept.
 
 References
 ----------
-Sanders and Schulz, "Distributed evolutionary graph partitioning", ALENEX 2012.
+Sanders and Schulz, "Distributed evolutionary graph partitioning", ALENEX 2012; Karrer and Newman, "Stochastic
+blockmodels and community structure in networks", Physical Review E 83, 2011.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
     "RESOLUTIONS",
     "cross",
     "search",
-    "search_both_balances",
+    "search_balances",
     "split_and_merge",
     "walk_places",
 ]
@@ -55,9 +56,14 @@ N_SHARING = 300
 GROUPS_PER_CLUSTER = 10
 # Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
 N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
-# The weaker balance, where none is given.  It is taken where it cuts less than this share of what was cut, and no
-# cluster is smaller than that share of the mean one: a clump of outliers.
-LOOSE, MUCH_LESS, TINY = 0.1, 1 / 3, 0.1
+# The balances that are compared where none is given, from the strongest pull on, the merges for each, and the share by
+# which a weaker pull must raise the information: smaller differences come and go with the draw of the rows.
+BALANCES, N_COMPARED, MORE = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1), len(RESOLUTIONS), 0.002
+# A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
+# share of the mean one: a clump of outliers.
+APART, TINY = 0.36, 0.1
+# The weaker balance of few labels, and the share of a class's edges that it must spare.
+LOOSE, MUCH_LESS = 0.1, 1 / 3
 # Clusters that a round splits at most: the merges that follow cost as many steps each.
 MAX_SPLITS = 20
 # Pairs whose merged loss is evaluated for each merge; the closed form of the hard loss proposes them.
@@ -96,29 +102,59 @@ def search(graph, n_clusters, n_init, rng, tol):
     return coarse.of_rows(coarse.best(graph.balance, n_init))
 
 
-def search_both_balances(graph, n_clusters, n_init, rng, tol, *, loose):
-    """As :func:`search`, under a weaker balance where that leaves as many clusters and cuts much less.
+def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
+    """As :func:`search`, under the balance whose clusters say most about the edges.
+
+    Candidates share the micro-clusters, the groups that merging begins with and the eigenvectors; only those of the
+    first balance, and of the chosen one, are crossed and split.  A balance under which clusters are lost is the last
+    that is tried: weaker ones lose more.
 
     Parameters
     ----------
     graph, n_clusters, n_init, rng, tol
         As for :func:`search`.
-    loose : float
-        The weaker balance.
+    balances : sequence of float
+        From the strongest pull to the weakest.
 
     Returns
     -------
     r : ndarray of shape (n, n_clusters)
     balance : float
         What it was found under.
+    candidates : dict of str to ndarray
+        A row for each balance that was tried: "balance", "information" (in nats), "cut" (share of the mass of the
+        edges between clusters), "n_clusters", and "smallest" (share of the rows in the smallest cluster).
     """
     coarse = _CoarseSearch(graph, n_clusters, rng, tol)
-    balance, r = graph.balance, coarse.best(graph.balance, n_init)
-    tried = coarse.best(loose, min(n_init, N_MERGES), crossed=False)
-    if coarse.cuts_much_less(tried, r):
-        balance = loose
-        r = min(tried, coarse.best(loose, n_init), key=lambda found: coarse.loss(found, loose))
-    return coarse.of_rows(r), balance
+    found = []
+    for balance in balances:
+        tried = [coarse.best(balance, n_init)] if not found else []
+        tried.append(min(coarse.merged(balance, min(n_init, N_COMPARED), spectral=n_init > 1), key=_loss)[1])
+        found.append(tried[_most_informed(**coarse.facts(tried))])
+        if np.ptp(coarse.facts([found[0], found[-1]])["n_clusters"]) > 0:
+            break
+    facts = coarse.facts(found)
+    at, apart = _most_informed(**facts), _least_cut(**facts)
+    lies_apart = apart is not None and facts["cut"][apart] < APART * facts["cut"][0]
+    if lies_apart:
+        at = apart
+    r = found[at]
+    if at > 0:
+        tried = [coarse.best(balances[at], n_init), r]
+        r = tried[(_least_cut if lies_apart else _most_informed)(**coarse.facts(tried))]
+    return coarse.of_rows(r), balances[at], {"balance": np.array(balances[: len(found)]), **facts}
+
+
+def _most_informed(information, n_clusters, **_):
+    """The first whose information is about the largest of those with all clusters."""
+    whole = n_clusters == n_clusters.max()
+    return int(np.argmax(whole & (information >= information[whole].max() * (1.0 - MORE))))
+
+
+def _least_cut(cut, n_clusters, smallest, **_):
+    """The last that cuts the least of those with all clusters and no tiny one; None where there are none."""
+    whole = (n_clusters == n_clusters.max()) & (smallest * n_clusters >= TINY)
+    return int(np.flatnonzero(whole & (cut == cut[whole].min()))[-1]) if whole.any() else None
 
 
 class _CoarseSearch:
@@ -137,25 +173,44 @@ class _CoarseSearch:
         if self.coarse.compiled(n_clusters):
             whole.n_steps = self.coarse.n_steps  # the library is loaded then, and the descent may use it
         self.coarse = with_groups(self.coarse, N_SHARING, rng)
-
-    def best(self, balance, n_init, *, crossed=True):
-        """The best assignments of the micro-clusters."""
-        coarse, rng, n_clusters = self.coarse.balanced(balance), self.rng, self.n_clusters
         n_groups = max(
-            min(GROUPS_PER_CLUSTER * n_clusters, coarse.n // 4, MAX_CELLS), min(n_clusters, coarse.n)
+            min(GROUPS_PER_CLUSTER * n_clusters, self.coarse.n // 4, MAX_CELLS), min(n_clusters, self.coarse.n)
         )
-        starts, n_merges = [], min(n_init, N_MERGES)
-        for k in range(n_merges):
-            groups, resolution = self._groups(n_groups), RESOLUTIONS[k % len(RESOLUTIONS)]
-            starts.append(agglomerate(self.edges, groups, n_clusters, resolution, coarse.size, balance))
-        if n_init > 1 and 1 < n_clusters <= MAX_EIGENVECTORS and self._places is not None:
-            starts.append(_from_spread(self._places, n_clusters))
-        found = [
-            refined(coarse, soften(labels, n_clusters), max_iter=N_SHORT, tol=0.0)[::-1] for labels in starts
-        ]
-        n_crossings = CROSSINGS_PER_MERGE * n_merges if crossed else 0
-        best = cross(coarse, found, RESOLUTIONS, rng, n_crossings=n_crossings, n_steps=N_SHORT)
-        return split_and_merge(coarse, best, rng, n_rounds=n_init - n_merges, tol=self.tol)
+        self.n_groups, self.groups, self.known = n_groups, [], {}
+
+    def best(self, balance, n_init):
+        """The best assignments of the micro-clusters."""
+        coarse, n_merges = self.coarse.balanced(balance), min(n_init, N_MERGES)
+        found = self.merged(balance, n_merges, spectral=n_init > 1)
+        n_crossings = CROSSINGS_PER_MERGE * n_merges
+        best = cross(coarse, found, RESOLUTIONS, self.rng, n_crossings=n_crossings, n_steps=N_SHORT)
+        return split_and_merge(coarse, best, self.rng, n_rounds=n_init - n_merges, tol=self.tol)
+
+    def merged(self, balance, n_merges, *, spectral):
+        """Losses and assignments of merges at several resolutions, and of clusters among the eigenvectors."""
+        numbers = list(range(n_merges))
+        if spectral and 1 < self.n_clusters <= MAX_EIGENVECTORS and self._spectral is not None:
+            numbers.append(None)
+        return [self._start(balance, number) for number in numbers]
+
+    def _start(self, balance, number):
+        """Loss and assignments of a merge, or of the clusters among the eigenvectors (None), after a few steps."""
+        if (balance, number) not in self.known:
+            coarse, labels = self.coarse.balanced(balance), self._spectral if number is None else None
+            if labels is None:
+                resolution = RESOLUTIONS[number % len(RESOLUTIONS)]
+                labels = agglomerate(
+                    self.edges, self._group(number), self.n_clusters, resolution, coarse.size, balance
+                )
+            r, loss = refined(coarse, soften(labels, self.n_clusters), max_iter=N_SHORT, tol=0.0)
+            self.known[balance, number] = loss, r
+        return self.known[balance, number]
+
+    def _group(self, number):
+        while len(self.groups) <= number:
+            groups = coarsen(self.edges, self.n_groups, self.rng, self.coarse.size)
+            self.groups.append(merge_smallest(groups, self.coarse.size, self.n_groups))
+        return self.groups[number]
 
     def of_rows(self, r):
         """The assignments of all rows by those of the nodes; the clusters' shares where nothing pulls."""
@@ -163,24 +218,22 @@ class _CoarseSearch:
         out[self.pulled] = r[self.node]
         return out
 
-    def loss(self, r, balance):
-        return self.coarse.balanced(balance).explained(r)[1]
-
-    def cuts_much_less(self, r, other):
-        """Whether r has all clusters, none of them tiny, and cuts much less than other assignments."""
-        labels = r.argmax(axis=1)
-        size = np.bincount(labels, self.coarse.size, self.n_clusters)
-        whole = size.min() >= TINY * size.mean()
-        return whole and self.coarse.cut(labels) < MUCH_LESS * self.coarse.cut(other.argmax(axis=1))
-
-    def _groups(self, n_groups):
-        return merge_smallest(
-            coarsen(self.edges, n_groups, self.rng, self.coarse.size), self.coarse.size, n_groups
-        )
+    def facts(self, found):
+        """What clusterings are compared by, as columns; see :func:`search_balances`."""
+        labels = [r.argmax(axis=1) for r in found]
+        sizes = [np.bincount(one, self.coarse.size, self.n_clusters) for one in labels]
+        return {
+            "information": np.array([self.coarse.information(one) for one in labels]),
+            "cut": np.array([self.coarse.cut(one) for one in labels]),
+            "n_clusters": np.array([np.count_nonzero(size) for size in sizes]),
+            "smallest": np.array([size[size > 0].min() for size in sizes]) / self.coarse.n_rows,
+        }
 
     @cached_property
-    def _places(self):
-        return walk_places(self.edges, self.n_clusters, self.rng)
+    def _spectral(self):
+        """Labels by clusters among the eigenvectors, which know no balance."""
+        places = walk_places(self.edges, self.n_clusters, self.rng)
+        return None if places is None else _from_spread(places, self.n_clusters)
 
 
 def walk_places(edges, n_clusters, rng):

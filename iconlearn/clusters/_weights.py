@@ -98,6 +98,24 @@ class PairWeights:
         other.balance = balance
         return other
 
+    def information(self, labels):
+        """Mutual information of the clusters at both ends of an edge, in nats.
+
+        With W_cd the share of the mass of the edges that runs from cluster c to d and W_c its sum over d,
+
+            I = sum_cd W_cd log( W_cd / (W_c W_d) )
+
+        which is, but for a constant, the log-likelihood per edge of a block model that allows for the degrees of rows
+        (Karrer and Newman, "Stochastic blockmodels and community structure in networks", Physical Review E 83, 2011,
+        equation 16), at the most likely rates.  It does not depend on the balance, nor on a uniform share.
+        """
+        member = members(labels)
+        mass = (member.T @ self.edges @ member).toarray()
+        mass /= mass.sum() or 1.0
+        chance = mass.sum(axis=1)[:, None] * mass.sum(axis=0)
+        some = mass > 0
+        return float(mass[some] @ np.log(mass[some] / chance[some]))
+
     def cut(self, labels):
         """Share of the mass of the edges that runs between groups of rows."""
         apart = labels[self.row] != labels[self.edges.indices]

@@ -10,14 +10,13 @@ from scipy.sparse import csr_array
 
 from .._torch_state import as_array
 from ..clusters import (
-    LOOSE,
     k_means,
     pair_weights,
     partitions,
     rank,
     refined,
     search,
-    search_both_balances,
+    search_balances,
     soften,
     with_groups,
 )
@@ -105,10 +104,10 @@ def _searched(weights, objective, n_clusters, n_init, rng, tol, free, kl):
     """
     if not free:
         return search(weights, n_clusters, n_init, rng, tol)
-    r, balance = search_both_balances(weights, n_clusters, n_init, rng, tol, loose=LOOSE)
+    r, balance, candidates = search_balances(weights, n_clusters, n_init, rng, tol)
     if kl:
         for q in _shared(objective):
-            q.balance_ = balance
+            q.balance_, q.candidates_ = balance, candidates
     return r
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_digits, load_iris
+from sklearn.metrics import mutual_info_score
 
 from iconlearn import ICONClustering
 from iconlearn.clusters import PairWeights
@@ -87,3 +88,16 @@ def test_a_fit_makes_one_p(monkeypatch):
     assert made == [fit.p_]
     assert ICONClustering(3).set_params(p__n_neighbors=7).p.n_neighbors == 7
     assert ICONClustering(3).fit(IRIS).p_.n_neighbors == 20
+
+
+def test_information_is_that_of_the_ends_of_all_edges():
+    """Whole weights are edges that are there so often; a uniform share and a balance say nothing."""
+    rng = np.random.RandomState(0)
+    A, labels = rng.poisson(0.3, (N, N)), rng.randint(4, size=N)
+    row, col = (np.repeat(at, A[np.nonzero(A)]) for at in np.nonzero(A))
+    ends = np.concatenate([row, col]), np.concatenate([col, row])
+    graph = PairWeights(sparse.csr_array(A.astype(float)), np.ones(N), 0.2, balance=0.3)
+    assert graph.information(labels) == pytest.approx(mutual_info_score(labels[ends[0]], labels[ends[1]]))
+    nodes = rng.randint(12, size=N)
+    among = np.arange(12) % 3
+    assert graph.coarsened(nodes).information(among) == pytest.approx(graph.information(among[nodes]))
