@@ -33,7 +33,7 @@ from ..numerics.graphs import vectors_of_graph
 from ._agglomeration import agglomerate, gains
 from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, with_groups
 from ._refine import refined, soften
-from ._weights import SMALLEST
+from ._weights import SMALLEST, joined
 
 __all__ = [
     "LOOSE",
@@ -365,10 +365,4 @@ def _merged(graph, r):
         for keep, drop in zip(*np.unravel_index(proposed, gain.shape), strict=True)
         if keep < drop
     ]
-    return min((_joined(r, *pair) for pair in pairs), key=lambda found: graph.explained(found)[1])
-
-
-def _joined(r, keep, drop):
-    joined = r.copy()
-    joined[:, keep] += joined[:, drop]
-    return np.delete(joined, drop, axis=1)
+    return joined(r, *pairs[int(np.argmin(graph.merge_costs(r, pairs)))])

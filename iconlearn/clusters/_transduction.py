@@ -32,6 +32,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 from scipy.special import xlogy
 
+from ._lists import Lists
 from ._microclusters import micro_clusters
 from ._refine import refine, refined, soften
 from ._search import MUCH_LESS, search
@@ -251,25 +252,33 @@ class Beliefs:
 
         Parameters
         ----------
-        r : ndarray of shape (n, n_clusters)
+        r : ndarray of shape (n, n_clusters) or Lists
+            Lists only where there are no opinions.
         graph : PairWeights
             Has how many rows each of these stands for.
 
         Returns
         -------
         pull : ndarray of shape (n, n_clusters)
+            Of lists of shape (n_clusters,): over each assignment and the rows that its row stands for.
         cost : float
         """
+        if isinstance(r, Lists):
+            return self._expected(graph.mass(r), graph)
         pull, cost = np.zeros_like(r), 0.0
         if self.opinions is not None:
             weight = self.opinion_weight / graph.n_rows * graph.size[:, None] * _said(self.opinions)
             pull += weight * self.opinions
             cost += _divergence(weight * self.opinions, weight * r)
-        if self.proportions is not None:
-            mass = graph.mass(r)
-            pull += self.proportion_weight * self.proportions / mass * r * graph.size[:, None]
-            cost += self.proportion_weight * _divergence(self.proportions, mass / graph.n_rows)
-        return pull, cost
+        pulled, more = self._expected(graph.mass(r), graph)
+        return pull + pulled * r * graph.size[:, None], cost + more
+
+    def _expected(self, mass, graph):
+        """The pull of the proportions on each cluster, and what they cost."""
+        if self.proportions is None:
+            return np.zeros_like(mass), 0.0
+        weight = self.proportion_weight
+        return weight * self.proportions / mass, weight * _divergence(self.proportions, mass / graph.n_rows)
 
 
 def _said(opinions):

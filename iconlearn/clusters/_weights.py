@@ -21,6 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from ..numerics.threads import MANY_POINTS, available
+from ._lists import Lists
 
 __all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized"]
 
@@ -37,6 +38,10 @@ MANY_CLUSTERS = 64
 MANY_EDGES, DENSE = 2**14, 0.25
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
+# What is not many times the least assignment has no part in what a merge changes.
+MANY_TIMES = 1e4
+# Rows are lists of clusters where these are fewer than such a share of so many clusters, and a step is so much work.
+SHORT, MANY_LISTED, LISTED_WORK = 1 / 6, 24, 10**6
 
 
 class PairWeights:
@@ -152,16 +157,45 @@ class PairWeights:
         work = len(self.edges.data) * n_clusters * self.n_steps * min(n_clusters / MANY_CLUSTERS, 1.0)
         return self.n_rows >= MANY_POINTS or work >= MUCH_WORK
 
+    def in_lists(self, r, least, doubt=0.0, idle=None):
+        """Assignments as lists of few clusters for each row, where steps take less by these; else `r`.
+
+        Parameters
+        ----------
+        r : ndarray of shape (n, n_clusters)
+        least : float
+            What is not more is not listed; a cluster that comes to a row begins there with as much.
+        doubt : float
+            What a start leaves to each cluster; it is not listed where nothing else keeps lists from being short.
+        idle : ndarray of bool of shape (n,) or None
+            Rows that follow the others.
+
+        Returns
+        -------
+        r : Lists or ndarray
+        """
+        work, n_clusters = len(self.edges.data) * r.shape[1], r.shape[1]
+        few = n_clusters < MANY_LISTED or work < LISTED_WORK or not self.compiled(n_clusters)
+        if few or self.floor.any() or self._square is not None:
+            return r
+        for listed in sorted({least, max(least, doubt)}):
+            if np.count_nonzero(r > listed) <= SHORT * r.size:
+                lists = Lists.of(r, listed, least, self.size, idle)
+                return r if lists is None else lists
+        return r
+
     def idle(self):
         """Which rows nothing pulls: no edge has any weight, and there is no constant part."""
         return (self.edges.sum(axis=1) <= 0) & (not self.floor.any())
 
     def mass(self, r):
         """s_c, the rows of each cluster."""
-        return np.maximum(self.size @ r, SMALLEST)
+        return np.maximum(r.mass, SMALLEST) if isinstance(r, Lists) else np.maximum(self.size @ r, SMALLEST)
 
     def explained(self, r):
-        """G (rows x clusters) and the loss at r."""
+        """G (rows x clusters) and the loss at r; of lists G is what :meth:`improved` takes."""
+        if isinstance(r, Lists):
+            return self._explained_by_lists(r)
         a, edges = self.debias, self.edges
         right = r / sized(self.mass(r), self.n_rows, self.balance)
         if self._square is not None:
@@ -178,6 +212,22 @@ class PairWeights:
             pulled, more = self._by_floor(r, right)
             G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
         return G, loss
+
+    def _explained_by_lists(self, lists):
+        from ..numerics.compiled import explained_by_lists
+
+        # Rows that are idle add to all clusters in proportion.
+        mass = self.mass(lists)
+        a, scale = self.debias, 1.0 / sized(mass * (self.n_rows / mass.sum()), self.n_rows, self.balance)
+        *G, loss = explained_by_lists(
+            lists.parts, scale, *self._numbers, self.edges.data, a, a / self.n_rows, lists.least, available()
+        )
+        return G, loss
+
+    @cached_property
+    def _numbers(self):
+        """Where rows of edges end, and their columns, as the loops over lists take them."""
+        return self.edges.indptr.astype(np.uint64), self.edges.indices.astype(np.uint32)
 
     @cached_property
     def _square(self):
@@ -229,11 +279,36 @@ class PairWeights:
                     pulled[cols] += weight.T @ r[rows]
         return pulled if self.group is None else share.T @ pulled, loss
 
-    def improved(self, r, G, pull=None, idle=None):
+    def merge_costs(self, r, pairs):
+        """What the loss at r rises by when each of some pairs of clusters becomes one.
+
+        Only pairs of rows that both have a part in either cluster are changed by it.
+        """
+        if self.floor.any():
+            return [self.explained(joined(r, *pair))[1] for pair in pairs]
+        a, mass, costs = self.debias, self.mass(r), []
+        scale = (1.0 - a) / sized(mass, self.n_rows, self.balance)
+        for keep, drop in pairs:
+            some = r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES
+            at = np.flatnonzero(some[self.row] & some[self.edges.indices])
+            left, right = r[self.row[at]], r[self.edges.indices[at]]
+            q = np.einsum("ec,ec,c->e", left, right, scale) + a / self.n_rows
+            both = (left[:, keep] + left[:, drop]) * (right[:, keep] + right[:, drop])
+            new = q + both * (1.0 - a) / sized(mass[keep] + mass[drop], self.n_rows, self.balance)
+            new -= left[:, keep] * right[:, keep] * scale[keep] + left[:, drop] * right[:, drop] * scale[drop]
+            costs.append(
+                self.edges.data[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300)))
+            )
+        return costs
+
+    def improved(self, r, G, pull=None, idle=None, held=None, *, far=False):
         """The assignments that minimise the bound at r; a further `pull` on them costs no cluster anything.
 
-        Where rows are `idle` they follow the others, and so all sizes are in proportion to the others' sizes.
+        Where rows are `idle` they follow the others, and so all sizes are in proportion to the others' sizes.  Rows
+        that are `held` keep theirs.  Lists may go `far`, beyond that minimum, which mostly leads to a lower loss.
         """
+        if isinstance(r, Lists):
+            return self._improved_lists(r, *G, pull, held, far)
         mass = self.mass(r) if idle is None else np.maximum(self.size[~idle] @ r[~idle], SMALLEST)
         price = 0.5 * self.balance * G.sum(0) / mass
         G = G if pull is None else G + pull
@@ -245,7 +320,17 @@ class PairWeights:
             new = onto_simplex(G, price, r, SMALLEST, available())
         else:
             new = _project(G, price, r)
+        if held is not None:
+            new[held] = r[held]
         return new if idle is None else self.spread(new, idle)
+
+    def _improved_lists(self, r, G, total, pull, held, far):
+        from ..numerics.compiled import lists_onto_simplex
+
+        price = 0.5 * self.balance * total / self.mass(r)
+        pull = np.zeros_like(price) if pull is None else pull
+        held = np.zeros(self.n, dtype=bool) if held is None else held
+        return Lists(*lists_onto_simplex(G, price, pull, r.parts, held, self.size, r.least, far), r.least)
 
     def spread(self, r, idle):
         """The assignments, in which the idle rows have the shares of the clusters among the others."""
@@ -297,6 +382,13 @@ def _shared(name, terms):
 def sized(size, n, balance):
     """s_c^b n^(1 - b), what the assignments to cluster c are divided by."""
     return size**balance * n ** (1.0 - balance)
+
+
+def joined(r, keep, drop):
+    """Assignments where the second of two clusters has become a part of the first."""
+    both = r.copy()
+    both[:, keep] += both[:, drop]
+    return np.delete(both, drop, axis=1)
 
 
 def members(labels):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ._edges import edge_terms
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
-from ._partition import explained_by_clusters, onto_simplex
+from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._splines import own_of_points, read_points, spread_points
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "SortedPoints",
     "edge_terms",
     "explained_by_clusters",
+    "explained_by_lists",
+    "lists_onto_simplex",
     "near_pulls",
     "near_sums",
     "onto_simplex",

@@ -12,7 +12,7 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_edges, cuts_of_rows
 
-__all__ = ["explained_by_clusters", "onto_simplex"]
+__all__ = ["explained_by_clusters", "explained_by_lists", "lists_onto_simplex", "onto_simplex"]
 
 # Sums may be taken in any order; infinities are left alone.
 _REORDER = {"reassoc", "contract", "nsz"}
@@ -105,3 +105,213 @@ def _solve(G, price, r, smallest, start, stop, new):
             total += new[i, c]
         for c in range(n_clusters):
             new[i, c] /= total
+
+
+def explained_by_lists(lists, scale, pointers, columns, weights, debias, share, smallest, n_threads):
+    """As :func:`explained_by_clusters`, where rows have few clusters each: a pass over those instead of over all.
+
+    Parameters
+    ----------
+    lists : tuple of (ndarray of uint64 of shape (n + 1,), ndarray of uint32, ndarray of float64)
+        Assignments in CSR form; those that are not listed are zero.  Rows without any have no edges.
+    scale : ndarray of float64 of shape (n_clusters,)
+        One over the clusters' masses.
+    pointers, columns : ndarray of uint32 or uint64
+    weights, debias, share
+        As for :func:`explained_by_clusters`.
+    smallest : float
+        What an assignment that a neighbour has and the row has not counts as, so that it can grow.
+    n_threads : int
+
+    Returns
+    -------
+    G : list of tuple
+        For each stretch of rows: its first row, and G in CSR form.
+    total : ndarray of shape (n_clusters,)
+        Sums of G over the rows.
+    loss : float
+    """
+    cuts = cuts_of_edges(pointers, n_threads)
+
+    def stretch(k):
+        start, stop = int(cuts[k]), int(cuts[k + 1])
+        n_clusters = len(scale)
+        room = 2 * int(lists[0][stop] - lists[0][start]) + 4 * n_clusters
+        ends, clusters, G = np.zeros(stop - start + 1, np.uint64), np.empty(room, np.uint32), np.empty(room)
+        total, loss, done = np.zeros(n_clusters), 0.0, start
+        while True:
+            done, more = _explain_lists(
+                *lists, scale, pointers, columns, weights, debias, share, smallest, start, done, stop,
+                ends, clusters, G, total,
+            )  # fmt: skip
+            loss += more
+            if done == stop:
+                return (start, ends, clusters, G), total, loss
+            clusters, G = (np.concatenate([held, np.empty_like(held)]) for held in (clusters, G))
+
+    G, totals, losses = zip(*in_stretches(stretch, n_threads), strict=True)
+    return G, np.sum(totals, axis=0), sum(losses)
+
+
+def lists_onto_simplex(G, price, pull, lists, kept, size, smallest, far):
+    """As :func:`onto_simplex`, where rows have few clusters each.
+
+    Parameters
+    ----------
+    G : list of tuple
+        As :func:`explained_by_lists` gives it; written over.
+    price : ndarray of shape (n_clusters,)
+    pull : ndarray of shape (n_clusters,)
+        What is added to G for each assignment and each of the rows that a row stands for.
+    lists : tuple
+        The assignments before.
+    kept : ndarray of bool of shape (n,)
+        Rows that keep them.
+    size : ndarray of float64 of shape (n,)
+        What G is divided by.
+    smallest : float
+        What is not more is not listed.
+    far : bool
+        Whether to go 1.75 times as far: each assignment times the power 3/4 of what the step has multiplied it by.
+
+    Returns
+    -------
+    lists : tuple
+    mass : ndarray of shape (n_clusters,)
+        The sums of the assignments times `size`.
+    """
+
+    def stretch(k):
+        start, ends, clusters, values = G[k]
+        stop = start + len(ends) - 1
+        room = int(ends[-1]) + int(lists[0][stop] - lists[0][start])
+        new = np.zeros_like(ends), np.empty(room, np.uint32), np.empty(room)
+        mass = np.zeros(len(price))
+        _solve_lists(
+            ends, clusters, values, price, pull, *lists, kept, size, smallest, far, start, *new, mass
+        )
+        used = int(new[0][-1])
+        return (new[0], new[1][:used], new[2][:used]), mass
+
+    parts, masses = zip(*in_stretches(stretch, len(G)), strict=True)
+    return _joined(parts), np.sum(masses, axis=0)
+
+
+def _joined(parts):
+    """Lists of stretches of rows as one."""
+    if len(parts) == 1:
+        return parts[0]
+    ends, clusters, values = zip(*parts, strict=True)
+    shifted, before = [ends[0][:1]], np.uint64(0)
+    for part in ends:
+        shifted.append(part[1:] + before)
+        before += part[-1]
+    return np.concatenate(shifted), np.concatenate(clusters), np.concatenate(values)
+
+
+# Unsigned numbers of rows and clusters spare the loops a look whether they count from the end.
+@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+def _explain_lists(
+    at, which, value, scale, pointers, columns, weights, debias, share, smallest, first, start, stop,
+    ends, clusters, G, total,
+):  # fmt: skip
+    n_clusters, rest, loss = len(scale), 1.0 - debias, 0.0
+    own, pulled = np.zeros(n_clusters), np.zeros(n_clusters)
+    used = ends[start - first]
+    for i in range(start, stop):
+        if used + np.uint64(n_clusters) > len(G):
+            return i, loss
+        for f in range(at[i], at[i + 1]):
+            own[which[f]] = value[f] * scale[which[f]]
+        mass = 0.0
+        for e in range(pointers[i], pointers[i + 1]):
+            j, q = columns[e], 0.0
+            begin, end = at[j], at[j + np.uint64(1)]
+            for f in range(begin, end):
+                q += own[which[f]] * value[f]
+            apart = q <= 0.0  # no cluster in common: each row may come to those of the other
+            if apart:
+                for f in range(begin, end):
+                    q += smallest * scale[which[f]] * value[f]
+                for f in range(at[i], at[i + 1]):
+                    q += smallest * own[which[f]]
+            q = max(rest * q + share, 1e-300)
+            over = weights[e] / q
+            mass += weights[e]
+            # Each pair is met from both ends.
+            if j > i:
+                loss -= 2.0 * weights[e] * np.log(q)
+            elif j == i:
+                loss -= weights[e] * np.log(q)
+            for f in range(begin, end):
+                pulled[which[f]] += over * value[f]
+            if apart:
+                for f in range(at[i], at[i + 1]):
+                    pulled[which[f]] += over * smallest
+        least = 0.1 * smallest * 2.0 * rest * mass
+        for c in range(n_clusters):
+            g = 2.0 * rest * max(own[c], smallest * scale[c]) * pulled[c]
+            pulled[c] = 0.0
+            # Others would end below what is listed.
+            if g > least:
+                total[c] += g
+                clusters[used] = c
+                G[used] = g
+                used += np.uint64(1)
+        for f in range(at[i], at[i + 1]):
+            own[which[f]] = 0.0
+        ends[i - first + 1] = used
+    return stop, loss
+
+
+@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+def _solve_lists(
+    g_ends, g_clusters, G, price, pull, at, which, value, kept, size, smallest, far, start,
+    ends, clusters, new, mass,
+):  # fmt: skip
+    used, own = np.uint64(0), np.zeros(len(price))
+    for k in range(len(ends) - 1):
+        i, begin, end, begun = start + k, g_ends[k], g_ends[k + 1], used
+        if not (kept[i] or begin == end):
+            for f in range(at[i], at[i + 1]):
+                own[which[f]] = value[f]
+            over_size, lowest, lam = 1.0 / size[i], np.inf, -np.inf
+            for f in range(begin, end):
+                lowest = min(lowest, price[g_clusters[f]])
+            for f in range(begin, end):
+                c = g_clusters[f]
+                G[f] = G[f] * over_size + pull[c] * own[c]
+                lam = max(lam, G[f] - (price[c] - lowest))
+            # Newton's method from the left of the root.
+            for _ in range(60):
+                excess, slope = -1.0, 0.0
+                for f in range(begin, end):
+                    over = 1.0 / max(lam + (price[g_clusters[f]] - lowest), 1e-300)
+                    ratio = G[f] * over
+                    excess += ratio
+                    slope += ratio * over
+                lam += excess / slope
+                if abs(excess) <= 1e-12:
+                    break
+            total = 0.0
+            for f in range(begin, end):
+                c = g_clusters[f]
+                r = G[f] / max(lam + (price[c] - lowest), 1e-300)
+                if r > smallest:
+                    if far and own[c] > 0.0:
+                        grown = np.sqrt(r / own[c])
+                        r *= grown * np.sqrt(grown)
+                    clusters[used], new[used] = c, r
+                    total += r
+                    used += np.uint64(1)
+            for f in range(begun, used):
+                new[f] /= total
+            for f in range(at[i], at[i + 1]):
+                own[which[f]] = 0.0
+        if used == begun:
+            for f in range(at[i], at[i + 1]):
+                clusters[used], new[used] = which[f], value[f]
+                used += np.uint64(1)
+        for f in range(begun, used):
+            mass[clusters[f]] += size[i] * new[f]
+        ends[k + 1] = used
