@@ -462,7 +462,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             )
             if not sample_weight.any():
                 raise ValueError("sample_weight is zero for all rows; score is a mean over those that weigh")
-        return reference_score(rows, self.q_.outputs(torch.from_numpy(places)), self.q_, self.n_jobs, sample_weight)
+        return reference_score(
+            rows, self.q_.outputs(torch.from_numpy(places)), self.q_, self.n_jobs, sample_weight
+        )
 
     @property
     def _n_features_out(self):
