@@ -147,8 +147,9 @@ class Problem:
     @property
     def of_edges(self) -> bool:
         """Whether the loss is a sum over the support of p alone, for which no engine sums over candidates."""
-        q, p = self.q, self.p
-        alone = q.normalize in ("self", "space") and q.debias == 0 and self.summand.linear_in_log_q
+        q, p, summand = self.q, self.p, self.summand
+        linear = summand is not None and summand.linear_in_log_q
+        alone = linear and q.normalize in ("self", "space") and q.debias == 0
         return alone and not p.dense and p.uniform == 0
 
     @property
