@@ -60,7 +60,8 @@ def test_blocks_change_nothing_where_columns_are_rows(name, normalize, width):
     same(make_problem(p, q, places(N, width), divergence=divergences.JensenShannon()))
 
 
-@pytest.mark.parametrize(("name", "normalize"), NORMALIZERS)
+# A matrix between two sets is not made doubly stochastic: rows and columns are the same points.
+@pytest.mark.parametrize(("name", "normalize"), [case for case in NORMALIZERS if case[1] != "doubly"])
 def test_blocks_change_nothing_between_two_sets(name, normalize):
     q = EVERY_Q[name](normalize=normalize)
     p = sparse_p(random_rows(N, 7, density=0.3), uniform=0.2)
