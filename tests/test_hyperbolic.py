@@ -127,6 +127,28 @@ def test_a_fit_of_rows_and_what_follows_it(tmp_path):
     assert EmbeddingDisplay.from_predictions(places_).boundary_ is None
 
 
+def test_a_term_keeps_the_distances_from_the_centre():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 5))
+    length = rng.uniform(0.1, 0.9, 60)
+    rows *= (length / np.linalg.norm(rows, axis=1))[:, None]
+    kept = []
+    for weight in (0.0, 30.0):
+        model = recipes.cosne(perplexity=8, norm_weight=weight, random_state=0, max_iter=60).fit(rows)
+        kept.append(np.linalg.norm(model.embedding_, axis=1))
+    assert np.abs(kept[1] - length).mean() < 0.05 < 0.15 < np.abs(kept[0] - length).mean()
+    model.set_params(init=model.mapper_.places.detach().numpy(), max_iter=1).fit(rows)
+    squares = (np.square(rows).sum(axis=1) - np.square(model.embedding_).sum(axis=1)) ** 2
+    # The density of a square is a constant away.
+    assert model.loss_parts_[0, 1] / 30 - 0.5 * np.log(np.pi) == pytest.approx(squares.mean(), abs=0.01)
+    with pytest.raises(
+        ValueError, match=r"the target of row \d+ .* is 4\.\d+, and .*BallRadius\(\).*scale X"
+    ):
+        recipes.cosne(perplexity=8, norm_weight=1.0).fit(
+            rows / np.linalg.norm(rows, axis=1, keepdims=True) * 2.1
+        )
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"the mesh engine.*not learned.Hyperbolic\(\); use engine='dense'"):
         ICONEmbedding(q="hyperbolic", engine="mesh").fit(X)
