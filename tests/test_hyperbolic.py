@@ -17,7 +17,7 @@ from iconlearn.displays import EmbeddingDisplay
 from iconlearn.learned import Hyperbolic, Student
 from iconlearn.metrics import hyperbolic_distances
 from iconlearn.numerics.geometry import Edges, MatrixBlocks, matrix, pairs
-from iconlearn.supervisory import Gaussian, Symmetrize
+from iconlearn.supervisory import KNN, Gaussian, Symmetrize
 
 X = load_digits().data[:90] / 16
 
@@ -120,9 +120,19 @@ def test_a_fit_of_rows_and_what_follows_it(tmp_path):
         assert divergence(z, row) - minimize(divergence, z, (row,), method="Nelder-Mead").fun < 1e-4
     iconlearn.save(model, tmp_path / "ball.icon")
     np.testing.assert_array_equal(iconlearn.load(tmp_path / "ball.icon").transform(new), placed)
-    assert np.isfinite(model.score(X))
+    every = np.concatenate([places_, placed])
+    k = 1 / (1 + hyperbolic_distances(every) ** 2)
+    np.fill_diagonal(k, 0)
+    reference = KNN(15).fit(X).conditional_.with_uniform(0.05).full()
+    q = 0.95 * k / k.sum(axis=1, keepdims=True) + 0.05 / 89
+    assert model.score(X) == pytest.approx(
+        -(xlogy(reference, reference) - xlogy(reference, q)).sum() / 90, rel=1e-6
+    )
     grown = model.set_params(warm_start=True, max_iter=1).fit(X)
-    np.testing.assert_allclose(hyperbolic_distances(grown.embedding_[:80], places_).diagonal(), 0, atol=0.5)
+    P = grown.p_.conditional_
+    P = P.row_mass[:, None] * P.full()
+    start = (xlogy(P, P) - xlogy(P, k / k.sum())).sum()
+    assert grown.loss_history_[0] == pytest.approx(start, rel=1e-6)
     assert EmbeddingDisplay.from_estimator(model, X).boundary_ is not None
     assert EmbeddingDisplay.from_predictions(places_).boundary_ is None
 
