@@ -9,10 +9,10 @@ from reference import ball, hyperbolic, places, xlogy
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import shortest_path
 from scipy.stats import spearmanr
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 
 import iconlearn
-from iconlearn import ICONEmbedding, recipes
+from iconlearn import ICONClassifier, ICONEmbedding, recipes
 from iconlearn.displays import EmbeddingDisplay
 from iconlearn.learned import Hyperbolic, Student
 from iconlearn.metrics import hyperbolic_distances
@@ -157,6 +157,22 @@ def test_a_term_keeps_the_distances_from_the_centre():
         recipes.cosne(perplexity=8, norm_weight=1.0).fit(
             rows / np.linalg.norm(rows, axis=1, keepdims=True) * 2.1
         )
+
+
+@pytest.mark.parametrize("p", ["labels", "classes"])
+def test_classes_in_the_ball(p):
+    rows, y = load_iris(return_X_y=True)
+    model = ICONClassifier(
+        p=p, q="hyperbolic", mapper="mlp", n_components=2, max_iter=30, random_state=0
+    ).fit(rows, y)
+    apart = hyperbolic(model.transform(rows), ball(model.prototypes_))
+    k = 1 / (1 + apart**2)
+    np.testing.assert_allclose(model.predict_proba(rows), k / k.sum(axis=1, keepdims=True), atol=1e-6)
+    assert model.score(rows, y) > 0.9
+    place = model.transform(rows[:1]), model.transform(rows)
+    near = 1 / (1 + hyperbolic(*place)[0] ** 2)
+    found = model.explain(rows[:1], n_neighbors=3)
+    np.testing.assert_allclose(found.shares[0], near[found.indices[0]] / near.sum(), rtol=1e-4)
 
 
 def test_what_is_refused():
