@@ -189,7 +189,9 @@ class Terms:
             columns = rows
             if q.self_pairs:
                 conditional = conditional.with_self_pairs()
-        elif kind in ("features", "views", "targets"):
+        elif kind == "targets":
+            columns = self.ends.targets(p, q, further=len(self.every) > 1)
+        elif kind in ("features", "views"):
             columns = self.ends.across(p)
         else:
             columns = Points(
@@ -227,7 +229,7 @@ class Ends:
 
     def __init__(self, rows, features, n_features, build, inputs, targets):
         self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
-        self.targets = targets
+        self._inputs_of = targets
         self.main = _key(features)
         self.mappers = {self.main: rows.mapper}
         self.teacher = None
@@ -248,22 +250,26 @@ class Ends:
         """The columns of p, where they are features or views of their own."""
         if p.columns == "features":
             return self._group(p.features(self.n_features)[1])
-        if p.columns == "targets":
-            return self._targets(p)
         if self.teacher is None:
             self.teacher = self.build(None)
         return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
 
-    def _targets(self, p):
-        if self.inputs is None and declared(p, "reading") is None:
+    def targets(self, p, q, further=False):
+        """The targets of p, as columns.
+
+        The rows of a table find their own places, which a `further` term may pull towards targets and the main one, by
+        which new rows are placed, may not; but for targets of a reading of those places.
+        """
+        reading = declared(p, "reading")
+        if self.inputs is None and reading is None and not further:
             raise ValueError(
                 f"mapper='table' reads no features, and p={p!r:.200} needs them to be restored from; use "
                 f"mapper='autoencoder' or another one of features"
             )
         like = next(iter(self.rows.mapper.parameters()))
-        points = Points(Target().to(like), self.rows.size, self.targets(p))
-        if declared(p, "reading") is None:
-            check_targets(self.rows, points, p)
+        points = Points(Target().to(like), self.rows.size, self._inputs_of(p))
+        if reading is None:
+            check_targets(self.rows, points, p, q)
         return points
 
     def _seen(self, p, mapper, view):
@@ -363,14 +369,14 @@ def check_views(points, p):
         raise ValueError(f"a view by p={p!r} holds NaN or infinity; check what its augment does")
 
 
-def check_targets(rows, columns, p):
-    """Refuse targets of another width than the mapper's outputs, before the work starts."""
+def check_targets(rows, columns, p, q):
+    """Refuse targets of another width than what q compares them with, or out of its reach, before the work starts."""
     mapper, two = rows.mapper, torch.arange(min(2, rows.size))
     was_training = mapper.training
     mapper.eval()
     try:
         with torch.no_grad():
-            given, wanted = rows.at(two).shape[1], columns.at(two).shape[1]
+            given, wanted = q.place(rows.at(two)).shape[1], q.place(columns.at(two), columns=True).shape[1]
     finally:
         mapper.train(was_training)
     if given != wanted:
@@ -378,6 +384,14 @@ def check_targets(rows, columns, p):
             f"the targets of p={p!r:.200} have {wanted} numbers a row, and the outputs of the mapper {given}: give as "
             f"many components as targets, or mapper=iconlearn.mappers.Autoencoder(), of which they are the code's width"
         )
+    if q.longest_target is not None:
+        with torch.no_grad():
+            largest, row = (float(value) for value in columns.at().amax(1).max(0))
+        if largest >= q.longest_target:
+            raise ValueError(
+                f"the target of row {row:.0f} of p={p!r:.200} is {largest:.6g}, and {q!r} reaches less than "
+                f"{q.longest_target:g}; scale X, so that all rows lie in the unit ball, or leave the term out"
+            )
 
 
 def same_shapes(old, new) -> bool:

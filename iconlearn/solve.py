@@ -303,7 +303,9 @@ def evaluated(plan, solution, shown=None) -> Solution:
             )
             visit = visit_all(fixed_problem, dtype=torch.float64, device=plan.device)
             value += problem.weight * float(loss(fixed_problem, engine, visit))
-            if problem.q.normalize == "doubly":
+            # A q of several terms answers for the main one.
+            shared = problem is not problems[0] and problem.q is problems[0].q
+            if problem.q.normalize == "doubly" and not shared:
                 problem.q.potentials_ = fixed_problem.q.potentials_
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())

@@ -9,15 +9,15 @@ from reference import ball, hyperbolic, places, xlogy
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import shortest_path
 from scipy.stats import spearmanr
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 
 import iconlearn
-from iconlearn import ICONEmbedding, recipes
+from iconlearn import ICONClassifier, ICONEmbedding, recipes
 from iconlearn.displays import EmbeddingDisplay
 from iconlearn.learned import Hyperbolic, Student
 from iconlearn.metrics import hyperbolic_distances
 from iconlearn.numerics.geometry import Edges, MatrixBlocks, matrix, pairs
-from iconlearn.supervisory import Gaussian, Symmetrize
+from iconlearn.supervisory import KNN, Gaussian, Symmetrize
 
 X = load_digits().data[:90] / 16
 
@@ -120,11 +120,59 @@ def test_a_fit_of_rows_and_what_follows_it(tmp_path):
         assert divergence(z, row) - minimize(divergence, z, (row,), method="Nelder-Mead").fun < 1e-4
     iconlearn.save(model, tmp_path / "ball.icon")
     np.testing.assert_array_equal(iconlearn.load(tmp_path / "ball.icon").transform(new), placed)
-    assert np.isfinite(model.score(X))
+    every = np.concatenate([places_, placed])
+    k = 1 / (1 + hyperbolic_distances(every) ** 2)
+    np.fill_diagonal(k, 0)
+    reference = KNN(15).fit(X).conditional_.with_uniform(0.05).full()
+    q = 0.95 * k / k.sum(axis=1, keepdims=True) + 0.05 / 89
+    assert model.score(X) == pytest.approx(
+        -(xlogy(reference, reference) - xlogy(reference, q)).sum() / 90, rel=1e-6
+    )
     grown = model.set_params(warm_start=True, max_iter=1).fit(X)
-    np.testing.assert_allclose(hyperbolic_distances(grown.embedding_[:80], places_).diagonal(), 0, atol=0.5)
+    P = grown.p_.conditional_
+    P = P.row_mass[:, None] * P.full()
+    start = (xlogy(P, P) - xlogy(P, k / k.sum())).sum()
+    assert grown.loss_history_[0] == pytest.approx(start, rel=1e-6)
     assert EmbeddingDisplay.from_estimator(model, X).boundary_ is not None
     assert EmbeddingDisplay.from_predictions(places_).boundary_ is None
+
+
+def test_a_term_keeps_the_distances_from_the_centre():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 5))
+    length = rng.uniform(0.1, 0.9, 60)
+    rows *= (length / np.linalg.norm(rows, axis=1))[:, None]
+    kept = []
+    for weight in (0.0, 30.0):
+        model = recipes.cosne(perplexity=8, norm_weight=weight, random_state=0, max_iter=60).fit(rows)
+        kept.append(np.linalg.norm(model.embedding_, axis=1))
+    assert np.abs(kept[1] - length).mean() < 0.05 < 0.15 < np.abs(kept[0] - length).mean()
+    model.set_params(init=model.mapper_.places.detach().numpy(), max_iter=1).fit(rows)
+    squares = (np.square(rows).sum(axis=1) - np.square(model.embedding_).sum(axis=1)) ** 2
+    # The density of a square is a constant away.
+    assert model.loss_parts_[0, 1] / 30 - 0.5 * np.log(np.pi) == pytest.approx(squares.mean(), abs=0.01)
+    with pytest.raises(
+        ValueError, match=r"the target of row \d+ .* is 4\.\d+, and .*BallRadius\(\).*scale X"
+    ):
+        recipes.cosne(perplexity=8, norm_weight=1.0).fit(
+            rows / np.linalg.norm(rows, axis=1, keepdims=True) * 2.1
+        )
+
+
+@pytest.mark.parametrize("p", ["labels", "classes"])
+def test_classes_in_the_ball(p):
+    rows, y = load_iris(return_X_y=True)
+    model = ICONClassifier(
+        p=p, q="hyperbolic", mapper="mlp", n_components=2, max_iter=30, random_state=0
+    ).fit(rows, y)
+    apart = hyperbolic(model.transform(rows), ball(model.prototypes_))
+    k = 1 / (1 + apart**2)
+    np.testing.assert_allclose(model.predict_proba(rows), k / k.sum(axis=1, keepdims=True), atol=1e-6)
+    assert model.score(rows, y) > 0.9
+    place = model.transform(rows[:1]), model.transform(rows)
+    near = 1 / (1 + hyperbolic(*place)[0] ** 2)
+    found = model.explain(rows[:1], n_neighbors=3)
+    np.testing.assert_allclose(found.shares[0], near[found.indices[0]] / near.sum(), rtol=1e-4)
 
 
 def test_what_is_refused():

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..neighbors import knn
+from ..numerics.geometry import matrix
 
 __all__ = ["Explanation", "TrainingPlaces"]
 
@@ -104,6 +105,8 @@ class TrainingPlaces(NamedTuple):
 
 def _log_kernel_of_rows(q, Z, kept):
     """Log kernels of rows against kept rows, both as represented."""
+    if q.geometry == "hyperbolic":
+        return q.log_kernel(matrix(q.scalar, q.place(q.outputs(Z)), q.place(q.outputs(kept))))
     sqdist = torch.cdist(Z, kept, compute_mode="donot_use_mm_for_euclid_dist").square()
     if q.geometry == "sqdist":
         return q.log_kernel(sqdist)

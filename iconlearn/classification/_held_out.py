@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from sklearn.model_selection import train_test_split
 
 from ..optim import copies, put_back
-from ._prototypes import class_means, log_similarities
+from ._prototypes import averaged, class_means, log_similarities
 
 __all__ = ["EarlyStopping", "HeldOutScore", "best_temperature", "hold_out"]
 
@@ -90,7 +90,7 @@ class HeldOutScore:
     def _prototypes(self):
         if not self.problem.tied:
             return self.problem.columns.at()
-        Z, (codes, weight) = self.problem.q.represent(self.problem.rows.at()), self.learned
+        Z, (codes, weight) = averaged(self.problem.q, self.problem.rows.at()), self.learned
         return class_means(Z, codes, weight, int(codes.max()) + 1)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["class_means", "class_weights", "log_similarities", "moved_means"]
+from ..numerics.geometry import matrix
+
+__all__ = ["averaged", "class_means", "class_weights", "log_similarities", "moved_means"]
 
 
 def log_similarities(q, Z, columns):
@@ -16,8 +18,15 @@ def log_similarities(q, Z, columns):
     U, V = q.place(Z), q.place(columns.to(Z.dtype))
     if q.geometry == "dot":
         return q.log_kernel(U @ V.T)
+    if q.geometry == "hyperbolic":
+        return q.log_kernel(matrix(q.scalar, U, V))
     # Differences, without the cancellation of a matrix product.
     return q.log_kernel(torch.stack([(U - v).square().sum(1) for v in V], 1))
+
+
+def averaged(q, Z):
+    """Outputs as class means are taken of them: directions on a sphere, steps from the centre of a ball."""
+    return q.outputs(q.represent(Z))
 
 
 def class_weights(codes, weight, n_classes):

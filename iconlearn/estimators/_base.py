@@ -272,7 +272,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
 
         def targets(p):
             found = declared(p, "targets_of")(X)
-            return inputs if found is X else self._inputs(found, setting)
+            return inputs if found is X and inputs is not None else self._inputs(found, setting)
 
         ends = Ends(rows, features, X.shape[1], other, inputs, targets)
         build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)

@@ -21,7 +21,7 @@ from .._torch_state import as_array
 from ..classification._discriminant import Moments, widened
 from ..classification._explanation import TrainingPlaces
 from ..classification._held_out import EarlyStopping, HeldOutScore, best_temperature, hold_out
-from ..classification._prototypes import class_means, class_weights, log_similarities, moved_means
+from ..classification._prototypes import averaged, class_means, class_weights, log_similarities, moved_means
 from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._unlabeled import labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
@@ -699,7 +699,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         Z, n_classes = self._mapped(X), len(self.classes_)
         self._log_odds, self._over_classes = self._odds_beside_means(plan.problem), not plan.problem.tied
         if plan.problem.tied:
-            self._columns = class_means(self.q_.represent(Z), codes, weight, n_classes)
+            self._columns = class_means(averaged(self.q_, Z), codes, weight, n_classes)
         else:
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
         self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
@@ -861,7 +861,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
         Z = self._mapped(X)
         self._columns, self._class_mass = moved_means(
-            self._columns, self._class_mass, self.q_.represent(Z), codes, weight
+            self._columns, self._class_mass, averaged(self.q_, Z), codes, weight
         )
         self.prototypes_ = self._columns.numpy().astype(self.prototypes_.dtype)
         self._training_places = self._training_places.extended(Z, codes)
@@ -923,7 +923,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if self._over_classes_by_dot():
             self._add_outputs(X, codes, len(fresh), order)
         else:
-            new = class_means(self.q_.represent(self._mapped(X)), codes, None, len(fresh))
+            new = class_means(averaged(self.q_, self._mapped(X)), codes, None, len(fresh))
             self._columns = torch.cat([self._columns, new.to(self._columns.dtype)])[torch.as_tensor(order)]
         mass = np.bincount(codes, minlength=len(fresh)).astype(float)
         self._class_mass = np.concatenate([self._class_mass, mass])[order]
@@ -1020,7 +1020,7 @@ def of_prototypes(places, classes, p, q, mapper, attributes):
     n_classes = len(model.classes_)
     vars(model).update(attributes, _parametric=True, _features=None, _over_classes=False)
     model.mapper_, model.temperature_, model._log_odds, model._moments = mapper, 1.0, None, None
-    model._columns = class_means(torch.from_numpy(places), codes, None, n_classes)
+    model._columns = class_means(model.q_.outputs(torch.from_numpy(places)), codes, None, n_classes)
     model._class_mass = np.bincount(codes).astype(float)
     model.prototypes_ = model._columns.numpy()
     nothing = np.empty(0, dtype=np.intp)

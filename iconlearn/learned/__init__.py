@@ -2,11 +2,12 @@
 
 from ._base import Learned, check_kernel, copy_in_double
 from ._cluster import Cluster
-from ._hyperbolic import Hyperbolic
+from ._hyperbolic import BallRadius, Hyperbolic
 from ._kernels import Cosine, Custom, Dot, Gaussian, InversePower, Student
 from ._limits import NarrowGaussian, WideGaussian
 
 __all__ = [
+    "BallRadius",
     "Cluster",
     "Cosine",
     "Custom",

@@ -66,6 +66,8 @@ class Learned(BaseEstimator):
         Fitted attributes, by name, that a fit chooses before its first step: what goes on from it needs them.
     potentials_ : Tensor of shape (n_rows,) or None
         Where `normalize` is "doubly": f of the training rows, ``log q_ij = f_i + f_j + log k_ij``.
+    longest_target : float or None
+        What targets of rows have to stay below, where the places cannot get beyond.
     needs_bound : bool
         Whether the loss has no useful minimum unless the mapper's outputs are bounded.
     """
@@ -83,6 +85,7 @@ class Learned(BaseEstimator):
     reduce = "logsumexp"
     margin = 0.0
     needs_bound = False
+    longest_target: float | None = None
     potentials_ = None
 
     @property

@@ -9,12 +9,14 @@ lengths: in the ball itself digits are lost near the boundary.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from .._checks import check_number
 from ._base import Learned
 
-__all__ = ["Hyperbolic"]
+__all__ = ["BallRadius", "Hyperbolic"]
 
 # Added to a squared length, whose root has no slope at zero.
 SMALLEST_SQUARE = 1e-30
@@ -40,7 +42,7 @@ class Hyperbolic(Learned):
     Notes
     -----
     Moving the whole map along the ball, the centre included, changes no distance and so no loss: the centre of a map
-    is where its start was, unless a term holds the distances from it (``recipes.cosne(norm_weight=)``).
+    is where its start was, unless a term holds the distances from it (:class:`BallRadius`).
 
     References
     ----------
@@ -95,6 +97,49 @@ class Hyperbolic(Learned):
         rho = self.gamma * ((1 - k) / k).clamp_min(0.0).sqrt()
         ratio = torch.where(rho > 0, rho / torch.sinh(rho.clamp_min(SMALLEST_SQUARE)), 1.0)
         return k.square() * ratio, -4.0 / self.gamma**2
+
+
+class BallRadius(Learned):
+    """A Gaussian around the squared length of a place in the ball: how far from the centre a row belongs.
+
+    For a term beside :class:`Hyperbolic`, with the lengths that rows are to have as targets
+    (``Restore("squared_length")``).  Its loss is ``(|y|^2 - |x|^2)^2 / (2 sigma^2)`` and a constant, a density over all
+    lengths and no contrast.
+
+    Parameters
+    ----------
+    sigma : float, default=0.5**0.5
+        Deviation of a squared length that costs half a nat; the default makes the loss a plain square.
+
+    References
+    ----------
+    Guo, Guo and Yu, "CO-SNE: dimensionality reduction and visualization for hyperbolic data", CVPR 2022.
+    """
+
+    normalizers = ("space",)
+    normalize = "space"
+    debias = 0.0
+    same_places = False
+    longest_target = 1.0
+
+    def __init__(self, sigma=0.5**0.5):
+        self.sigma = sigma
+
+    def begin(self, *, dtype=torch.float32, device="cpu"):
+        check_number("sigma", self.sigma, low=0, closed="neither")
+        return super().begin(dtype=dtype, device=device)
+
+    def place(self, Z, columns=False, mass=None):
+        if columns:
+            return Z
+        length = (Z.square().sum(1, keepdim=True) + SMALLEST_SQUARE).sqrt()
+        return torch.tanh(0.5 * length).square()
+
+    def log_kernel(self, s):
+        return s * (-0.5 / self.sigma**2)
+
+    def log_volume(self, n_dims):
+        return n_dims * (0.5 * math.log(2 * math.pi) + math.log(self.sigma))
 
 
 class _LogKernel(torch.autograd.Function):

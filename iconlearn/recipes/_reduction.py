@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..estimators import ICONEmbedding, Term
-from ..learned import Gaussian, Hyperbolic, Student, WideGaussian
+from ..learned import BallRadius, Gaussian, Hyperbolic, Student, WideGaussian
 from ..mappers import Linear
-from ..supervisory import KNN, Graph, Identity, LocalRadius, SymmetricEntropic, Symmetrize
+from ..supervisory import KNN, Graph, Identity, LocalRadius, Restore, SymmetricEntropic, Symmetrize
 from ..supervisory import Gaussian as GaussianP
 from ..supervisory import Student as StudentP
 from ..supervisory import WideGaussian as WideGaussianP
@@ -76,13 +76,16 @@ def tsnekhorn(perplexity=30.0, n_components=2, dof=1.0):
 @recipe(
     "CO-SNE", p="Gaussian", q="Student-t, hyperbolic", **MAP,
     formula="p_ij ∝ m_i p(j|i) + m_j p(i|j), q_ij ∝ (1 + ρ_ij² / γ²)^-1 over all pairs, "
-    "ρ_ij = arcosh(1 + 2|z_i - z_j|² / ((1 - |z_i|²)(1 - |z_j|²))), |z_i| < 1",
-    paper="Guo, Guo and Yu, CVPR 2022 (without its term for norms)",
-    verified="distances by arcosh in many digits, the joint loss over full matrices and its gradient by differences",
+    "ρ_ij = arcosh(1 + 2|z_i - z_j|² / ((1 - |z_i|²)(1 - |z_j|²))), |z_i| < 1; + weight (|x_i|² - |z_i|²)² by choice",
+    paper="Guo, Guo and Yu, CVPR 2022",
+    verified="distances by arcosh in many digits; the joint loss over full matrices, its gradient by differences; the "
+    "term for norms written out",
 )  # fmt: skip
-def cosne(perplexity=30.0, n_components=2, gamma=1.0, metric="euclidean"):
-    q = Hyperbolic(gamma, normalize="joint")
-    return ICONEmbedding(n_components, p=Symmetrize(GaussianP(perplexity, metric=metric)), q=q)
+def cosne(perplexity=30.0, n_components=2, gamma=1.0, metric="euclidean", norm_weight=0.0):
+    p, q = Symmetrize(GaussianP(perplexity, metric=metric)), Hyperbolic(gamma, normalize="joint")
+    # Without a weight there is no such term, and X need not lie in the ball.
+    norms = [Term(Restore("squared_length"), BallRadius(), "kl", norm_weight)] if norm_weight != 0 else None
+    return ICONEmbedding(n_components, p=p, q=q, terms=norms)
 
 
 @recipe(

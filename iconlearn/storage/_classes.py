@@ -84,6 +84,7 @@ CLASSES: dict[str, type] = {
     "conditional.ListConditional": ListConditional,
     "conditional.WideConditional": WideConditional,
     # q.
+    "learned.BallRadius": learned.BallRadius,
     "learned.Cluster": learned.Cluster,
     "learned.Cosine": learned.Cosine,
     "learned.Custom": learned.Custom,

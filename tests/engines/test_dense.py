@@ -13,7 +13,7 @@ from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, rand
 
 from iconlearn import divergences
 from iconlearn.engines import Dense, _tiles, _visit
-from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, InversePower, Student
+from iconlearn.learned import Cluster, Cosine, Custom, Dot, Gaussian, Hyperbolic, InversePower, Student
 from iconlearn.loss import loss, row_divergences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ EVERY_Q = {
     "student": Student,
     "student-2": lambda **k: Student(2.0, **k),
     "student-9": lambda **k: Student(9.0, **k),
+    "hyperbolic": lambda **k: Hyperbolic(0.8, **k),
     "inverse": lambda **k: InversePower(eps=0.1, **k),
     "dot": lambda **k: Dot(learnable=True, **k),
     "cosine": lambda **k: Cosine(0.3, learnable=True, **k),
@@ -39,6 +40,8 @@ EVERY_Q = {
 }
 # The integral of a density knows no blocks.
 NORMALIZERS = [(name, how) for name in EVERY_Q for how in EVERY_Q[name]().normalizers if how != "space"]
+# Two sets of points are not doubly stochastic.
+OF_TWO_SETS = [(name, how) for name, how in NORMALIZERS if how != "doubly"]
 TINY, WHOLE = Dense(block=3 * N), Dense()
 
 
@@ -60,8 +63,7 @@ def test_blocks_change_nothing_where_columns_are_rows(name, normalize, width):
     same(make_problem(p, q, places(N, width), divergence=divergences.JensenShannon()))
 
 
-# A matrix between two sets is not made doubly stochastic: rows and columns are the same points.
-@pytest.mark.parametrize(("name", "normalize"), [case for case in NORMALIZERS if case[1] != "doubly"])
+@pytest.mark.parametrize(("name", "normalize"), OF_TWO_SETS)
 def test_blocks_change_nothing_between_two_sets(name, normalize):
     q = EVERY_Q[name](normalize=normalize)
     p = sparse_p(random_rows(N, 7, density=0.3), uniform=0.2)

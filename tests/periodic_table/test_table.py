@@ -95,7 +95,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "teacher": 3, "shape": (4, 16), "grid": 2, "gap": 2, "jitter": 1, "shift": 1,
         "mapper": "linear", "n_tasks": 5, "step": 4, "steps": 2, "encoder": (9,), "first": 3, "ordered": True,
         "penalty": "l1", "rho": 0.1, "corrupt": "mask", "beta": 4.0, "channels": (4, 8), "pool": "max",
-        "head": (16, 8), "projector": (16, 8), "predictor": (9,), "size": 0.25, "factor": 4,
+        "norm_weight": 3.0, "head": (16, 8), "projector": (16, 8), "predictor": (9,), "size": 0.25, "factor": 4,
     }  # fmt: skip
     for name in entry.parameters:
         assert str(made(key, **{name: other[name]}).get_params()) != str(made(key).get_params()), name

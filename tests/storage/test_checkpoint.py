@@ -17,7 +17,7 @@ from torch import nn
 
 from iconlearn import Checkpoint, ICONClassifier, ICONClustering, ICONEmbedding, Term
 from iconlearn.engines import MiniBatch
-from iconlearn.learned import Cosine
+from iconlearn.learned import Cosine, Student
 from iconlearn.supervisory import KNN, Views
 
 X, y = make_blobs(90, n_features=4, centers=3, random_state=0)
@@ -26,6 +26,7 @@ FITS = {
     "map": ICONEmbedding(max_iter=40),
     "map of classes": ICONEmbedding(max_iter=40, terms=[Term("labels", weight=0.3)]),
     "line search": ICONEmbedding(optimizer="lbfgs", max_iter=60),
+    "doubly stochastic": ICONEmbedding(q=Student(normalize="doubly"), max_iter=20),
     "linear map": ICONEmbedding(mapper="linear", max_iter=60),
     "network": ICONEmbedding(mapper="mlp", max_iter=20),
     "dropout": ICONEmbedding(mapper=nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), max_iter=20),

@@ -145,7 +145,7 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "supervisory.CannotLink", "supervisory.Choices", "supervisory.HuffmanTree", "supervisory.Pairs",
         "supervisory.Triplets", "conditional.ListConditional",
         "mappers.Headed", "mappers.PatchPairs", "supervisory.Predictions", "supervisory.Pretext",
-        "supervisory.SymmetricEntropic",
+        "supervisory.SymmetricEntropic", "learned.BallRadius", "learned.Hyperbolic",
         "views.Composition", "views.ImageView", "views.Tiles",
         "supervisory.Restore", "mappers.Autoencoder", "mappers.ConvAutoencoder",
         "mappers.Contractive", "mappers.L1", "mappers.Prior", "mappers.Sparse", "mappers.Projected", "mappers.Residual",

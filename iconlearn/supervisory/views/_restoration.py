@@ -35,10 +35,10 @@ class Restore(Supervisory):
 
     Parameters
     ----------
-    target : {"input"}, int, callable or transformer, default="input"
-        What is restored: the features themselves; the features from column `target` on, of which the mapper then reads
-        none; what a function makes of a tensor of rows (n, n_features), as a tensor of n rows; or the ``transform`` of
-        a fitted transformer.
+    target : {"input", "squared_length"}, int, callable or transformer, default="input"
+        What is restored: the features themselves; the sum of their squares, one number a row; the features from column
+        `target` on, of which the mapper then reads none; what a function makes of a tensor of rows (n, n_features), as
+        a tensor of n rows; or the ``transform`` of a fitted transformer.
     corrupt : {"noise", "mask", "block", "right", "small", "grey"}, callable or None, default=None
         How the mapper sees a row, drawn anew at every step; the targets are seen whole.  "noise" adds Gaussian noise of
         `strength` standard deviations of each feature; "mask" puts the feature's mean in place of each entry with
@@ -116,8 +116,11 @@ class Restore(Supervisory):
             X itself where the target is the input.
         """
         if isinstance(self.target, str):
-            check_choice("target", self.target, ("input",))
-            return X
+            check_choice("target", self.target, ("input", "squared_length"))
+            if self.target == "input":
+                return X
+            squares = X.multiply(X) if issparse(X) else np.square(X)
+            return np.asarray(squares.sum(axis=1)).reshape(-1, 1)
         if self._is_split():
             return X[:, self.features(X.shape[1])[1]]
         if hasattr(self.target, "transform"):
