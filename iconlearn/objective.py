@@ -148,7 +148,7 @@ class Problem:
     def of_edges(self) -> bool:
         """Whether the loss is a sum over the support of p alone, for which no engine sums over candidates."""
         q, p = self.q, self.p
-        alone = q.normalize in ("self", "space") and q.debias == 0 and self.summand.linear_in_log_q
+        alone = q.normalize in ("self", "space") and q.debias == 0 and self.divergence.linear_in_log_q
         return alone and not p.dense and p.uniform == 0
 
     @property
