@@ -30,8 +30,8 @@ def word_vectors(model, *, both=False):
     model : ICONEmbedding
         Fitted to lists of tokens.
     both : bool, default=False
-        Whether to add the vector that each word has on the other side, ``column_embedding_``.  Words are then alike that
-        occur together as well as those that occur in the same company, which is what topics are made of.
+        Whether to add the vector that each word has on the other side, ``column_embedding_``.  Words are then alike
+        that occur together as well as those that occur in the same company, which is what topics are made of.
 
     Returns
     -------
