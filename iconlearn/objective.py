@@ -46,6 +46,9 @@ class Points:
         far from all but its own.
     reading : callable or None
         ``reading(places, rows)`` makes of the mapper's outputs, ``places(rows)``, what a step reads of the given rows.
+    moments : callable or None
+        ``moments(rows)``: which input each of the points is a view of, and how many of its steps are seen; only where
+        the mapper is recurrent.
     """
 
     mapper: torch.nn.Module
@@ -55,6 +58,7 @@ class Points:
     view: Callable | None = None
     whole: bool = False
     reading: Callable | None = None
+    moments: Callable | None = None
 
     @property
     def bounded(self) -> bool:
@@ -71,6 +75,10 @@ class Points:
         return self._mapped(rows) if self.reading is None else self.reading(self._mapped, rows)
 
     def _mapped(self, rows=None):
+        if self.moments is not None:
+            shown, seen = self.moments(torch.arange(self.size, device=self.device) if rows is None else rows)
+            found, which = torch.unique(shown, return_inverse=True)
+            return self.mapper.after(self._inputs(found), which, seen)
         return self.mapper(rows if self.inputs is None else self.features(rows))
 
     def shown(self, rows=None):
@@ -94,12 +102,12 @@ class Points:
     def _views(self, rows):
         if rows is None:
             rows = torch.arange(self.size, device=self.device)
-        shown = rows % self.inputs.shape[0]
+        return self.view(self._inputs(rows % self.inputs.shape[0]), rows)
+
+    def _inputs(self, rows):
         if isinstance(self.inputs, torch.Tensor):
-            features = self.inputs[shown.to(self.inputs.device)]
-        else:
-            features = self._dense_rows(shown)
-        return self.view(features, rows)
+            return self.inputs[rows.to(self.inputs.device)]
+        return self._dense_rows(rows)
 
     def _dense_rows(self, rows):
         chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
@@ -147,9 +155,8 @@ class Problem:
     @property
     def of_edges(self) -> bool:
         """Whether the loss is a sum over the support of p alone, for which no engine sums over candidates."""
-        q, p, summand = self.q, self.p, self.summand
-        linear = summand is not None and summand.linear_in_log_q
-        alone = linear and q.normalize in ("self", "space") and q.debias == 0
+        q, p = self.q, self.p
+        alone = q.normalize in ("self", "space") and q.debias == 0 and self.divergence.linear_in_log_q
         return alone and not p.dense and p.uniform == 0
 
     @property

@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
-from .mappers import Target
+from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
 
@@ -244,7 +244,8 @@ class Ends:
             return replace(self.rows, width=None, reading=reading(self.rows.device))
         if not declared(p, "fresh"):
             return self.rows
-        return self._seen(p, self.rows.mapper, p.view)
+        seen = self._seen(p, self.rows.mapper, p.view)
+        return replace(seen, moments=declared(p, "moments")) if declares(seen.mapper, "recurrent") else seen
 
     def across(self, p):
         """The columns of p, where they are features or views of their own."""

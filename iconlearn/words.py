@@ -22,13 +22,16 @@ __all__ = [
 ]
 
 
-def word_vectors(model):
+def word_vectors(model, *, both=False):
     """The vector of each word, in the order of ``model.vocabulary_``.
 
     Parameters
     ----------
     model : ICONEmbedding
         Fitted to lists of tokens.
+    both : bool, default=False
+        Whether to add the vector that each word has on the other side, ``column_embedding_``.  Words are then alike
+        that occur together as well as those that occur in the same company, which is what topics are made of.
 
     Returns
     -------
@@ -36,11 +39,24 @@ def word_vectors(model):
         Where rows are words (skip-gram), their places, ``embedding_``.  Where rows are bags of words (CBOW), what the
         mapper gives for one word alone: the input vectors, as word2vec has them.  Where rows are words in their order,
         what it gives for the word before.  Those of the other side are ``column_embedding_``.
+
+    References
+    ----------
+    Pennington, Socher and Manning, "GloVe: global vectors for word representation", EMNLP 2014 (the sum of both).
     """
     vocabulary = _vocabulary(model)
     if len(model.embedding_) == len(vocabulary) and not model.p_.requires_y:
-        return np.array(model.embedding_)
-    return np.asarray(model.transform([[str(word)] for word in vocabulary]))
+        own = np.array(model.embedding_)
+    else:
+        own = np.asarray(model.transform([[str(word)] for word in vocabulary]))
+    if not both:
+        return own
+    if model.column_embedding_.shape != own.shape:
+        raise ValueError(
+            f"both=True adds the vectors of words as columns, and this fit has {len(model.column_embedding_)} columns "
+            f"for {len(own)} words; use both=False"
+        )
+    return own + model.column_embedding_
 
 
 def most_similar(model, word, n=10):
@@ -165,7 +181,7 @@ def inverse_document_frequencies(model, sentences):
     return np.log((1.0 + bags.shape[0]) / (1.0 + having)) + 1.0
 
 
-def sentence_vectors(model, sentences, *, idf=True):
+def sentence_vectors(model, sentences, *, idf=True, both=False):
     """Features of sentences: the mean of the vectors of their words.
 
     Parameters
@@ -177,6 +193,8 @@ def sentence_vectors(model, sentences, *, idf=True):
     idf : bool or ndarray of shape (n_words,), default=True
         The weights of the words in that mean: as :func:`inverse_document_frequencies` finds them in these sentences,
         or those of others, such as the training sentences'; False weighs all alike.
+    both : bool, default=False
+        As for :func:`word_vectors`.
 
     Returns
     -------
@@ -203,7 +221,7 @@ def sentence_vectors(model, sentences, *, idf=True):
         weights = inverse_document_frequencies(model, sentences) if idf else np.ones(bags.shape[1])
     bags.data = bags.data * weights[bags.indices]
     total = np.asarray(bags.sum(axis=1))
-    return (bags @ word_vectors(model)) / np.where(total > 0, total, 1.0)[:, None]
+    return (bags @ word_vectors(model, both=both)) / np.where(total > 0, total, 1.0)[:, None]
 
 
 def _vocabulary(model):

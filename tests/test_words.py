@@ -154,6 +154,10 @@ def test_sentences_are_means_of_their_words(fits):
     expected = (2 * idf["the"] * U["the"] + idf["king"] * U["king"]) / (2 * idf["the"] + idf["king"])
     np.testing.assert_allclose(weighted[0], expected, rtol=1e-6)
     np.testing.assert_array_equal(words.sentence_vectors(model, sentences[:1], idf=weights), weighted[:1])
+    both = {w: U[w] + model.column_embedding_[k] for k, w in enumerate(model.vocabulary_)}
+    np.testing.assert_allclose(words.word_vectors(model, both=True), list(both.values()), rtol=1e-6)
+    plain = words.sentence_vectors(model, sentences, idf=False, both=True)
+    np.testing.assert_allclose(plain[0], (2 * both["the"] + both["king"]) / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["skip_gram", "cbow"])
@@ -196,6 +200,8 @@ def test_what_cannot_be_answered_is_said_in_a_sentence(fits):
         assert words.analogy_accuracy(model, [QUESTIONS[0], ("a", "b", "c", "d")]) in (0.0, 1.0)
     with pytest.raises(ValueError, match="lists of words"):
         words.sentence_vectors(model, "the king")
+    with pytest.raises(ValueError, match="42 columns for 43 words; use both=False"):
+        words.word_vectors(fits("skip_gram", "tree"), both=True)
     with pytest.raises(ValueError, match="43 words"):
         words.sentence_vectors(model, [["king"]], idf=np.ones(3))
     with pytest.raises(ValueError, match="word_vectors"):

@@ -109,8 +109,15 @@ class MiniBatch(Engine):
             yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
         anchors, brought = self._shares(problem)
-        anchored = np.flatnonzero(problem.p.supported()) if problem.p.listed else np.arange(n)
-        order, n_visits = rng.permutation(anchored), -(-len(anchored) // anchors)
+        if problem.rows.moments is not None:
+            # All moments of a sequence are in one batch, since one pass of the mapper serves them all.
+            n_sequences = problem.rows.inputs.shape[0]
+            moments = np.arange(0, n, n_sequences)
+            order = (rng.permutation(n_sequences)[:, None] + moments).ravel()
+            anchors = max(anchors - anchors % len(moments), len(moments))
+        else:
+            order = rng.permutation(np.flatnonzero(problem.p.supported()) if problem.p.listed else n)
+        n_visits = -(-len(order) // anchors)
         for start in range(0, len(order), anchors):
             chosen = order[start : start + anchors]
             rows, cols = draw(problem.p, chosen, positives, brought, self.batch_size, rng)

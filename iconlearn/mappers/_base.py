@@ -16,6 +16,7 @@ What more a module can do, it declares by an attribute that is True, read by :fu
     encodes         ``read(X)`` is what users are shown of rows, a code or features, and its outputs are made of that
     decodes         ``decode(Z)`` gives features for codes
     costs           ``cost()`` is a scalar of the last forward pass that is added to the loss; it is asked once
+    recurrent       ``after(X, which, seen)`` gives the outputs for sequences, ``X[which]``, that are seen up to a step
     predicts        ``target()`` is the part of it that a teacher follows
     samples         its outputs are drawn anew at every pass of training, and ``decode`` of standard normal codes is
                     a sample of what it has learned

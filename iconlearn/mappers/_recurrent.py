@@ -107,6 +107,8 @@ class RecurrentModule(nn.Module):
     head : torch.nn.Module or None
     """
 
+    recurrent = True
+
     def __init__(self, n_inputs, step, steps, pool, encoder, gru, ahead, head=None):
         super().__init__()
         self.n_inputs, self.step, self.steps, self.pool = n_inputs, step, steps, pool
@@ -125,6 +127,19 @@ class RecurrentModule(nn.Module):
                 f"the mapper reads sequences of {self.n_inputs} numbers and steps of {self.step}, and got {width} a row"
             )
         return self._ahead(X[:, 0].long(), X[:, 1:])
+
+    def after(self, X, which, seen):
+        """Outputs of sequences up to a step each, by one pass over the sequences.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_sequences, n_steps * step)
+        which : Tensor of int64 of shape (n_rows,)
+            The sequence of each row.
+        seen : Tensor of int64 of shape (n_rows,)
+            How many of its steps have been seen.
+        """
+        return self._out(self.states(X)[which, seen - 1])
 
     def states(self, X):
         """c_t after each step of sequences, shape (n_rows, n_steps, n_state).

@@ -19,14 +19,14 @@ NEXT = {"p": "What comes next", "q": "Gaussian", "estimator": "ICONEmbedding", "
     paper="van den Oord, Li and Vinyals, 2018",
     verified="torch's cross-entropies over hand-made contexts, one for each k; torch's GRU for c_t",
 )  # fmt: skip
-def cpc(step, steps=3, hidden=64, encoder=(64,), first=2, pool="last"):
+def cpc(step, steps=3, hidden=64, encoder=(64,), first=2, pool="last", whole=False):
     further = range(2, 1 + check_number("steps", steps, low=1, integer=True))
     return ICONEmbedding(
         hidden,
-        p=Ahead(step, first=first),
+        p=Ahead(step, first=first, whole=whole),
         q=Dot(),
         mapper=Recurrent(step, None, encoder, steps=steps, pool=pool),
-        terms=[Term(Ahead(step, ahead, first)) for ahead in further],
+        terms=[Term(Ahead(step, ahead, first, whole=whole)) for ahead in further],
         engine=MiniBatch(256),
     )
 

@@ -98,6 +98,10 @@ class Supervisory(BaseEstimator, ABC):
         itself.  This and the next are absent where it does not.
     check_classes : callable
         ``check_classes(classes)`` raises ValueError where the columns of p are other classes than these.
+    moments : callable
+        ``moments(rows)``: the row of X that each position of such views shows, and how many of its steps, where rows
+        are sequences that are seen up to a step.  Where it is there (and not None) batches are made of whole sequences,
+        and a mapper that goes along a sequence serves all of its positions by one pass.
     columns_view : callable
         As ``view``, for columns that are another set of views; ``view`` itself where it is absent.
     neighbors_backend_ : str

@@ -52,6 +52,7 @@ class Wrapper(Supervisory):
     targets_of = property(lambda self: self.p.targets_of)
     reading = property(lambda self: vars(self).get("p_", self.p).reading)
     view = property(lambda self: self.p_.view)
+    moments = property(lambda self: self.p_.moments)
     columns_view = property(lambda self: self.p_.columns_view)
     neighbors_backend_ = property(lambda self: self.p_.neighbors_backend_)
 

@@ -89,6 +89,7 @@ def test_every_parameter_reaches_the_estimator(key):
         "momentum": 0.7, "margin": 0.8, "split": 3, "C": 7.0, "tol": 1e-3, "max_iter": 9, "alpha": 0.37, "n": 6.0,
         "window": 2, "min_count": 3, "subsample": 1e-4, "hidden": (5,), "scale": 9.0, "sigma": 1.7,
         "walk_length": 3, "metric": "cosine", "graph_weight": 2.0, "global_weight": 7.0, "unlabeled": -1,
+        "density_weight": 0.7, "whole": True,
         "output": "tree", "n_negatives": 2, "distance": "cosine", "weight": 0.7, "triples": [(2, 1, 0)],
         "pairs": [(2, 1)], "alike": [False], "candidates": [(2, 1)], "anchors": [3], "apart": [(2, 1)],
         "together": [(4, 5)],

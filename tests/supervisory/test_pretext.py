@@ -176,6 +176,13 @@ def test_tasks_are_learned_from_half_of_the_digits():
     shared = recipes.relative_patch(max_iter=12, gap=-1, **options).fit(train)
     # Two by two pixels say less of their place than parts that share pixels with the middle.
     assert 0.4 < right(apart, new) < 0.65 < right(shared, new)
+    # Three by three pixels, side by side, say enough.
+    wide, of_new = (
+        np.pad(A.reshape(-1, 8, 8), ((0, 0), (0, 1), (0, 1))).reshape(-1, 81) for A in (train, new)
+    )
+    options["shape"] = (9, 9)
+    assert right(recipes.relative_patch(max_iter=6, **options).fit(wide), of_new) > 0.65
+    options["shape"] = (8, 8)
     # The blank border gives the order of a jigsaw away at once; a crop leaves it out.
     border = recipes.jigsaw(max_iter=3, **options).fit(train)
     without = recipes.jigsaw(max_iter=3, augment=views.crop((8, 8), (0.2, 0.4)), **options).fit(train)

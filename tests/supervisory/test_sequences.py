@@ -1,6 +1,7 @@
 """What comes next in a sequence: the views of its moments, what the mapper makes of them, and what is refused."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from torch import nn
 import iconlearn
 from iconlearn import ICONClassifier, ICONEmbedding, Term, recipes
 from iconlearn.engines import MiniBatch
-from iconlearn.mappers import Recurrent
+from iconlearn.mappers import Recurrent, RecurrentModule
+from iconlearn.objective import Points
 from iconlearn.supervisory import Ahead, Cooccurrence, Debias
 
 X = np.random.default_rng(0).normal(size=(7, 15)).astype(np.float32)
@@ -67,6 +69,48 @@ def test_states_are_those_of_torch_and_do_not_look_ahead():
         torch.testing.assert_close(module(step), codes[:, 0] @ W.T)
 
 
+def test_one_pass_over_a_sequence_serves_all_its_moments():
+    module, p = built(), Ahead(3, first=1, whole=True).fit(X)
+    points = Points(module, 28, ROWS, view=p.view, moments=p.moments)
+    rows = torch.tensor([27, 3, 10, 17, 6, 24])
+    for at in (rows, None):
+        found, slopes = [], []
+        for ends in (points, replace(points, moments=None)):
+            out = ends.at(at)
+            found.append(out)
+            slopes.append(torch.autograd.grad(out.square().sum(), list(module.gru.parameters())))
+        torch.testing.assert_close(*found)
+        torch.testing.assert_close(*slopes)
+    steps, losses, forward = [], [], nn.GRU.forward
+
+    def counted(self, codes):
+        steps[-1] += codes.shape[0] * codes.shape[1]
+        return forward(self, codes)
+
+    # All 240 moments are in one batch either way, and all that a fit passes besides is the same.
+    options = {"engine": MiniBatch(400), "max_iter": 1, "random_state": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.GRU, "forward", counted)
+        for whole in (True, False):
+            steps.append(0)
+            model = recipes.cpc(step=8, steps=1, whole=whole, **options).fit(IMAGES[:40])
+            losses.append(model.loss_history_[0])
+    assert steps[1] - steps[0] == 8 * (240 - 40) and losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_batches_are_made_of_whole_sequences():
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        forward = RecurrentModule.after
+        patch.setattr(RecurrentModule, "after", lambda *args: (seen.append(args[1:]), forward(*args))[1])
+        options = {"engine": MiniBatch(64), "max_iter": 1, "random_state": 0}
+        recipes.cpc(step=8, steps=1, whole=True, **options).fit(IMAGES[:40])
+    assert [len(which) for _, which, _ in seen] == [60, 60, 60, 60]
+    assert all(len(found) == 10 for found, _, _ in seen)
+    shown = np.concatenate([found[which].numpy() for found, which, _ in seen])
+    np.testing.assert_array_equal(np.unique(shown, axis=0, return_counts=True)[1], 6)
+
+
 def test_gradients_reach_the_encoder_from_both_ends():
     module, p = built(), Ahead(3).fit(X)
     rows = torch.arange(7)
@@ -112,6 +156,8 @@ def test_what_is_no_sequence_is_refused_in_a_sentence():
         built(pool="max")
     with pytest.raises(ValueError, match="the mapper cannot read the views"):
         ICONEmbedding(4, p=Ahead(3), q="dot", mapper="mlp").fit(X)
+    with pytest.raises(TypeError, match="whole='yes' of Ahead must be True or False"):
+        Ahead(3, whole="yes").fit(X)
     for wrong in ({"ahead": 0}, {"first": 0}, {"step": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Ahead(**{"step": 3, **wrong}).fit(X)

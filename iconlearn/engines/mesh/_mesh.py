@@ -96,7 +96,7 @@ class Mesh(Engine):
         check_number("min_cells", self.min_cells, low=4, integer=True)
         if self.max_nodes is not None:
             check_number("max_nodes", self.max_nodes, low=4096, integer=True)
-        if problem.of_edges and problem.rows.reading is not None:
+        if problem.rows.reading is not None and problem.of_edges:
             return super().refuses(problem)  # a term for which nothing is summed
         q, width = problem.q, problem.rows.width
         if _radial(q) and kernel_is_learned(q):

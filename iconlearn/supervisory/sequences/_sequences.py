@@ -33,6 +33,10 @@ class Ahead(Supervisory):
         How many steps later the step comes.
     first : int, default=2
         How many steps have been seen at the first moment.
+    whole : bool, default=False
+        Whether a batch is made of whole sequences, so that one pass of a recurrent mapper serves all moments of each.
+        It is several times less work.  More of what a step is told from then belongs to the same sequence, which
+        favours what changes along a sequence over what tells sequences apart.
 
     Attributes
     ----------
@@ -49,10 +53,14 @@ class Ahead(Supervisory):
     # A moment is seen by a view of its sequence.
     fresh = True
 
-    def __init__(self, step, ahead=1, first=2):
+    # For what was stored before there was such a parameter.
+    whole = False
+
+    def __init__(self, step, ahead=1, first=2, *, whole=False):
         self.step = step
         self.ahead = ahead
         self.first = first
+        self.whole = whole
 
     @property
     def copies(self):
@@ -70,6 +78,8 @@ class Ahead(Supervisory):
         n_steps = count_steps(X.shape[1], self.step)
         check_number("ahead", self.ahead, low=1, integer=True)
         check_number("first", self.first, low=1, integer=True)
+        if not isinstance(self.whole, bool):
+            raise TypeError(f"whole={self.whole!r} of Ahead must be True or False")
         if self.first + self.ahead > n_steps:
             raise ValueError(
                 f"first={self.first} and ahead={self.ahead} need sequences of at least {self.first + self.ahead} "
@@ -116,5 +126,14 @@ class Ahead(Supervisory):
         steps = X.unflatten(1, (-1, self.step)).take_along_dim(place[:, :, None], dim=1)[:, 0]
         return torch.cat([torch.full_like(place, self.ahead, dtype=X.dtype), steps], dim=1)
 
+    @property
+    def moments(self):
+        """See :class:`Supervisory`; None unless batches are made of whole sequences."""
+        return self._moments if self.whole else None
+
+    def _moments(self, rows):
+        later = torch.div(rows, self._n_rows, rounding_mode="floor")
+        return rows - later * self._n_rows, self.first + later
+
     def _seen(self, X, rows):
-        return self.first + torch.div(rows.to(X.device), self._n_rows, rounding_mode="floor")
+        return self._moments(rows.to(X.device))[1]
