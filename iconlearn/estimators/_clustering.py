@@ -17,7 +17,14 @@ from .._device import cpu_by_default
 from .._warnings import warn
 from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
-from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, write_table
+from ..initialization._assignments import (
+    best_assignments,
+    checked_labels,
+    doubtful,
+    lesson,
+    steps_an_epoch,
+    write_table,
+)
 from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
@@ -38,6 +45,8 @@ from ._monitoring import observed, timed, with_callbacks
 __all__ = ["ICONClustering"]
 
 N_INIT = 12
+# Iterations: steps on all rows, or epochs of batches, which are as many steps at least.
+N_ITER, N_EPOCHS = 300, 30
 # Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
 # Numbers in the assignments of those rows that a head is taught the start of.
@@ -86,8 +95,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         different resolutions, which are crossed with each other and (up to 100 clusters) with k-means among the
         eigenvectors of p, and each further one splits and merges clusters of the best so far.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs.  A ConvergenceWarning says
-        where it ended an engine that solves the problem, L-BFGS, or (a number) other full-batch steps.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300, or 30 epochs, and as many more as make 300
+        steps.  A ConvergenceWarning says where it ended an engine that solves the problem, L-BFGS, or (a number) other
+        full-batch steps.
     tol : float, default=1e-6
         Stop when the loss improves by less than this share of it.
     learning_rate : float or "auto", default="auto"
@@ -434,8 +444,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             solution = replace(lesson, loss=present_loss(plan))
         else:
             stochastic = plan.engine.stochastic
-            n_iter = (30 if stochastic else 300) if self.max_iter == "auto" else self.max_iter
-            solution = self._improve(plan, n_iter, 5 if stochastic else 20)
+            n_iter, patience = (N_EPOCHS, 5) if stochastic else (N_ITER, 20)
+            if self.max_iter != "auto":
+                n_iter = self.max_iter
+            elif stochastic:
+                n_iter = max(N_EPOCHS, N_ITER // steps_an_epoch(plan.engine, plan.rows))
+                patience *= n_iter // N_EPOCHS
+            solution = self._improve(plan, n_iter, patience)
             self._warn_at_max_iter(plan, self.optimizer, solution)
         _spread_idle_rows(plan)
         self._keep_clusters(plan, solution, known, shown=_among_winners)

@@ -27,7 +27,7 @@ from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 
-__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "write_table"]
+__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "steps_an_epoch", "write_table"]
 
 # Steps that refine the best starts.
 N_REFINE = 150
@@ -35,9 +35,8 @@ N_REFINE = 150
 N_SHARING = 300
 # How much of an assignment is spread over all clusters where gradients are to change it.
 SHARE_OF_DOUBT = 0.1
-# Lessons of a head: steps, and the fewest and the most epochs of batches.
-N_LESSONS = 200
-N_LESSONS_EPOCHS = 5, 40
+# Lessons of a head: steps, and the fewest epochs of batches.
+N_LESSONS, N_LESSONS_EPOCHS = 200, 5
 
 
 def best_assignments(objective, engine, X, n_clusters, rng, *, init, n_init, tol, present_loss):
@@ -202,5 +201,9 @@ def lesson(rows, r, engine, *, dtype, device):
     problem = Problem(Conditional(csr_array(r)), q, KL(), rows, Points(basis, n_clusters))
     if not engine.stochastic:
         return Objective((problem,)), Dense(), N_LESSONS
-    visits = max(1, rows.size // getattr(engine, "batch_size", 1))
-    return Objective((problem,)), engine, int(np.clip(N_LESSONS // visits, *N_LESSONS_EPOCHS))
+    return Objective((problem,)), engine, max(N_LESSONS // steps_an_epoch(engine, rows), N_LESSONS_EPOCHS)
+
+
+def steps_an_epoch(engine, rows) -> int:
+    """How many batches a stochastic engine makes of the rows."""
+    return max(1, rows.size // getattr(engine, "batch_size", 1))

@@ -459,7 +459,7 @@ def check_distances(X, n_cols=None):
     X = check_matrix(X, n_cols, what="the distance matrix")
     if n_cols is None and are_similarities(X):
         raise ValueError(
-            "the distance matrix looks like one of similarities: every row is at a positive distance from itself, and "
+            "the distance matrix looks like one of similarities: rows are at a positive distance from themselves, and "
             "no two are farther apart than that on average, so that rows far apart would count as near. Give 1 - S or "
             "another distance, or the similarities themselves with p='graph'"
         )

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
-from iconlearn import ICONClustering
+from iconlearn import ICONClustering, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.estimators import _base, _clustering
 from iconlearn.initialization import _assignments
@@ -193,3 +193,15 @@ def test_memory_is_not_rows_times_clusters(monkeypatch):
     monkeypatch.setattr(_assignments, "N_REFINE", 5)
     few, many = peak(2000, 200), peak(6000, 200)
     assert (many - few) / 4000 < 1000 < 8 * 200
+
+
+def test_rows_that_are_one_batch_get_steps_enough():
+    """Thirty epochs of one batch were thirty steps, and forty lessons taught no start."""
+    for sizes in ([100, 100, 100], [300, 100, 30]):
+        Z, y = make_blobs(sizes, centers=[[0, 0], [12, 0], [0, 12]], random_state=0)
+        model = recipes.infonce_clustering(n_clusters=3, random_state=0).fit(Z)
+        assert model.n_iter_ == 300 and adjusted_rand_score(y, model.labels_) == 1
+    # Of several batches an epoch has more steps, and a number that is given is one of epochs.
+    model = ICONClustering(3, mapper="linear", n_init=1, engine=MiniBatch(43), tol=0.0, random_state=0).fit(Z)
+    assert model.n_iter_ == 30
+    assert model.set_params(max_iter=4).fit(Z).n_iter_ == 4
