@@ -909,7 +909,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if self._moments is None or sparse.issparse(X):
             raise ValueError(
                 "add_classes with q='dot' needs mapper='linear' on dense rows of at most 2048 features, in a model "
-                "that is not slim; with another mapper use q='cosine' or 'gaussian', whose prototypes can be class means"
+                "that is not slim; with another mapper use q='cosine' or 'gaussian', whose prototypes can be means"
             )
         means = class_means(torch.tensor(X), codes, None, n_new).double().numpy()
         self.mapper_ = widened(self.mapper_, self._moments, means, order)
