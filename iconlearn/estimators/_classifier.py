@@ -466,6 +466,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     # some rows of fit had no label; for fits before any of them was known.
     _known, _prefers_table, _marked = None, False, False
 
+    def _answer_parts(self):
+        own = {"prototypes": self._columns, "log_odds": self._log_odds, "temperature": self.temperature_}
+        return super()._answer_parts() | own
+
     def _drop_rows(self):
         super()._drop_rows()
         nothing = np.empty(0, dtype=np.intp)
