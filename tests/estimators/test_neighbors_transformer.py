@@ -1,4 +1,4 @@
-"""NeighborsTransformer beside scikit-learn's KNeighborsTransformer, and what takes its graphs."""
+"""NeighborsTransformer beside scikit-learn's KNeighborsTransformer, and what takes its graphs; its contract is in test_sklearn."""
 
 import pickle
 
@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 from sklearn.manifold import TSNE, Isomap
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsTransformer, sort_graph_by_row_values
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from iconlearn import ICONClustering, ICONEmbedding, NeighborsTransformer
 from iconlearn.supervisory import KNN, Gaussian
@@ -26,13 +25,6 @@ def X():
 @pytest.fixture(scope="module")
 def X_new():
     return load_digits().data[400:430]
-
-
-@parametrize_with_checks(
-    [NeighborsTransformer(), NeighborsTransformer(3, mode="connectivity", metric="manhattan")]
-)
-def test_contract(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.parametrize("mode", ["distance", "connectivity"])

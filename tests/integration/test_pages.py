@@ -11,6 +11,7 @@ BLOCKS = dict(BLOCK.findall(PAGE.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("package", BLOCKS)
-def test_a_block_runs(package):
+def test_a_block_runs(package, tmp_path, monkeypatch):
     pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[package], f"{PAGE.name}, {package}", "exec"), {"__name__": package})
