@@ -37,7 +37,6 @@ ESTIMATORS = [
     ICONClassifier(debias=0.1, max_iter=200),
     ICONClassifier(mapper="table", graph=KNN(10)),
     NeighborsTransformer(),
-    NeighborsTransformer(3, mode="connectivity", metric="manhattan"),
 ]
 
 WEIGHTS = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")
