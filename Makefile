@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
 DOC_VENV ?= .venv-doc
+INTEGRATION_VENV ?= .venv-integration
 # Passed on to pytest: make test ARGS="-k mesh --run-slow"
 ARGS ?=
 # Test processes. Each gets one thread: several torch pools on the same cores slow each other down.
@@ -12,8 +13,10 @@ JOBS ?= 2
 STAMP := $(VENV)/.installed
 OLDEST_STAMP := $(OLDEST_VENV)/.installed
 DOC_STAMP := $(DOC_VENV)/.installed
+INTEGRATION_STAMP := $(INTEGRATION_VENV)/.installed
 PACKAGES := -c constraints.txt -e ".[test,plot,browser]" ruff
 OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
+INTEGRATION_PACKAGES := -c .ci/integration.txt -e ".[test,integration]"
 DOC_PACKAGES := -c constraints.txt -e ".[doc]"
 EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -23,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-device lint coverage doctest examples test-oldest doc clean
+.PHONY: help demo test test-device lint coverage doctest examples test-oldest test-integration doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +47,9 @@ $(OLDEST_STAMP): setup.cfg pyproject.toml .ci/oldest.txt
 
 $(DOC_STAMP): setup.cfg pyproject.toml constraints.txt
 	$(call make_venv,$(DOC_VENV),$(DOC_PACKAGES))
+
+$(INTEGRATION_STAMP): setup.cfg pyproject.toml .ci/integration.txt
+	$(call make_venv,$(INTEGRATION_VENV),$(INTEGRATION_PACKAGES))
 
 demo: $(STAMP) ## fit the estimators on small data and save a picture
 	$(VENV)/bin/python examples/demo.py
@@ -72,13 +78,16 @@ examples: $(STAMP) ## run every example; shows the output of the first that fail
 test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
 	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)
 
+test-integration: $(INTEGRATION_STAMP) ## run the tests with scanpy, BERTopic and other tools (a large download)
+	$(ONE_THREAD) $(INTEGRATION_VENV)/bin/python -m pytest -q tests/integration $(ARGS)
+
 doc: $(DOC_STAMP) ## draw the pictures of the periodic table and build the documentation (some minutes)
 	$(DOC_VENV)/bin/python doc/make_periodic_table.py
 	$(DOC_VENV)/bin/python doc/make_pictures.py
 	$(DOC_VENV)/bin/python -m sphinx -W --keep-going -b html doc doc/_build/html
 
 clean: ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
+	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) $(INTEGRATION_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
 	rm -rf doc/pictures doc/benchmarks.md
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

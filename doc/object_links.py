@@ -15,8 +15,8 @@ from sphinx.transforms import SphinxTransform
 import iconlearn
 
 MODULES = (
-    "displays", "divergences", "engines", "learned", "mappers", "metrics", "neighbors", "optim", "recipes", "scorers",
-    "supervisory",
+    "anndata", "displays", "divergences", "engines", "learned", "mappers", "metrics", "neighbors", "optim", "recipes",
+    "scorers", "supervisory",
 )  # fmt: skip
 # Links already; and titles, which are copied into tables of contents, where no reference is resolved.
 CLOSED = (addnodes.pending_xref, nodes.reference, nodes.title)

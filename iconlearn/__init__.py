@@ -23,7 +23,15 @@ from . import (
     words,
 )
 from ._versions import show_versions
-from .estimators import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer, Term, slim
+from .estimators import (
+    ICONClassifier,
+    ICONClustering,
+    ICONEmbedding,
+    NeighborsTransformer,
+    Term,
+    slim,
+    to_module,
+)
 from .recipes import periodic_table
 from .storage import Checkpoint, load, save
 
@@ -49,6 +57,7 @@ __all__ = [
     "show_versions",
     "slim",
     "supervisory",
+    "to_module",
     "views",
     "words",
 ]

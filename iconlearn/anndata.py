@@ -7,6 +7,8 @@ imported: it is whatever made the object.  New cells need the fitted model: fit 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
@@ -245,16 +247,15 @@ def _rows_of(adata, use_rep, layer, neighbors_key):
 
 
 def _graph_of(adata, neighbors_key):
-    """The weights of scanpy's neighbour graph, without loops."""
+    """The weights of scanpy's neighbour graph."""
     about = adata.uns[_known_key("neighbors_key", neighbors_key, adata.uns, "adata.uns")]
-    try:
-        key = about["connectivities_key"]
-    except (KeyError, TypeError, IndexError) as error:
+    if not isinstance(about, Mapping):
         raise ValueError(
             f"neighbors_key={neighbors_key!r}: adata.uns[{neighbors_key!r}] describes no neighbour graph; name what "
             f"scanpy.pp.neighbors(adata, key_added=...) has written"
-        ) from error
-    return csr_array(adata.obsp[_known_key("connectivities_key", key, adata.obsp, "adata.obsp")])
+        )
+    key = about.get("connectivities_key", "connectivities")  # files of old versions do not name it
+    return csr_array(adata.obsp[_known_key("the graph", key, adata.obsp, "adata.obsp")])
 
 
 def _graph_as(slot, neighbors_key, parameters):

@@ -80,7 +80,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             tol=tol,
             rng=plan.rng,
             callback=callback,
-            report=progress if progress.verbose else None,
+            report=progress if progress.shown else None,
         )
     n_parts = len(plan.objective.problems) + _costly(plan.problem)
     parts, parameters = _Parts(n_parts), plan.objective.parameters
@@ -106,7 +106,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             rates=rates,
             rule=_rule(plan)(tol, patience),
             callback=callback,
-            report=progress if progress.verbose else None,
+            report=progress if progress.shown else None,
             terms=parts.add,
             hold=_hold(plan),
             record=_records(plan),

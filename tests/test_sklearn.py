@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import is_clusterer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer
 from iconlearn.engines import MiniBatch
 from iconlearn.supervisory import KNN, Debias, Gaussian, Walk
 
@@ -36,6 +36,7 @@ ESTIMATORS = [
     ICONClassifier(mapper="mlp", max_iter=30, learning_rate=0.01),
     ICONClassifier(debias=0.1, max_iter=200),
     ICONClassifier(mapper="table", graph=KNN(10)),
+    NeighborsTransformer(),
 ]
 
 WEIGHTS = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")

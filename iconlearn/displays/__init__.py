@@ -7,6 +7,7 @@ is drawn.
 
 from ._clusters import ClusterDisplay
 from ._embedding import EmbeddingDisplay
+from ._frame import map_frame
 from ._information import InformationDisplay
 from ._interactive import InteractiveMapDisplay
 from ._loss import LossDisplay
@@ -23,4 +24,5 @@ __all__ = [
     "MergePathDisplay",
     "NeighborDistributionDisplay",
     "PeriodicTableDisplay",
+    "map_frame",
 ]

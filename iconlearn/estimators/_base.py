@@ -35,6 +35,7 @@ from ..learned import check_kernel
 from ..mappers import Linear, TableModule, build_mapper, declares
 from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
+from ..out_of_sample._answers import AnswerModule
 from ..out_of_sample._mapped import answering, mapped
 from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
@@ -53,7 +54,7 @@ from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 from ._watchers import Watchers
 
-__all__ = ["ICONBase", "for_mappers_of_features", "row_identity", "slim"]
+__all__ = ["ICONBase", "for_mappers_of_features", "row_identity", "slim", "to_module"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -574,6 +575,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             self._solution = self._solution.completed()
         return self._solution
 
+    def _answer_parts(self):
+        """What :class:`~iconlearn.out_of_sample._answers.AnswerModule` is made of."""
+        return {"mapper": self.mapper_, "q": self.q_, "features": self._features}
+
     def _drop_rows(self):
         """Drop what holds training rows, and what only a fit reads; new rows get the answers that they had."""
         self._solution = self._solution_with_losses()
@@ -654,20 +659,63 @@ def slim(model):
             for name, step in model.steps
         ]
         return small
-    if not isinstance(model, ICONBase):
-        raise TypeError(
-            f"model is a {type(model).__name__}; slim takes the estimators of iconlearn, and pipelines of them"
-        )
-    check_is_fitted(model)
-    if not model._parametric:
-        raise ValueError(
-            f"mapper={model.mapper!r}: new rows are placed beside the training rows, which have to be kept; fit with "
-            f"mapper='linear', 'mlp' or a module to serve a model without them"
-        )
+    _with_mapper_of_features(model, "slim")
     small = type(model).__new__(type(model))
     vars(small).update(vars(model))
     small._drop_rows()
     return copy.deepcopy(small)
+
+
+def to_module(model):
+    """The answers of a fitted model as one torch module, for export to ONNX and other runtimes.
+
+    Parameters
+    ----------
+    model : ICONEmbedding, ICONClustering or ICONClassifier
+        Fitted with a mapper of features: "linear", "mlp", "autoencoder" or a module.
+
+    Returns
+    -------
+    torch.nn.Module
+        Of rows of features, a tensor of shape (n_rows, n_features), it gives what ``transform`` gives of a map, and
+        ``predict_proba`` of a clustering or classifier, in the precision of the mapper.  It is in evaluation mode,
+        shares nothing with the model, and is what ``torch.onnx.export`` and ``torch.export.export`` take.
+
+    Raises
+    ------
+    TypeError
+        If it is another object, such as a pipeline, whose other steps are no torch modules.
+    ValueError
+        With ``mapper="table"``, since new rows are then placed by their training rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import iconlearn
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = iconlearn.ICONClassifier().fit(X / 16, y)
+    >>> probabilities = iconlearn.to_module(model)(torch.from_numpy(X / 16)).detach().numpy()
+    >>> bool(np.allclose(probabilities, model.predict_proba(X / 16)))
+    True
+    """
+    return AnswerModule(**_with_mapper_of_features(model, "to_module")._answer_parts())
+
+
+def _with_mapper_of_features(model, asked):
+    """The model, if it is a fitted one that answers without its training rows."""
+    if not isinstance(model, ICONBase):
+        raise TypeError(
+            f"model is a {type(model).__name__}; {asked} takes a fitted ICONEmbedding, ICONClustering or ICONClassifier"
+        )
+    check_is_fitted(model)
+    if not model._parametric:
+        raise ValueError(
+            f"mapper={model.mapper!r}: new rows are placed beside the training rows, which {asked} would leave out; "
+            f"fit with mapper='linear', 'mlp' or a module"
+        )
+    return model
 
 
 # Marks methods that only an estimator whose mapper reads features has.

@@ -480,6 +480,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
     # Whether prototypes were learned beside the mapper; None in files that do not say.
     _over_classes = None
 
+    def _answer_parts(self):
+        own = {"prototypes": self._columns, "log_odds": self._log_odds, "temperature": self.temperature_}
+        return super()._answer_parts() | own
+
     def _drop_rows(self):
         super()._drop_rows()
         nothing = np.empty(0, dtype=np.intp)

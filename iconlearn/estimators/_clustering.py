@@ -376,6 +376,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         late = set() if found else {"merge_path_"}
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
 
+    def _answer_parts(self):
+        return super()._answer_parts() | {"used": self._used}
+
     def _drop_rows(self):
         super()._drop_rows()
         if self._sizes is None:  # where a stream goes on from

@@ -122,7 +122,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     n_jobs : int or None, default=None
         Workers for the neighbour search.
     verbose : int, default=0
-        1 prints stages and some iterations, 2 every iteration.
+        1 prints stages and some iterations, 2 every iteration.  Where the logger "iconlearn" has a level or a handler,
+        it gets these messages instead, whatever `verbose` is: further iterations at DEBUG, all else at INFO.
     callback : callable, list of callable or None, default=None
         Called with a :class:`iconlearn.optim._history.Record` after each iteration, whose ``outputs()`` are the places
         (memberships) that the rows have by then.  Returning True stops the fit, and any other answer is ignored.  A

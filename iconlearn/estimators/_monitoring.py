@@ -7,6 +7,7 @@ True to the end of a step stops the optimisation.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -37,30 +38,50 @@ __all__ = [
     "with_callbacks",
 ]
 
+LOGGER = logging.getLogger("iconlearn")
 # Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5
 
 
+def shows(verbose, level=logging.INFO):
+    """Whether a message of this level is wanted: INFO with ``verbose=1``, DEBUG with 2, or as the logger is set up."""
+    return LOGGER.isEnabledFor(level) if _is_set_up() else verbose > (level < logging.INFO)
+
+
+def report(name, text, level=logging.INFO):
+    """Hand a message to the logger where that is set up, else print it."""
+    if _is_set_up():
+        LOGGER.log(level, "[%s] %s", name, text)
+    else:
+        print(f"[{name}] {text}", flush=True)
+
+
+def _is_set_up():
+    """Whether the user has given the logger a level or a handler; without one Python drops what is no warning."""
+    return LOGGER.level != logging.NOTSET or bool(LOGGER.handlers)
+
+
 @contextmanager
 def timed(estimator, stage, expected=None):
-    """Note in ``timings_`` how long a stage of a fit takes, and say so with ``verbose``.
+    """Note in ``timings_`` how long a stage of a fit takes, and report it.
 
     Parameters
     ----------
     estimator : estimator
     stage : str
     expected : float or None, default=None
-        Seconds that it is expected to take, which are printed before it begins; None where that is unknown.
+        Seconds that it is expected to take, which are reported before it begins; None where that is unknown.
     """
-    if estimator.verbose and expected is not None:
+    name = type(estimator).__name__
+    if expected is not None and shows(estimator.verbose):
         about = "less than a second" if expected < 1 else f"about {expected:.0f} s"
-        print(f"[{type(estimator).__name__}] {stage}: {about} expected", flush=True)
+        report(name, f"{stage}: {about} expected")
     begun = time.perf_counter()
     yield
     seconds = time.perf_counter() - begun
     estimator.timings_[stage] = estimator.timings_.get(stage, 0.0) + seconds
-    if estimator.verbose:
-        print(f"[{type(estimator).__name__}] {stage}: {seconds:.1f} s{_peak()}", flush=True)
+    if shows(estimator.verbose):
+        report(name, f"{stage}: {seconds:.1f} s{_peak()}")
 
 
 def _peak():
@@ -73,14 +94,14 @@ def _peak():
 
 
 class Progress:
-    """Prints stages and iterations when asked to.
+    """Reports stages and iterations: to the logger "iconlearn" where that is set up, else on the standard output.
 
     Parameters
     ----------
     name : str
         Whose progress it is.
     verbose : int
-        0 is silent; 1 prints stages and eleven lines per optimisation; 2 prints every iteration.
+        Without a logger 0 is silent; 1 prints stages and eleven lines per optimisation; 2 prints every iteration.
     n_iter : int
         Most iterations that are expected.
     """
@@ -89,21 +110,28 @@ class Progress:
         self.name, self.verbose, self.n_iter = name, int(verbose), n_iter
         self.begun = time.perf_counter()
 
-    def stage(self, text):
-        if self.verbose:
-            print(f"[{self.name}] {text}", flush=True)
+    @property
+    def shown(self):
+        """Whether there is anything to report of iterations."""
+        return shows(self.verbose)
+
+    def stage(self, text, level=logging.INFO):
+        if shows(self.verbose, level):
+            report(self.name, text, level)
 
     def __call__(self, record):
-        every = 1 if self.verbose > 1 else max(1, self.n_iter // 10)
-        if self.verbose and (record.iteration % every == 0 or record.iteration == FIRST):
+        every = max(1, self.n_iter // 10)
+        level = logging.INFO if record.iteration % every == 0 or record.iteration == FIRST else logging.DEBUG
+        if shows(self.verbose, level):
             left = record.seconds / record.iteration * max(self.n_iter - record.iteration, 0)
             self.stage(
                 f"{record.phase} {record.iteration}/{self.n_iter}: loss {record.loss:.6g}, "
-                f"{record.seconds:.1f} s, at most {left:.1f} s left"
+                f"{record.seconds:.1f} s, at most {left:.1f} s left",
+                level,
             )
 
     def done(self, solution):
-        if not self.verbose:
+        if not shows(self.verbose):
             return
         seconds = time.perf_counter() - self.begun
         loss = solution.loss + (solution.constant() if solution.constant is not None else 0.0)

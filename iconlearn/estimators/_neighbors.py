@@ -178,6 +178,11 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             graph = neighbor_graph(self._known.X, k, queries=rows, **how)
         if self.mode == "connectivity":
             graph.data = np.ones_like(graph.data)
+        # As scikit-learn's own: some of its loops take no others.
+        small = max(graph.nnz, *graph.shape) <= np.iinfo(np.int32).max
+        graph.indices, graph.indptr = (
+            part.astype(np.int32 if small else np.int64, copy=False) for part in (graph.indices, graph.indptr)
+        )
         # scikit-learn says so from 1.9 on; before there were matrices only.
         return graph if get_config().get("sparse_interface") == "sparray" else csr_matrix(graph)
 

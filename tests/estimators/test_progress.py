@@ -1,5 +1,6 @@
 """What a fit tells of itself: times that are expected, and when the rest is told for the first time."""
 
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,3 +67,23 @@ def test_nothing_is_expected_of_what_was_not_measured(p, make, capsys):
     X = np.random.default_rng(0).normal(size=(60, 3))
     ICONEmbedding(p=p, max_iter=2, verbose=1, random_state=0).fit(make(X))
     assert "expected" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_a_logger_that_is_set_up_gets_the_messages(level, capsys, caplog):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    logger = logging.getLogger("iconlearn")
+    assert logger.level == logging.NOTSET and not logger.handlers
+    with caplog.at_level(level, logger="iconlearn"):
+        ICONEmbedding(max_iter=30, random_state=0).fit(X)  # whatever verbose is
+    messages = [
+        (record.levelno, record.getMessage()) for record in caplog.records if record.name == "iconlearn"
+    ]
+    iterations = [found for found in messages if "/30: loss" in found[1]]
+    assert len([1 for found, _ in iterations if found == logging.INFO]) == 11
+    assert len(iterations) == (30 if level == logging.DEBUG else 11)
+    assert messages[0][1].startswith("[ICONEmbedding] supervision: ")
+    assert "ended (max_iter) after 30 iterations" in messages[-1][1]
+    assert capsys.readouterr().out == ""
+    ICONEmbedding(max_iter=30, verbose=2, random_state=0).fit(X)  # no longer set up: printed
+    assert capsys.readouterr().out.count("/30: loss") == 30
