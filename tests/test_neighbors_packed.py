@@ -52,9 +52,9 @@ def test_other_numbers_are_no_packed_bits():
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.float16, bool])
 def test_small_numbers_are_kept_in_single_precision(dtype):
     """Their values are exact there: nothing overflows or is rounded, and it takes half the memory of double."""
-    X = (SMALL > 0 if dtype is bool else SMALL if dtype in (np.int8, np.float16) else SMALL + 128).astype(
-        dtype
-    )
+    X = (
+        SMALL > 0 if dtype is bool else SMALL if dtype in (np.int8, np.float16) else SMALL.astype(int) + 128
+    ).astype(dtype)
     before = X.copy()
     fit = ICONClustering(4, n_init=2, random_state=0).fit(X)
     double = ICONClustering(4, n_init=2, random_state=0).fit(X.astype(float))

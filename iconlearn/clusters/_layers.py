@@ -202,9 +202,9 @@ def hierarchy(p, labels, rng, *, balance=1.0) -> Hierarchy:
         for merge in merges(between, cluster_of_leaf, RESOLUTION, **options)
     ]
     path = np.array([merge[:2] for merge in fine + coarse], dtype=np.int64).reshape(-1, 2)
-    prices = [np.maximum.accumulate([merge[2] for merge in part] or [0.0]) for part in (fine, coarse)]
+    within, across = (np.maximum.accumulate([merge[2] for merge in part] or [0.0]) for part in (fine, coarse))
     finest = min(m // LEAVES_PER_CLUSTER, len(leaf) // ROWS_PER_CLUSTER)
-    return Hierarchy(leaf, size, path, _standing_out(*prices, m, n_clusters, finest))
+    return Hierarchy(leaf, size, path, _standing_out(within, across, m, n_clusters, finest))
 
 
 def marked(path, n_clusters, fitted, shares, least):

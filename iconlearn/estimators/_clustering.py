@@ -173,6 +173,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     (150,)
     """
 
+    # A search that weighs the rows of a fit weighs those of a score where that is asked for as well.
+    __metadata_request__score: ClassVar[dict] = {"sample_weight": False}
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
     _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
     # How many rows each row of the fit stands for, of mean one; None: each for one.
@@ -335,20 +337,34 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(labels_of(found.outputs(rows), self.min_confidence), X)
 
     @cpu_by_default
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
         and q has balance 1, no degrees and a fixed uniform share, whatever was fitted, so that candidates of a search
         can be compared.  A warning is given where X has fewer than ten rows, which is too few for that.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
+        y : None
+            Not looked at.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many equal rows each row stands for, as in :meth:`fit`.  A search hands it on where
+            ``set_score_request(sample_weight=True)`` asks for it.
+
+        Returns
+        -------
+        float
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
+        copies = _numbers_of_copies(sample_weight, rows)
         probabilities = self._rows.outputs(rows)
         if self._pairwise:
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
         log_r = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
-        return reference_score(rows, log_r, self.q_, self.n_jobs)
+        return reference_score(rows, log_r, self.q_, self.n_jobs, copies)
 
     @property
     @cpu_by_default

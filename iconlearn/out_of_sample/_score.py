@@ -24,12 +24,13 @@ FEW = 2 * ROWS_PER_NEIGHBOR
 PLAIN = {"balance": 1.0, "degree_weighted": False, "mass_momentum": 0.0}
 
 
-def reference_score(X, Z, q, n_jobs=None):
+def reference_score(X, Z, q, n_jobs=None, copies=None):
     """-mean_i KL(p_ref(.|i) || q_ref(.|i)) over the rows of X at the places Z.
 
     p_ref is uniform over 15 neighbours (a fifth of the rows, where that is less) with a uniform share of 0.05.  q_ref
     is the kernel of q with that share, each row normalised by itself; of clusters with balance 1 and without degrees.
-    Neither depends on the p, debias, balance or normalisation of the candidate.
+    Neither depends on the p, debias, balance or normalisation of the candidate.  Rows of clusters may stand for
+    a number of `copies` each, of mean one.
     """
     n = X.shape[0]
     if n < 3:
@@ -47,6 +48,8 @@ def reference_score(X, Z, q, n_jobs=None):
     reference = copy_in_double(q, debias=SHARE, **changes)
     points = Points(TableModule(Z.double()).requires_grad_(False), X.shape[0])
     problem = Problem(p.with_self_pairs() if reference.self_pairs else p, reference, KL(), points, points)
+    if copies is not None:
+        problem = problem.of_copies(copies)
     engine = Dense()
     visit = next(engine.visits(problem, rng=None, dtype=torch.float64, device="cpu"))[0]
     with torch.no_grad():
