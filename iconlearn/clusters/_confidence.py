@@ -94,13 +94,13 @@ def believed(mutual, either, r, own):
     ndarray of shape (m, n_clusters)
     """
     n_clusters = r.shape[1]
-    weight = _sums(either)
+    weight = np.asarray(either.sum(axis=1)).ravel()
     paired = weight > 0
     out = either @ r
     out *= (EITHER_SIDE / np.where(paired, weight, 1.0))[:, None]
     out += mutual @ r
     out += ANY_CLUSTER / n_clusters
-    out /= (_sums(mutual) + EITHER_SIDE + ANY_CLUSTER)[:, None]
+    out /= out.sum(axis=1, keepdims=True)
     out[~paired] = own[~paired]
     label, top = own.argmax(axis=1), out.argmax(axis=1)
     at = np.flatnonzero(label != top)
@@ -117,7 +117,3 @@ def _both(ours, theirs, copies):
 def _scaled(edges, factor):
     """Columns times a factor of their own."""
     return csr_array((edges.data * factor[edges.indices], edges.indices, edges.indptr), shape=edges.shape)
-
-
-def _sums(edges):
-    return np.asarray(edges.sum(axis=1)).ravel()
