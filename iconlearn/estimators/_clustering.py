@@ -424,7 +424,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """The path of merges through the clusters, not yet found perhaps, and what gives labels along it."""
         p, balance, least = self._path_of(name, error), self.q_.balance_, self.min_confidence
         shares = self._probabilities() if least > 0 else None
-        labels = self.labels_ if shares is None else shares.argmax(axis=1)
+        labels = self.labels_
+        if (labels < 0).any():  # of a fit that marked rows
+            labels = (self._probabilities() if shares is None else shares).argmax(axis=1)
         if not isinstance(self._hierarchy, LateHierarchy):
 
             def find():
@@ -470,6 +472,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         state = super().__getstate__()
         if isinstance(state.get("_path"), LateMergePath):
             state = {**state, "_path": state["_path"].found}
+        if state.get("_believed") is not None:
+            state = {**state, "_believed": None}  # they are found again where they are asked for
         if isinstance(state.get("_hierarchy"), LateHierarchy):
             state = {**state, "_hierarchy": state["_hierarchy"].found}
         return state

@@ -1,5 +1,7 @@
 """How sure a clustering is: rows between clusters can be marked, and probabilities rank what is right."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -81,6 +83,9 @@ def test_probabilities_are_what_mutual_neighbours_say(p):
     np.testing.assert_array_equal(model.probabilities_.argmax(axis=1), model.labels_)
     np.testing.assert_allclose(model.predict_proba(data).sum(axis=1), 1.0)
     np.testing.assert_array_equal(model.transform(data), r)
+    again = pickle.loads(pickle.dumps(model))
+    assert vars(again)["_believed"] is None  # they are found again where they are asked for
+    np.testing.assert_array_equal(again.probabilities_, model.probabilities_)
     # A row beside a training row is as sure as it: the same rule, and that row is one of its neighbours besides.
     near = model.predict_proba(data + 1e-9)
     assert np.abs(near - model.probabilities_).mean() < 0.03
