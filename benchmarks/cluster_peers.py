@@ -24,9 +24,9 @@ MNIST_ROWS = 15_000
 NAMES = ("digits", "coil20", "agnews", "mnist")
 
 
-def sets(folder):
+def sets(folder, names):
     for name, X, y in real_sets(folder, max_rows=MNIST_ROWS):
-        if name in NAMES:
+        if name in names:
             yield name, np.ascontiguousarray(X, dtype=np.float32), np.unique(y, return_inverse=True)[1]
 
 
@@ -95,10 +95,10 @@ def scored(y, labels):
     }
 
 
-def main(folder, cache):
+def main(folder, cache, names):
     cache.mkdir(parents=True, exist_ok=True)
     truth = {}
-    for name, X, y in sets(folder):
+    for name, X, y in sets(folder, names):
         truth[name] = y
         for method, (module, run) in METHODS.items():
             path = cache / f"{name}, {method}.npz".replace(" ", "_")
@@ -139,5 +139,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--cache", type=pathlib.Path, required=True, help="a folder that keeps the labels of each method"
     )
+    parser.add_argument("--sets", nargs="+", choices=NAMES, default=NAMES)
     arguments = parser.parse_args()
-    main(arguments.data, arguments.cache)
+    main(arguments.data, arguments.cache, arguments.sets)
