@@ -21,6 +21,8 @@ __all__ = ["believed", "pairs_of", "pairs_of_new"]
 
 # Pseudo-counts, as shares of p: of what neighbours on either side say, and of all clusters alike.
 EITHER_SIDE, ANY_CLUSTER = 0.1, 0.005
+# Less than this is left of a share of p by the rounding of a difference.
+ROUNDING = 1e-12
 # Beside a cluster of equal share the row's own one is larger by more than single precision loses.
 OWN = 1e-6
 
@@ -69,7 +71,7 @@ def pairs_of_new(ours, sides, totals=None, copies=None):
         edges = sides.sparse()
         total = np.repeat(sides.mass, np.diff(edges.indptr))
         theirs = csr_array((edges.data * total, edges.indices, edges.indptr), shape=edges.shape) - mine
-        theirs.data[theirs.data < OWN * np.abs(theirs.data).max(initial=0.0)] = 0.0  # rounding
+        theirs.data[theirs.data < ROUNDING] = 0.0
     if copies is not None:
         share = mine @ copies
         mine = csr_array(mine.multiply(1.0 / np.where(share > 0, share, 1.0)[:, None]))
