@@ -6,7 +6,9 @@ Arrays and sparse matrices only; tables, heads and estimators belong to the pack
 from __future__ import annotations
 
 from ._agglomeration import agglomerate
+from ._confidence import believed, pairs_of, pairs_of_new
 from ._count import LateMergePath, MergePath, counted_path, merge_path, without_path
+from ._layers import ClusterLayers, ClusterTree, Hierarchy, LateHierarchy, hierarchy, marked
 from ._microclusters import coarsen, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
@@ -19,18 +21,27 @@ __all__ = [
     "LOOSE",
     "SMALLEST",
     "Beliefs",
+    "ClusterLayers",
+    "ClusterTree",
+    "Hierarchy",
+    "LateHierarchy",
     "LateMergePath",
     "MergePath",
     "PairWeights",
     "agglomerate",
     "assign",
+    "believed",
     "coarsen",
     "counted_path",
     "cross",
+    "hierarchy",
     "joined",
+    "marked",
     "k_means",
     "merge_path",
     "pair_weights",
+    "pairs_of",
+    "pairs_of_new",
     "partitions",
     "propagate",
     "rank",

@@ -18,7 +18,10 @@ import numpy as np
 
 from ._weights import members, sized
 
-__all__ = ["Merge", "agglomerate", "gains", "merges"]
+__all__ = ["HIGHEST_PRICE", "Merge", "agglomerate", "gains", "merges", "price_of_an_edge"]
+
+# What an edge must cost for a merge to pay where no mass is between the two clusters.
+HIGHEST_PRICE = 1e3
 
 
 def agglomerate(edges, labels, n_clusters, debias, rows=None, balance=1.0):
@@ -74,22 +77,24 @@ class Merge(NamedTuple):
     gain: float
 
 
-def merges(edges, labels, debias, rows=None, balance=1.0):
+def merges(edges, labels, debias, rows=None, balance=1.0, total=None):
     """The greedy merges of :func:`agglomerate`, one after the other, until one cluster is left.
+
+    Where these are some of the rows only, all are `total`.
 
     Yields
     ------
     Merge
     """
     rows = np.ones(len(labels)) if rows is None else rows
-    n, m = rows.sum(), int(labels.max()) + 1
+    n, m = rows.sum() if total is None else total, int(labels.max()) + 1
     member = members(labels)
     between = (member.T @ edges @ member).toarray()
     between = (between + between.T) / 2.0
     inside, size = between.diagonal().copy(), np.bincount(labels, rows)
 
     own = _value(inside, size, n, debias, balance)
-    gain = gains(between, size, debias, balance)
+    gain = gains(between, size, debias, balance, n)
     np.fill_diagonal(gain, -np.inf)
     best = gain.argmax(axis=1)
     best_gain = gain[np.arange(m), best]
@@ -126,7 +131,7 @@ def merges(edges, labels, debias, rows=None, balance=1.0):
         best_gain[drop] = -np.inf
 
 
-def gains(between, size, debias, balance=1.0):
+def gains(between, size, debias, balance=1.0, total=None):
     """What the merge of each pair of clusters saves.
 
     Parameters
@@ -135,8 +140,10 @@ def gains(between, size, debias, balance=1.0):
         Mass from each cluster to each, symmetric; W_c on the diagonal.
     size : ndarray of shape (m,)
     debias, balance : float
+    total : float or None
+        All rows, where these are some of them only.
     """
-    n, inside = size.sum(), between.diagonal()
+    n, inside = size.sum() if total is None else total, between.diagonal()
     own = _value(inside, size, n, debias, balance)
     both = _value(inside[:, None] + inside + 2.0 * between, size[:, None] + size, n, debias, balance)
     return both - own[:, None] - own
@@ -146,3 +153,12 @@ def _value(inside, size, n, debias, balance):
     weight = (1.0 - debias) * inside + debias * size * size / n
     kernel = 1.0 / sized(size, n, balance)
     return weight * (np.log((1.0 - debias) * kernel + debias / n) - np.log(debias / n))
+
+
+def price_of_an_edge(merge):
+    """T, what a lost edge must cost for the merge to pay; see :mod:`iconlearn.clusters._count`."""
+    (W, V), (n, m), B = merge.inside, merge.size, merge.between
+    if B <= 0:
+        return HIGHEST_PRICE
+    price = (W + V + 2.0 * B) * np.log(n + m) - W * np.log(n) - V * np.log(m)
+    return min(price / (2.0 * B), HIGHEST_PRICE)

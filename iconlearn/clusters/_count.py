@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from ._agglomeration import merges
+from ._agglomeration import merges, price_of_an_edge
 from ._microclusters import coarsen, merge_smallest
 from ._weights import members
 
@@ -33,8 +33,8 @@ __all__ = ["LateMergePath", "MergePath", "counted_path", "merge_path", "without_
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
 # The most clusters that are looked at, at least ten rows each.
 MOST, ROWS_PER_CLUSTER = 150, 10
-# The debias weight of the merges; T where no mass is between two clusters; rows that stability compares.
-RESOLUTION, HIGHEST_PRICE, N_COMPARED = 0.05, 1e3, 1000
+# The debias weight of the merges; rows that stability compares.
+RESOLUTION, N_COMPARED = 0.05, 1000
 # Added to 1 - lambda, so that of two weak bonds the weaker does not count for all.
 SOFT = 0.05
 
@@ -204,7 +204,7 @@ def _start(edges, size, most, sample, rng, balance, weight):
     eigengap = (values[1:-1] - values[2:]) / (1.0 - values[1:-1] + SOFT)
     merged = list(merges(edges, node, RESOLUTION, size, balance))
     # Merge number t leads from m - t clusters to m - t - 1.
-    T = np.maximum.accumulate([_needed(merge) for merge in merged])
+    T = np.maximum.accumulate([price_of_an_edge(merge) for merge in merged])
     gap = np.diff(np.log(T))[::-1]
     gain = np.array([merge.gain for merge in merged])
     labels, parent, kept = node[sample], np.arange(m), []
@@ -227,14 +227,6 @@ def _eigenvalues(edges):
     """Of the random walk on a symmetric matrix, falling."""
     degree = np.sqrt(np.maximum(edges.sum(axis=1), np.finfo(float).tiny))
     return np.minimum(np.linalg.eigvalsh(edges / degree[:, None] / degree)[::-1], 1.0)
-
-
-def _needed(merge):
-    (W, V), (n, m), B = merge.inside, merge.size, merge.between
-    if B <= 0:
-        return HIGHEST_PRICE
-    price = (W + V + 2.0 * B) * np.log(n + m) - W * np.log(n) - V * np.log(m)
-    return min(price / (2.0 * B), HIGHEST_PRICE)
 
 
 def _agreement(labels):

@@ -5,6 +5,7 @@ computation may be drawn many times.  matplotlib, and plotly for the interactive
 is drawn.
 """
 
+from ._cluster_tree import ClusterTreeDisplay
 from ._clusters import ClusterDisplay
 from ._embedding import EmbeddingDisplay
 from ._frame import map_frame
@@ -17,6 +18,7 @@ from ._periodic_table import PeriodicTableDisplay
 
 __all__ = [
     "ClusterDisplay",
+    "ClusterTreeDisplay",
     "EmbeddingDisplay",
     "InformationDisplay",
     "InteractiveMapDisplay",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,21 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._checks import check_choice, check_number
 from .._device import cpu_by_default
 from .._warnings import warn
-from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
+from ..clusters import (
+    SMALLEST,
+    ClusterLayers,
+    ClusterTree,
+    LateHierarchy,
+    LateMergePath,
+    believed,
+    counted_path,
+    hierarchy,
+    marked,
+    merge_path,
+    pairs_of,
+    within,
+    without_path,
+)
 from ..conditional import MAX_MATERIALISED
 from ..initialization._assignments import (
     best_assignments,
@@ -30,7 +45,7 @@ from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
 from ..optim import Phase, Solution
-from ..out_of_sample._memberships import Assigner, HeadMemberships, among, labels_of
+from ..out_of_sample._memberships import Assigner, Believer, HeadMemberships, among, labels_of
 from ..out_of_sample._placed import PlacedRows
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
@@ -128,13 +143,21 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         micro-clusters of p until one is left: a named tuple of arrays, which
         :class:`iconlearn.displays.MergePathDisplay` plots.  Found when anything of it is first read, and not listed
         by ``dir`` before; absent where p is no sparse distribution over the rows.
+    cluster_layers_ : ClusterLayers
+        Labels at several numbers of clusters that stand out along one path of merges, `n_clusters_` among them, from
+        the finest to the coarsest: a sequence of arrays of shape (n_samples,) as :meth:`labels_at` gives them, each
+        nested in the next.  Found and absent as `merge_path_`.
+    cluster_tree_ : ClusterTree
+        Which clusters of these layers lie in which, ``{(layer, number): [(layer - 1, number), ...]}``, layers counted
+        from the finest on; the root is ``(len(cluster_layers_), 0)``.
     probabilities_ : ndarray of shape (n_samples, n_found_clusters)
-        Soft assignments of the training rows; rows of a table that nothing pulls, such as nodes without edges, have
-        the clusters' shares.
+        How probable the clusters of the training rows are; see :meth:`predict_proba`.  Rows of a table that nothing
+        pulls, such as nodes without edges, have the clusters' shares.
     p_, q_, divergence_, mapper_, engine_, n_iter_, converged_, stop_reason_
         As for :class:`ICONEmbedding`.
     loss_, loss_is_estimate_, loss_history_, loss_phases_, loss_parts_, entropy_, cross_entropy_
-        As for :class:`ICONEmbedding`; `loss_` is that of `probabilities_`.
+        As for :class:`ICONEmbedding`; `loss_` is that of the soft assignments, which
+        `fit_transform` returns.
     timings_, neighbors_backend_
         As for :class:`ICONEmbedding`.
     n_features_in_ : int
@@ -161,12 +184,18 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     (150,)
     """
 
+    # A search that weighs the rows of a fit weighs those of a score where that is asked for as well.
+    __metadata_request__score: ClassVar[dict] = {"sample_weight": False}
     # Five more than maps have: with fewer, classes of many features fall into clumps (see doc/clustering.md).
     _by_default: ClassVar[dict] = {"p": KNN(20, far_weight=0.01)}
     # How many rows each row of the fit stands for, of mean one; None: each for one.
     _copies = None
     # The min_confidence of the fit; None in files that do not have it.
     _threshold = None
+    # Whether probabilities are what mutual neighbours say, and not the assignments as such; these probabilities.
+    _weighs_neighbors, _believed = False, None
+    # The path of merges through the clusters, once it has been asked for.
+    _hierarchy = None
 
     def __init__(
         self,
@@ -249,7 +278,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit and return the soft assignments; see :meth:`fit`."""
         self.fit(X, y, sample_weight)
-        return like_input(self.probabilities_, X)
+        r = self._rows.outputs(self._X) if self._parametric else self._assignments
+        return like_input(r.astype(self._X.dtype), X)
 
     @for_mappers_of_features
     def partial_fit(self, X, y=None, sample_weight=None):
@@ -283,13 +313,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         return self._completed(self._fit_batch, X, y, sample_weight)
 
-    def transform(self, X):
-        """Soft assignments, as :meth:`predict_proba`."""
-        return self.predict_proba(X)
-
     @cpu_by_default
-    def predict_proba(self, X):
-        """Soft assignments of new rows, shape ``(n_new, n_clusters_)``.
+    def transform(self, X):
+        """Soft assignments that minimise the loss, shape ``(n_new, n_clusters_)``.
 
         A head maps them.  With a table each row takes the assignments that best explain its own p over the
         training rows; a row equal to a training row has that row's.  No row depends on the others.
@@ -299,13 +325,32 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
+    def predict_proba(self, X):
+        """How probable the clusters of each row are, shape ``(n_new, n_clusters_)``.
+
+        These are the assignments of :meth:`transform`, and with a table over neighbours (p="auto", a
+        :class:`iconlearn.supervisory.KNN`, or a Gaussian or Student kernel of the nearest) what the rows say of each
+        other that are each other's neighbours, with m_ij = min(p(j|i), p(i|j)), w_ij = p(j|i) + p(i|j):
+
+            t_ic = (sum_j m_ij r_jc + 0.1 sum_j w_ij r_jc / sum_j w_ij + 0.005 / n_clusters) / (sum_j m_ij + 0.105)
+
+        Where that would name another cluster than r does, both get the mean of their shares, so that the most
+        probable cluster is always the one of :meth:`predict`.  Mistakes of assignments are often sure of themselves;
+        a row whose neighbours have other neighbours is where they are.
+        """
+        check_is_fitted(self)
+        rows = validated_new(self, X)
+        return like_input(self._sure_rows.outputs(rows).astype(rows.dtype, copy=False), X)
+
+    @cpu_by_default
     def predict(self, X):
         """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
         check_is_fitted(self)
         rows = validated_new(self, X)
         if self._parametric:
             return like_input(self._rows.labels(rows, self._least_confidence), X)
-        return like_input(labels_of(self._rows.outputs(rows), self._least_confidence), X)
+        found = self._sure_rows if self._least_confidence > 0 else self._rows
+        return like_input(labels_of(found.outputs(rows), self._least_confidence), X)
 
     @cpu_by_default
     def score(self, X, y=None, sample_weight=None):
@@ -318,9 +363,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         Parameters
         ----------
         X : array-like, sparse matrix or tensor of shape (n_samples, n_features)
-        y : ignored
+        y : None
+            Not looked at.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            How many equal rows each row stands for, as in :meth:`fit`.
+            How many equal rows each row stands for, as in :meth:`fit`.  A search hands it on where
+            ``set_score_request(sample_weight=True)`` asks for it.
 
         Returns
         -------
@@ -329,11 +376,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
+        copies = _numbers_of_copies(sample_weight, rows)
         probabilities = self._rows.outputs(rows)
         if declared(self.p_, "pairwise"):
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
         log_r = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
-        return reference_score(rows, log_r, self.q_, self.n_jobs, _numbers_of_copies(sample_weight, rows))
+        return reference_score(rows, log_r, self.q_, self.n_jobs, copies)
 
     @property
     @cpu_by_default
@@ -341,25 +389,87 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if "_used" not in vars(self):
             raise AttributeError("probabilities_ are there once the estimator is fitted")
         if not self._X.shape[0]:
-            raise AttributeError(
-                "a slim model has no training rows; predict_proba(X) gives those of any rows"
+            raise AttributeError("a slim model has no training rows; predict_proba(X) gives those of any rows")
+        return self._probabilities().astype(self._X.dtype)
+
+    def _probabilities(self):
+        """Those of the training rows in double precision."""
+        return self._rows.outputs(self._X) if self._parametric else self._shares()
+
+    def labels_at(self, n_clusters):
+        """Labels of the training rows at another number of clusters, of one path of merges.
+
+        For the number that was fitted they are its clusters; for fewer, some of these are merged, and for more, they
+        are split, so that of any two numbers the finer clustering is nested in the coarser one.  Clusters are numbered
+        from the largest on (by `sample_weight`, where there was one).
+
+        Parameters
+        ----------
+        n_clusters : int
+            From 1 to the number of micro-clusters that the path begins with: about 2000, or a quarter of the rows
+            where these are fewer.
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n_samples,)
+            -1 for rows that `min_confidence` finds doubtful: of fewer clusters by the sum of their probabilities, of
+            more by the probabilities of the fit.
+
+        Raises
+        ------
+        ValueError
+            Where p has no path of merges (see `merge_path_`), and for a number that is not on it.
+        """
+        check_is_fitted(self)
+        late, mark = self._layered("labels_at", ValueError)
+        check_number("n_clusters", n_clusters, low=1, integer=True)
+        most = len(late.path().size)
+        if n_clusters > most:
+            raise ValueError(
+                f"n_clusters={n_clusters} is more than the {most} micro-clusters that the path of merges begins with; "
+                f"ask for at most as many, or fit with n_clusters={n_clusters}"
             )
-        r = self._rows.outputs(self._X) if self._parametric else self._assignments
-        return r.astype(self._X.dtype)
+        return mark(late.path(), n_clusters)
 
     @property
-    def merge_path_(self):
+    def cluster_layers_(self):
+        return ClusterLayers(*self._layered("cluster_layers_", AttributeError))
+
+    @property
+    def cluster_tree_(self):
+        return ClusterTree(self._layered("cluster_tree_", AttributeError)[0])
+
+    def _layered(self, name, error):
+        """The path of merges through the clusters, not yet found perhaps, and what gives labels along it."""
+        p, balance, least = self._path_of(name, error), self.q_.balance_, self._least_confidence
+        shares = self._probabilities() if least > 0 else None
+        labels = self.labels_
+        if (labels < 0).any():  # of a fit that marked rows
+            labels = (self._probabilities() if shares is None else shares).argmax(axis=1)
+        if not isinstance(self._hierarchy, LateHierarchy):
+
+            def find():
+                return hierarchy(p, labels, np.random.RandomState(0), balance=balance)
+
+            self._hierarchy = LateHierarchy(find, self._hierarchy)
+        return self._hierarchy, partial(marked, fitted=labels, shares=shares, least=least)
+
+    def _path_of(self, name, error):
+        """p of the training rows with their copies, which a path of merges can be found for."""
         if "p_" not in vars(self):
-            raise AttributeError("merge_path_ is there once the estimator is fitted")
+            raise error(f"{name} is there once the estimator is fitted")
         if not self._X.shape[0]:
-            raise AttributeError("a slim model has no p, whose merges merge_path_ is about")
+            raise error(f"a slim model has no p, whose merges {name} is about")
         p = self.p_.conditional_
         over_rows = declared(self.p_, "columns") == "rows" and not declared(self.p_, "fresh")
         reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
-            raise AttributeError(f"no merge_path_ here: {reason}")
-        if self._copies is not None:
-            p = p.of_copies(self._copies)
+            raise error(f"no {name} here: {reason}")
+        return p if self._copies is None else p.of_copies(self._copies)
+
+    @property
+    def merge_path_(self):
+        p = self._path_of("merge_path_", AttributeError)
         if self._path is None:
             # hasattr, and whoever reads all that an estimator has to show it, would wait for the merges.
             self._path = LateMergePath(
@@ -374,6 +484,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         path = vars(self).get("_path")
         found = path is not None and (not isinstance(path, LateMergePath) or path.found is not None)
         late = set() if found else {"merge_path_"}
+        layers = self._hierarchy
+        if layers is None or (isinstance(layers, LateHierarchy) and layers.found is None):
+            late |= {"cluster_layers_", "cluster_tree_"}
         return [name for name in object.__dir__(self) if name not in late and hasattr(self, name)]
 
     def _answer_parts(self):
@@ -383,13 +496,18 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         super()._drop_rows()
         if self._sizes is None:  # where a stream goes on from
             self._sizes = self._head.sizes(self._X)
-        self._X, self._known, self._copies, self._path = self._X[:0].copy(), None, None, None
+        self._X, self._known, self._copies = self._X[:0].copy(), None, None
+        self._path = self._hierarchy = None
         vars(self).pop("labels_", None)
 
     def __getstate__(self):
         state = super().__getstate__()
         if isinstance(state.get("_path"), LateMergePath):
             state = {**state, "_path": state["_path"].found}
+        if state.get("_believed") is not None:
+            state = {**state, "_believed": None}  # they are found again where they are asked for
+        if isinstance(state.get("_hierarchy"), LateHierarchy):
+            state = {**state, "_hierarchy": state["_hierarchy"].found}
         return state
 
     @property
@@ -551,7 +669,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._keep(plan, solution, shown)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._threshold = self.min_confidence
-        self._within = self._assignments = None
+        self._within = self._assignments = self._believed = self._hierarchy = None
+        self._weighs_neighbors = not plan.parametric and _two_sided(plan)
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
             self._used = self._head.winners(plan.X)
@@ -560,7 +679,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
             self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
-            self.labels_ = labels_of(self._assignments, self.min_confidence)
+            shares = self._shares() if self.min_confidence > 0 else self._assignments
+            self.labels_ = labels_of(shares, self.min_confidence)
             if self.divergence_.reverse and plan.problem.tied:
                 self._within = within(plan.problem.p, self._assignments)
         self.n_clusters_ = len(self._used)
@@ -572,13 +692,38 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """What gives rows their assignments."""
         if self._parametric:
             return self._head.within(self._used)
-        assigner = Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within, self._copies)
+        return self._beside(self._assignments, self._assigner)
+
+    @property
+    def _sure_rows(self):
+        """What gives rows their probabilities."""
+        if not self._weighs_neighbors:
+            return self._rows
+        return self._beside(self._shares(), Believer(self._assigner))
+
+    @property
+    def _assigner(self):
+        return Assigner(self.p_, self.q_, self.divergence_, self._assignments, self._within, self._copies)
+
+    def _beside(self, table, placer):
+        """What gives training rows what they have in a table, and new ones what a placer finds."""
 
         def near(X):
-            return assigner.near(X, self.n_jobs, search_device(self))
+            return placer.near(X, self.n_jobs, search_device(self))
 
-        rows = PlacedRows(SeenRows(self._known, self._assignments, **row_identity(self.p_)), near, assigner)
-        return AllSeenRows(self._known, self._assignments, rows)
+        rows = PlacedRows(SeenRows(self._known, table, **row_identity(self.p_)), near, placer)
+        return AllSeenRows(self._known, table, rows)
+
+    def _shares(self):
+        """Probabilities of the training rows of a table."""
+        if not self._weighs_neighbors:
+            return self._assignments
+        if self._believed is None:
+            p, r = self.p_.conditional_, self._assignments
+            pairs = pairs_of(p if self._copies is None else p.of_copies(self._copies))
+            shares = believed(*pairs, r, r)
+            self._believed = mean_of_equal_rows(self._known, shares, row_identity(self.p_)["by_features"])
+        return self._believed
 
     @property
     def _least_confidence(self):
@@ -681,6 +826,14 @@ def _shared_q(q, debias):
     if debias > 0 and kernel.debias == 0:
         kernel.set_params(debias=debias)
     return kernel
+
+
+def _two_sided(plan):
+    """Whether what rows and their neighbours give each other is known, of new rows too."""
+    problem = plan.problem
+    return (
+        declared(plan.p, "two_sided") and problem.tied and not (problem.p.dense or problem.divergence.reverse)
+    )
 
 
 def _spread_idle_rows(plan):

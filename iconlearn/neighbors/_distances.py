@@ -13,6 +13,7 @@ from .._checks import suggest
 from .._torch_state import as_array
 from ..numerics.threads import share
 from ._libraries import pynndescent_metric, sklearn_distances, sklearn_metrics
+from ._packed import PACKED, is_packed, packed_distances
 from ._parameters import PARAMETERS, ParametricMetric, parts_of
 from ._rows import BLOCK_SIZE, as_rows, both_rows, sqnorms, unit_rows
 
@@ -73,7 +74,7 @@ def check_metric(metric):
     if isinstance(metric, ParametricMetric):
         return metric
     # The usual names first: the list of all others has to be imported.
-    if callable(metric) or from_products(metric) or metric == "precomputed":
+    if callable(metric) or from_products(metric) or metric == "precomputed" or is_packed(metric):
         return metric
     if metric in _DATA_DEPENDENT:
         raise ValueError(
@@ -81,7 +82,7 @@ def check_metric(metric):
             f'metric_params={{"{PARAMETERS[metric][0][0]}": ...}}, or {_DATA_DEPENDENT[metric]} '
             f'and use metric="euclidean" instead'
         )
-    known = {"precomputed", *sklearn_metrics(), *PYNNDESCENT_ONLY}
+    known = {"precomputed", *sklearn_metrics(), *PYNNDESCENT_ONLY, *PACKED}
     known -= {"nan_euclidean", *_DATA_DEPENDENT}
     if metric not in known:
         raise ValueError(f"metric={metric!r} is not known.{suggest(metric, sorted(known))}")
@@ -144,6 +145,8 @@ def distance_block(A, B, *, metric="euclidean") -> np.ndarray:
         block[:, sqnorms(V) == 0] = 1.0
         return block
     check_form(A, metric)
+    if is_packed(metric):
+        return packed_distances(A, B, metric)
     return sklearn_distances(A, B, evaluable(metric))
 
 

@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 from ._device_rows import DeviceRows
 from ._distances import PairDistances, distance_block, evaluable, from_products, is_euclidean
 from ._libraries import sklearn_search
+from ._packed import is_packed, packed_search
 from ._products import nearest, product_error
 from ._rows import BLOCK_SIZE, PreparedRows, rescaled, sqnorms, unit_rows
 
@@ -146,6 +147,8 @@ def _ranked(pairs, rows, found, k):
 
 def _search_by_library(X, queries, k, metric, n_jobs):
     """Self included; Euclidean and cosine distances are evaluated again."""
+    if is_packed(metric):
+        return by_distance(*packed_search(X, queries, k, metric))
     space, targets, name = X, queries, evaluable(metric)
     if metric == "cosine" and sqnorms(X).all() and sqnorms(queries).all():
         space, targets, name = unit_rows(X), unit_rows(queries), "euclidean"

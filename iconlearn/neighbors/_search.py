@@ -22,6 +22,7 @@ from ._distances import (
 from ._exact import by_distance, exact_search, prepared_for, without_self
 from ._inverted_lists import search_cells
 from ._libraries import faiss_search, pynndescent_search
+from ._packed import as_bytes, is_packed, packed_pairs
 from ._parameters import parts_of, with_params
 from ._rows import PreparedRows, as_rows, both_rows
 
@@ -132,7 +133,8 @@ def knn(
     k : int
         At most n - 1 without queries, at most n with queries.
     metric : str or callable, default="euclidean"
-        Any metric of scikit-learn's or pynndescent's; a function is called with two rows of floats.
+        Any metric of scikit-learn's or pynndescent's; a function is called with two rows of floats.  "bit_hamming"
+        and "bit_jaccard" take rows of packed bits, as ``numpy.packbits(X > 0, axis=1)`` gives them.
     metric_params : dict or None, default=None
         Parameters of the metric, as in scikit-learn: ``{"p": 3}`` (and weights "w") of "minkowski",
         ``{"V": variances}`` of "seuclidean", ``{"VI": inverse covariance}`` of "mahalanobis", or further arguments of a
@@ -258,7 +260,10 @@ def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prep
 
 
 def _by_pynndescent(X, k, metric, n_jobs, random_state):
-    distances, indices = pynndescent_search(X, k + 1, metric, n_jobs, random_state)
+    rows = as_bytes(X, metric) if is_packed(metric) else X
+    distances, indices = pynndescent_search(rows, k + 1, metric, n_jobs, random_state)
+    if is_packed(metric):
+        distances = packed_pairs(X, indices, metric)
     if from_products(metric):
         distances = PairDistances(X, X, metric).of_neighbors(np.arange(X.shape[0]), indices)
     return _repaired(X, k, metric, n_jobs, distances, indices)

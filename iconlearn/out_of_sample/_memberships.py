@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..clusters import assign, joined
+from ..clusters import assign, believed, joined, pairs_of_new
 from ..supervisory import extended
 from ._mapped import answering, mapped
 from ._placed import blocks_of_rows
 
-__all__ = ["Assigner", "HeadMemberships", "among", "labels_of"]
+__all__ = ["Assigner", "Believer", "HeadMemberships", "among", "labels_of"]
 
 # Numbers of a block of assignments.
 BLOCK = 2**22
@@ -110,6 +110,31 @@ class Assigner:
         if empty.any() and alone.any():
             found[empty] = self.table[alone].mean(axis=0)
         return found
+
+
+class Believer:
+    """How sure new rows are of their clusters; see :func:`iconlearn.clusters.believed`.
+
+    Parameters
+    ----------
+    assigner : Assigner
+    """
+
+    def __init__(self, assigner):
+        self.assigner = assigner
+
+    def near(self, X, n_jobs, device):
+        """p of new rows over the training rows, from both sides and from theirs alone."""
+        ours = extended(self.assigner.p, X, n_jobs=n_jobs, device=device)
+        return self.assigner.near(X, n_jobs, device), ours
+
+    def __call__(self, near):
+        """Shares of new rows, shape (n_new, n_clusters)."""
+        (sides, ours), assigner = near, self.assigner
+        copies = assigner.copies
+        totals = None if copies is None else assigner.p.conditional_.sparse() @ copies
+        pairs = pairs_of_new(ours, sides, totals, copies)
+        return believed(*pairs, assigner.table, assigner(sides))
 
 
 def among(r, used):

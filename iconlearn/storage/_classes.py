@@ -10,7 +10,7 @@ from __future__ import annotations
 from .. import divergences, engines, estimators, learned, mappers, supervisory, views
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
-from ..clusters import MergePath
+from ..clusters import Hierarchy, MergePath
 from ..conditional import BlockConditional, Conditional, ListConditional, WideConditional
 from ..engines._closed import LogNormaliser
 from ..neighbors import KnownRows, ParametricMetric
@@ -32,6 +32,7 @@ CLASSES: dict[str, type] = {
     "estimators.ICONClustering": estimators.ICONClustering,
     "estimators.ICONEmbedding": estimators.ICONEmbedding,
     "estimators.Term": estimators.Term,
+    "estimators.Hierarchy": Hierarchy,
     "estimators.Known": ClassTable,
     "estimators.MergePath": MergePath,
     "estimators.Moments": Moments,

@@ -70,6 +70,9 @@ class Supervisory(BaseEstimator, ABC):
         kind; one with its rows given otherwise (a graph, their order) has not.
     equal_rows_alike : bool
         Whether equal rows of X are one and the same to p, and so have one place; by default `from_features`.
+    two_sided : bool
+        Whether what :meth:`reciprocal` sums for a new row are p(j|new row) and p(new row|j), so that the smaller of
+        them is known as well.
     takes_device : bool
         Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
@@ -115,6 +118,7 @@ class Supervisory(BaseEstimator, ABC):
     fresh: bool = False
     from_features: bool = False
     equal_rows_alike = property(lambda self: declared(self, "from_features"))
+    two_sided: bool = False
     takes_device: bool = False
     copies: int = 1
 

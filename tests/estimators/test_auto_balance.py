@@ -117,8 +117,8 @@ def test_new_rows_and_further_fits_know_of_it(tmp_path):
     model = ICONClustering(3, warm_start=True, random_state=0).fit(X)
     labels, new = model.labels_, uneven_blobs(7)
     assert adjusted_rand_score(new[1], model.predict(new[0])) > 0.95
-    joined = assign(model.p_.reciprocal(new[0]), model.probabilities_, balance=0.1)
-    np.testing.assert_allclose(model.predict_proba(new[0]), joined, atol=1e-8)
+    joined = assign(model.p_.reciprocal(new[0]), model.transform(X), balance=0.1)
+    np.testing.assert_allclose(model.transform(new[0]), joined, atol=1e-8)
     save(model, tmp_path / "model")
     kept, candidates = load(tmp_path / "model").q_, model.q_.candidates_
     assert kept.balance_ == 0.1

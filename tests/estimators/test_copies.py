@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import evaluate, make_problem
 from scipy import sparse
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
@@ -104,8 +105,6 @@ def test_a_fit_is_that_of_all_copies(options):
 
 def test_weights_move_the_optimum():
     """One cluster more for a group that is there a hundred times."""
-    from sklearn.base import clone
-
     Z = np.r_[X[Y == 0] * 1.0, X[Y == 0] + [2.5, 0], X[Y == 1] + 30]
     weight = np.r_[np.full(80, 20.0), np.ones(25)]
     model = ICONClustering(2, p=Gaussian(5.0), random_state=0)
@@ -159,3 +158,30 @@ def test_what_cannot_be_weighed_is_refused(options, weight, message):
     with pytest.raises(ValueError, match=message):
         model.fit(X, sample_weight=weight)
     assert not hasattr(model, "labels_")
+
+
+def test_a_score_counts_the_rows_by_their_weights():
+    """By hand: p of the 15 nearest, and q, over as many copies of each row."""
+    X, _ = make_blobs(60, centers=[[0, 0], [6, 0], [0, 6]], random_state=0)
+    weight = np.random.default_rng(0).integers(1, 5, 60).astype(float)
+    model = ICONClustering(3, n_init=2, random_state=0).fit(X)
+    r, copies = model.transform(X), weight / weight.mean()
+    distances = np.linalg.norm(X[:, None] - X, axis=2) + np.diag(np.full(60, np.inf))
+    near = np.zeros((60, 60))
+    np.put_along_axis(near, np.argsort(distances, axis=1)[:, :12], 1.0, axis=1)
+    near /= near @ copies[:, None]  # of one copy of a column
+    p = 0.95 * near + 0.05 / 60
+    q = 0.95 * (r / (copies @ r)) @ r.T + 0.05 / 60
+    expected = -(copies @ (p * np.log(p / q)) @ copies) / 60
+    assert model.score(X, sample_weight=7 * weight) == pytest.approx(expected, rel=1e-6)
+    assert model.score(X, sample_weight=np.full(60, 3)) == pytest.approx(model.score(X), rel=1e-12)
+    assert abs(model.score(X) - expected) > 1e-3
+    with pytest.raises(ValueError, match="sample_weight is zero"):
+        model.score(X, sample_weight=np.arange(60))
+    with config_context(enable_metadata_routing=True):
+        asked = ICONClustering(2, n_init=2, random_state=0).set_fit_request(sample_weight=True)
+        scores = [
+            GridSearchCV(found, {"n_clusters": [2, 3]}, cv=2).fit(X, sample_weight=weight).best_score_
+            for found in (asked, clone(asked).set_score_request(sample_weight=True))
+        ]
+    assert scores[0] != scores[1]

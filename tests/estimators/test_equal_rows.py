@@ -51,7 +51,7 @@ def test_the_training_rows_are_where_the_fit_put_them(name):
     assert_array_equal(model.transform(X), model.embedding_)
     clusters = ICONClustering(3, p=p, random_state=0).fit(X)
     assert_array_equal(clusters.predict(X), clusters.labels_)
-    assert_array_equal(clusters.transform(X), clusters.probabilities_)
+    assert_array_equal(clusters.predict_proba(X), clusters.probabilities_)
 
 
 @pytest.mark.parametrize("name", ["star", "tree", "isolated nodes"])

@@ -65,7 +65,9 @@ def test_rows_of_no_mass_that_no_row_is_near_to():
 
     far = np.vstack([X, [[500.0, 500.0]]])
     model = ICONClustering(3, p=Weighed(8), random_state=0).fit(far)
-    np.testing.assert_allclose(model.probabilities_[-1], model.probabilities_[:-1].mean(axis=0), atol=1e-6)
+    r = model.transform(far)
+    np.testing.assert_allclose(r[-1], r[:-1].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(model.probabilities_[-1], r[-1])
 
 
 def test_the_merge_path_is_that_of_the_rows_with_edges():

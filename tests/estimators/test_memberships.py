@@ -33,12 +33,12 @@ def sides(row):
 
 def objective(weight, model, t):
     """Of the mean loss, what depends on the assignments t of one more row."""
-    r = model.probabilities_
+    r = model.transform(X[:320])
     return -weight @ np.log(np.maximum(r / r.sum(axis=0) @ t, 1e-300))
 
 
 def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
-    found, one_sided = model.predict_proba(X[320:]), 0
+    found, one_sided = model.transform(X[320:]), 0
     for row, t in zip(X[320:], found, strict=True):
         weight = sides(row)
 

@@ -618,7 +618,7 @@ def test_predictions_for_training_rows_are_the_labels():
         assert_array_equal(estimator.predict(X), labels)
         assert_allclose(estimator.predict_proba(X).sum(1), 1)
         assert_array_equal(estimator.predict_proba(X).argmax(1), labels)
-        assert_array_equal(estimator.probabilities_, estimator.transform(X))
+        assert_array_equal(estimator.probabilities_, estimator.predict_proba(X))
 
 
 @placed

@@ -298,7 +298,7 @@ def check_clustering(draw):
     r = np.exp(Z - np.logaddexp.reduce(Z, 1)[:, None])
     r = r[:, np.unique(r.argmax(1))]
     r /= r.sum(1, keepdims=True)
-    np.testing.assert_allclose(model.probabilities_, r, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.transform(X), r, rtol=1e-4, atol=1e-6)
     expected = written(model.p_.conditional_, model.q_, model.divergence_, r)
     for further in terms or []:
         expected += of_term(further, X, model.q_, model.divergence_, r)

@@ -140,7 +140,7 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
     # function; and what came later.
     assert set(CLASSES) - held == {
         "estimators.ICONClassifier", "estimators.ICONClustering", "estimators.ICONEmbedding",
-        "estimators.MergePath", "learned.Custom", "divergences.FDivergence", "optim.Solution",
+        "estimators.Hierarchy", "estimators.MergePath", "learned.Custom", "divergences.FDivergence", "optim.Solution",
         "neighbors.ParametricMetric",
         "supervisory.CannotLink", "supervisory.Choices", "supervisory.HuffmanTree", "supervisory.Pairs",
         "supervisory.Triplets", "conditional.ListConditional",
@@ -161,9 +161,15 @@ def test_a_path_that_was_a_plain_tuple_is_a_path(unpacked):
     assert loaded.merge_path_.suggested == loaded.n_clusters_
 
 
+# A fit that goes on now ends as one of now: its probabilities are those of mutual neighbours, its assignments the same.
+PROBABILITIES = ("predict_proba", "attribute probabilities_")
+
+
 @pytest.mark.parametrize(("archive", "name"), STOPPED)
 def test_an_earlier_fit_that_was_stopped_goes_on(archive, name, unpacked, tmp_path):
     expected = expected_of(unpacked / archive, name)
+    if name == "stopped_clusters":
+        expected = {answer: value for answer, value in expected.items() if answer not in PROBABILITIES}
     shutil.copytree(unpacked / archive / f"{name}.checkpoint", tmp_path / "fit")
     stages = {path.stem for path in (tmp_path / "fit").iterdir()}
     fit, heard = iconlearn.load(unpacked / archive / f"{name}.model"), []

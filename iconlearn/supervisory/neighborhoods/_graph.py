@@ -78,6 +78,8 @@ class KNN(NeighborSearch):
     (uniform affinities).
     """
 
+    two_sided = True
+
     def __init__(
         self,
         n_neighbors=15,

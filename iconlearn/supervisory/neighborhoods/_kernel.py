@@ -85,6 +85,8 @@ class Gaussian(NeighborSearch):
     Hinton and Roweis, "Stochastic neighbor embedding", NeurIPS 2002.
     """
 
+    two_sided = True
+
     def __init__(
         self,
         perplexity=30.0,
@@ -179,6 +181,8 @@ class Student(NeighborSearch):
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008 (the kernel, there on the
     side of q).
     """
+
+    two_sided = True
 
     def __init__(
         self,
