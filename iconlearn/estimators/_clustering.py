@@ -17,7 +17,8 @@ from .._device import cpu_by_default
 from .._warnings import warn
 from ..clusters import SMALLEST, LateMergePath, counted_path, merge_path, within, without_path
 from ..conditional import MAX_MATERIALISED
-from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, write_table
+from ..engines import write_table
+from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson
 from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
@@ -494,12 +495,17 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _keep_clusters(self, plan, solution, known, shown=None):
         """The solution, labels without gaps, and what new rows need."""
+        found = False
         if not plan.parametric:
-            r = plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
+            r, found = _represented(plan), True
             mean = mean_of_equal_rows(known, r, row_identity(plan.p)["by_features"])
             if mean is not r:
                 write_table(plan.mapper, mean)
-        self._keep(plan, solution, shown)
+                r, found = _represented(plan), False
+            self._used = np.unique(r.argmax(axis=1))
+            uniform = any(problem.p.uniform > 0 for problem in plan.objective.problems)
+            found = found and plan.engine.solves and len(self._used) == r.shape[1] and not uniform
+        self._keep(plan, solution, shown, found=found)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._within = self._assignments = None
         if plan.parametric:
@@ -507,8 +513,6 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self._used = self._head.winners(plan.X)
             self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
-            r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
-            self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
             self.labels_ = labels_of(self._assignments, self.min_confidence)
             if self.divergence_.reverse and plan.problem.tied:
@@ -617,6 +621,11 @@ def _shared_q(q, debias):
     if debias > 0 and kernel.debias == 0:
         kernel.set_params(debias=debias)
     return kernel
+
+
+def _represented(plan):
+    """The assignments in a table."""
+    return plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
 
 
 def _spread_idle_rows(plan):

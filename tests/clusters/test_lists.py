@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from iconlearn import ICONClustering
 from iconlearn.clusters import SMALLEST, Beliefs, PairWeights, _refine, _weights, refine, refined, soften
 from iconlearn.clusters._lists import Lists
 from iconlearn.clusters._weights import joined
@@ -140,3 +141,15 @@ def test_the_cost_of_a_merge_is_what_the_loss_rises_by(floor, size):
     np.testing.assert_allclose(np.diff(found), np.diff(rises), atol=1e-9)
     if not floor:
         np.testing.assert_allclose(found, np.array(rises) - graph.explained(r)[1], atol=1e-9)
+
+
+def test_the_loss_that_the_steps_have_found_is_that_of_the_probabilities():
+    """Where every cluster has rows nothing is evaluated again."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(8 * rng.normal(size=(M, 6)), 20, axis=0) + rng.normal(size=(20 * M, 6))
+    model = ICONClustering(M, n_init=2, random_state=0).fit(X)
+    assert model.n_clusters_ == M
+    p, r = model.p_.conditional_.sparse().tocoo(), model.probabilities_
+    q = (r[p.row] * r[p.col] / r.sum(axis=0)).sum(axis=1)
+    assert model.q_.balance_ == 1
+    assert model.loss_ == pytest.approx((p.data * np.log(p.data / q)).sum() / len(X), rel=1e-8)
