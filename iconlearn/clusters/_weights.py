@@ -221,6 +221,13 @@ class PairWeights:
         return self.edges.indptr.astype(np.uint64), self.edges.indices.astype(np.uint32)
 
     @cached_property
+    def _pairs(self):
+        """Rows, columns and weights of the edges in both directions together."""
+        one_way = np.flatnonzero(self.row <= self.edges.indices)
+        row, column = self.row[one_way], self.edges.indices[one_way]
+        return row, column, self.edges.data[one_way] * np.where(row < column, 2.0, 1.0)
+
+    @cached_property
     def _square(self):
         """The weights of all pairs, where so many are edges that products of matrices take less than single pairs."""
         n_edges = len(self.edges.data)
@@ -278,18 +285,17 @@ class PairWeights:
         if self.floor.any():
             return [self.explained(joined(r, *pair))[1] for pair in pairs]
         a, mass, costs = self.debias, self.mass(r), []
+        row, column, weight = self._pairs
         scale = (1.0 - a) / sized(mass, self.n_rows, self.balance)
         for keep, drop in pairs:
             some = r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES
-            at = np.flatnonzero(some[self.row] & some[self.edges.indices])
-            left, right = r[self.row[at]], r[self.edges.indices[at]]
+            at = np.flatnonzero(some[row] & some[column])
+            left, right = r[row[at]], r[column[at]]
             q = np.einsum("ec,ec,c->e", left, right, scale) + a / self.n_rows
             both = (left[:, keep] + left[:, drop]) * (right[:, keep] + right[:, drop])
             new = q + both * (1.0 - a) / sized(mass[keep] + mass[drop], self.n_rows, self.balance)
             new -= left[:, keep] * right[:, keep] * scale[keep] + left[:, drop] * right[:, drop] * scale[drop]
-            costs.append(
-                self.edges.data[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300)))
-            )
+            costs.append(weight[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300))))
         return costs
 
     def improved(self, r, G, pull=None, idle=None, held=None, *, far=False):

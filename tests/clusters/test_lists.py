@@ -109,7 +109,7 @@ def test_steps_of_a_search_go_further(monkeypatch):
     steps, improved = [], PairWeights.improved
     monkeypatch.setattr(PairWeights, "improved", lambda *a, **b: steps.append(b) or improved(*a, **b))
     r, loss = refined(graph, soften(labels, M), max_iter=40, tol=0.0)
-    assert len(steps) <= 21 and all(step["far"] for step in steps)
+    assert len(steps) <= 28 and all(step["far"] for step in steps)
     monkeypatch.setattr(_weights, "LISTED_WORK", np.inf)
     assert graph.explained(r)[1] == pytest.approx(loss, rel=1e-9)
     assert loss < refined(graph, soften(labels, M), max_iter=21, tol=0.0)[1]
