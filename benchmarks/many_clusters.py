@@ -1,6 +1,6 @@
 """What do many clusters, and few labels of many classes, cost?
 
-    python benchmarks/many_clusters.py [--cases small banking million] [--seeds 3]
+    python benchmarks/many_clusters.py [DATA] [--cases small banking million] [--seeds 3]
 
 Processor time of one fit, the loss that it ends at, labels beside the classes, and the peak of the process, features
 included.  Mixtures are of as many normal clusters as are asked for; every case has a process of its own, after a small
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pathlib
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 
 import numpy as np
 from _common import write
-from _loaders import banking
+from _loaders import from_file
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from iconlearn import ICONClassifier, ICONClustering
@@ -34,20 +35,19 @@ CASES = {
 }
 
 
-def data(n, n_columns, n_clusters):
+def data(n, n_columns, n_clusters, folder):
     if n == "banking":
-        X, y = banking()
-        return np.asarray(X), y
+        return from_file("banking77_minilm", pathlib.Path(folder))
     rng = np.random.default_rng(n + n_clusters)
     centres = rng.normal(size=(n_clusters, n_columns)).astype(np.float32)
     y = rng.integers(n_clusters, size=n)
     return centres[y] + rng.normal(size=(n, n_columns)).astype(np.float32), y
 
 
-def work(case, seed):
+def work(case, seed, folder):
     """One fit."""
     n, n_columns, n_clusters, options = case
-    X, y = data(n, n_columns, n_clusters)
+    X, y = data(n, n_columns, n_clusters, folder)
     rng = np.random.default_rng(0)
     ICONClustering(30, n_init=2, max_iter=3, random_state=0).fit(rng.normal(size=(6000, 10)))
     if "labels" in options:
@@ -85,7 +85,7 @@ def main(options):
     for name in options.cases:
         for k in range(len(CASES[name])):
             for seed in range(options.seeds):
-                command = [sys.executable, __file__, "--work", name, str(k), str(seed)]
+                command = [sys.executable, __file__, options.folder or "", "--work", name, str(k), str(seed)]
                 told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 rows.append(json.loads(told.splitlines()[-1]))
                 print(rows[-1], flush=True)
@@ -94,12 +94,13 @@ def main(options):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=["small", "labels", "banking", "many"])
+    parser.add_argument("folder", nargs="?", help="folder with banking77_minilm.npz, for the case banking")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=["small", "labels", "dense", "many"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.work:
         name, k, seed = chosen.work
-        print(json.dumps(work(CASES[name][int(k)], int(seed))))
+        print(json.dumps(work(CASES[name][int(k)], int(seed), chosen.folder)))
     else:
         main(chosen)
