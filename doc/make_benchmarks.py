@@ -85,6 +85,7 @@ PAGES = {
         "Classes of different sizes", "DATA", who="candidate", pivot=("accuracy", "nmi", "ari")
     ),
     "clustering_growth": Benchmark("Clusters of up to a million rows"),
+    "many_clusters": Benchmark("Many clusters"),
     "k_means": Benchmark("k-means as a recipe beside scikit-learn's"),
     "small_data": Benchmark("Defaults on few rows"),
     "n_clusters_auto": Benchmark("How many clusters", "DATA"),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from iconlearn.numerics import geometry
 from iconlearn.numerics.geometry import Edges, MatrixBlocks, matrix, pairs
 
 DIRECT = {
@@ -96,3 +97,21 @@ def test_no_edges_at_all():
     found = pairs("sqdist", U, U, Edges(none, none, (3, 3)))
     assert found.shape == (0,)
     np.testing.assert_array_equal(torch.autograd.grad(found.sum(), U)[0], 0)
+
+
+def test_dots_of_many_edges_are_taken_in_blocks(monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    U, V = (torch.rand(n, 7, generator=rng, dtype=torch.float64).requires_grad_() for n in (30, 20))
+    i = torch.arange(30).repeat_interleave(5)
+    edges = Edges(i, (i * 7 + torch.arange(150) % 5) % 20, (30, 20))
+    whole = pairs("dot", U, V, edges)
+    gradients = torch.autograd.grad(whole.square().sum(), (U, V))
+    held, embedding = [], torch.nn.functional.embedding
+    monkeypatch.setattr(geometry, "BLOCK", 70)
+    monkeypatch.setattr(
+        torch.nn.functional, "embedding", lambda index, U: held.append(len(index)) or embedding(index, U)
+    )
+    blocks = pairs("dot", U, V, edges)
+    assert max(held) == 10 and len(held) == 30
+    torch.testing.assert_close(blocks, whole, rtol=1e-14, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(blocks.square().sum(), (U, V)), gradients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ._weights import members
+from ._weights import MANY_EDGES_OF_GROUPS, contraction, members
 
 __all__ = ["MAX_CELLS", "coarsen", "merge_smallest", "micro_clusters", "with_groups"]
 
@@ -66,11 +66,13 @@ def coarsen(edges, n_groups, rng, rows=None):
     """
     n = edges.shape[0]
     labels, size = np.arange(n), np.ones(n) if rows is None else rows
-    graph, largest = _without_loops(edges + edges.T), LARGEST * size.sum() / n_groups
+    graph, largest = edges + edges.T, LARGEST * size.sum() / n_groups
+    large = graph.nnz >= MANY_EDGES_OF_GROUPS
+    graph = contraction(graph, labels, n, loops=False) if large else _without_loops(graph)
     while len(size) > n_groups and graph.nnz:
         m = len(size)
         factor = (1.0 + 1e-2 * rng.random(m)) / size
-        partner, score = _best_partner(graph, factor, size, largest)
+        partner, score = (_best_partner_of_many if large else _best_partner)(graph, factor, size, largest)
         if (partner < 0).all():
             largest *= 2.0
             continue
@@ -79,14 +81,21 @@ def coarsen(edges, n_groups, rng, rows=None):
             first = first[np.argsort(-score[first], kind="stable")[: m - n_groups]]
         group = np.arange(m)
         group[partner[first]] = first
-        group = np.unique(group, return_inverse=True)[1]
-        member = members(group)
-        graph, size, labels = (
-            _without_loops(member.T @ graph @ member),
-            np.bincount(group, size),
-            group[labels],
-        )
+        group = (np.cumsum(group == np.arange(m)) - 1)[group]
+        size, labels = np.bincount(group, size), group[labels]
+        if large:
+            graph = contraction(graph, group, len(size), loops=False)
+        else:
+            member = members(group)
+            graph = _without_loops(member.T @ graph @ member)
     return labels
+
+
+def _best_partner_of_many(graph, factor, size, largest):
+    """As :func:`_best_partner`."""
+    from ..numerics.compiled import best_partners
+
+    return best_partners(graph.indptr, graph.indices, graph.data, factor, size, largest)
 
 
 def _best_partner(graph, factor, size, largest):

@@ -215,6 +215,8 @@ class _CoarseSearch:
 
     def of_rows(self, r):
         """The assignments of all rows by those of the nodes; the clusters' shares where nothing pulls."""
+        if self.pulled.all():
+            return r[self.node]
         out = np.tile(self.coarse.size @ r / self.coarse.n_rows, (len(self.pulled), 1))
         out[self.pulled] = r[self.node]
         return out

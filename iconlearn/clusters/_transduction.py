@@ -138,7 +138,8 @@ def _best_start(graph, codes, targets, proportions, rng, tol, loose):
     coarse, known = graph.coarsened(node), codes[first]
     held, n_labels = known >= 0, np.bincount(node[codes >= 0], minlength=len(first))
     pins, beliefs = _pinned(known, targets), Beliefs(proportions=proportions)
-    starts = list(_starts(coarse, known, n_labels, targets, proportions, rng, tol))
+    walks = _walks(coarse, known, n_labels, targets)
+    starts = list(_starts(coarse, known, n_labels, walks, proportions, rng, tol))
 
     def best(graph, starts):
         begun = [soften(scores.argmax(axis=1), n_classes) for scores in starts]
@@ -149,27 +150,24 @@ def _best_start(graph, codes, targets, proportions, rng, tol, loose):
 
     found, balance = best(coarse, starts), graph.balance
     if loose is not None and loose < balance:
-        labels = _labels(known, n_labels, targets)
-        ends = [propagate(coarse.edges, labels, keep, coarse.size, even=False) for keep in KEEP]
-        other = best(coarse.balanced(loose), starts + ends)
+        other = best(coarse.balanced(loose), starts + [_of_rows(walk) for walk in walks])
         before, after = (coarse.cuts(r.argmax(axis=1), n_classes) for r in (found, other))
         if (after <= before).all() and (after < MUCH_LESS * before).any():
             found, balance = other, loose
     return found[node], balance
 
 
-def _labels(known, n_labels, targets):
-    """What the labels of each node say, in rows of them."""
+def _walks(coarse, known, n_labels, targets):
+    """Where the labels of the nodes, each of so many rows, walk for a short and for a long time."""
     labels = np.zeros((len(known), len(targets)))
     labels[known >= 0] = targets[known[known >= 0]] * n_labels[known >= 0, None]
-    return labels
+    return [_walked(coarse.edges, labels, keep) for keep in KEEP]
 
 
-def _starts(coarse, known, n_labels, targets, proportions, rng, tol):
+def _starts(coarse, known, n_labels, walks, proportions, rng, tol):
     """Scores of the nodes by labels that walk, and by clusters that agree with them."""
-    held, n_classes = known >= 0, len(targets)
-    labels = _labels(known, n_labels, targets)
-    walked = [propagate(coarse.edges, labels, keep, coarse.size) for keep in KEEP]
+    held, n_classes = known >= 0, walks[0].shape[1]
+    walked = [_of_rows(_even(walk, coarse.size)) for walk in walks]
     for scores in walked:
         yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
@@ -215,15 +213,25 @@ def propagate(edges, targets, keep, size=None, *, even=True):
     -------
     scores : ndarray of shape (n, n_classes)
     """
+    scores = _walked(edges, targets, keep)
+    return _of_rows(_even(scores, np.ones(len(scores)) if size is None else size) if even else scores)
+
+
+def _walked(edges, targets, keep):
     degree = np.asarray(edges.sum(axis=1)).ravel()
     walk = sparse.diags(1.0 / np.where(degree > 0, degree, 1.0)) @ edges
     scores = targets
     # After so many steps all but a hundredth of the walks have stopped.
     for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):
         scores = keep * (walk @ scores) + (1.0 - keep) * targets
-    if even:
-        size = np.ones(len(scores)) if size is None else size
-        scores = scores / np.maximum(size @ scores, 1e-300)
+    return scores
+
+
+def _even(scores, size):
+    return scores / np.maximum(size @ scores, 1e-300)
+
+
+def _of_rows(scores):
     total = scores.sum(axis=1, keepdims=True)
     return np.divide(scores, total, out=np.zeros_like(scores), where=total > 0)
 

@@ -38,6 +38,8 @@ MANY_CLUSTERS = 64
 MANY_EDGES, DENSE = 2**14, 0.25
 # No assignment is less, so that the loss stays finite.
 SMALLEST = 1e-12
+# From so many on, edges between groups are summed by compiled loops.
+MANY_EDGES_OF_GROUPS = 2**20
 # What is not many times the least assignment has no part in what a merge changes.
 MANY_TIMES = 1e4
 # Rows are lists of clusters where these are fewer than such a share of so many clusters, and a step is so much work.
@@ -79,7 +81,11 @@ class PairWeights:
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
         self.n_steps = DESCENT
-        self.row = np.repeat(np.arange(self.n), np.diff(edges.indptr))
+
+    @cached_property
+    def row(self):
+        """The row of each edge."""
+        return np.repeat(np.arange(self.n), np.diff(self.edges.indptr))
 
     def coarsened(self, labels):
         """The weights between groups of rows, numbered without gaps.
@@ -90,9 +96,12 @@ class PairWeights:
             self.n_steps = SEARCH
             return self
         m = int(labels.max()) + 1
-        member = members(labels)
-        size = np.bincount(labels, self.size, m)
-        edges, floor = member.T @ self.edges @ member, np.bincount(labels, self.floor, m)
+        size, floor = np.bincount(labels, self.size, m), np.bincount(labels, self.floor, m)
+        if len(self.edges.data) >= MANY_EDGES_OF_GROUPS:
+            edges = contraction(self.edges, labels, m, loops=True)
+        else:
+            member = members(labels)
+            edges = member.T @ self.edges @ member
         coarse = PairWeights(edges, floor, self.debias, size, self.balance)
         coarse.n_steps = SEARCH
         return coarse
@@ -230,6 +239,13 @@ class PairWeights:
         return self.edges.indptr.astype(np.uint64), self.edges.indices.astype(np.uint32)
 
     @cached_property
+    def _pairs(self):
+        """Rows, columns and weights of the edges in both directions together."""
+        one_way = np.flatnonzero(self.row <= self.edges.indices)
+        row, column = self.row[one_way], self.edges.indices[one_way]
+        return row, column, self.edges.data[one_way] * np.where(row < column, 2.0, 1.0)
+
+    @cached_property
     def _square(self):
         """The weights of all pairs, where so many are edges that products of matrices take less than single pairs."""
         n_edges = len(self.edges.data)
@@ -287,18 +303,17 @@ class PairWeights:
         if self.floor.any():
             return [self.explained(joined(r, *pair))[1] for pair in pairs]
         a, mass, costs = self.debias, self.mass(r), []
+        row, column, weight = self._pairs
         scale = (1.0 - a) / sized(mass, self.n_rows, self.balance)
         for keep, drop in pairs:
             some = r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES
-            at = np.flatnonzero(some[self.row] & some[self.edges.indices])
-            left, right = r[self.row[at]], r[self.edges.indices[at]]
+            at = np.flatnonzero(some[row] & some[column])
+            left, right = r[row[at]], r[column[at]]
             q = np.einsum("ec,ec,c->e", left, right, scale) + a / self.n_rows
             both = (left[:, keep] + left[:, drop]) * (right[:, keep] + right[:, drop])
             new = q + both * (1.0 - a) / sized(mass[keep] + mass[drop], self.n_rows, self.balance)
             new -= left[:, keep] * right[:, keep] * scale[keep] + left[:, drop] * right[:, drop] * scale[drop]
-            costs.append(
-                self.edges.data[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300)))
-            )
+            costs.append(weight[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300))))
         return costs
 
     def improved(self, r, G, pull=None, idle=None, held=None, *, far=False):
@@ -382,6 +397,14 @@ def _shared(name, terms):
 def sized(size, n, balance):
     """s_c^b n^(1 - b), what the assignments to cluster c are divided by."""
     return size**balance * n ** (1.0 - balance)
+
+
+def contraction(edges, labels, m, *, loops):
+    """The graph between m groups of rows, by a compiled loop; see :func:`iconlearn.numerics.compiled.contracted`."""
+    from ..numerics.compiled import contracted
+
+    pointers, columns, weights = contracted(edges.indptr, edges.indices, edges.data, labels, m, loops=loops)
+    return sparse.csr_array((weights, columns, pointers), shape=(m, m))
 
 
 def joined(r, keep, drop):

@@ -11,7 +11,7 @@ from ._base import Engine
 from ._closed import Closed
 from ._dense import Dense
 from ._minibatch import MiniBatch
-from ._partition import Partition, transduced
+from ._partition import Partition, transduced, write_table
 from ._sampled import Sampled
 from ._visit import visit_all, visit_batch
 from .mesh import Mesh, frozen_field
@@ -29,6 +29,7 @@ __all__ = [
     "transduced",
     "visit_all",
     "visit_batch",
+    "write_table",
 ]
 
 # Up to so many pairs an exact step costs less than a grid; beyond the second, minutes of exact steps.

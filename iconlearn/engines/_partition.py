@@ -10,10 +10,12 @@ from ..clusters import LOOSE, SMALLEST, PairWeights, pair_weights, refine, trans
 from ..optim import History, Solution
 from ._base import Engine
 
-__all__ = ["Partition", "transduced"]
+__all__ = ["Partition", "transduced", "write_table"]
 
 # What records call these steps.
 PHASE = "partition"
+# Numbers of a table that are written together.
+BLOCK = 2**22
 # Groups of rows that stand for all rows in a uniform share, and the most rows whose pairs are all summed once,
 # at the end: some seconds.
 N_GROUPS, MAX_PAIRED = 1000, 20_000
@@ -71,13 +73,15 @@ class Partition(Engine):
         exact = pair_weights(problems) if known is None else known.balanced(q.balance_)
         graph = self.graph(problems, rng, exact)
         table, offset = problems[0].rows.mapper.places, -_entropy(problems)
-        r = torch.softmax(table.detach().double(), 1).cpu().numpy()
         history = History(callback, report)
-        r, descent = refine(graph, r, max_iter=max_iter, tol=tol, offset=offset, observe=_adder(history))
+        # Tables of many rows and clusters are large: this one is not kept beside the next.
+        r, descent = refine(
+            graph, torch.softmax(table.detach().double(), 1).cpu().numpy(), max_iter=max_iter, tol=tol,
+            offset=offset, observe=_adder(history),
+        )  # fmt: skip
         if graph is not exact:
             history.losses[-1:] = [self.loss(problems, exact, r, rng) + offset]
-        with torch.no_grad():
-            table.copy_(torch.as_tensor(np.log(np.maximum(r, SMALLEST))))
+        write_table(problems[0].rows.mapper, r)
         return _solution(history, descent)
 
     def graph(self, problems, rng, exact=None) -> PairWeights:
@@ -112,6 +116,15 @@ class Partition(Engine):
             exact = pair_weights(problems, self.n_off, rng)
             exact = exact if rows is None else exact.among(rows)
         return exact.explained(r)[1]
+
+
+def write_table(module, r):
+    """Make assignments those of a table."""
+    step = max(1, BLOCK // r.shape[1])
+    with torch.no_grad():
+        for start in range(0, len(r), step):
+            part = np.maximum(r[start : start + step], SMALLEST)
+            module.places[start : start + step] = torch.as_tensor(np.log(part, out=part))
 
 
 def transduced(

@@ -500,14 +500,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 ConvergenceWarning,
             )
 
-    def _keep(self, plan, solution, shown=None, part=None):
+    def _keep(self, plan, solution, shown=None, part=None, *, found=False):
         """Fitted attributes that all estimators have.
 
         `shown` is as in :func:`iconlearn.solve.evaluated`; `part` is the plan without the rows that have no part in the
-        loss, where there are any.
+        loss, where there are any.  The loss that an engine has `found` for what is kept is not evaluated again.
         """
         optimised = plan if part is None else part
-        solution = evaluated(optimised, solution, shown)
+        solution = solution if found else evaluated(optimised, solution, shown)
         self._coded = _coded(optimised.objective)
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers

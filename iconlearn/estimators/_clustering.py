@@ -32,14 +32,8 @@ from ..clusters import (
     without_path,
 )
 from ..conditional import MAX_MATERIALISED
-from ..initialization._assignments import (
-    best_assignments,
-    checked_labels,
-    doubtful,
-    lesson,
-    steps_an_epoch,
-    write_table,
-)
+from ..engines import write_table
+from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, steps_an_epoch
 from ..initialization._last_fit import known_from, values_from
 from ..mappers import build_mapper
 from ..neighbors import KnownRows
@@ -389,7 +383,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if "_used" not in vars(self):
             raise AttributeError("probabilities_ are there once the estimator is fitted")
         if not self._X.shape[0]:
-            raise AttributeError("a slim model has no training rows; predict_proba(X) gives those of any rows")
+            raise AttributeError(
+                "a slim model has no training rows; predict_proba(X) gives those of any rows"
+            )
         return self._probabilities().astype(self._X.dtype)
 
     def _probabilities(self):
@@ -661,12 +657,17 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _keep_clusters(self, plan, solution, known, shown=None):
         """The solution, labels without gaps, and what new rows need."""
+        found = False
         if not plan.parametric:
-            r = plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
+            r, found = _represented(plan), True
             mean = mean_of_equal_rows(known, r, row_identity(plan.p)["by_features"])
             if mean is not r:
                 write_table(plan.mapper, mean)
-        self._keep(plan, solution, shown)
+                r, found = _represented(plan), False
+            self._used = np.unique(r.argmax(axis=1))
+            uniform = any(problem.p.uniform > 0 for problem in plan.objective.problems)
+            found = found and plan.engine.solves and len(self._used) == r.shape[1] and not uniform
+        self._keep(plan, solution, shown, found=found)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._threshold = self.min_confidence
         self._within = self._assignments = self._believed = self._hierarchy = None
@@ -676,8 +677,6 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self._used = self._head.winners(plan.X)
             self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
-            r = self.q_.represent(plan.mapper.places.detach()).double().numpy()
-            self._used = np.unique(r.argmax(axis=1))
             self._assignments = among(r, self._used)
             shares = self._shares() if self.min_confidence > 0 else self._assignments
             self.labels_ = labels_of(shares, self.min_confidence)
@@ -834,6 +833,11 @@ def _two_sided(plan):
     return (
         declared(plan.p, "two_sided") and problem.tied and not (problem.p.dense or problem.divergence.reverse)
     )
+
+
+def _represented(plan):
+    """The assignments in a table."""
+    return plan.q.represent(plan.mapper.places.detach()).double().cpu().numpy()
 
 
 def _spread_idle_rows(plan):

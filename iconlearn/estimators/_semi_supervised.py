@@ -19,9 +19,9 @@ from sklearn.base import clone
 
 from .._randomness import random_source
 from .._torch_state import as_array
-from ..classification._class_table import SMALLEST, ClassTable
+from ..classification._class_table import ClassTable
 from ..divergences import KL
-from ..engines import transduced
+from ..engines import transduced, write_table
 from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows
@@ -171,8 +171,7 @@ class Transduction:
             )  # fmt: skip
         watchers.warn_if_hardly_begun(n_iter)
         progress.done(solution)
-        with torch.no_grad():
-            plan.mapper.places.copy_(torch.from_numpy(np.log(np.maximum(r, SMALLEST))))
+        write_table(plan.mapper, r)
         self.start = r
         return r, reached, solution
 

@@ -22,12 +22,12 @@ from ..clusters import (
 )
 from ..conditional import MAX_MATERIALISED, Conditional
 from ..divergences import KL
-from ..engines import Dense
+from ..engines import Dense, write_table
 from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 
-__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "steps_an_epoch", "write_table"]
+__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "steps_an_epoch"]
 
 # Steps that refine the best starts.
 N_REFINE = 150
@@ -169,12 +169,6 @@ def checked_labels(init, n_rows, n_clusters):
 def doubtful(r, n_clusters):
     """Assignments with a share that is spread over all clusters: where they are certain, a softmax has no slope."""
     return (1.0 - SHARE_OF_DOUBT) * r + SHARE_OF_DOUBT / n_clusters
-
-
-def write_table(module, r):
-    """Make assignments those of a table."""
-    with torch.no_grad():
-        module.places.copy_(torch.as_tensor(np.log(np.maximum(r, 1e-12))))
 
 
 def lesson(rows, r, engine, *, dtype, device):

@@ -27,6 +27,8 @@ __all__ = ["Edges", "MatrixBlocks", "matrix", "pairs", "rows_at"]
 
 # Below this width differences are formed coordinate by coordinate: exact, and as fast as a product.
 DIRECT_WIDTH = 3
+# Numbers at the ends of edges that are held together on the CPU.
+BLOCK = 2**22
 
 
 def matrix(geometry: str, U, V):
@@ -252,7 +254,15 @@ class _PairDot(torch.autograd.Function):
     def forward(ctx, U, V, edges):
         ctx.edges, ctx.tied = edges, U is V
         ctx.save_for_backward(U, V)
-        return (rows_at(U, edges.i) * rows_at(V, edges.j)).sum(1)
+        step = max(1, BLOCK // U.shape[1])
+        if U.device.type != "cpu" or len(edges) <= step:
+            return (rows_at(U, edges.i) * rows_at(V, edges.j)).sum(1)
+        # Rows at both ends of all edges would be many times as large as the rows.
+        s = U.new_empty(len(edges))
+        for start in range(0, len(edges), step):
+            part = slice(start, start + step)
+            torch.sum(rows_at(U, edges.i[part]).mul_(rows_at(V, edges.j[part])), 1, out=s[part])
+        return s
 
     @staticmethod
     def backward(ctx, g):

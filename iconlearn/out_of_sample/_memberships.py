@@ -140,7 +140,8 @@ class Believer:
 def among(r, used):
     """Assignments among the clusters in use."""
     r = r[:, used]
-    return r / r.sum(axis=1, keepdims=True)
+    r /= r.sum(axis=1, keepdims=True)
+    return r
 
 
 def labels_of(r, min_confidence, total=1.0):

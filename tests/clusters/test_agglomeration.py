@@ -7,7 +7,7 @@ import pytest
 from reference import cluster_kernel, random_rows, sparse_p
 from scipy.sparse import csr_array
 
-from iconlearn.clusters import agglomerate, coarsen
+from iconlearn.clusters import PairWeights, _microclusters, _weights, agglomerate, coarsen
 
 N, M = 30, 8
 P = random_rows(N, density=0.25, seed=5)
@@ -103,3 +103,38 @@ def test_coarse_groups_are_merged_into_the_true_ones():
     P, truth = blocks(4, 10, links=0.01), np.repeat(np.arange(4), 10)
     start = coarsen(sparse_p(P).edges, 12, np.random.RandomState(0))
     assert same_partition(agglomerate(csr_array(P), start, 4, 0.1), truth)
+
+
+def random_graph(n=3000, n_edges=40_000):
+    rng = np.random.default_rng(1)
+    row, col = rng.integers(n, size=(2, n_edges))
+    return csr_array((rng.random(n_edges), (row, (row + col // 20) % n)), shape=(n, n))
+
+
+def test_many_edges_are_grouped_alike_by_compiled_loops(monkeypatch):
+    edges, size = random_graph(), np.random.default_rng(2).uniform(0.5, 2.0, 3000)
+    expected = coarsen(edges, 100, np.random.RandomState(0), size)
+    graph = PairWeights(edges, size / size.sum(), 0.1, size)
+    coarse = graph.coarsened(expected)
+    taken = count_contractions(monkeypatch)
+    for module in (_weights, _microclusters):
+        monkeypatch.setattr(module, "MANY_EDGES_OF_GROUPS", 0)
+    np.testing.assert_array_equal(coarsen(edges, 100, np.random.RandomState(0), size), expected)
+    assert len(taken) > 3
+    found = graph.coarsened(expected)
+    np.testing.assert_allclose(found.edges.toarray(), coarse.edges.toarray(), rtol=1e-12)
+    np.testing.assert_allclose(found.floor, coarse.floor, rtol=1e-12)
+    assert found.edges.sum() == pytest.approx(graph.edges.sum())
+
+
+def count_contractions(monkeypatch):
+    taken, contraction = [], _weights.contraction
+    for module in (_weights, _microclusters):
+        monkeypatch.setattr(module, "contraction", lambda *a, **b: taken.append(1) or contraction(*a, **b))
+    return taken
+
+
+def test_few_edges_are_not(monkeypatch):
+    taken = count_contractions(monkeypatch)
+    coarsen(random_graph(), 100, np.random.RandomState(0))
+    assert not taken

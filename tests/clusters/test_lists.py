@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from iconlearn import ICONClustering
 from iconlearn.clusters import SMALLEST, Beliefs, PairWeights, _refine, _weights, refine, refined, soften
 from iconlearn.clusters._lists import Lists
 from iconlearn.clusters._weights import joined
+from iconlearn.estimators import _base
 
 N, M = 400, 30
 LEAST = 1e-11
@@ -108,11 +110,22 @@ def test_steps_of_a_search_go_further(monkeypatch):
     steps, improved = [], PairWeights.improved
     monkeypatch.setattr(PairWeights, "improved", lambda *a, **b: steps.append(b) or improved(*a, **b))
     r, loss = refined(graph, soften(labels, M), max_iter=40, tol=0.0)
-    assert len(steps) <= 21 and all(step["far"] for step in steps)
+    assert len(steps) <= 28 and all(step["far"] for step in steps)
     monkeypatch.setattr(_weights, "LISTED_WORK", np.inf)
     assert graph.explained(r)[1] == pytest.approx(loss, rel=1e-9)
     assert loss < refined(graph, soften(labels, M), max_iter=21, tol=0.0)[1]
     assert loss == pytest.approx(refined(graph, soften(labels, M), max_iter=40, tol=0.0)[1], rel=1e-3)
+
+
+def test_a_search_that_falls_no_more_goes_on_by_finer_lists(monkeypatch):
+    graph, seen, improved = weights(), [], PairWeights.improved
+    monkeypatch.setattr(_refine, "UNLISTED", (1e-8, 0.02))
+    monkeypatch.setattr(
+        PairWeights, "improved", lambda self, r, *a, **b: seen.append(r.least) or improved(self, r, *a, **b)
+    )
+    refined(graph, soften(LABELS, M), max_iter=60, tol=0.0)
+    assert seen == sorted(seen, reverse=True) and set(seen) == {0.02, 1e-8}
+    assert seen.count(1e-8) > 10
 
 
 def test_tables_where_lists_are_long_or_work_is_little(monkeypatch):
@@ -140,3 +153,16 @@ def test_the_cost_of_a_merge_is_what_the_loss_rises_by(floor, size):
     np.testing.assert_allclose(np.diff(found), np.diff(rises), atol=1e-9)
     if not floor:
         np.testing.assert_allclose(found, np.array(rises) - graph.explained(r)[1], atol=1e-9)
+
+
+def test_the_loss_that_the_steps_have_found_is_that_of_the_probabilities(monkeypatch):
+    """Where every cluster has rows nothing is evaluated again."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(8 * rng.normal(size=(M, 6)), 20, axis=0) + rng.normal(size=(20 * M, 6))
+    monkeypatch.setattr(_base, "evaluated", None)
+    model = ICONClustering(M, n_init=2, random_state=0).fit(X)
+    assert model.n_clusters_ == M
+    p, r = model.p_.conditional_.sparse().tocoo(), model.probabilities_
+    q = (r[p.row] * r[p.col] / r.sum(axis=0)).sum(axis=1)
+    assert model.q_.balance_ == 1
+    assert model.loss_ == pytest.approx((p.data * np.log(p.data / q)).sum() / len(X), rel=1e-8)

@@ -610,7 +610,8 @@ def test_walks_tell_which_cluster_is_which_class_where_labels_cannot(stray, monk
     monkeypatch.setattr(_transduction, "search", lambda *told: clusters)
     graph = PairWeights(csr_array(A), np.zeros(80), 0.0)
     n_labels = (known >= 0).astype(int)
-    starts = list(_transduction._starts(graph, known, n_labels, np.eye(8), None, None, 0.0))[2:]
+    walks = _transduction._walks(graph, known, n_labels, np.eye(8))
+    starts = list(_transduction._starts(graph, known, n_labels, walks, None, None, 0.0))[2:]
     assert any(start[25].argmax() == stray and start[5].argmax() == 2 - stray for start in starts)
 
 
@@ -699,3 +700,10 @@ def test_the_loss_of_a_graph_with_a_share_is_over_all_pairs(share, monkeypatch):
     expected = divergence[SOME >= 0].mean() + 10.0 * divergence.mean()
     assert model.loss_history_[-1] == pytest.approx(model.loss_, rel=1e-12)
     assert model.loss_ == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_walk_once_for_both_balances(monkeypatch):
+    taken, walked = [], _transduction._walked
+    monkeypatch.setattr(_transduction, "_walked", lambda *told: taken.append(told[2]) or walked(*told))
+    classifier().fit(X, SOME)
+    assert taken == list(_transduction.KEEP)

@@ -8,6 +8,7 @@ and with every other pool.
 from __future__ import annotations
 
 from ._edges import edge_terms
+from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._splines import own_of_points, read_points, spread_points
@@ -15,6 +16,8 @@ from ._splines import own_of_points, read_points, spread_points
 __all__ = [
     "ENTRIES",
     "SortedPoints",
+    "best_partners",
+    "contracted",
     "edge_terms",
     "explained_by_clusters",
     "explained_by_lists",
