@@ -174,7 +174,8 @@ class _CoarseSearch:
             whole.n_steps = self.coarse.n_steps  # the library is loaded then, and the descent may use it
         self.coarse = with_groups(self.coarse, N_SHARING, rng)
         n_groups = max(
-            min(GROUPS_PER_CLUSTER * n_clusters, self.coarse.n // 4, MAX_CELLS), min(n_clusters, self.coarse.n)
+            min(GROUPS_PER_CLUSTER * n_clusters, self.coarse.n // 4, MAX_CELLS),
+            min(n_clusters, self.coarse.n),
         )
         self.n_groups, self.groups, self.known = n_groups, [], {}
 
