@@ -129,7 +129,9 @@ def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
     found = []
     for balance in balances:
         tried = [coarse.best(balance, n_init)] if not found else []
-        tried.append(min(coarse.merged(balance, min(n_init, N_COMPARED), spectral=n_init > 1), key=_loss)[1])
+        # Thin shapes that lie apart are found under the weakest balance, and not by every merge.
+        n_merges = min(n_init, N_MERGES if balance == balances[-1] else N_COMPARED)
+        tried.append(min(coarse.merged(balance, n_merges, spectral=n_init > 1), key=_loss)[1])
         found.append(tried[_most_informed(**coarse.facts(tried))])
         if np.ptp(coarse.facts([found[0], found[-1]])["n_clusters"]) > 0:
             break
