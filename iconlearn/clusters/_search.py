@@ -57,7 +57,8 @@ GROUPS_PER_CLUSTER = 10
 # Merges that are crossed with each other, crossings for each of them, and steps after which they are compared.
 N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
 # The balances that are compared where none is given, from the strongest pull on, the merges for each, and the share by
-# which a weaker pull must raise the information: smaller differences come and go with the draw of the rows.
+# which a weaker pull must raise the information, besides what a row on the other side makes, about 1 / n_rows:
+# smaller differences come and go with the draw of the rows.
 BALANCES, N_COMPARED, MORE = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1), len(RESOLUTIONS), 0.002
 # A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
 # share of the mean one: a clump of outliers.
@@ -126,32 +127,35 @@ def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
         edges between clusters), "n_clusters", and "smallest" (share of the rows in the smallest cluster).
     """
     coarse = _CoarseSearch(graph, n_clusters, rng, tol)
-    found = []
+    found, n_rows = [], coarse.coarse.n_rows
     for balance in balances:
         tried = [coarse.best(balance, n_init)] if not found else []
-        tried.append(min(coarse.merged(balance, min(n_init, N_COMPARED), spectral=n_init > 1), key=_loss)[1])
-        found.append(tried[_most_informed(**coarse.facts(tried))])
+        # Thin shapes that lie apart are found under the weakest balance, and not by every merge.
+        n_merges = min(n_init, N_MERGES if balance == balances[-1] else N_COMPARED)
+        tried.append(min(coarse.merged(balance, n_merges, spectral=n_init > 1), key=_loss)[1])
+        found.append(tried[_most_informed(n_rows, **coarse.facts(tried))])
         if np.ptp(coarse.facts([found[0], found[-1]])["n_clusters"]) > 0:
             break
     facts = coarse.facts(found)
-    at, apart = _most_informed(**facts), _least_cut(**facts)
+    at, apart = _most_informed(n_rows, **facts), _least_cut(n_rows, **facts)
     lies_apart = apart is not None and facts["cut"][apart] < APART * facts["cut"][0]
     if lies_apart:
         at = apart
     r = found[at]
     if at > 0:
         tried = [coarse.best(balances[at], n_init), r]
-        r = tried[(_least_cut if lies_apart else _most_informed)(**coarse.facts(tried))]
+        r = tried[(_least_cut if lies_apart else _most_informed)(n_rows, **coarse.facts(tried))]
     return coarse.of_rows(r), balances[at], {"balance": np.array(balances[: len(found)]), **facts}
 
 
-def _most_informed(information, n_clusters, **_):
+def _most_informed(n_rows, information, n_clusters, **_):
     """The first whose information is about the largest of those with all clusters."""
     whole = n_clusters == n_clusters.max()
-    return int(np.argmax(whole & (information >= information[whole].max() * (1.0 - MORE))))
+    enough = information[whole].max() * (1.0 - MORE) - 1.0 / n_rows
+    return int(np.argmax(whole & (information >= enough)))
 
 
-def _least_cut(cut, n_clusters, smallest, **_):
+def _least_cut(n_rows, cut, n_clusters, smallest, **_):
     """The last that cuts the least of those with all clusters and no tiny one; None where there are none."""
     whole = (n_clusters == n_clusters.max()) & (smallest * n_clusters >= TINY)
     return int(np.flatnonzero(whole & (cut == cut[whole].min()))[-1]) if whole.any() else None

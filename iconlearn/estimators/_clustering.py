@@ -84,7 +84,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         rows for each cluster a Gaussian whose perplexity is a third of them, or 4.
     q : str or object, default="cluster"
         A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` is how strongly
-        clusters are pulled towards equal sizes.
+        clusters are pulled towards equal sizes; by default it is chosen (`q_.balance_`) among some
+        (`q_.candidates_`).
     divergence : str, object or callable, default="kl"
         As for :class:`ICONEmbedding`.
     mapper : str, object, torch module or callable, default="table"

@@ -48,7 +48,7 @@ class Cluster(Learned):
         "auto" compares 1, 0.7, 0.5, 0.3, 0.2 and 0.1 in the search of :class:`iconlearn.ICONClustering` (its default
         start, under KL): the least b that finds all clusters, none of them tiny, and cuts less than 0.36 of what is
         cut with 1; else the b of the largest information I(c; c') between the clusters at both ends of an edge, the
-        strongest of those that are within 0.2 % of it.  With given labels, or another start, it is 1.
+        strongest of those that are within 0.2 % and 1 / n_samples of it.  With given labels, or another start, it is 1.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.  It bounds the loss:
         -log q <= log(n / debias).

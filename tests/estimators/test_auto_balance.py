@@ -80,9 +80,10 @@ def test_the_last_candidate_is_the_first_that_has_lost_a_cluster():
 
 def test_as_much_is_said_under_the_stronger_pull():
     number = np.full(3, 2)
-    assert _most_informed(np.array([0.7, 0.7005, 0.7]), number) == 0
-    assert _most_informed(np.array([0.7, 0.71, 0.7]), number) == 1
-    assert _most_informed(np.array([0.7, 0.71, 0.72]), np.array([2, 2, 1])) == 1
+    assert _most_informed(10**6, np.array([0.7, 0.7005, 0.7]), number) == 0
+    assert _most_informed(10**6, np.array([0.7, 0.71, 0.7]), number) == 1
+    assert _most_informed(50, np.array([0.7, 0.71, 0.7]), number) == 0
+    assert _most_informed(10**6, np.array([0.7, 0.71, 0.72]), np.array([2, 2, 1])) == 1
 
 
 def test_a_clump_of_outliers_is_no_reason():
