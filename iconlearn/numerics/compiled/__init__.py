@@ -10,11 +10,13 @@ from __future__ import annotations
 from ._edges import edge_terms
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
 from ._partition import explained_by_clusters, onto_simplex
+from ._relocation import cheapest_rows
 from ._splines import own_of_points, read_points, spread_points
 
 __all__ = [
     "ENTRIES",
     "SortedPoints",
+    "cheapest_rows",
     "edge_terms",
     "explained_by_clusters",
     "near_pulls",
