@@ -98,10 +98,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         (random columns at every step), "minibatch", or the first that fits.
     init : {"auto", "pca", "coarse", "spectral", "random"} or array of shape (n_samples, n_components)
         Start of a table.  "coarse" makes a map of every eighth row first and spreads it over all; "auto" (the
-        default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
+        default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the principal
         axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse start), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on), or 100 epochs.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -111,7 +111,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table (over the root of
         the number of batches), 0.01 for a linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
-        Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
+        Factor on the attraction in the first fifth of the iterations (at most 100); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is momentum with gains for a table (Adam where q is an inverse power or p has lists of candidates),
