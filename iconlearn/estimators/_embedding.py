@@ -98,8 +98,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         (random columns at every step), "minibatch", or the first that fits.
     init : {"auto", "pca", "coarse", "spectral", "random"} or array of shape (n_samples, n_components)
         Start of a table.  "coarse" makes a map of every eighth row first and spreads it over all; "auto" (the
-        default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the principal
-        axes with "auto" or "pca", other mappers from their own weights.
+        default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the
+        principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on), or 100 epochs.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
