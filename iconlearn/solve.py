@@ -497,7 +497,7 @@ def _streams(plan):
 
 def _relocation(plan, streams):
     """What moves rows that lie among the wrong neighbours; None where that cannot be told."""
-    if plan.engine.stochastic or not relocatable(plan.objective):
+    if not relocatable(plan.objective):
         return None
     return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))
 

@@ -563,7 +563,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         main = Phase(n_iter - first, rate(1.0), MOMENTUM if plan.q.heavy_tailed else LIGHT_MOMENTUM)
-        if method != "momentum" or n_iter < RELOCATING or not relocatable(plan.objective):
+        able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
+        if n_iter < RELOCATING or not able:
             return [*phases, main]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
