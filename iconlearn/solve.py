@@ -18,7 +18,7 @@ from scipy.special import entr
 from ._randomness import torch_seeded
 from ._warnings import warn
 from .classification._ridge import preconditioner
-from .engines import Dense, visit_all
+from .engines import Dense, relocatable, relocate, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
 from .numerics.geometry import matrix
@@ -99,9 +99,10 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         options["precondition"] = preconditioner(plan.objective)
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
+    streams = _streams(plan)
     with _own_randomness(plan), threads:
         solution = minimise(
-            _epochs(plan),
+            _epochs(plan, streams),
             parameters,
             rates=rates,
             rule=_rule(plan)(tol, patience),
@@ -110,6 +111,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             terms=parts.add,
             hold=_hold(plan),
             record=_records(plan),
+            relocate=_relocation(plan, streams),
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
@@ -499,10 +501,17 @@ def _streams(plan):
     ]
 
 
-def _epochs(plan):
+def _relocation(plan, streams):
+    """What moves rows that lie among the wrong neighbours; None where that cannot be told."""
+    if not relocatable(plan.objective):
+        return None
+    return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))
+
+
+def _epochs(plan, streams):
     """The closures of each epoch: the first term's visits set the pace, the others follow."""
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
-    first, *others = _streams(plan)
+    first, *others = streams
     others = [itertools.chain.from_iterable(stream) for stream in others]
 
     def closure(visits, pull):

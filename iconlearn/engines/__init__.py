@@ -12,6 +12,7 @@ from ._closed import Closed
 from ._dense import Dense
 from ._minibatch import MiniBatch
 from ._partition import Partition, transduced, write_table
+from ._relocation import relocatable, relocate
 from ._sampled import Sampled
 from ._visit import visit_all, visit_batch
 from .mesh import Mesh, frozen_field
@@ -26,6 +27,8 @@ __all__ = [
     "Sampled",
     "choose",
     "frozen_field",
+    "relocatable",
+    "relocate",
     "transduced",
     "visit_all",
     "visit_batch",

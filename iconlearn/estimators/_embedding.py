@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._checks import check_choice, check_number
 from .._device import cpu_by_default
 from .._randomness import random_source
+from ..engines import relocatable
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._last_fit import known_from, values_from
 from ..initialization._places import SPREAD, initial_places, start_at_axes
@@ -35,6 +37,13 @@ from ._monitoring import Progress, observed, with_callbacks
 
 __all__ = ["ICONEmbedding"]
 
+# One in so many iterations is exaggerated, and at most so many.
+EARLY, MOST_EARLY = 5, 100
+# Of all later ones; under a light tail rows that are thrown far feel nothing and do not return.
+MOMENTUM, LIGHT_MOMENTUM = 0.95, 0.8
+# Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
+# first time and from there to the second: a share of them, and the most.
+RELOCATING, BEFORE_RELOCATION = 100, ((0.7, 200), (0.1, 25))
 # A coarse map is sorted already; its exaggeration only draws the newcomers in.
 COARSE_EXAGGERATION = 4.0
 
@@ -89,10 +98,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         (random columns at every step), "minibatch", or the first that fits.
     init : {"auto", "pca", "coarse", "spectral", "random"} or array of shape (n_samples, n_components)
         Start of a table.  "coarse" makes a map of every eighth row first and spreads it over all; "auto" (the
-        default) is "coarse" from 20 000 rows on and "pca" below.  A linear mapper starts from the principal
-        axes with "auto" or "pca", other mappers from their own weights.
+        default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the
+        principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 after a coarse start), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on), or 100 epochs.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -102,7 +111,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table (over the root of
         the number of batches), 0.01 for a linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
-        Factor on the attraction in the first third of the iterations (at most 250); "auto" is 12 for a
+        Factor on the attraction in the first fifth of the iterations (at most 100); "auto" is 12 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is momentum with gains for a table (Adam where q is an inverse power or hyperbolic, or p has lists of
@@ -577,7 +586,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 150 if coarse else 300
+            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.X.shape[0] >= LARGE else 300
         n = plan.problem.p.n_rows
 
         def rate(factor):
@@ -585,9 +594,15 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 return n / factor
             return adam_rate(plan, self.learning_rate)
 
-        first = min(250, n_iter // 3) if exaggeration != 1 and method == "momentum" else 0
+        first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
-        return [*phases, Phase(n_iter - first, rate(1.0))]
+        main = Phase(n_iter - first, rate(1.0), MOMENTUM if plan.q.heavy_tailed else LIGHT_MOMENTUM)
+        able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
+        if n_iter < RELOCATING or not able:
+            return [*phases, main]
+        lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
+        parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
+        return [*phases, *parts, replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)]
 
     # -- where it begins -----------------------------------------------------------------------------
 
@@ -632,7 +647,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
                 "mapper='table' and no further terms; use init='pca'"
             )
-        return able and (self.init == "coarse" or plan.X.shape[0] >= LARGE)
+        large = plan.X.shape[0] >= LARGE and not plan.q.heavy_tailed
+        return able and (self.init == "coarse" or large)
 
     def _put_start(self, plan, y, method, coarse):
         """Put the start into a table, or the principal axes into a linear mapper."""

@@ -46,6 +46,7 @@ def minimise(
     terms: Callable | None = None,
     hold: Callable | None = None,
     record: bool = False,
+    relocate: Callable | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -91,6 +92,9 @@ def minimise(
     record : bool, default=False
         Whether such steps may be recorded, where they are CUDA's: they are the same operations on the same tensors
         every time, and the host keeps nothing of them.
+    relocate : callable or None
+        ``relocate()`` gives rows of the only parameter other places, and the mask of these rows; called before phases
+        that ask for it, by the momentum method.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def minimise(
     history = History(callback, report, outputs=outputs)
     if callback is not None or report is not None or not rule.ranks:
         hold = None
-    run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record)
+    run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record, relocate)
 
     def make(phase):
         options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady, "rates": rates}
@@ -134,22 +138,27 @@ def minimise(
 class _Run:
     """The state of one minimisation: its history, the tensors that are kept, and why it stopped."""
 
-    def __init__(self, tensors, rule, history, keep, terms, hold, record):
+    def __init__(self, tensors, rule, history, keep, terms, hold, record, relocate):
         self.tensors, self.rule, self.history, self.keep, self.terms = tensors, rule, history, keep, terms
         self.stretches = None if hold is None else Stretches(self, hold, record)
         self.reason, self.cooling = "max_iter", 0.0
         # The tensors that are kept, and the loss that belongs to them.
         self.kept, self.loss = None, math.inf
-        # The phases that are over, and the iterations of the present one.
-        self.place, self.done, self.method, self.running = 0, 0, None, None
+        self.relocate = relocate
+        # The phases that are over, whether the present one has begun, and its iterations.
+        self.place, self.begun, self.done, self.method, self.running = 0, False, 0, None, None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
         if phase.cooling != self.cooling:
             self.cooling, self.kept = phase.cooling, None
             self.history.best = self.loss = math.inf
-        if self.method is None:
-            self.method, self.done = make(phase), 0
+        if not self.begun:
+            if phase.relocates and self.relocate is not None:
+                self.method.rest(self.relocate())
+            else:
+                self.method = make(phase)
+            self.begun, self.done = True, 0
         while self.done < phase.n_iter:
             n = self._length(phase, last)
             if n > 1:
@@ -164,7 +173,7 @@ class _Run:
                 return True
             if self.keep is not None:
                 self.keep(len(self.history), self.state)
-        self.method = None
+        self.begun = False
         return False
 
     def _length(self, phase, last):
@@ -222,6 +231,7 @@ class _Run:
         vars(self.rule).update(state["rule"])
         self.method = self._shortened(make, phases[self.place])
         self.method.load_state_dict(state["method"])
+        self.begun = True
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses, and of the terms of these."""

@@ -31,6 +31,9 @@ class Phase:
     cooling : float, default=0.0
         How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
         different temperatures are not compared.
+    relocates : bool, default=False
+        Whether rows are relocated before it, where the run knows how; the method of the phase before then goes on, and
+        these rows begin at rest.
     name : str, default="main"
         For messages and records.
     """
@@ -41,6 +44,7 @@ class Phase:
     exaggeration: float = 1.0
     max_step: float | None = None
     cooling: float = 0.0
+    relocates: bool = False
     name: str = "main"
 
 

@@ -37,6 +37,13 @@ class MomentumGains:
         ):
             mine.copy_(stored)
 
+    @torch.no_grad()
+    def rest(self, moved):
+        """Let some rows (a mask) begin again, at places that no step has led to."""
+        for velocity, gains in zip(self.velocities, self.gains, strict=True):
+            velocity.masked_fill_(moved[:, None], 0.0)
+            gains.masked_fill_(moved[:, None], 1.0)
+
     def step(self, closure):
         loss = closure()
         with torch.no_grad():

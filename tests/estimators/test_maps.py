@@ -122,15 +122,25 @@ def test_spreading_averages_over_the_edges_of_both_directions(device):
 def test_large_maps_start_from_a_coarse_one(monkeypatch):
     X, _ = load_digits(return_X_y=True)
     X = X.astype(np.float32)
-    plain = ICONEmbedding(max_iter=60, random_state=0).fit(X)
-    chosen = ICONEmbedding(max_iter=60, init="coarse", random_state=0).fit(X)
+    light = {"q": "gaussian", "max_iter": 60, "random_state": 0}
+    plain = ICONEmbedding(**light).fit(X)
+    chosen = ICONEmbedding(init="coarse", **light).fit(X)
     assert chosen.loss_ < plain.loss_
     assert neighbor_recall(X, chosen.embedding_, 15) > neighbor_recall(X, plain.embedding_, 15)
     monkeypatch.setattr(_embedding, "LARGE", 1000)
-    auto = ICONEmbedding(max_iter=60, random_state=0).fit(X)
+    auto = ICONEmbedding(**light).fit(X)
     np.testing.assert_array_equal(auto.embedding_, chosen.embedding_)
-    pca = ICONEmbedding(max_iter=60, init="pca", random_state=0).fit(X)
+    pca = ICONEmbedding(init="pca", **light).fit(X)
     np.testing.assert_array_equal(pca.embedding_, plain.embedding_)
+
+
+def test_large_maps_of_a_heavy_tail_start_at_principal_axes_and_take_half_the_steps(blobs, monkeypatch):
+    X, _ = blobs
+    monkeypatch.setattr(_embedding, "LARGE", 1000)
+    auto = ICONEmbedding(random_state=0, tol=0).fit(X)
+    assert auto.n_iter_ == 150
+    pca = ICONEmbedding(init="pca", max_iter=150, random_state=0, tol=0).fit(X)
+    np.testing.assert_array_equal(auto.embedding_, pca.embedding_)
 
 
 def test_a_coarse_start_that_cannot_be_says_why(blobs):
@@ -145,7 +155,7 @@ def test_a_p_that_knows_its_rows_has_no_coarse_start(blobs, monkeypatch):
     monkeypatch.setattr(_embedding, "LARGE", 100)
     given = KNN().fit(X).conditional_.sparse()
     for p in (Graph(given), Debias(Graph(given), 0.1), Mix([KNN(), Graph(given)])):
-        found = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)
+        found = ICONEmbedding(p=p, q="gaussian", max_iter=5, random_state=0).fit(X)
         np.testing.assert_array_equal(found.embedding_, found.set_params(init="pca").fit(X).embedding_)
         with pytest.raises(ValueError, match="found from features"):
             ICONEmbedding(p=p, init="coarse", max_iter=5).fit(X)
@@ -156,7 +166,7 @@ def test_a_p_that_knows_its_rows_has_no_coarse_start(blobs, monkeypatch):
         Symmetrize(Gaussian(30)),
         Mix([KNN(), Gaussian(30)]),
     ):
-        coarse = ICONEmbedding(p=p, max_iter=5, random_state=0).fit(X)
+        coarse = ICONEmbedding(p=p, q="gaussian", max_iter=5, random_state=0).fit(X)
         assert not np.array_equal(coarse.embedding_, coarse.set_params(init="pca").fit(X).embedding_)
 
 
@@ -230,7 +240,7 @@ def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monke
     from iconlearn.out_of_sample import _placed
 
     X, _ = make_blobs(2300, n_features=6, centers=5, random_state=0)
-    model = ICONEmbedding(n_components, max_iter=100, random_state=0).fit(X[:2100])
+    model = ICONEmbedding(n_components, max_iter=60, random_state=0).fit(X[:2100])
     assert model._placer.field is not None
     by_field = model.transform(X[2100:])
     np.testing.assert_allclose(model.transform(X[2150:2151]), by_field[50:51], rtol=1e-7)

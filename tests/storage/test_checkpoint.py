@@ -83,6 +83,19 @@ def test_a_fit_that_goes_on_ends_where_it_would_have_ended(name, at, tmp_path):
     assert not (tmp_path / "fit").exists()
 
 
+@pytest.mark.parametrize("at", [77, 79])
+def test_a_map_that_goes_on_relocates_its_rows_where_it_would_have(at, tmp_path):
+    """Rows are relocated between the 76th and the 77th iteration, and before the 85th."""
+    fit = ICONEmbedding(max_iter=100, random_state=0)
+    expected = clone(fit).fit(X, y)
+    checkpoint = Checkpoint(tmp_path / "fit", every=1)
+    with pytest.raises(Bomb):
+        clone(fit).set_params(callback=[checkpoint, bomb(at)]).fit(X, y)
+    fit.set_params(callback=checkpoint).fit(X, y)
+    assert_array_equal(fit.embedding_, expected.embedding_)
+    assert_array_equal(fit.loss_history_, expected.loss_history_)
+
+
 class CountingKNN(KNN):
     fits = 0
 

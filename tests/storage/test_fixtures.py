@@ -39,9 +39,9 @@ def names(suffix):
     return found
 
 
-# Fits in mini-batches, whose later versions give every row its mass once an epoch: from the stored state they take
-# other steps than 0.1.0 took.
-OTHER_STEPS = {"stopped_network", "stopped_teacher"}
+# Fits that from the stored state take other steps than 0.1.0 took: those in mini-batches, since later versions give
+# every row its mass once an epoch, and those of tables, whose steps have more momentum.
+OTHER_STEPS = {"stopped_network", "stopped_teacher", "stopped_map", "stopped_map_of_classes"}
 MODELS, STOPPED = names(".model"), names(".checkpoint")
 
 

@@ -43,10 +43,11 @@ class Split:
 
     def __init__(self, function, reach, unit):
         self.function, self.reach, self.unit = function, reach, unit
-        at = torch.tensor(reach**2, dtype=torch.float64, requires_grad=True)
-        value = function(at)
-        (slope,) = torch.autograd.grad(value, at, create_graph=True)
-        bend = torch.autograd.grad(slope, at)[0] if slope.requires_grad else torch.zeros(())
+        with torch.enable_grad():
+            at = torch.tensor(reach**2, dtype=torch.float64, requires_grad=True)
+            value = function(at)
+            (slope,) = torch.autograd.grad(value, at, create_graph=True)
+            bend = torch.autograd.grad(slope, at)[0] if slope.requires_grad else torch.zeros(())
         self.at, self.value, self.slope, self.bend = (float(t.detach()) for t in (at, value, slope, bend))
 
     def smooth(self, s):

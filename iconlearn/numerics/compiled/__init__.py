@@ -11,12 +11,14 @@ from ._edges import edge_terms
 from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
+from ._relocation import cheapest_rows
 from ._splines import own_of_points, read_points, spread_points
 
 __all__ = [
     "ENTRIES",
     "SortedPoints",
     "best_partners",
+    "cheapest_rows",
     "contracted",
     "edge_terms",
     "explained_by_clusters",

@@ -19,6 +19,8 @@ _LN2 = np.float32(np.log(2))
 # The bits of sqrt(1/2) as a float: mantissas are taken from [sqrt(1/2), sqrt(2)).
 _ROOT_HALF = np.int32(0x3F3504F3)
 _MANTISSA = np.int32(0x7FFFFF)
+# Edges whose logarithms are taken together, and at least those of one row.
+_EDGES = 1024
 
 
 def edge_terms(U, V, pointers, columns, weights, offset, n_threads):
@@ -45,11 +47,11 @@ def edge_terms(U, V, pointers, columns, weights, offset, n_threads):
     gradient = np.empty_like(U)
     kernel = _linear(d) if np.isinf(offset) else _logarithmic(d)
     cuts = cuts_of_edges(pointers, n_threads)
-    most = int(np.diff(pointers).max(initial=0))
+    most = max(_EDGES, int(np.diff(pointers).max(initial=0)))
     offset = np.float32(1.0 if np.isinf(offset) else offset)
 
     def stretch(k):
-        buffer = np.empty((d + 1, most), np.float32)
+        buffer = np.empty((2, most), np.float32)
         return kernel(U, V, pointers, columns, weights, offset, cuts[k], cuts[k + 1], buffer, gradient)
 
     return sum(in_stretches(stretch, n_threads)), gradient
@@ -59,41 +61,57 @@ def edge_terms(U, V, pointers, columns, weights, offset, n_threads):
 def _logarithmic(d):
     @numba.njit(nogil=True, fastmath=True, cache=True)
     def rows(U, V, pointers, columns, weights, offset, start, stop, buffer, gradient):
-        s = buffer[d]
-        bits, total = s.view(np.int32), 0.0
-        for i in range(start, stop):
+        s, exponents, total, i = buffer[0], buffer[1], 0.0, start
+        bits, most = s.view(np.int32), len(s)
+        while i < stop:
+            # Several rows, the logarithms of whose edges are taken together: in a loop of one row's few most of the
+            # time would go into its beginning and its end.
             first = pointers[i]
-            k = pointers[i + 1] - first
-            s[:k] = offset
-            for c in range(d):
-                u, gaps = U[i, c], buffer[c]
-                for e in range(k):
-                    gaps[e] = u - V[columns[first + e], c]
-                for e in range(k):
-                    s[e] += gaps[e] * gaps[e]
-            for c in range(d):
-                gaps, pull = buffer[c], np.float32(0)
-                for e in range(k):
-                    pull += weights[first + e] / s[e] * gaps[e]
-                gradient[i, c] = 2 * pull
-            # The logarithm of many numbers at a time: their exponents, and a series in the mantissas.
-            exponents = buffer[0]
+            while i < stop and pointers[i + 1] - first <= most:
+                x, px = U[i, 0], np.float32(0)
+                y, py = (U[i, 1] if d > 1 else np.float32(0)), np.float32(0)
+                z, pz = (U[i, 2] if d > 2 else np.float32(0)), np.float32(0)
+                whole = np.float32(0)
+                for e in range(pointers[i], pointers[i + 1]):
+                    j, w = columns[e], weights[e]
+                    dx = x - V[j, 0]
+                    t = offset + dx * dx
+                    if d > 1:
+                        dy = y - V[j, 1]
+                        t += dy * dy
+                    if d > 2:
+                        dz = z - V[j, 2]
+                        t += dz * dz
+                    s[e - first] = t
+                    whole += w
+                    w /= t
+                    px += w * dx
+                    if d > 1:
+                        py += w * dy
+                    if d > 2:
+                        pz += w * dz
+                gradient[i, 0] = 2 * px
+                if d > 1:
+                    gradient[i, 1] = 2 * py
+                if d > 2:
+                    gradient[i, 2] = 2 * pz
+                total -= whole * np.log(offset)
+                i += 1
+            k = pointers[i] - first
+            # Their exponents, and a series in the mantissas.
             for e in range(k):
                 high = bits[e] - _ROOT_HALF
                 exponents[e] = np.float32(high >> np.int32(23))
                 bits[e] = (high & _MANTISSA) + _ROOT_HALF
-            row = np.float32(0)
+            part = np.float32(0)
             for e in range(k):
                 t = s[e] - np.float32(1)
                 q = t / (np.float32(2) + t)
-                z = q * q
-                series = np.float32(2 / 7) + z * np.float32(2 / 9)
-                series = np.float32(2 / 3) + z * (np.float32(2 / 5) + z * series)
-                row += weights[first + e] * (exponents[e] * _LN2 + q * (np.float32(2) + z * series))
-            whole = np.float32(0)
-            for e in range(k):
-                whole += weights[first + e]
-            total += row - whole * np.log(offset)
+                qq = q * q
+                series = np.float32(2 / 7) + qq * np.float32(2 / 9)
+                series = np.float32(2 / 3) + qq * (np.float32(2 / 5) + qq * series)
+                part += weights[first + e] * (exponents[e] * _LN2 + q * (np.float32(2) + qq * series))
+            total += part
         return total
 
     return rows
