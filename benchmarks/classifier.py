@@ -1,4 +1,4 @@
-"""Is ICONClassifier as quick, as right and as honest as what people use, and what do its losses do?
+"""Is ICONClassifier as quick, as accurate and as well calibrated as what people use, and what do its losses do?
 
 - speed: the linear softmax beside LogisticRegression at equal C and equal tolerance, runs in turn, and the
   largest difference of their coefficients once both are converged (double precision);

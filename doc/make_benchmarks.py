@@ -21,7 +21,7 @@ HEAD = """# Benchmarks
 
 Every table here is made from a csv file in `benchmarks/results/` when these pages are built: no figure was copied by
 hand. Each says what was run and on what; the scripts and their options are in `benchmarks/`, and DATA is a folder with
-the sets. The best of each comparison is bold, and under each table stands, found by the same script, where another
+the sets. The best of each comparison is bold, and under each table the same script lists where another
 library is better than iconlearn's default. Seconds depend on the machine: read them as ratios.
 """
 
