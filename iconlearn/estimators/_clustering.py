@@ -187,8 +187,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     _copies = None
     # The min_confidence of the fit; None in files that do not have it.
     _threshold = None
-    # Whether probabilities are what mutual neighbours say, and not the assignments as such; these probabilities.
-    _weighs_neighbors, _believed = False, None
+    # Whether probabilities are what mutual neighbours say, and not the assignments as such.  A fit has a dictionary for
+    # those of the training rows, since predict_proba must not set attributes.
+    _weighs_neighbors = False
     # The path of merges through the clusters, once it has been asked for.
     _hierarchy = None
 
@@ -501,8 +502,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         state = super().__getstate__()
         if isinstance(state.get("_path"), LateMergePath):
             state = {**state, "_path": state["_path"].found}
-        if state.get("_believed") is not None:
-            state = {**state, "_believed": None}  # they are found again where they are asked for
+        if state.get("_believed"):
+            state = {**state, "_believed": {}}  # they are found again where they are asked for
         if isinstance(state.get("_hierarchy"), LateHierarchy):
             state = {**state, "_hierarchy": state["_hierarchy"].found}
         return state
@@ -671,7 +672,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._keep(plan, solution, shown, found=found)
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._threshold = self.min_confidence
-        self._within = self._assignments = self._believed = self._hierarchy = None
+        self._within = self._assignments = self._hierarchy = None
+        self._believed = {}
         self._weighs_neighbors = not plan.parametric and _two_sided(plan)
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
@@ -718,12 +720,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Probabilities of the training rows of a table."""
         if not self._weighs_neighbors:
             return self._assignments
-        if self._believed is None:
+        if not self._believed:
             p, r = self.p_.conditional_, self._assignments
             pairs = pairs_of(p if self._copies is None else p.of_copies(self._copies))
             shares = believed(*pairs, r, r)
-            self._believed = mean_of_equal_rows(self._known, shares, row_identity(self.p_)["by_features"])
-        return self._believed
+            by_features = row_identity(self.p_)["by_features"]
+            self._believed["shares"] = mean_of_equal_rows(self._known, shares, by_features)
+        return self._believed["shares"]
 
     @property
     def _least_confidence(self):

@@ -84,7 +84,7 @@ def test_probabilities_are_what_mutual_neighbours_say(p):
     np.testing.assert_allclose(model.predict_proba(data).sum(axis=1), 1.0)
     np.testing.assert_array_equal(model.transform(data), r)
     again = pickle.loads(pickle.dumps(model))
-    assert vars(again)["_believed"] is None  # they are found again where they are asked for
+    assert vars(again)["_believed"] == {}  # they are found again where they are asked for
     np.testing.assert_array_equal(again.probabilities_, model.probabilities_)
     # A row beside a training row is as sure as it: the same rule, and that row is one of its neighbours besides.
     near = model.predict_proba(data + 1e-9)
