@@ -240,7 +240,8 @@ def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monke
     from iconlearn.out_of_sample import _placed
 
     X, _ = make_blobs(2300, n_features=6, centers=5, random_state=0)
-    model = ICONEmbedding(n_components, max_iter=60, random_state=0).fit(X[:2100])
+    # Short steps, since a map of three dimensions soon is too wide for a field.
+    model = ICONEmbedding(n_components, max_iter=60, learning_rate=50.0, random_state=0).fit(X[:2100])
     assert model._placer.field is not None
     by_field = model.transform(X[2100:])
     np.testing.assert_allclose(model.transform(X[2150:2151]), by_field[50:51], rtol=1e-7)
