@@ -129,7 +129,7 @@ def test_doubtful_rows_are_marked_at_every_resolution():
     coarse = model.labels_at(3)
     assert (coarse == -1).sum() < doubtful.sum() and not (coarse == -1)[~doubtful].any()
     assert any((labels == -1).any() for labels in model.cluster_layers_)
-    bold = model.labels_at(9), model.set_params(min_confidence=0.0).labels_at(9)
+    bold = model.labels_at(9), fitted(min_confidence=0.0).labels_at(9)
     assert (bold[1] >= 0).all() and (bold[0] == bold[1])[~doubtful].all() and len(np.unique(bold[1])) == 9
 
 

@@ -162,7 +162,7 @@ def test_the_loss_that_the_steps_have_found_is_that_of_the_probabilities(monkeyp
     monkeypatch.setattr(_base, "evaluated", None)
     model = ICONClustering(M, n_init=2, random_state=0).fit(X)
     assert model.n_clusters_ == M
-    p, r = model.p_.conditional_.sparse().tocoo(), model.probabilities_
+    p, r = model.p_.conditional_.sparse().tocoo(), model.transform(X)
     q = (r[p.row] * r[p.col] / r.sum(axis=0)).sum(axis=1)
     assert model.q_.balance_ == 1
     assert model.loss_ == pytest.approx((p.data * np.log(p.data / q)).sum() / len(X), rel=1e-8)

@@ -32,6 +32,7 @@ X, y = make_blobs(60, n_features=4, centers=3, random_state=0)
 
 @pytest.fixture(autouse=True)
 def no_figure_is_left():
+    plt.close("all")  # those of other files
     yield
     plt.close("all")
 
@@ -242,7 +243,7 @@ def test_a_map_that_cannot_be_drawn_is_told(Z, options, match):
 
 
 def test_the_phases_of_a_fit_are_recorded_and_drawn(embedding):
-    assert embedding.loss_phases_.tolist() == ["early"] * 20 + ["main"] * 40
+    assert embedding.loss_phases_.tolist() == ["early"] * 12 + ["main"] * 48
     display = drawn(LossDisplay.from_estimator(embedding))
     assert_array_equal(display.line_.get_ydata(), embedding.loss_history_)
     assert len(display.spans_) == 2
