@@ -39,7 +39,8 @@ __all__ = ["ICONEmbedding"]
 
 # One in so many iterations is exaggerated, and at most so many.
 EARLY, MOST_EARLY = 5, 100
-# Of all later ones; under a light tail rows that are thrown far feel nothing and do not return.
+# Of all later ones; under a light tail rows that are thrown far feel nothing and do not return, and a further term may
+# be steeper than the kernel.
 MOMENTUM, LIGHT_MOMENTUM = 0.95, 0.8
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
@@ -596,7 +597,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
         first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
-        main = Phase(n_iter - first, rate(1.0), MOMENTUM if plan.q.heavy_tailed else LIGHT_MOMENTUM)
+        smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1
+        main = Phase(n_iter - first, rate(1.0), MOMENTUM if smooth else LIGHT_MOMENTUM)
         able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
         if n_iter < RELOCATING or not able:
             return [*phases, main]

@@ -157,7 +157,7 @@ def test_weights_of_scores():
     some = np.where(np.arange(60) < 7, 0.0, weight)  # rows of no weight remain neighbours
     assert model.score(X, sample_weight=some) == pytest.approx(reference(Z, X, some, False), abs=1e-9)
     model = clone(FITS["clusters"][0]).fit(X)
-    r = np.maximum(model.probabilities_, 1e-12)
+    r = np.maximum(model.transform(X), 1e-12)
     r /= r.sum(1, keepdims=True)
     assert model.score(X, sample_weight=weight) == pytest.approx(reference(r, X, weight, True), abs=1e-9)
     assert model.score(X) == pytest.approx(reference(r, X, np.ones(60), True), abs=1e-9)
