@@ -502,7 +502,7 @@ def _streams(plan):
 
 
 def _relocation(plan, streams):
-    """What moves rows that lie among the wrong neighbours; None where that cannot be told."""
+    """What moves rows that lie among the wrong neighbours; None where that cannot be found out."""
     if not relocatable(plan.objective):
         return None
     return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))

@@ -39,9 +39,9 @@ __all__ = ["ICONEmbedding"]
 
 # One in so many iterations is exaggerated, and at most so many.
 EARLY, MOST_EARLY = 5, 100
-# Of all later ones; under a light tail rows that are thrown far feel nothing and do not return, and a further term may
-# be steeper than the kernel.
-MOMENTUM, LIGHT_MOMENTUM = 0.95, 0.8
+# Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not return,
+# for further terms, which may be steeper than the kernel, and for few rows, whose maps end in worse optima by the greater.
+MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
 RELOCATING, BEFORE_RELOCATION = 100, ((0.7, 200), (0.1, 25))
@@ -597,10 +597,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
         first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
-        smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1
-        main = Phase(n_iter - first, rate(1.0), MOMENTUM if smooth else LIGHT_MOMENTUM)
+        smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1 and n >= FEW_ROWS
+        main = Phase(n_iter - first, rate(1.0), MOMENTUM if smooth else LESSER_MOMENTUM)
         able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
-        if n_iter < RELOCATING or not able:
+        if n_iter < RELOCATING or n < FEW_ROWS or not able:
             return [*phases, main]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]

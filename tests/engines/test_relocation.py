@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from iconlearn import ICONEmbedding
 from iconlearn.engines import Dense, _relocation, relocatable, relocate
+from iconlearn.estimators import _embedding
 from iconlearn.learned import Student
 from iconlearn.optim._momentum import MomentumGains
 
@@ -104,6 +105,7 @@ def test_what_cannot_be_judged_row_by_row_is_left_alone(changes):
 
 
 def test_a_fit_relocates_twice_and_ends_lower(monkeypatch):
+    monkeypatch.setattr(_embedding, "FEW_ROWS", 400)
     calls, rests = [], []
     rest = MomentumGains.rest
     monkeypatch.setattr(
@@ -119,6 +121,8 @@ def test_a_fit_relocates_twice_and_ends_lower(monkeypatch):
     assert calls[113] == 0 and calls[114] == 1 and calls[126] == 2
     short = ICONEmbedding(max_iter=90, random_state=0).fit(X)
     assert short.n_iter_ == 90 and len(rests) == 2
+    ICONEmbedding(max_iter=150, random_state=0).fit(X[:399])
+    assert len(rests) == 2
 
 
 def test_rows_at_rest_have_no_velocity():

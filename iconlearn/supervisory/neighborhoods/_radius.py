@@ -2,7 +2,7 @@
 
     p(t|i) = 1[t = log r_i^2],      r_i^2 = mean_{j in N_i} |x_i - x_j|^2,   N_i the k nearest rows
 
-The columns are these numbers, and what the mapper says of a row is the logarithm of the mean squared distance between
+The columns are these numbers, and what is read of the places is the logarithm of the mean squared distance between
 its place and those of the same neighbours.  With a density over the whole space for q, such as N(t; log r'_i^2, 1), the
 KL is half of (log r_i^2 - log r'_i^2)^2 and a constant.
 """

@@ -35,7 +35,7 @@ class Ahead(Supervisory):
         How many steps have been seen at the first moment.
     whole : bool, default=False
         Whether a batch is made of whole sequences, so that one pass of a recurrent mapper serves all moments of each.
-        It is several times less work.  More of what a step is told from then belongs to the same sequence, which
+        It is several times less work.  More of what a step is contrasted with then belongs to the same sequence, which
         favours what changes along a sequence over what tells sequences apart.
 
     Attributes
