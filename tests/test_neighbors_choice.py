@@ -325,7 +325,7 @@ FITS = {
     "map": lambda: ICONEmbedding(max_iter=3, random_state=0),
     "gaussian map": lambda: ICONEmbedding(p="gaussian", max_iter=3, random_state=0),
     "linear map": lambda: ICONEmbedding(p=Symmetrize(KNN(5)), mapper="linear", max_iter=3, random_state=0),
-    "clusters": lambda: ICONClustering(3, random_state=0, max_iter=3),
+    "clusters": lambda: ICONClustering(3, n_init=1, random_state=0, max_iter=3),
     "few labels": lambda: ICONClassifier(unlabeled=-1, random_state=0),
 }
 

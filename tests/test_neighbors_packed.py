@@ -36,6 +36,7 @@ def test_packed_bits_are_bits(metric):
     assert adjusted_rand_score(GROUP, packed_fit.predict(PACKED ^ np.uint8(128))) > 0.9
 
 
+@pytest.mark.slow
 def test_many_rows_of_packed_bits_are_searched_approximately():
     pytest.importorskip("pynndescent")
     distances, indices = knn(PACKED, 5, metric="bit_hamming", backend="pynndescent", random_state=0)
