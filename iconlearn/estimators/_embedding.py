@@ -39,8 +39,9 @@ __all__ = ["ICONEmbedding"]
 
 # One in so many iterations is exaggerated, and at most so many.
 EARLY, MOST_EARLY = 5, 100
-# Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not return,
-# for further terms, which may be steeper than the kernel, and for few rows, whose maps end in worse optima by the greater.
+# Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not
+# return, for further terms, which may be steeper than the kernel, and for few rows, whose maps end in worse optima by
+# the greater.
 MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
