@@ -24,8 +24,8 @@ from iconlearn.metrics import clustering_accuracy
 from iconlearn.scorers import LinearPredictability, Stability, held_out_loss
 
 X, y = load_digits(return_X_y=True)
-X, y = X[:800] / 16, y[:800]
-NUMBERS, SHARES = (2, 5, 8, 10, 12, 16, 24), (0.0, 0.9)
+X, y = X[:500] / 16, y[:500]
+NUMBERS, SHARES = (2, 5, 8, 10, 12, 24), (0.0, 0.9)
 SCORES = {
     "held-out loss": held_out_loss,
     "stability": Stability(2),
