@@ -492,8 +492,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _drop_rows(self):
         super()._drop_rows()
-        if self._sizes is None:  # where a stream goes on from
-            self._sizes = self._head.sizes(self._X)
+        self._sizes = self._sizes_so_far()
         self._X, self._known, self._copies = self._X[:0].copy(), None, None
         self._path = self._hierarchy = None
         vars(self).pop("labels_", None)
@@ -766,6 +765,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         n_inputs = len(range(self.n_features_in_)[self._features or slice(None)])
         return _same_head(self.mapper_, self._resolved("mapper"), n_inputs, self._outputs, self._X.shape[0])
 
+    def _sizes_so_far(self):
+        """Shares of all outputs, from which a stream goes on."""
+        return self._head.sizes(self._X, self._copies) if self._sizes is None else self._sizes
+
     def _fit_further(self, X, y, sample_weight):
         self._check_numbers()
         check_number("min_confidence", self.min_confidence, low=0, high=1)
@@ -786,8 +789,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             start=self.mapper_,
             keeps=False,
         )
-        sizes = self._head.sizes(self._X, self._copies) if self._sizes is None else self._sizes
-        plan.q.mean_size_ = torch.as_tensor(sizes, dtype=plan.dtype, device=plan.device)
+        plan.q.mean_size_ = torch.as_tensor(self._sizes_so_far(), dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
         solution = self._improve(plan, n_iter, n_iter)
         self._sizes, self._path, self._copies = plan.q.mean_size_.cpu().numpy(), None, copies

@@ -139,3 +139,14 @@ def test_pipelines_and_what_is_refused(models):
         slim(make_pipeline(StandardScaler()))
     with pytest.raises(Exception, match="not fitted"):
         slim(ICONClassifier())
+
+
+def test_a_stream_goes_on_with_the_weights_of_the_fit():
+    weight = np.where(y[TRAIN] < 5, 20.0, 1.0)
+    whole = ICONClustering(10, mapper="linear", n_init=2, max_iter=5, random_state=0)
+    whole.fit(X[TRAIN], sample_weight=weight)
+    small = slim(whole)
+    for model in (whole, small):
+        model.partial_fit(X[NEW])
+    np.testing.assert_allclose(small.predict_proba(X[NEW]), whole.predict_proba(X[NEW]), atol=1e-6)
+    np.testing.assert_allclose(small.q_.mean_size_, whole.q_.mean_size_, atol=1e-6)
