@@ -6,7 +6,7 @@ Arrays and sparse matrices only; tables, heads and estimators belong to the pack
 from __future__ import annotations
 
 from ._agglomeration import agglomerate
-from ._confidence import believed, pairs_of, pairs_of_new
+from ._confidence import mutual_shares, pairs_of, pairs_of_new
 from ._count import LateMergePath, MergePath, counted_path, merge_path, without_path
 from ._layers import ClusterLayers, ClusterTree, Hierarchy, LateHierarchy, hierarchy, marked
 from ._microclusters import coarsen, with_groups
@@ -30,7 +30,7 @@ __all__ = [
     "PairWeights",
     "agglomerate",
     "assign",
-    "believed",
+    "mutual_shares",
     "coarsen",
     "counted_path",
     "cross",

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["believed", "pairs_of", "pairs_of_new"]
+__all__ = ["mutual_shares", "pairs_of", "pairs_of_new"]
 
 # Pseudo-counts, as shares of p: of what neighbours on either side say, and of all clusters alike.
 EITHER_SIDE, ANY_CLUSTER = 0.1, 0.005
@@ -79,7 +79,7 @@ def pairs_of_new(ours, sides, totals=None, copies=None):
     return _both(mine, theirs, copies)
 
 
-def believed(mutual, either, r, own):
+def mutual_shares(mutual, either, r, own):
     """The shares t, which name the clusters that `own` does.
 
     Parameters

@@ -22,11 +22,11 @@ from ..clusters import (
     ClusterTree,
     LateHierarchy,
     LateMergePath,
-    believed,
     counted_path,
     hierarchy,
     marked,
     merge_path,
+    mutual_shares,
     pairs_of,
     within,
     without_path,
@@ -39,7 +39,7 @@ from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
 from ..optim import Phase, Solution
-from ..out_of_sample._memberships import Assigner, Believer, HeadMemberships, among, labels_of
+from ..out_of_sample._memberships import Assigner, HeadMemberships, MutualShares, among, labels_of
 from ..out_of_sample._placed import PlacedRows
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
@@ -501,8 +501,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         state = super().__getstate__()
         if isinstance(state.get("_path"), LateMergePath):
             state = {**state, "_path": state["_path"].found}
-        if state.get("_believed"):
-            state = {**state, "_believed": {}}  # they are found again where they are asked for
+        if state.get("_kept_shares"):
+            state = {**state, "_kept_shares": {}}  # they are found again where they are asked for
         if isinstance(state.get("_hierarchy"), LateHierarchy):
             state = {**state, "_hierarchy": state["_hierarchy"].found}
         return state
@@ -672,7 +672,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._X, self._known, self._outputs = plan.X, known, plan.rows.width
         self._threshold = self.min_confidence
         self._within = self._assignments = self._hierarchy = None
-        self._believed = {}
+        self._kept_shares = {}
         self._weighs_neighbors = not plan.parametric and _two_sided(plan)
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
@@ -700,7 +700,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """What gives rows their probabilities."""
         if not self._weighs_neighbors:
             return self._rows
-        return self._beside(self._shares(), Believer(self._assigner))
+        return self._beside(self._shares(), MutualShares(self._assigner))
 
     @property
     def _assigner(self):
@@ -719,13 +719,13 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Probabilities of the training rows of a table."""
         if not self._weighs_neighbors:
             return self._assignments
-        if not self._believed:
+        if not self._kept_shares:
             p, r = self.p_.conditional_, self._assignments
             pairs = pairs_of(p if self._copies is None else p.of_copies(self._copies))
-            shares = believed(*pairs, r, r)
+            shares = mutual_shares(*pairs, r, r)
             by_features = row_identity(self.p_)["by_features"]
-            self._believed["shares"] = mean_of_equal_rows(self._known, shares, by_features)
-        return self._believed["shares"]
+            self._kept_shares["shares"] = mean_of_equal_rows(self._known, shares, by_features)
+        return self._kept_shares["shares"]
 
     @property
     def _least_confidence(self):

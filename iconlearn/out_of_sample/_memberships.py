@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..clusters import assign, believed, joined, pairs_of_new
+from ..clusters import assign, joined, mutual_shares, pairs_of_new
 from ..supervisory import extended
 from ._mapped import answering, mapped
 from ._placed import blocks_of_rows
 
-__all__ = ["Assigner", "Believer", "HeadMemberships", "among", "labels_of"]
+__all__ = ["Assigner", "MutualShares", "HeadMemberships", "among", "labels_of"]
 
 # Numbers of a block of assignments.
 BLOCK = 2**22
@@ -112,8 +112,8 @@ class Assigner:
         return found
 
 
-class Believer:
-    """How sure new rows are of their clusters; see :func:`iconlearn.clusters.believed`.
+class MutualShares:
+    """How sure new rows are of their clusters; see :func:`iconlearn.clusters.mutual_shares`.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class Believer:
         copies = assigner.copies
         totals = None if copies is None else assigner.p.conditional_.sparse() @ copies
         pairs = pairs_of_new(ours, sides, totals, copies)
-        return believed(*pairs, assigner.table, assigner(sides))
+        return mutual_shares(*pairs, assigner.table, assigner(sides))
 
 
 def among(r, used):

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from sklearn.model_selection import train_test_split
 
 from iconlearn import ICONClustering
-from iconlearn.clusters import believed, pairs_of
+from iconlearn.clusters import mutual_shares, pairs_of
 from iconlearn.conditional import Conditional
 from iconlearn.supervisory import KNN, Gaussian
 
@@ -84,7 +84,7 @@ def test_probabilities_are_what_mutual_neighbours_say(p):
     np.testing.assert_allclose(model.predict_proba(data).sum(axis=1), 1.0)
     np.testing.assert_array_equal(model.transform(data), r)
     again = pickle.loads(pickle.dumps(model))
-    assert vars(again)["_believed"] == {}  # they are found again where they are asked for
+    assert vars(again)["_kept_shares"] == {}  # they are found again where they are asked for
     np.testing.assert_array_equal(again.probabilities_, model.probabilities_)
     # A row beside a training row is as sure as it: the same rule, and that row is one of its neighbours besides.
     near = model.predict_proba(data + 1e-9)
@@ -104,7 +104,7 @@ def test_copies_of_rows_count_among_mutual_neighbours():
     r = rng.dirichlet(np.ones(3), size=40)
     pairs = pairs_of(p.of_copies(number.astype(float)))
     repeated = pairs_of(Conditional(csr_array(many / many.sum(axis=1, keepdims=True))))
-    np.testing.assert_allclose(believed(*pairs, r, r)[of], believed(*repeated, r[of], r[of]))
+    np.testing.assert_allclose(mutual_shares(*pairs, r, r)[of], mutual_shares(*repeated, r[of], r[of]))
 
 
 def test_mistakes_are_where_the_doubt_is_on_digits():
