@@ -1,6 +1,6 @@
 """Is ICONClustering worth switching to? Labels of real sets and of shapes beside eight usual ways to clusters.
 
-Defaults everywhere (and one setting of ours besides, for the shapes), the true number of clusters told to all;
+Defaults everywhere (and one setting of ours besides, for the shapes), the true number of clusters given to all;
 HDBSCAN and Leiden, which do not take it, get the smallest cluster size and the resolution that come nearest.  All
 see the same features (see _labelled.py).
 Each fit runs in a process of its own, after a small one that loads and compiles what it needs; one that takes
