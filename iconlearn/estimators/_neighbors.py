@@ -63,10 +63,10 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     >>> from sklearn.pipeline import make_pipeline
     >>> from iconlearn import NeighborsTransformer
     >>> X, _ = load_iris(return_X_y=True)
-    >>> graph = NeighborsTransformer(n_neighbors=90).fit_transform(X)
+    >>> graph = NeighborsTransformer(n_neighbors=91).fit_transform(X)
     >>> graph.shape, graph.nnz
-    ((150, 150), 13650)
-    >>> tsne = make_pipeline(NeighborsTransformer(n_neighbors=90), TSNE(metric="precomputed", init="random"))
+    ((150, 150), 13800)
+    >>> tsne = make_pipeline(NeighborsTransformer(n_neighbors=91), TSNE(metric="precomputed", init="random"))
     >>> tsne.fit_transform(X).shape
     (150, 2)
     """
