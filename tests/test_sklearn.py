@@ -9,15 +9,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, NeighborsTransformer
 from iconlearn.engines import MiniBatch
-from iconlearn.supervisory import KNN
 
 ESTIMATORS = [
     ICONEmbedding(),
     ICONEmbedding(engine=MiniBatch(16), mapper="mlp", max_iter=2),
     ICONClustering(),
-    ICONClustering(mapper="linear", n_init=2, max_iter=5),
     ICONClassifier(),
-    ICONClassifier(mapper="table", graph=KNN(10)),
     NeighborsTransformer(),
 ]
 

@@ -16,6 +16,7 @@ ESTIMATORS = [
     ICONEmbedding(engine="minibatch", max_iter=5),
     ICONClustering(p="gaussian", debias=0.1, n_init=2, max_iter=10),
     ICONClustering(p=Gaussian(5.0, n_neighbors=None), init="kmeans", n_init=1, max_iter=5),
+    ICONClustering(mapper="linear", n_init=2, max_iter=5),
     ICONClustering("auto", n_init=2, max_iter=5),
     ICONClustering(engine="dense", n_init=2, max_iter=5),
     ICONClassifier(q="gaussian", max_iter=30),
@@ -24,6 +25,7 @@ ESTIMATORS = [
     ICONClassifier(p="labels", q="cosine", max_iter=20),
     ICONClassifier(mapper="mlp", max_iter=30, learning_rate=0.01),
     ICONClassifier(debias=0.1, max_iter=200),
+    ICONClassifier(mapper="table", graph=KNN(10)),
 ]
 
 
