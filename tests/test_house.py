@@ -633,19 +633,6 @@ def test_the_house_keeps_the_rule(house, rule):
     assert not complaints, "\n".join(complaints)
 
 
-def test_importing_everything_public_loads_no_slow_library():
-    unwanted = SLOW - {"pandas"}  # scikit-learn itself loads it where it is installed
-    code = (
-        f"import sys, {FACE} as face\n"
-        "assert face.__all__\n"
-        "for name in face.__all__: getattr(face, name)\n"
-        f"print(*sorted({unwanted!r} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == []
-
-
 def tree_of(page):
     """The paths in the drawing of the package on a page, folders ending in a slash."""
     drawing = page.partition("    iconlearn/\n")[2].partition("\n\n")[0]
@@ -673,25 +660,38 @@ def test_a_tree_is_read():
 
 FIT_OF_FEW = """
 import numpy as np, sys
-from iconlearn import ICONClustering, ICONEmbedding
-X = np.random.default_rng(0).normal(size=(1200, 5)).astype(np.float32)
+import iconlearn
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn.neighbors import _search, knn
+X = np.random.default_rng(0).normal(size=(2000, 5)).astype(np.float32)
 model = ICONEmbedding(max_iter=5, random_state=0).fit(X)
 model.transform(X[:3] + 0.01)
-ICONClustering(3, max_iter=3, random_state=0).fit(X)
+usual, _search.MAX_EXACT = _search.MAX_EXACT, 100
+for metric in ("euclidean", "cosine"):
+    knn(X, 5, metric=metric)
+print(*sorted((UNWANTED | {"sklearn.cluster", "sklearn.neighbors"}) & set(sys.modules)))
+_search.MAX_EXACT = usual
+ICONClustering(3, max_iter=3, n_init=1, random_state=0).fit(X).predict(X[:3] + 1)
+ICONClassifier(max_iter=5, random_state=0).fit(X, X[:, 0] > 0).predict(X[:3])
 print(*sorted(UNWANTED & set(sys.modules)))
+assert iconlearn.__all__
+for name in iconlearn.__all__:
+    getattr(iconlearn, name)
+print(*sorted(SLOW & set(sys.modules)))
 """
 
 
-def test_a_fit_of_few_rows_loads_no_slow_library():
+def test_fits_of_few_rows_and_all_that_is_public_load_no_slow_library():
     """What takes seconds to load and serves large fits only, or none: the compilers above all."""
-    unwanted = SLOW - {"pandas"} | {
+    slow = SLOW - {"pandas"}  # scikit-learn itself loads it where it is installed
+    unwanted = slow | {
         "torch._dynamo",
         "torch._inductor",
         "sympy",
         "iconlearn.numerics.compiled",
     }
     unwanted |= {"sklearn.ensemble", "sklearn.linear_model", "sklearn.manifold", "sklearn.datasets"}
-    code = FIT_OF_FEW.replace("UNWANTED", repr(unwanted))
+    code = FIT_OF_FEW.replace("UNWANTED", repr(unwanted)).replace("SLOW", repr(slow))
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []

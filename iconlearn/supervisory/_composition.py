@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from .._checks import check_choice, check_number
-from ..conditional import BlockConditional, Conditional, normalize_rows
+from ..conditional import BlockConditional, Conditional, along_entries, normalize_rows
 from ._base import declared, extended
 from ._wrapper import Wrapper
 
@@ -378,7 +378,7 @@ def _part(part, rows, cols):
 
 def _scale_rows(matrix, factor):
     matrix = matrix.copy()
-    matrix.data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
+    matrix.data = matrix.data * along_entries(factor, matrix)
     return matrix
 
 
@@ -394,8 +394,7 @@ def _walk(first, step, length, mode, self_pairs):
     if mode == "uniform":
         total = total.sign()
     if not self_pairs:
-        rows = np.repeat(np.arange(total.shape[0]), np.diff(total.indptr))
-        total.data[total.indices == rows] = 0.0
+        total.data[total.indices == along_entries(np.arange(total.shape[0]), total)] = 0.0
     return normalize_rows(total)
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from ..._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
-from ...conditional import BlockConditional, Conditional
-from .._base import Supervisory, warn_empty
+from ...conditional import BlockConditional, one_column
+from .._base import Supervisory, n_rows_of, warn_empty
 
 __all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
 
@@ -27,9 +26,8 @@ class Identity(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; only the number of rows matters."""
-        n_rows = _n_rows(X)
-        edges = csr_array((np.ones(n_rows), np.arange(n_rows), np.arange(n_rows + 1)), shape=(n_rows, n_rows))
-        self.conditional_ = Conditional(edges)
+        n_rows = n_rows_of(X)
+        self.conditional_ = one_column(np.arange(n_rows), n_rows)
         return self
 
 
@@ -67,7 +65,7 @@ class Labels(Supervisory):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
         if not isinstance(self.self_pairs, (bool, np.bool_)):
             raise TypeError(f"self_pairs={self.self_pairs!r} must be True or False")
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
+        self.classes_, codes = _encode(y, n_rows_of(X), type(self).__name__, self.unlabeled)
         lone = codes < 0
         # Rows without a label are of a class of their own each.
         codes[lone] = len(self.classes_) + np.arange(lone.sum())
@@ -110,11 +108,8 @@ class Classes(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
-        has = codes >= 0
-        starts = np.concatenate([[0], np.cumsum(has)])
-        edges = csr_array((np.ones(starts[-1]), codes[has], starts), shape=(len(codes), len(self.classes_)))
-        self.conditional_ = Conditional(edges)
+        self.classes_, codes = _encode(y, n_rows_of(X), type(self).__name__, self.unlabeled)
+        self.conditional_ = one_column(codes, len(self.classes_))
         return self
 
 
@@ -161,10 +156,6 @@ class LabelBlock:
         # Counted onwards from the row itself, around the class, so that the row is the last to be met.
         step = place[rows] - start + ahead + (not self.self_pairs)
         return order[start + step % self.sizes[self.codes[rows]]]
-
-
-def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def _encode(y, n_rows, name, unlabeled):
