@@ -596,6 +596,17 @@ def records_are_built_in_one_place(house):
     return [f"Record is built in {', '.join(places)}"] if len(places) > 1 else []
 
 
+def private_modules_have_no_list_of_names(house):
+    """What others may import of a private module is named without an underscore; a list beside it goes stale."""
+    return [
+        f"{module.name}:{node.lineno} has an __all__"
+        for module in house.rooms
+        if module.name.rpartition(".")[2].startswith("_")
+        for node in module.tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+
+
 RULES = [
     a_class_has_one_base_of_ours,
     parameters_are_named_at_their_floor,
@@ -605,6 +616,7 @@ RULES = [
     a_private_module_serves_several,
     imports_are_relative,
     records_are_built_in_one_place,
+    private_modules_have_no_list_of_names,
     every_room_has_a_floor,
     imports_run_downward,
     no_import_circle,
@@ -759,6 +771,7 @@ BROKEN = [
     ),
     (imports_are_relative, {"optim.py": "from iconlearn.metrics import recall", "metrics.py": ""}),
     (records_are_built_in_one_place, {"optim.py": "Record(1)", "engines.py": "optim.Record(2)"}),
+    (private_modules_have_no_list_of_names, {"learned/_base.py": "__all__ = ['q']\nq = 1"}),
     (every_room_has_a_floor, {"attic.py": ""}),
     (imports_run_downward, {"numerics.py": "from .objective import Problem", "objective.py": ""}),
     (imports_run_downward, {"_typing.py": "import iconlearn.numerics", "numerics.py": ""}),

@@ -15,8 +15,6 @@ from scipy.special import gammaln, hyp0f1, ive
 from .._checks import check_choice, check_number
 from ._base import Learned
 
-__all__ = ["Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Student"]
-
 
 class Gaussian(Learned):
     """``k(u, v) = exp(-|u - v|^2 / (2 sigma^2))``, as in SNE.

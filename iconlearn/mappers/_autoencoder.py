@@ -19,8 +19,6 @@ from .._checks import check_choice, image_shape
 from ._base import Mapper, drawn, hidden_widths, layer, rectified
 from ._costs import L1, Code, Contractive, Cost, Prior, Sparse
 
-__all__ = ["Autoencoder", "AutoencoderModule", "ConvAutoencoder", "made_again"]
-
 CODES = ("plain", "sigmoid", "gaussian")
 COSTS = {cost.__name__: cost for cost in (Contractive, L1, Prior, Sparse)}
 

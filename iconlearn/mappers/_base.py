@@ -38,31 +38,6 @@ from torch import nn
 from .._checks import check_number
 from .._randomness import torch_seeded
 
-__all__ = [
-    "EMA",
-    "MLP",
-    "Follower",
-    "Linear",
-    "Mapper",
-    "OfImages",
-    "OrthonormalModule",
-    "Table",
-    "TableModule",
-    "Target",
-    "UnitVectors",
-    "build_mapper",
-    "declares",
-    "drawn",
-    "draws",
-    "given",
-    "images_read_by",
-    "hidden_widths",
-    "is_frozen",
-    "layer",
-    "rates_of",
-    "with_images",
-]
-
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
 

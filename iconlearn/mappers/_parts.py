@@ -19,18 +19,6 @@ from .._checks import check_number, image_shape, suggest
 from ..views import Tiles
 from ._base import MLP, Linear, Mapper, given, hidden_widths, layer, n_outputs_of, with_images
 
-__all__ = [
-    "BatchNorm",
-    "Headed",
-    "HeadedModule",
-    "PatchPairs",
-    "PatchPairsModule",
-    "Projected",
-    "ProjectedModule",
-    "Residual",
-    "ResidualModule",
-]
-
 # Parts of an image, three down and three across.
 N_PARTS = 9
 ENCODERS = {"linear": Linear, "mlp": MLP}

@@ -12,8 +12,6 @@ from torch import nn
 from .._checks import check_choice, check_number, count_steps
 from ._base import Mapper, drawn, hidden_widths, layer, n_outputs_of, rectified
 
-__all__ = ["Recurrent", "RecurrentModule"]
-
 
 class Recurrent(Mapper):
     """A gated recurrent network over the steps of a sequence, each of which one encoder reads.

@@ -23,8 +23,6 @@ from ..supervisory.neighborhoods._spectral import CutBlock
 from ..supervisory.neighborhoods._wide import SquaredDistances
 from ..supervisory.sequences._huffman import HuffmanTree
 
-__all__ = ["CLASSES", "class_of", "name_of"]
-
 
 def _of(room, names):
     """Classes of a room under their own names."""

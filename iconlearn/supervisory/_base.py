@@ -35,16 +35,6 @@ from ..neighbors import (
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
 
-__all__ = [
-    "NeighborSearch",
-    "Supervisory",
-    "declared",
-    "extended",
-    "fitted_on",
-    "metric_of",
-    "search_options",
-]
-
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.
 LARGEST_SHARE, FEWEST = 1 / 3, 3
@@ -562,7 +552,7 @@ def clamp_neighbors(n_neighbors, available: int) -> int:
     if k > most:
         warn(
             f"n_neighbors={k} is more than a third of the {available} other rows, and a p spread over so many of "
-            f"them is nearly uniform; {most} are used",
+            f"them is nearly uniform; {most} are used"
         )
     return min(k, most)
 
@@ -585,5 +575,5 @@ def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False, h
         warn(
             f"{n_empty} of {len(supported)} {'new ' * new_rows}rows have no "
             f"{what.removeprefix('any ')}: nothing "
-            f"pulls them, and they carry no weight{'; ' * bool(hint)}{hint}",
+            f"pulls them, and they carry no weight{'; ' * bool(hint)}{hint}"
         )

@@ -22,8 +22,6 @@ from ..conditional import BlockConditional, Conditional, along_entries, normaliz
 from ._base import declared, extended
 from ._wrapper import Wrapper
 
-__all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
-
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
 
@@ -59,12 +57,7 @@ class Debias(Wrapper):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
         self._share = check_number(
-            "weight",
-            self.weight,
-            low=0,
-            high=1,
-            closed="left",
-            hint="the share that is spread evenly",
+            "weight", self.weight, low=0, high=1, closed="left", hint="the share that is spread evenly"
         )
         self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)

@@ -11,8 +11,6 @@ from scipy.stats import rankdata
 from ..conditional import along_entries
 from ..neighbors import BLOCK_SIZE, distance_block
 
-__all__ = ["are_distances", "are_similarities", "check_all_known", "finite_pairs"]
-
 # Rows that are looked at; all their triples are.
 SAMPLE = 64
 # Fewer rows than this agree with any inequality by chance.

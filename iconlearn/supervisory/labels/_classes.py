@@ -13,8 +13,6 @@ from ..._label_markers import column_of, marked, missing, of_one_type, warn_of_m
 from ...conditional import BlockConditional, one_column
 from .._base import Supervisory, n_rows_of, warn_empty
 
-__all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
-
 
 class Identity(Supervisory):
     """p(j|i) = 1[j = i]: every row has itself as its only neighbour (PCA).
@@ -74,9 +72,7 @@ class Labels(Supervisory):
         alone = np.zeros_like(lone) if self.self_pairs else (sizes < 2)[codes] & ~lone
         if alone.any():
             warn_empty(
-                ~alone[~lone],
-                "any other member in their class",
-                "give y with at least two rows of one class",
+                ~alone[~lone], "any other member in their class", "give y with at least two rows of one class"
             )
         n_rows, empty = len(codes), lone | alone
         empty = empty if empty.any() else None

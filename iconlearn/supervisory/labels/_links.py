@@ -17,8 +17,6 @@ from ..._torch_state import as_array
 from ...conditional import Conditional, normalize_rows, one_column
 from .._base import Supervisory, n_rows_of, warn_empty
 
-__all__ = ["MustLink", "Paired"]
-
 
 class Paired(Supervisory):
     """p(j|i) of given pairs: across two groups of features, or between rows.

@@ -16,8 +16,6 @@ from scipy.sparse import csr_array
 from ...conditional import ListConditional
 from .._base import Supervisory, n_rows_of
 
-__all__ = ["CannotLink", "Choices", "Pairs", "Triplets"]
-
 # The number of the null candidate in a list.
 NULL = -1
 # How far from one the sum of a list's p may be.

@@ -16,8 +16,6 @@ from ..._checks import check_number
 from ...conditional import Conditional, normalize_rows, one_column
 from .._base import Supervisory
 
-__all__ = ["Predictions"]
-
 # How far the probabilities of a row may be from a sum of one, for what was stored in half precision.
 ROUNDING = 1e-2
 

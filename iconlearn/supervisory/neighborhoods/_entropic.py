@@ -23,8 +23,6 @@ from .._matrices import check_all_known
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
 
-__all__ = ["SymmetricEntropic"]
-
 # Below two rows a row has one neighbour, and a symmetric p is a matching of the rows.
 LEAST = 2.0
 # How far from one the sums of the rows may be, and from what is asked their entropies.

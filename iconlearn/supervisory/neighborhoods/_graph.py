@@ -32,8 +32,6 @@ from ._calibration import GaussianKernel
 from ._kernel import KernelRecipe
 from ._reciprocal import WIDER, both_sides, first, reach
 
-__all__ = ["KNN", "Graph", "Precomputed"]
-
 # Of many rows.
 N_NEIGHBORS = 15
 # A gap: the next neighbour is so many times as far as the one before it.  Up to there a quarter of the neighbours (at

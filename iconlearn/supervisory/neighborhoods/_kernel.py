@@ -22,18 +22,10 @@ from scipy.special import entr
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import BlockConditional, Conditional, along_entries, normalize_rows
-from ...neighbors import (
-    BLOCK_SIZE,
-    check_defined,
-    choose_backend,
-    distance_block,
-    neighbor_graph,
-)
+from ...neighbors import BLOCK_SIZE, check_defined, choose_backend, distance_block, neighbor_graph
 from .._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
-
-__all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student", "perplexity_by_default"]
 
 # Of many rows, and the least that is worth having in small groups.
 PERPLEXITY, LEAST_IN_GROUPS = 30.0, 4.0

@@ -18,8 +18,6 @@ from ...conditional import one_column
 from ...numerics.geometry import Edges, pairs
 from .._base import NeighborSearch, check_metric_input, clamp_neighbors
 
-__all__ = ["LocalRadius"]
-
 # Share of the mean square that is added to every one, so that rows which coincide with their neighbours have a radius.
 LEAST = 1e-4
 

@@ -20,8 +20,6 @@ from .._base import search_options
 from .._wrapper import Wrapper
 from ._kernel import Gaussian
 
-__all__ = ["Cut", "CutBlock", "Spectral"]
-
 
 class Cut(Wrapper):
     """p(j|i) ∝ exp(scale * W_ij / d_j) over all rows j, the row itself included.

@@ -18,8 +18,6 @@ from ...neighbors import BLOCK_SIZE, check_defined, distance_block
 from .._base import Supervisory, check_metric_input, metric_of
 from .._matrices import check_all_known
 
-__all__ = ["SquaredDistances", "WideGaussian"]
-
 # Root mean squared distance of the places of a map by t-SNE, by the root of the number of rows.
 MAP_SIZE = 1.2
 

@@ -31,8 +31,6 @@ from .._base import Supervisory, warn_empty
 from ._huffman import HuffmanTree
 from ._tokens import bags_of
 
-__all__ = ["Cooccurrence"]
-
 ALONE = "no two tokens stand in one window; give sentences of at least two words"
 
 # What stands for the hidden word in a sentence that is to be read as a context.

@@ -14,8 +14,6 @@ from ..._checks import check_number, count_steps
 from ...conditional import one_column
 from .._base import Supervisory
 
-__all__ = ["Ahead"]
-
 
 class Ahead(Supervisory):
     """p(s|t) = 1[s = t + ahead]: what a sequence has shown up to a moment belongs to a step that comes later.

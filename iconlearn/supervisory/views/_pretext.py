@@ -15,8 +15,6 @@ from ...conditional import one_column
 from ...views import Tiles, channel_shift, images_of
 from .._base import Supervisory
 
-__all__ = ["Pretext"]
-
 TASKS = ("rotation", "patches", "jigsaw")
 
 # Turns by multiples of ninety degrees, and places around the middle of three by three.

@@ -21,8 +21,6 @@ from ...conditional import one_column
 from .._base import Supervisory
 from ._views import corrupted, moments, view_by
 
-__all__ = ["Restore"]
-
 CORRUPTIONS = ("noise", "mask", "block", "right", "small", "grey")
 # The share of red, green and blue in the brightness of a pixel (ITU-R BT.601).
 BRIGHTNESS = (0.299, 0.587, 0.114)

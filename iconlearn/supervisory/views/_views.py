@@ -15,8 +15,6 @@ from ..._transfer import sent
 from ...conditional import Conditional, one_column
 from .._base import Supervisory
 
-__all__ = ["Views", "corrupted", "moments", "view_by"]
-
 KINDS = ("noise", "mask", "mix")
 
 # Numbers of X that are looked at at a time.
