@@ -485,7 +485,9 @@ def n_outputs_of(module, name, given, n_inputs, what=("rows", "features")):
 
 def drawn(kind, fan_in, generator, *sizes, **options):
     """A layer of torch whose weights are drawn from a generator of ours, within 1 / sqrt(fan_in) as torch has it."""
-    made = kind(*sizes, device="meta", dtype=DRAWN, **options).to_empty(device="cpu")
+    # What it draws itself is drawn over; a layer without numbers would be as good, but torch loads sympy to fill it.
+    with torch_seeded(0):
+        made = kind(*sizes, device="cpu", dtype=DRAWN, **options)
     bound = fan_in**-0.5
     with torch.no_grad():
         for parameter in made.parameters():
