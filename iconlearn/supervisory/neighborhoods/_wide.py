@@ -65,7 +65,8 @@ class WideGaussian(Supervisory):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
         X = unchanging(check_metric_input(X, metric_of(self)))
-        check_all_known(X, "WideGaussian", tied=True)
+        if self.pairwise:
+            check_all_known(X, "WideGaussian", tied=True)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, metric_of(self))
         unit = 1.0
@@ -79,7 +80,8 @@ class WideGaussian(Supervisory):
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, metric_of(self), self._n_features)
-        check_all_known(X_new, "WideGaussian")
+        if self.pairwise:
+            check_all_known(X_new, "WideGaussian")
         fitted = self.conditional_
         block = SquaredDistances(X_new, self._X, fitted.block.metric, fitted.block.factor)
         return WideConditional(block, (X_new.shape[0], fitted.n_cols), unit=fitted.unit)
