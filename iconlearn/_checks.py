@@ -11,17 +11,6 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-__all__ = [
-    "canonical",
-    "check_choice",
-    "check_number",
-    "check_squares",
-    "image_shape",
-    "in_a_file",
-    "suggest",
-    "unchanging",
-]
-
 # Between the sizes whose squares, and sums of them, double precision holds with all their digits.
 SMALLEST, LARGEST = 1e-150, 1e150
 

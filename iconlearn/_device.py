@@ -9,8 +9,6 @@ from functools import wraps
 
 import torch
 
-__all__ = ["FORKED", "cpu_by_default", "has_cuda"]
-
 # What a process cannot do that has been forked, and what to do instead.
 FORKED = (
     "this process was forked after its parent had computed on a CUDA device, and torch can neither use the device nor "

@@ -13,19 +13,6 @@ import numpy as np
 from ._torch_state import as_array
 from ._warnings import warn
 
-__all__ = [
-    "as_labels",
-    "column_of",
-    "filled",
-    "is_auto",
-    "is_missing",
-    "marked",
-    "missing",
-    "of_one_type",
-    "refuse_mixed",
-    "warn_of_minus_one",
-]
-
 
 def as_labels(y) -> np.ndarray:
     """Labels as an array, of objects where they are of several types; a single column as one axis.

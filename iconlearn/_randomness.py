@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-__all__ = ["random_source", "torch_seeded"]
-
 _lent = threading.RLock()
 
 

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["PlainModule", "PlainTensor", "as_array", "on_cpu", "plain", "restored"]
-
 
 def as_array(value):
     """A tensor on any device as an array; anything else as it is.

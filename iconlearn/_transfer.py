@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["sent"]
-
 # Where a part may begin, in bytes: at a multiple of the largest number.
 ALIGNED = 8
 

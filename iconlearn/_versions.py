@@ -11,8 +11,6 @@ from threadpoolctl import threadpool_info
 
 from . import __version__
 
-__all__ = ["show_versions"]
-
 REQUIRED = ("scikit-learn", "numpy", "scipy", "torch", "pynndescent", "numba", "joblib", "threadpoolctl")
 OPTIONAL = ("matplotlib", "plotly", "pandas", "polars", "faiss-cpu", "anndata", "scanpy", "bertopic", "skops")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["warn"]
-
 # Packages through which a call comes to us: what scikit-learn wraps a fit in, and who carries out its searches.
 THROUGH = ("iconlearn", "sklearn", "joblib", "contextlib")
 

@@ -30,6 +30,7 @@ __all__ = [
     "along_entries",
     "check_conditional",
     "normalize_rows",
+    "one_column",
 ]
 
 # A sparse copy of a block-wise p is n_rows * n_cols numbers; beyond this it is refused, not
@@ -695,6 +696,13 @@ def normalize_rows(matrix) -> csr_array:
         matrix.data[negligible] = 0.0
         matrix.eliminate_zeros()
     return matrix
+
+
+def one_column(columns, n_cols) -> Conditional:
+    """p = 1 at one column of each row; at none where that is -1."""
+    on = columns >= 0
+    pointers = np.append(0, np.cumsum(on))
+    return Conditional(csr_array((np.ones(pointers[-1]), columns[on], pointers), shape=(len(on), n_cols)))
 
 
 def along_entries(values, matrix):

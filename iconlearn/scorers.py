@@ -29,6 +29,7 @@ from sklearn.utils import get_tags
 from ._checks import check_choice, check_number
 from ._randomness import random_source, torch_seeded
 from ._torch_state import as_array
+from .metrics._information import contrast
 from .numerics.geometry import matrix
 
 __all__ = ["LinearPredictability", "Stability", "held_out_loss", "information_score"]
@@ -114,7 +115,7 @@ def information_score(estimator, X, y=None) -> float:
         U, V = q.place(q.outputs(U)), q.place(q.outputs(V), columns=True)
         log_k = q.log_kernel(matrix(q.scalar, U, V)).numpy()
     if conditional is None:
-        return float(np.log(len(log_k)) + np.mean(log_k.diagonal() - logsumexp(log_k, axis=1)))
+        return contrast(log_k)
     if not conditional.self_pairs:
         np.fill_diagonal(log_k, -np.inf)
     P, log_q = conditional.full(), log_k - logsumexp(log_k, axis=1, keepdims=True)
@@ -227,6 +228,8 @@ class LinearPredictability(BaseEstimator):
         self.random_state = random_state
 
     def __call__(self, estimator, X, y=None) -> float:
+        from sklearn.metrics import cohen_kappa_score
+
         check_number("n_splits", self.n_splits, low=2, integer=True)
         X = as_array(X)
         labels = np.asarray(estimator.predict(X))
@@ -240,7 +243,7 @@ class LinearPredictability(BaseEstimator):
             # A classifier that has not quite converged predicts nearly as well.
             warnings.simplefilter("ignore")
             guessed = cross_val_predict(model, _rows(X, sure), labels, cv=_with_two_labels(splits, labels))
-        return _kappa(labels, guessed)
+        return float(cohen_kappa_score(labels, guessed))
 
 
 def _predicted(estimator, X, part):
@@ -273,10 +276,3 @@ def _with_two_labels(splits, labels):
         if len(np.unique(labels[train])) < 2:
             train = np.append(train, np.flatnonzero(labels != labels[train[0]])[:1])
         yield train, test
-
-
-def _kappa(a, b):
-    agreed = float((a == b).mean())
-    names = np.union1d(a, b)
-    chance = sum(float((a == name).mean() * (b == name).mean()) for name in names)
-    return (agreed - chance) / (1.0 - chance) if chance < 1.0 else 0.0

@@ -6,14 +6,14 @@ import torch
 from scipy.sparse import coo_array, coo_matrix, csr_array, csr_matrix, lil_array
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.datasets import load_digits, make_blobs
-from sklearn.metrics import cohen_kappa_score, mutual_info_score
+from sklearn.metrics import mutual_info_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
 from iconlearn.learned import Cosine
 from iconlearn.metrics import cross_entropy, entropy, information_between
-from iconlearn.scorers import LinearPredictability, Stability, _kappa, held_out_loss, information_score
+from iconlearn.scorers import LinearPredictability, Stability, held_out_loss, information_score
 from iconlearn.supervisory import KNN, Paired, Views
 
 X, Y = make_blobs(150, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
@@ -99,13 +99,6 @@ def test_rows_may_come_in_any_container(scorer, kind):
         other = {"list": rows.tolist(), "sparse": csr_array(rows), "tensor": torch.from_numpy(rows)}[kind]
     model = ICONClustering(3, n_init=1, random_state=0)
     assert scorer(model.fit(other), other) == pytest.approx(scorer(model.fit(rows), rows), abs=1e-6)
-
-
-def test_kappa_is_that_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(3, size=80), rng.integers(4, size=80)
-    assert _kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
-    assert _kappa(a, a) == 1
 
 
 def test_a_linear_classifier_predicts_what_is_linear():

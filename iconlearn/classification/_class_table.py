@@ -16,8 +16,6 @@ from ..neighbors import KnownRows
 from ..out_of_sample._placed import blocks_of_rows
 from ..out_of_sample._seen import SeenRows, mean_of_equal_rows
 
-__all__ = ["SMALLEST", "ClassTable"]
-
 # No probability is less, so that logarithms are finite.
 SMALLEST = 1e-12
 

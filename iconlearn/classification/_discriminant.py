@@ -17,8 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Moments", "widened"]
-
 # Rows at a time.
 BLOCK = 2**16
 

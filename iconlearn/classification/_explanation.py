@@ -13,8 +13,6 @@ import torch
 from ..neighbors import knn
 from ..numerics.geometry import matrix
 
-__all__ = ["Explanation", "TrainingPlaces"]
-
 # Training rows that are kept, an even share of every class where there are more.
 MAX_KEPT = 10**5
 

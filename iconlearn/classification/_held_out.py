@@ -18,8 +18,6 @@ from sklearn.model_selection import train_test_split
 from ..optim import copies, put_back
 from ._prototypes import averaged, class_means, log_similarities
 
-__all__ = ["EarlyStopping", "HeldOutScore", "best_temperature", "hold_out"]
-
 # Temperatures are looked for between exp(-4) and exp(4).
 LOG_RANGE = 4.0
 

@@ -10,8 +10,6 @@ import torch
 
 from ..numerics.geometry import matrix
 
-__all__ = ["averaged", "class_means", "class_weights", "log_similarities", "moved_means"]
-
 
 def log_similarities(q, Z, columns):
     """Log kernels of rows against few prototypes, row by row, shape (n_rows, n_prototypes)."""

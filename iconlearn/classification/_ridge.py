@@ -12,8 +12,6 @@ import torch
 
 from ..mappers import declares
 
-__all__ = ["Ridge", "preconditioner"]
-
 # Features for which a matrix of all pairs of them is inverted.
 MAX_FEATURES = 2048
 

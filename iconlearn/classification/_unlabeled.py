@@ -7,8 +7,6 @@ import numpy as np
 from .._label_markers import as_labels, filled, is_auto, marked, of_one_type, warn_of_minus_one
 from .._warnings import warn
 
-__all__ = ["labelled_rows", "without_marker"]
-
 
 def without_marker(y, marker):
     """The labels with the marker taken out, and where it was.

@@ -8,8 +8,6 @@ from sklearn.utils.validation import _check_sample_weight
 
 from .._torch_state import as_array
 
-__all__ = ["log_odds", "row_weights"]
-
 
 def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(None)):
     """Weights of the rows, or None where all are alike.

@@ -18,8 +18,6 @@ import numpy as np
 
 from ._weights import members, sized
 
-__all__ = ["HIGHEST_PRICE", "Merge", "agglomerate", "gains", "merges", "price_of_an_edge"]
-
 # What an edge must cost for a merge to pay where no mass is between the two clusters.
 HIGHEST_PRICE = 1e3
 

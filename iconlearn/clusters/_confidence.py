@@ -17,8 +17,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["mutual_shares", "pairs_of", "pairs_of_new"]
-
 # Pseudo-counts, as shares of p: of what neighbours on either side say, and of all clusters alike.
 EITHER_SIDE, ANY_CLUSTER = 0.1, 0.005
 # Less than this is left of a share of p by the rounding of a difference.

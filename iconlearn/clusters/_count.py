@@ -27,8 +27,6 @@ from ._agglomeration import merges, price_of_an_edge
 from ._microclusters import coarsen, merge_smallest
 from ._weights import members
 
-__all__ = ["LateMergePath", "MergePath", "counted_path", "merge_path", "without_path"]
-
 # Coarse graphs, the micro-clusters of each, and the rows that share one on average at least.
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
 # The most clusters that are looked at, at least ten rows each.

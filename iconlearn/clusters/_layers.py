@@ -19,8 +19,6 @@ from ._agglomeration import HIGHEST_PRICE, merges, price_of_an_edge
 from ._microclusters import coarsen
 from ._weights import members
 
-__all__ = ["ClusterLayers", "ClusterTree", "Hierarchy", "LateHierarchy", "hierarchy", "marked"]
-
 # Micro-clusters, or a quarter of the rows, the most where parts of the graph leave more, and the debias weight of the
 # merges.
 N_LEAVES, ROWS_PER_LEAF, MOST_LEAVES, RESOLUTION = 2000, 4, 4000, 0.05

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["Lists"]
-
 # Numbers of a table that are looked at together.
 BLOCK = 2**24
 

@@ -7,8 +7,6 @@ from scipy import sparse
 
 from ._weights import MANY_EDGES_OF_GROUPS, contraction, members
 
-__all__ = ["MAX_CELLS", "coarsen", "merge_smallest", "micro_clusters", "with_groups"]
-
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
 # The most groups that merging begins with.

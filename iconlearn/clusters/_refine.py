@@ -11,8 +11,6 @@ import numpy as np
 from ._lists import Lists
 from ._weights import SMALLEST
 
-__all__ = ["Descent", "refine", "refined", "soften"]
-
 # Share of a row that a soft start leaves to the other clusters.
 DOUBT = 0.1
 # A start's doubt is recognised by being less than so many times what each cluster gets of it.

@@ -24,8 +24,6 @@ from ..neighbors import distance_block
 from ._weights import BLOCK as BLOCK_OF_PAIRS
 from ._weights import SMALLEST, members, sized
 
-__all__ = ["assign", "joined", "within"]
-
 BLOCK = 2**22
 # Training rows, or groups of them, that see the uniform share of a new row.
 N_LIKE = 1000

@@ -35,17 +35,6 @@ from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, 
 from ._refine import refined, soften
 from ._weights import SMALLEST, joined
 
-__all__ = [
-    "LOOSE",
-    "MUCH_LESS",
-    "RESOLUTIONS",
-    "cross",
-    "search",
-    "search_balances",
-    "split_and_merge",
-    "walk_places",
-]
-
 # Debias weights of the merging (resolutions).
 RESOLUTIONS = (0.05, 0.2, 0.5, 0.8)
 # The search uses eigenvectors too where it needs no more than these.

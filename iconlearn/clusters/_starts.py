@@ -9,8 +9,6 @@ from ._microclusters import MAX_CELLS, coarsen, merge_smallest
 from ._refine import refined, soften
 from ._search import RESOLUTIONS, walk_places
 
-__all__ = ["cells", "k_means", "merged", "partitions", "rank"]
-
 # Micro-clusters per cluster of the merging.
 CELLS_PER_CLUSTER = (10, 30, 50)
 # Runs of k-means among eigenvectors, as in scikit-learn's SpectralClustering: they are few columns, and fast.

@@ -38,8 +38,6 @@ from ._refine import refine, refined, soften
 from ._search import MUCH_LESS, search
 from ._weights import SMALLEST
 
-__all__ = ["Beliefs", "propagate", "transduce"]
-
 # Chances that a walk from a row to a label goes on: 10 and 100 steps on average.
 KEEP = (0.9, 0.99)
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.

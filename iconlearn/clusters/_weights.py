@@ -23,8 +23,6 @@ from scipy import sparse
 from ..numerics.threads import MANY_POINTS, available
 from ._lists import Lists
 
-__all__ = ["BLOCK", "SMALLEST", "PairWeights", "members", "pair_weights", "sized"]
-
 # Numbers that are held at a time in sums over pairs and clusters.
 BLOCK = 2**21
 # Rows, and columns, of the tiles in which all pairs are summed: a tile stays in the cache.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["GREY", "INK", "axes_of", "colors_of", "name_of", "push_apart", "rgb"]
-
 # Paul Tol's muted scheme, distinct for any colour vision, and orange for a tenth.
 PALETTE = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#882255", "#999933", "#EE7733",

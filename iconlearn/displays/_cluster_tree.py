@@ -6,8 +6,6 @@ import numpy as np
 
 from ._canvas import INK, axes_of, colors_of, name_of
 
-__all__ = ["ClusterTreeDisplay"]
-
 # Bars narrower than this share of the rows have no number.
 NARROW = 0.03
 

@@ -7,8 +7,6 @@ import numpy as np
 from .._torch_state import as_array
 from ._canvas import INK, axes_of, name_of
 
-__all__ = ["ClusterDisplay"]
-
 # Bands of the probability of a row's own cluster, the surest first; lower ends and shades.
 BANDS = ((0.9, "#0A2F51"), (0.7, "#3D7AB5"), (0.5, "#9CC3E3"), (0.0, "#E3E3E3"))
 

@@ -8,8 +8,6 @@ from .._checks import check_choice
 from ._canvas import GREY, INK, axes_of, colors_of, push_apart, rgb
 from ._places import MAX_NAMED, Groups, checked_places, predicted, read_values
 
-__all__ = ["EmbeddingDisplay"]
-
 # Groups that a legend can hold.
 MAX_LEGEND = 12
 # Groups whose names are as large as a name on a map is read best, in points; names of more are smaller.

@@ -8,8 +8,6 @@ from .._torch_state import as_array
 from ..neighbors import knn
 from ._places import checked_places
 
-__all__ = ["map_frame"]
-
 
 def map_frame(embedding, X=None, *, labels=None, n_neighbors=15, metric="euclidean", frame=None):
     """A map, labels and neighbours as a pandas data frame with one row for each point.

@@ -6,8 +6,6 @@ import numpy as np
 
 from ._canvas import GREY, INK, axes_of, colors_of
 
-__all__ = ["InformationDisplay"]
-
 
 class InformationDisplay:
     """What a representation U tells about another view Y and the label Z while it is learned.

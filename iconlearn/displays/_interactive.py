@@ -14,8 +14,6 @@ from .._torch_state import as_array
 from ._canvas import GREY, INK, colors_of, name_of, rgb
 from ._places import MAX_NAMED, Groups, checked_places, predicted, read_values
 
-__all__ = ["InteractiveMapDisplay"]
-
 # Share of the picture that the points cover together, and the least and largest width of one in pixels.
 COVER, SMALLEST, LARGEST = 0.1, 2.0, 8.0
 # What the size of a point is reckoned with; the picture itself is as wide as what it is shown in.

@@ -6,8 +6,6 @@ import numpy as np
 
 from ._canvas import GREY, INK, axes_of, colors_of
 
-__all__ = ["LossDisplay"]
-
 # A history that spans more than this factor is drawn on a logarithmic axis.
 MAX_LINEAR = 20.0
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from ._canvas import GREY, INK, axes_of, colors_of
 
-__all__ = ["MergePathDisplay"]
-
 # What is drawn by default, and what it is called.
 NAMES = {
     "score": "eigengap times stability",

@@ -14,8 +14,6 @@ from ..numerics.geometry import matrix
 from ..supervisory import declared
 from ._canvas import GREY, INK, axes_of, colors_of, name_of
 
-__all__ = ["NeighborDistributionDisplay"]
-
 
 class NeighborDistributionDisplay:
     """The supervisory and the learned distribution of one row, column by column.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..recipes import periodic_table
 from ._canvas import INK, axes_of
 
-__all__ = ["PeriodicTableDisplay"]
-
 # Where the divergence starts, and cells that were empty before the table was drawn.
 SHADES = {"p to q": "#CFE3F1", "q to p": "#F3E2C3", "gap": "#FFFFFF", "empty": "#F4F4F4"}
 # Width and height of a cell, and height of a name in it, in inches.

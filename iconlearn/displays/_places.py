@@ -15,8 +15,6 @@ from .._label_markers import missing, refuse_mixed
 from .._torch_state import as_array
 from ._canvas import name_of
 
-__all__ = ["MAX_NAMED", "Groups", "Scale", "checked_places", "predicted", "read_values"]
-
 # Whole numbers of more different values than this are a scale, not groups.
 MAX_GROUPS = 50
 # More groups than this have colours and no names: neither a legend nor a map has space for them.

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import distributed
 
-__all__ = ["Alone", "Group"]
-
 
 class Alone:
     """One process with all rows.

@@ -15,8 +15,6 @@ from torch import distributed
 from .._checks import check_number
 from ._group import Alone, Group
 
-__all__ = ["Watch", "current", "shards"]
-
 # Seconds between two signs of life.
 BEAT = 1.0
 

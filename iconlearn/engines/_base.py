@@ -17,8 +17,6 @@ from sklearn.base import BaseEstimator
 from ._limits import nearest, refuses_limit
 from ._sums import full_sum, kernel_is_learned, row_sums
 
-__all__ = ["Engine", "Hold"]
-
 
 @dataclass
 class Hold:

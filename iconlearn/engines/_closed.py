@@ -25,8 +25,6 @@ from ..mappers import declares
 from ..optim import History, Solution
 from ._base import Engine
 
-__all__ = ["Closed", "LogNormaliser", "lloyd"]
-
 # What records call these steps.
 PHASE = "closed"
 

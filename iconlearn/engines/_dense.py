@@ -9,8 +9,6 @@ from ._base import Engine
 from ._potentials import potentials, row_potentials
 from ._visit import visit_all_always
 
-__all__ = ["Dense"]
-
 
 class Dense(Engine):
     """All rows and columns in every step, exactly, in blocks of bounded memory.

@@ -9,8 +9,6 @@ import torch
 
 from ..numerics.geometry import Edges, MatrixBlocks, pairs
 
-__all__ = ["nearest", "refuses_limit"]
-
 
 def nearest(q, U, V, visit, block):
     """Largest log kernel of every row, negatives lifted by the margin; differentiable in U and V.

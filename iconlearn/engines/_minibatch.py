@@ -19,9 +19,6 @@ from .._checks import check_number
 from ._base import Engine
 from ._visit import visit_batch
 
-__all__ = ["MiniBatch"]
-
-
 # Class mates of a row that a batch drawn at random should hold; below this they are added.
 ENOUGH = 2
 

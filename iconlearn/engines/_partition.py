@@ -10,8 +10,6 @@ from ..clusters import LOOSE, SMALLEST, PairWeights, pair_weights, refine, trans
 from ..optim import History, Solution
 from ._base import Engine
 
-__all__ = ["Partition", "transduced", "write_table"]
-
 # What records call these steps.
 PHASE = "partition"
 # Numbers of a table that are written together.

@@ -19,8 +19,6 @@ from .._warnings import warn
 from ..numerics.geometry import MatrixBlocks, matrix
 from ._sums import push, row_sums
 
-__all__ = ["potentials", "row_potentials"]
-
 # Numbers of a kernel that are kept for the products of one step.
 MAX_KEPT = 2**25
 # From this residual on Newton's steps are good ones.

@@ -17,8 +17,6 @@ import torch
 from ..mappers import declares
 from ..numerics.threads import available, compiled_pays
 
-__all__ = ["relocatable", "relocate"]
-
 # So many places are tried, those of the heaviest ties first.
 N_TRIED = 15
 # Least gain in nats of a row's divergence.

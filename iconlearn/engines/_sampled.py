@@ -19,8 +19,6 @@ from ._base import Engine
 from ._sums import row_sums
 from ._visit import visit_all
 
-__all__ = ["Sampled"]
-
 
 class Sampled(Engine):
     """All rows at every step, their sums estimated; for maps of more than three dimensions.

@@ -18,8 +18,6 @@ from ..numerics.geometry import MatrixBlocks, matrix
 from ..numerics.threads import in_stretches, threads_of_blocks
 from ._tiles import TiledSums
 
-__all__ = ["full_sum", "kernel_is_learned", "logs_or_direct", "own_pairs", "probes", "push", "row_sums"]
-
 
 def row_sums(q, U, V, exclude_self: bool, block: int, reduce: str = "logsumexp"):
     """Each row's kernels reduced to one number, shape (rows,); differentiable in U and V.

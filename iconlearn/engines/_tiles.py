@@ -14,8 +14,6 @@ import torch
 from ..numerics.geometry import MatrixBlocks
 from ..numerics.threads import in_stretches, threads_of_blocks
 
-__all__ = ["TiledSums"]
-
 TILE = 512
 
 

@@ -12,8 +12,6 @@ import torch
 from .._transfer import sent
 from ..numerics.geometry import Edges
 
-__all__ = ["Visit", "visit_all", "visit_all_always", "visit_batch"]
-
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
 

@@ -25,7 +25,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .. import supervisory
-from .._checks import check_choice, check_number
+from .._checks import check_choice, check_number, in_a_file
 from .._device import FORKED, cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
@@ -41,7 +41,7 @@ from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, featu
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
 from ..supervisory import declared, sized
-from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device, in_a_file
+from ._inputs import MAX_IN_MEMORY, all_or_nothing, choose_device
 from ._monitoring import (
     CallbackSupportMixin,
     Progress,
@@ -53,8 +53,6 @@ from ._monitoring import (
 from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 from ._watchers import Watchers
-
-__all__ = ["ICONBase", "for_mappers_of_features", "row_identity", "slim", "to_module"]
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.

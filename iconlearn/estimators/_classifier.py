@@ -48,15 +48,7 @@ from ._incremental import (
     new_classes,
     with_a_row_of_every_class,
 )
-from ._inputs import (
-    all_or_nothing,
-    like_input,
-    plain,
-    plain_labels,
-    search_device,
-    validated,
-    validated_new,
-)
+from ._inputs import all_or_nothing, like_input, plain, plain_labels, search_device, validated, validated_new
 from ._monitoring import observed, with_callbacks
 from ._semi_supervised import (
     Transduction,
@@ -66,8 +58,6 @@ from ._semi_supervised import (
     reads_pairs,
     targets_of,
 )
-
-__all__ = ["ICONClassifier", "of_prototypes"]
 
 # Rows of a step of a network.
 NETWORK_BATCH = 200

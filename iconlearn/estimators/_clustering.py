@@ -51,8 +51,6 @@ from ._base import ICONBase, for_mappers_of_features, row_identity
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import observed, timed, with_callbacks
 
-__all__ = ["ICONClustering"]
-
 N_INIT = 12
 # Iterations: steps on all rows, or epochs of batches, which are as many steps at least.
 N_ITER, N_EPOCHS = 300, 30

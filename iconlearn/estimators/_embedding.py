@@ -35,8 +35,6 @@ from ._classifier import of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, observed, with_callbacks
 
-__all__ = ["ICONEmbedding"]
-
 # One in so many iterations is exaggerated, and at most so many.
 EARLY, MOST_EARLY = 5, 100
 # Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not

@@ -15,8 +15,6 @@ from scipy.sparse import issparse
 from .._checks import image_shape
 from ..mappers import images_read_by
 
-__all__ = ["Frame", "frame_of"]
-
 
 @dataclass(frozen=True)
 class Frame:

@@ -17,20 +17,6 @@ from sklearn.utils import column_or_1d
 from .._torch_state import as_array, on_cpu
 from ..optim import OPTIMIZERS
 
-__all__ = [
-    "BATCH",
-    "RATE",
-    "ContinuedAdam",
-    "check_every_class_has_rows",
-    "check_no_rows_are_held_out",
-    "check_not_balanced",
-    "check_same_classes",
-    "codes_of",
-    "first_classes",
-    "new_classes",
-    "with_a_row_of_every_class",
-]
-
 # Rows of a step, unless the engine sets them, and the length of a step.
 BATCH = 64
 RATE = 0.01

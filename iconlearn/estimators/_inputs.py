@@ -15,27 +15,12 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from .._checks import canonical, check_squares, in_a_file, unchanging
+from .._checks import canonical, check_squares, unchanging
 from .._device import FORKED, has_cuda
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
 from .._torch_state import as_array
 from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 from ._images import frame_of
-
-__all__ = [
-    "MAX_IN_MEMORY",
-    "all_or_nothing",
-    "choose_device",
-    "in_a_file",
-    "like_input",
-    "plain",
-    "plain_labels",
-    "rows_of",
-    "search_device",
-    "validated",
-    "validated_group",
-    "validated_new",
-]
 
 # Numbers that are held in memory; more of them go to a temporary file, off which batches are read.
 MAX_IN_MEMORY = 5 * 10**7

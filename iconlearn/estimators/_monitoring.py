@@ -27,17 +27,6 @@ except ImportError:  # scikit-learn before 1.9
 with suppress(ImportError):  # not on every system
     import resource
 
-__all__ = [
-    "CallbackSupportMixin",
-    "Progress",
-    "callbacks",
-    "checkpoint_of",
-    "observed",
-    "optimisation_observed",
-    "timed",
-    "with_callbacks",
-]
-
 LOGGER = logging.getLogger("iconlearn")
 # Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5

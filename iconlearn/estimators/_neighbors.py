@@ -14,8 +14,6 @@ from .._randomness import random_source
 from ..neighbors import BACKENDS, KnownRows, check_metric, choose_backend, neighbor_graph, with_params
 from ._inputs import all_or_nothing, plain
 
-__all__ = ["NeighborsTransformer"]
-
 
 class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Transform rows into a sparse matrix of the distances to their nearest training rows.

@@ -7,8 +7,6 @@ import inspect
 from .._checks import suggest
 from ..registry import COMPONENTS
 
-__all__ = ["nested_remedy", "remedy", "unknown_names"]
-
 # What to write for a parameter of another library, with {value} for the value that was given.  What a component of
 # iconlearn has under the same name is found in the registry and needs no line here, but where one component is meant
 # above the others.

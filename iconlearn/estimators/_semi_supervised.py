@@ -34,15 +34,6 @@ from ._inputs import choose_device
 from ._monitoring import Progress, callbacks, timed
 from ._watchers import Watchers
 
-__all__ = [
-    "Transduction",
-    "check_every_class_has_weight",
-    "graph_of",
-    "in_turns",
-    "reads_pairs",
-    "targets_of",
-]
-
 # Turns of table and mapper, and what a mapper's opinion weighs beside the graph.
 N_TURNS, OPINION_WEIGHT = 5, 10.0
 # What given proportions weigh beside the graph.

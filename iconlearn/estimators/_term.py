@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["Term"]
-
 
 class Term(BaseEstimator):
     """weight * mean_i D( p(.|i) || q(.|i) ), added to an estimator's own divergence.

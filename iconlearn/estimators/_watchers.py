@@ -7,8 +7,6 @@ from sklearn.exceptions import ConvergenceWarning
 from .._warnings import warn
 from ..optim import asks_to_stop
 
-__all__ = ["Watchers"]
-
 # A callback that ends a fit within so many iterations may have answered True without meaning it.
 HARDLY_BEGUN = 10
 

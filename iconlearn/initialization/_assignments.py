@@ -27,8 +27,6 @@ from ..learned import Dot
 from ..mappers import TableModule
 from ..objective import Objective, Points, Problem
 
-__all__ = ["best_assignments", "checked_labels", "doubtful", "lesson", "steps_an_epoch"]
-
 # Steps that refine the best starts.
 N_REFINE = 150
 # A uniform share of p is seen by so many groups of rows while starts are compared.

@@ -13,8 +13,6 @@ import torch
 from ..neighbors import expected_search
 from ..numerics.geometry import Edges
 
-__all__ = ["LARGE", "N_ITER", "coarse_places", "expected_start", "spread_over"]
-
 # From so many rows on a coarse map pays; and its share of the rows.
 LARGE = 20_000
 SHARE = 8

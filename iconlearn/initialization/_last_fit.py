@@ -8,8 +8,6 @@ from .._warnings import warn
 from ..neighbors import KnownRows
 from ._coarse import JITTER, spread_over
 
-__all__ = ["known_from", "values_from"]
-
 
 def known_from(X, last, *, pairwise, words=None, last_words=None):
     """For each row of X which row of the last fit it is.

@@ -18,8 +18,6 @@ from ..mappers import declares
 from ..neighbors import on_device
 from ..numerics.graphs import vectors_of_graph
 
-__all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
-
 SPREAD = 1.0
 # Of the distance of the parts of a graph: rows of one part must not start at one place.
 PART_NOISE = 0.01

@@ -19,8 +19,6 @@ from sklearn.base import BaseEstimator, clone
 from .._checks import check_number, suggest
 from .._torch_state import plain, restored
 
-__all__ = ["Learned", "check_kernel", "copy_in_double"]
-
 # Scalars of pairs for which a user's function is tried.
 TRIED = [[0.1, 0.5, 0.9], [0.2, 0.4, 0.8]]
 

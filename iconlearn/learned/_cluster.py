@@ -25,8 +25,6 @@ import torch
 from .._checks import check_number
 from ._base import Learned
 
-__all__ = ["Cluster"]
-
 
 class Cluster(Learned):
     """q(j|i) = sum_c r_ic r_jc w_j / s_c over soft assignments r.

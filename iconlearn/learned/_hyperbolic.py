@@ -16,8 +16,6 @@ import torch
 from .._checks import check_number
 from ._base import Learned
 
-__all__ = ["BallRadius", "Hyperbolic"]
-
 # Added to a squared length, whose root has no slope at zero.
 SMALLEST_SQUARE = 1e-30
 

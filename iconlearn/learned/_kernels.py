@@ -15,8 +15,6 @@ from scipy.special import gammaln, hyp0f1, ive
 from .._checks import check_choice, check_number
 from ._base import Learned
 
-__all__ = ["Cosine", "Custom", "Dot", "Gaussian", "InversePower", "Student"]
-
 
 class Gaussian(Learned):
     """``k(u, v) = exp(-|u - v|^2 / (2 sigma^2))``, as in SNE.
@@ -233,6 +231,15 @@ class _Tempered(Learned):
 
     geometry = "dot"
 
+    def __init__(
+        self, temperature=1.0, *, learnable=False, final_temperature=None, normalize="row", debias=0.0
+    ):
+        self.temperature = temperature
+        self.learnable = learnable
+        self.final_temperature = final_temperature
+        self.normalize = normalize
+        self.debias = debias
+
     def begin(self, *, dtype=torch.float32, device="cpu"):
         check_number("temperature", self.temperature, low=0, closed="neither")
         if self.final_temperature is not None:
@@ -304,15 +311,6 @@ class Dot(_Tempered):
 
     free_dot = True
 
-    def __init__(
-        self, temperature=1.0, *, learnable=False, final_temperature=None, normalize="row", debias=0.0
-    ):
-        self.temperature = temperature
-        self.learnable = learnable
-        self.final_temperature = final_temperature
-        self.normalize = normalize
-        self.debias = debias
-
     def place(self, Z, columns=False, mass=None):
         return self._scaled(Z)
 
@@ -341,11 +339,8 @@ class Cosine(_Tempered):
     def __init__(
         self, temperature=0.1, *, learnable=False, final_temperature=None, normalize="row", debias=0.0
     ):
-        self.temperature = temperature
-        self.learnable = learnable
-        self.final_temperature = final_temperature
-        self.normalize = normalize
-        self.debias = debias
+        options = {"learnable": learnable, "final_temperature": final_temperature}
+        super().__init__(temperature, **options, normalize=normalize, debias=debias)
 
     # Only directions count: the nearer to zero, the more any step turns them.
     start_scale = 1.0

@@ -16,8 +16,6 @@ from .._checks import check_choice, check_number
 from ._base import Learned
 from ._kernels import Cosine, Gaussian
 
-__all__ = ["NarrowGaussian", "WideGaussian"]
-
 DISTANCES = ("sqeuclidean", "euclidean", "cosine")
 # Added under the root of a distance, so that coinciding points have a slope.
 SMALLEST_SQUARE = 1e-12

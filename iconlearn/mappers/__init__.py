@@ -8,17 +8,7 @@ from __future__ import annotations
 from ._autoencoder import Autoencoder, ConvAutoencoder
 from ._autoencoder import AutoencoderModule as AutoencoderModule
 from ._autoencoder import made_again as made_again
-from ._base import (
-    EMA,
-    MLP,
-    Linear,
-    Mapper,
-    Table,
-    build_mapper,
-    declares,
-    draws,
-    given,
-)
+from ._base import EMA, MLP, Linear, Mapper, Table, build_mapper, declares, draws, given
 from ._base import Follower as Follower
 from ._base import OfImages as OfImages
 from ._base import OrthonormalModule as OrthonormalModule

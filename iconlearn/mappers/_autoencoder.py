@@ -16,16 +16,47 @@ import torch
 from torch import nn
 
 from .._checks import check_choice, image_shape
-from ._base import Mapper, drawn, hidden_widths, layer
+from ._base import Mapper, drawn, hidden_widths, layer, rectified
 from ._costs import L1, Code, Contractive, Cost, Prior, Sparse
-
-__all__ = ["Autoencoder", "AutoencoderModule", "ConvAutoencoder", "made_again"]
 
 CODES = ("plain", "sigmoid", "gaussian")
 COSTS = {cost.__name__: cost for cost in (Contractive, L1, Prior, Sparse)}
 
 
-class Autoencoder(Mapper):
+class _Coder(Mapper):
+    """What the specifications of autoencoders share: how many numbers the targets have, and what was made."""
+
+    # Once it is known.
+    n_targets: int | None = None
+
+    def for_targets(self, n_targets):
+        """See :meth:`Mapper.for_targets`."""
+        other = copy.copy(self)
+        other.n_targets = n_targets
+        return other
+
+    def _needed(self):
+        if self.n_targets is None:
+            raise ValueError(
+                f"mapper={self!r:.200} restores targets, and this p has none; use p='restore' with "
+                f"q=iconlearn.learned.Gaussian(normalize='space'), or mapper='mlp'"
+            )
+        return self.n_targets
+
+    def _module(self, encoder, decoder, cost, n_inputs, n_outputs):
+        """The module, with how it was made, in numbers and names alone."""
+        parameters = self.get_params(deep=False)
+        if self.cost is not None:
+            parameters["cost"] = [type(self.cost).__name__, self.cost.get_params()]
+        made = {
+            "kind": type(self).__name__,
+            "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
+            "sizes": [n_inputs, n_outputs, self.n_targets],
+        }
+        return AutoencoderModule(nn.Sequential(*encoder), nn.Sequential(*decoder), self.code, cost, made)
+
+
+class Autoencoder(_Coder):
     """An encoder to codes and a decoder from them, both multi-layer perceptrons with ReLU between their layers.
 
     Parameters
@@ -49,22 +80,15 @@ class Autoencoder(Mapper):
         self.code = code
         self.cost = cost
 
-    # Numbers of a target, once they are known.
-    n_targets: int | None = None
-
-    def for_targets(self, n_targets):
-        """See :meth:`Mapper.for_targets`."""
-        return _with_targets(self, n_targets)
-
     def build(self, n_inputs, n_outputs, n_rows, generator):
-        cost, n_targets = checked_cost(self.code, self.cost), _needed(self)
+        cost, n_targets = checked_cost(self.code, self.cost), self._needed()
         hidden = hidden_widths("hidden", self.hidden)
-        encoder = _layers((n_inputs, *hidden, _width(self.code, n_outputs)), generator)
-        decoder = _layers((n_outputs, *reversed(hidden), n_targets), generator)
-        return AutoencoderModule(encoder, decoder, self.code, cost, _made(self, n_inputs, n_outputs))
+        encoder = rectified((n_inputs, *hidden, _width(self.code, n_outputs)), generator)[:-1]
+        decoder = rectified((n_outputs, *reversed(hidden), n_targets), generator)[:-1]
+        return self._module(encoder, decoder, cost, n_inputs, n_outputs)
 
 
-class ConvAutoencoder(Mapper):
+class ConvAutoencoder(_Coder):
     """An autoencoder of images, by convolutions that halve their sides and others that double them.
 
     Parameters
@@ -91,18 +115,12 @@ class ConvAutoencoder(Mapper):
         self.code = code
         self.cost = cost
 
-    n_targets: int | None = None
-
-    def for_targets(self, n_targets):
-        """See :meth:`Mapper.for_targets`."""
-        return _with_targets(self, n_targets)
-
     def build(self, n_inputs, n_outputs, n_rows, generator):
         cost = checked_cost(self.code, self.cost)
         shape = image_shape(self.shape, n_inputs)
         check_choice("pool", self.pool, ("stride", "max"))
         channels = (shape[0], *hidden_widths("channels", self.channels))
-        if _needed(self) != n_inputs:
+        if self._needed() != n_inputs:
             raise ValueError(
                 f"ConvAutoencoder(shape={self.shape!r}) decodes images of its own shape, {n_inputs} numbers a row, and "
                 f"the targets have {self.n_targets}; use mappers.Autoencoder()"
@@ -121,23 +139,7 @@ class ConvAutoencoder(Mapper):
         for k in reversed(range(1, len(channels))):
             up += [*_doubling(channels[k], channels[k - 1], sides[k], sides[k - 1], self.pool, generator)]
             up += [nn.ReLU()] if k > 1 else [nn.Flatten(1)]
-        made = _made(self, n_inputs, n_outputs)
-        return AutoencoderModule(nn.Sequential(*down), nn.Sequential(*up), self.code, cost, made)
-
-
-def _needed(spec):
-    if spec.n_targets is None:
-        raise ValueError(
-            f"mapper={spec!r:.200} restores targets, and this p has none; use p='restore' with "
-            f"q=iconlearn.learned.Gaussian(normalize='space'), or mapper='mlp'"
-        )
-    return spec.n_targets
-
-
-def _with_targets(spec, n_targets):
-    other = copy.copy(spec)
-    other.n_targets = n_targets
-    return other
+        return self._module(down, up, cost, n_inputs, n_outputs)
 
 
 def checked_cost(code, cost):
@@ -171,13 +173,6 @@ def _width(code, n_codes):
     return 2 * n_codes if code == "gaussian" else n_codes
 
 
-def _layers(widths, generator):
-    layers = []
-    for before, after in pairwise(widths):
-        layers += [layer(before, after, generator), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
 def _halving(before, after, pool, generator):
     stride = 2 if pool == "stride" else 1
     return [drawn(nn.Conv2d, 9 * before, generator, before, after, 3, stride=stride, padding=1)]
@@ -195,18 +190,6 @@ def _doubling(before, after, sides, wanted, pool, generator):
             nn.ConvTranspose2d, 9 * after, generator, before, after, 3, stride=2, padding=1, output_padding=extra,
         )
     ]  # fmt: skip
-
-
-def _made(spec, n_inputs, n_outputs):
-    """How a module was made, in numbers and names alone."""
-    parameters = spec.get_params(deep=False)
-    if spec.cost is not None:
-        parameters["cost"] = [type(spec.cost).__name__, spec.cost.get_params()]
-    return {
-        "kind": type(spec).__name__,
-        "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
-        "sizes": [n_inputs, n_outputs, spec.n_targets],
-    }
 
 
 def made_again(kind, parameters, sizes):

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from itertools import pairwise
 
 import torch
 from sklearn.base import BaseEstimator
@@ -36,31 +37,6 @@ from torch import nn
 
 from .._checks import check_number
 from .._randomness import torch_seeded
-
-__all__ = [
-    "EMA",
-    "MLP",
-    "Follower",
-    "Linear",
-    "Mapper",
-    "OfImages",
-    "OrthonormalModule",
-    "Table",
-    "TableModule",
-    "Target",
-    "UnitVectors",
-    "build_mapper",
-    "declares",
-    "drawn",
-    "draws",
-    "given",
-    "images_read_by",
-    "hidden_widths",
-    "is_frozen",
-    "layer",
-    "rates_of",
-    "with_images",
-]
 
 # Starts are drawn in this precision whatever torch's default is, so that a seed means one start.
 DRAWN = torch.float32
@@ -162,11 +138,8 @@ class MLP(Mapper):
         self.hidden = hidden
 
     def build(self, n_inputs, n_outputs, n_rows, generator):
-        layers, width = [], n_inputs
-        for next_width in hidden_widths("hidden", self.hidden):
-            layers += [layer(width, next_width, generator), nn.ReLU()]
-            width = next_width
-        return nn.Sequential(*layers, layer(width, n_outputs, generator))
+        widths = (n_inputs, *hidden_widths("hidden", self.hidden), n_outputs)
+        return nn.Sequential(*rectified(widths, generator)[:-1])
 
 
 class EMA(Mapper):
@@ -470,9 +443,51 @@ def layer(n_inputs, n_outputs, generator, *, bias=True):
     return drawn(nn.Linear, n_inputs, generator, n_inputs, n_outputs, bias=bias)
 
 
+def rectified(widths, generator):
+    """Linear layers from each width to the next, with ReLU after each."""
+    ends = pairwise(widths)
+    return [part for before, after in ends for part in (layer(before, after, generator), nn.ReLU())]
+
+
+def n_outputs_of(module, name, given, n_inputs, what=("rows", "features")):
+    """How many numbers a module of the user's gives for a row; it is tried on two.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Left in the mode of evaluation.
+    name, given : str, object
+        The parameter that it came as.
+    n_inputs : int
+    what : tuple of str
+        What it reads, and what these are made of.
+
+    Raises
+    ------
+    ValueError
+        If it cannot read them, or gives anything else than a row of numbers for each.
+    """
+    like = next(module.parameters(), torch.zeros(0))
+    try:
+        with torch.no_grad():
+            out = module.eval()(like.new_zeros(2, n_inputs))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{name}={given!r:.200} cannot read {what[0]} of {n_inputs} {what[1]}: {error}"
+        ) from error
+    if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
+        got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ValueError(
+            f"{name}={given!r:.200} returned {got} for two {what[0]}; it must return (n_{what[0]}, n_outputs)"
+        )
+    return out.shape[1]
+
+
 def drawn(kind, fan_in, generator, *sizes, **options):
     """A layer of torch whose weights are drawn from a generator of ours, within 1 / sqrt(fan_in) as torch has it."""
-    made = kind(*sizes, device="meta", dtype=DRAWN, **options).to_empty(device="cpu")
+    # What it draws itself is drawn over; a layer without numbers would be as good, but torch loads sympy to fill it.
+    with torch_seeded(0):
+        made = kind(*sizes, device="cpu", dtype=DRAWN, **options)
     bound = fan_in**-0.5
     with torch.no_grad():
         for parameter in made.parameters():

@@ -15,8 +15,6 @@ from sklearn.base import BaseEstimator
 
 from .._checks import check_number
 
-__all__ = ["L1", "Code", "Contractive", "Cost", "Prior", "Sparse"]
-
 
 @dataclass(frozen=True, eq=False)
 class Code:

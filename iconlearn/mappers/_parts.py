@@ -17,19 +17,7 @@ from torch import nn
 
 from .._checks import check_number, image_shape, suggest
 from ..views import Tiles
-from ._base import MLP, Linear, Mapper, given, hidden_widths, layer, with_images
-
-__all__ = [
-    "BatchNorm",
-    "Headed",
-    "HeadedModule",
-    "PatchPairs",
-    "PatchPairsModule",
-    "Projected",
-    "ProjectedModule",
-    "Residual",
-    "ResidualModule",
-]
+from ._base import MLP, Linear, Mapper, given, hidden_widths, layer, n_outputs_of, with_images
 
 # Parts of an image, three down and three across.
 N_PARTS = 9
@@ -267,20 +255,9 @@ class Headed(Mapper):
             )
         rate = check_number("rate", self.rate, low=0, high=1, hint="0 freezes the body")
         body = copy.deepcopy(self.body)
+        width = n_outputs_of(body, "body", self.body, n_inputs)
         like = next(body.parameters(), torch.zeros(0))
-        try:
-            with torch.no_grad():
-                out = body.eval()(like.new_zeros(2, n_inputs))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"body={self.body!r:.200} cannot read rows of {n_inputs} features: {error}"
-            ) from error
-        if not isinstance(out, torch.Tensor) or out.ndim != 2:
-            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(
-                f"body={self.body!r:.200} returned {got} for two rows; it must return (n_rows, n_outputs)"
-            )
-        head = layer(out.shape[1], n_outputs, generator).to(dtype=like.dtype)
+        head = layer(width, n_outputs, generator).to(dtype=like.dtype)
         return HeadedModule(body, head, rate)
 
 

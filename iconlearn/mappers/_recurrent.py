@@ -6,15 +6,11 @@ Recurrent     c_t = GRU( encoder(x_1), ..., encoder(x_t) )
 from __future__ import annotations
 
 import copy
-from itertools import pairwise
 
-import torch
 from torch import nn
 
 from .._checks import check_choice, check_number, count_steps
-from ._base import Mapper, drawn, hidden_widths, layer
-
-__all__ = ["Recurrent", "RecurrentModule"]
+from ._base import Mapper, drawn, hidden_widths, layer, n_outputs_of, rectified
 
 
 class Recurrent(Mapper):
@@ -75,25 +71,9 @@ class Recurrent(Mapper):
                 raise ValueError(
                     "encoder=() has no layer; use encoder=torch.nn.Identity() for steps as they are"
                 )
-            layers = []
-            for before, after in pairwise((self.step, *widths)):
-                layers += [layer(before, after, generator), nn.ReLU()]
-            return nn.Sequential(*layers), widths[-1]
-        encoder = copy.deepcopy(self.encoder)
-        like = next(encoder.parameters(), torch.zeros(0))
-        try:
-            with torch.no_grad():
-                out = copy.deepcopy(encoder).eval()(like.new_zeros(2, self.step))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"encoder={self.encoder!r:.200} cannot read steps of {self.step} numbers: {error}"
-            ) from error
-        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
-            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ValueError(
-                f"encoder={self.encoder!r:.200} returned {got} for two steps; it must return (n_steps, n_outputs)"
-            )
-        return encoder, out.shape[1]
+            return nn.Sequential(*rectified((self.step, *widths), generator)), widths[-1]
+        encoder, tried = copy.deepcopy(self.encoder), copy.deepcopy(self.encoder)
+        return encoder, n_outputs_of(tried, "encoder", self.encoder, self.step, ("steps", "numbers"))
 
 
 class RecurrentModule(nn.Module):

@@ -11,8 +11,6 @@ from scipy.special import entr
 
 from .._checks import check_choice, check_number
 
-__all__ = ["DownstreamBound", "InformationBound", "accuracy_range", "downstream_bound", "multiview_bound"]
-
 
 class InformationBound:
     """A callback that turns the loss of each iteration into a bound on mutual information.

@@ -17,8 +17,6 @@ from scipy.special import entr, rel_entr, xlogy
 
 from .._checks import check_choice, check_number
 
-__all__ = ["cross_entropy", "divergence", "entropy", "gaussian_kl"]
-
 # How far from one a distribution may add up.
 MAX_OFF_ONE = 1e-6
 

@@ -11,8 +11,6 @@ from .._checks import check_choice, check_number
 from .._torch_state import as_array
 from ..neighbors import distance_block
 
-__all__ = ["contrast", "information_between", "mutual_information", "noise_information"]
-
 # Between which factors of the spread of the scores the best temperature is looked for.
 COLDEST, HOTTEST = 1e-3, 1e3
 

@@ -14,8 +14,6 @@ from .._checks import check_number
 from .._label_markers import as_labels, missing, of_one_type
 from .._torch_state import as_array
 
-__all__ = ["clustering_accuracy", "expected_calibration_error"]
-
 
 def clustering_accuracy(y_true, labels) -> float:
     """Share of rows that agree under the best one-to-one matching of clusters to classes.

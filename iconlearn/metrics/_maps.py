@@ -14,8 +14,6 @@ from .._checks import check_number
 from .._torch_state import as_array
 from ..neighbors import knn
 
-__all__ = ["hyperbolic_distances", "joint_kl", "neighbor_recall"]
-
 
 def hyperbolic_distances(Y, Z=None):
     """Distances of points of the Poincare ball, whose curvature is -1.

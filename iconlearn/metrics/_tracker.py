@@ -13,8 +13,6 @@ from .._torch_state import as_array
 from ._bounds import PREMISES, accuracy_range, downstream_bound
 from ._information import contrast, mutual_information
 
-__all__ = ["InformationTracker", "TrackedInformation"]
-
 # Parts that a probe is learned on all but one of.
 FOLDS = 3
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["DeviceRows", "on_device"]
-
 # Numbers of one block in double precision, 128 MiB.
 BLOCK_SIZE = 2**24
 # Numbers that are copied to a device at once.

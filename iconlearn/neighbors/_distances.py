@@ -17,21 +17,6 @@ from ._packed import PACKED, is_packed, packed_distances
 from ._parameters import PARAMETERS, ParametricMetric, parts_of
 from ._rows import BLOCK_SIZE, as_rows, both_rows, sqnorms, unit_rows
 
-__all__ = [
-    "PairDistances",
-    "check_defined",
-    "check_form",
-    "check_metric",
-    "distance_block",
-    "evaluable",
-    "from_products",
-    "given_neighbors",
-    "is_euclidean",
-    "only_pynndescent",
-    "pair_distances",
-    "pairs_equal",
-]
-
 # Numbers in one block of differences; they are read three times, so they should stay in the cache.
 PAIR_BLOCK = 2**18
 # Pairs in one block of sparse differences.

@@ -22,8 +22,6 @@ from ._rows import BLOCK_SIZE, as_rows, both_rows
 # Numbers in one block of prints; they are passed over a dozen times, so they should stay in the cache.
 PRINT_BLOCK = 2**16
 
-__all__ = ["KnownRows", "duplicate_groups", "equal_rows"]
-
 
 class KnownRows:
     """Rows that others are compared with, their prints sorted once, when they are first asked for.

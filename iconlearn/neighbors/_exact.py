@@ -21,8 +21,6 @@ from ._packed import is_packed, packed_search
 from ._products import nearest, product_error
 from ._rows import BLOCK_SIZE, PreparedRows, rescaled, sqnorms, unit_rows
 
-__all__ = ["by_distance", "exact_search", "prepared_for", "without_self"]
-
 # Among the rows of X themselves, a neighbour that is farther than another by this share of its squared
 # distance may stand for it.
 SLACK = 1e-9

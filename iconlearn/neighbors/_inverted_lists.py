@@ -16,8 +16,6 @@ import torch
 from ..numerics.threads import Scratch, share
 from ._products import BLOCK_SIZE, leave_out, nearest, product_error, smallest
 
-__all__ = ["Cells", "search_cells"]
-
 # Share of the sample's neighbours that the candidates have to hold.
 RECALL = 0.985
 N_SAMPLE = 512

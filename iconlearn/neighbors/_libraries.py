@@ -11,15 +11,6 @@ from scipy.sparse import issparse
 
 from ._parameters import parts_of
 
-__all__ = [
-    "faiss_search",
-    "pynndescent_metric",
-    "pynndescent_search",
-    "sklearn_distances",
-    "sklearn_metrics",
-    "sklearn_search",
-]
-
 # faiss searches this many of its 4 sqrt(n) cells for each row.
 FAISS_PROBES = 24
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from ._rows import BLOCK_SIZE
 
-__all__ = ["PACKED", "as_bytes", "is_packed", "packed_distances", "packed_pairs", "packed_search"]
-
 PACKED = ("bit_hamming", "bit_jaccard")
 
 

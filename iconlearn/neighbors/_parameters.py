@@ -10,8 +10,6 @@ import numpy as np
 
 from .._torch_state import as_array
 
-__all__ = ["PARAMETERS", "ParametricMetric", "parts_of", "with_params"]
-
 # The parameters that a metric has: those that it needs, and all.
 PARAMETERS: dict[str, tuple[tuple, tuple]] = {
     "minkowski": (("p",), ("p", "w")),

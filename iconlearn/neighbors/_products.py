@@ -14,8 +14,6 @@ import torch
 
 from ..numerics.threads import Scratch, available, share
 
-__all__ = ["half_lengths", "leave_out", "nearest", "product_error", "smallest"]
-
 # Numbers in one block: 16 MiB of float32 for each thread, more where the product runs on a GPU.
 BLOCK_SIZE = 2**22
 BLOCK_SIZE_CUDA = 2**28

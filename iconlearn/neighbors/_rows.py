@@ -12,17 +12,6 @@ from .._checks import canonical
 from .._torch_state import as_array
 from ._products import half_lengths
 
-__all__ = [
-    "BLOCK_SIZE",
-    "PreparedRows",
-    "Space",
-    "as_rows",
-    "both_rows",
-    "rescaled",
-    "sqnorms",
-    "unit_rows",
-]
-
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
 # Numbers of this size have squares, and their squares sums, in single precision.

@@ -26,8 +26,6 @@ from ._packed import as_bytes, is_packed, packed_pairs
 from ._parameters import parts_of, with_params
 from ._rows import PreparedRows, as_rows, both_rows
 
-__all__ = ["expected_search", "BACKENDS", "choose_backend", "knn", "neighbor_graph"]
-
 # Seconds for each pair of rows and column that an exact search meets, on two cores of about 3 GHz; and rows
 # of a larger search, which meets fewer and is as slow as with so many.
 SECONDS_PER_TERM, MOST_MET = 5.5e-11, 15_000

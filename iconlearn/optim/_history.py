@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Entropies", "History", "Record", "Solution", "answering", "asks_to_stop"]
-
 
 class Entropies(NamedTuple):
     """What a loss that is a KL does not say of the pairs that it sees.

@@ -33,8 +33,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-__all__ = ["LBFGS"]
-
 # Steps that are remembered.
 MEMORY = 10
 

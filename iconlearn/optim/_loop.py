@@ -20,8 +20,6 @@ from ._momentum import MomentumGains
 from ._plateau import EstimatedPlateau, Plateau, Verdict
 from ._stretch import Stretches, copies, put_back
 
-__all__ = ["minimise"]
-
 # What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
 

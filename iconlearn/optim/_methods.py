@@ -9,8 +9,6 @@ import torch
 from ._lbfgs import LBFGS
 from ._momentum import MomentumGains
 
-__all__ = ["OPTIMIZERS", "Phase"]
-
 
 @dataclass(frozen=True)
 class Phase:

@@ -6,8 +6,6 @@ import math
 
 import torch
 
-__all__ = ["MomentumGains"]
-
 
 class MomentumGains:
     """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.

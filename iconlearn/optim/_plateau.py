@@ -12,8 +12,6 @@ from enum import Enum
 
 import numpy as np
 
-__all__ = ["EstimatedPlateau", "Plateau", "Verdict"]
-
 # So many times at most the steps are cut where the loss no longer falls.
 MAX_CUTS = 5
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["minimise_rows"]
-
 # Curvature along a step has to be this share of |change of gradient| |step| to be learnt.
 LEAST_CURVATURE = 1e-8
 # A step through a stretch that bends downwards is followed by one this many times as long.

@@ -15,8 +15,6 @@ import math
 
 import torch
 
-__all__ = ["Stretches", "copies", "put_back"]
-
 # Most steps between two looks; the first stretch has two.
 LONGEST = 25
 # Fewest repetitions that a step is recorded for; to record it takes about as long as to take it.

@@ -9,8 +9,6 @@ import torch
 from ..classification._prototypes import log_similarities
 from ..mappers import declares
 
-__all__ = ["AnswerModule"]
-
 
 class AnswerModule(torch.nn.Module):
     """From rows of features to places, memberships or class probabilities.

@@ -16,8 +16,6 @@ from scipy.sparse import csr_array
 
 from ..neighbors import knn
 
-__all__ = ["InterpolatedRows"]
-
 N_NEAREST = 10
 
 

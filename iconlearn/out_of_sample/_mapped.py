@@ -12,8 +12,6 @@ from .._device import has_cuda
 from .._transfer import sent
 from ..mappers import declares
 
-__all__ = ["MappedRows", "answering", "mapped"]
-
 # Numbers of a block of rows.
 BLOCK = 2**24
 # Rows times parameters of a network from which a device is quicker, copies to it and back included.

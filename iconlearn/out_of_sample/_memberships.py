@@ -9,8 +9,6 @@ from ..supervisory import extended
 from ._mapped import answering, mapped
 from ._placed import blocks_of_rows
 
-__all__ = ["Assigner", "MutualShares", "HeadMemberships", "among", "labels_of"]
-
 # Numbers of a block of assignments.
 BLOCK = 2**22
 

@@ -27,8 +27,6 @@ from ..numerics.threads import share, torch_on_one_thread
 from ..objective import Points, Problem
 from ..optim import minimise_rows
 
-__all__ = ["PlacedRows", "Placer", "blocks_of_rows"]
-
 N_STEPS = 60
 # A row has arrived when it moves less than this share of the map's extent.
 TOLERANCE = 1e-5

@@ -15,8 +15,6 @@ from ..mappers import TableModule
 from ..objective import Points, Problem
 from ..supervisory import KNN
 
-__all__ = ["reference_score"]
-
 # Neighbours of a row, but no more than a fifth of the rows: with all others for neighbours one cluster is best.
 N_NEIGHBORS, ROWS_PER_NEIGHBOR = 15, 5
 SHARE = 0.05

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["AllSeenRows", "SeenRows", "mean_of_equal_rows", "share_places"]
-
 
 class AllSeenRows:
     """The training rows, all of them in their order, have the outputs of the fit, also where some are equal.

@@ -135,12 +135,7 @@ def x_sample(split, target_temperature=0.1, temperature=0.1, n_components=64):
 def two_ways(split, q, n_components, mapper):
     """Both directions between two groups of features; the term's split is that of p."""
     return ICONEmbedding(
-        n_components,
-        p=Paired(split),
-        q=q,
-        mapper=mapper,
-        terms=[Term(Paired(ends=(1, 0)))],
-        optimizer="adam",
+        n_components, p=Paired(split), q=q, mapper=mapper, terms=[Term(Paired(ends=(1, 0)))], optimizer="adam"
     )
 
 

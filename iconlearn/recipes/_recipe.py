@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from .._checks import suggest
 
-__all__ = ["RECIPES", "Recipe", "recipe"]
-
 # Every recipe by its key, in the order of the table.
 RECIPES: dict[str, Recipe] = {}
 

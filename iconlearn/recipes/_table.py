@@ -8,8 +8,6 @@ from html import escape
 
 from ._recipe import RECIPES, Recipe
 
-__all__ = ["COLUMNS", "ROWS", "PeriodicTable", "periodic_table"]
-
 ROWS = (
     "Gaussian",
     "Gaussian, σ → ∞",

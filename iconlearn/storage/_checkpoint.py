@@ -14,8 +14,6 @@ from ._decode import Decoder
 from ._encode import Encoder
 from ._file import read, write
 
-__all__ = ["Checkpoint"]
-
 # In the order of a fit.
 STAGES = ("begin", "supervision", "start", "optimisation")
 # Parameters that say how a fit is run and not what comes of it.

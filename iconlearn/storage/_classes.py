@@ -7,11 +7,10 @@ nor given to another class.  A class that an estimator comes to keep needs a row
 
 from __future__ import annotations
 
-from .. import divergences, engines, estimators, learned, mappers, supervisory, views
+from .. import conditional, divergences, engines, estimators, learned, mappers, supervisory, views
 from ..classification._class_table import ClassTable
 from ..classification._discriminant import Moments
 from ..clusters import Hierarchy, MergePath
-from ..conditional import BlockConditional, Conditional, ListConditional, WideConditional
 from ..engines._closed import LogNormaliser
 from ..neighbors import KnownRows, ParametricMetric
 from ..optim import Solution
@@ -24,14 +23,15 @@ from ..supervisory.neighborhoods._spectral import CutBlock
 from ..supervisory.neighborhoods._wide import SquaredDistances
 from ..supervisory.sequences._huffman import HuffmanTree
 
-__all__ = ["CLASSES", "class_of", "name_of"]
+
+def _of(room, names):
+    """Classes of a room under their own names."""
+    return {f"{room.__name__.partition('.')[2]}.{name}": getattr(room, name) for name in names.split()}
+
 
 CLASSES: dict[str, type] = {
     # Estimators, and what they keep.
-    "estimators.ICONClassifier": estimators.ICONClassifier,
-    "estimators.ICONClustering": estimators.ICONClustering,
-    "estimators.ICONEmbedding": estimators.ICONEmbedding,
-    "estimators.Term": estimators.Term,
+    **_of(estimators, "ICONClassifier ICONClustering ICONEmbedding Term"),
     "estimators.Hierarchy": Hierarchy,
     "estimators.Known": ClassTable,
     "estimators.MergePath": MergePath,
@@ -40,38 +40,14 @@ CLASSES: dict[str, type] = {
     "neighbors.ParametricMetric": ParametricMetric,
     "optim.Solution": Solution,
     # p, and what its rows are made of.
-    "supervisory.Ahead": supervisory.Ahead,
-    "supervisory.CannotLink": supervisory.CannotLink,
-    "supervisory.Choices": supervisory.Choices,
-    "supervisory.Classes": supervisory.Classes,
-    "supervisory.Companion": supervisory.Companion,
-    "supervisory.Cooccurrence": supervisory.Cooccurrence,
-    "supervisory.Cut": supervisory.Cut,
-    "supervisory.Debias": supervisory.Debias,
-    "supervisory.Gaussian": supervisory.Gaussian,
-    "supervisory.Graph": supervisory.Graph,
-    "supervisory.HuffmanTree": HuffmanTree,
-    "supervisory.Identity": supervisory.Identity,
-    "supervisory.KNN": supervisory.KNN,
-    "supervisory.Labels": supervisory.Labels,
-    "supervisory.Mix": supervisory.Mix,
-    "supervisory.MustLink": supervisory.MustLink,
-    "supervisory.Paired": supervisory.Paired,
-    "supervisory.Pairs": supervisory.Pairs,
-    "supervisory.Precomputed": supervisory.Precomputed,
-    "supervisory.Predictions": supervisory.Predictions,
-    "supervisory.Pretext": supervisory.Pretext,
-    "supervisory.LocalRadius": supervisory.LocalRadius,
-    "supervisory.Restore": supervisory.Restore,
-    "supervisory.Spectral": supervisory.Spectral,
-    "supervisory.Student": supervisory.Student,
-    "supervisory.SymmetricEntropic": supervisory.SymmetricEntropic,
-    "supervisory.Symmetrize": supervisory.Symmetrize,
-    "supervisory.Triplets": supervisory.Triplets,
-    "supervisory.Views": supervisory.Views,
-    "supervisory.Walk": supervisory.Walk,
-    "supervisory.WideGaussian": supervisory.WideGaussian,
+    **_of(
+        supervisory,
+        "Ahead CannotLink Choices Classes Companion Cooccurrence Cut Debias Gaussian Graph Identity KNN Labels "
+        "LocalRadius Mix MustLink Paired Pairs Precomputed Predictions Pretext Restore Spectral Student "
+        "SymmetricEntropic Symmetrize Triplets Views Walk WideGaussian",
+    ),
     "supervisory.CutBlock": CutBlock,
+    "supervisory.HuffmanTree": HuffmanTree,
     "supervisory.KernelBlock": KernelBlock,
     "supervisory.KernelRecipe": KernelRecipe,
     "supervisory.LabelBlock": LabelBlock,
@@ -80,57 +56,23 @@ CLASSES: dict[str, type] = {
     "supervisory.SymmetrizedBlock": SymmetrizedBlock,
     "calibration.GaussianKernel": GaussianKernel,
     "calibration.StudentKernel": StudentKernel,
-    "conditional.BlockConditional": BlockConditional,
-    "conditional.Conditional": Conditional,
-    "conditional.ListConditional": ListConditional,
-    "conditional.WideConditional": WideConditional,
-    # q.
-    "learned.BallRadius": learned.BallRadius,
-    "learned.Cluster": learned.Cluster,
-    "learned.Cosine": learned.Cosine,
-    "learned.Custom": learned.Custom,
-    "learned.Dot": learned.Dot,
-    "learned.Gaussian": learned.Gaussian,
-    "learned.Hyperbolic": learned.Hyperbolic,
-    "learned.InversePower": learned.InversePower,
-    "learned.NarrowGaussian": learned.NarrowGaussian,
-    "learned.Student": learned.Student,
-    "learned.WideGaussian": learned.WideGaussian,
-    # Divergences.
-    "divergences.FDivergence": divergences.FDivergence,
-    "divergences.Hellinger": divergences.Hellinger,
-    "divergences.JensenShannon": divergences.JensenShannon,
-    "divergences.KL": divergences.KL,
-    "divergences.ReverseKL": divergences.ReverseKL,
-    "divergences.TotalVariation": divergences.TotalVariation,
+    **_of(conditional, "BlockConditional Conditional ListConditional WideConditional"),
+    # q, and divergences.
+    **_of(
+        learned,
+        "BallRadius Cluster Cosine Custom Dot Gaussian Hyperbolic InversePower NarrowGaussian Student WideGaussian",
+    ),
+    **_of(divergences, "FDivergence Hellinger JensenShannon KL ReverseKL TotalVariation"),
     # Mappers; the layers that they make have names in `_modules`.
-    "mappers.Autoencoder": mappers.Autoencoder,
-    "mappers.Contractive": mappers.Contractive,
-    "mappers.ConvAutoencoder": mappers.ConvAutoencoder,
-    "mappers.EMA": mappers.EMA,
-    "mappers.Headed": mappers.Headed,
-    "mappers.L1": mappers.L1,
-    "mappers.Linear": mappers.Linear,
-    "mappers.MLP": mappers.MLP,
-    "mappers.PatchPairs": mappers.PatchPairs,
-    "mappers.Prior": mappers.Prior,
-    "mappers.Projected": mappers.Projected,
-    "mappers.Recurrent": mappers.Recurrent,
-    "mappers.Residual": mappers.Residual,
-    "mappers.Sparse": mappers.Sparse,
-    "mappers.Table": mappers.Table,
+    **_of(
+        mappers,
+        "Autoencoder Contractive ConvAutoencoder EMA Headed L1 Linear MLP PatchPairs Prior Projected Recurrent "
+        "Residual Sparse Table",
+    ),
     # Engines, and what they leave behind.
-    "engines.Closed": engines.Closed,
-    "engines.Dense": engines.Dense,
-    "engines.Mesh": engines.Mesh,
-    "engines.MiniBatch": engines.MiniBatch,
-    "engines.Partition": engines.Partition,
-    "engines.Sampled": engines.Sampled,
+    **_of(engines, "Closed Dense Mesh MiniBatch Partition Sampled"),
     "engines.LogNormaliser": LogNormaliser,
-    # Views of images.
-    "views.Composition": views.Composition,
-    "views.ImageView": views.ImageView,
-    "views.Tiles": views.Tiles,
+    **_of(views, "Composition ImageView Tiles"),
 }
 NAMES = {cls: name for name, cls in CLASSES.items()}
 

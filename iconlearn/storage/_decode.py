@@ -15,8 +15,6 @@ from ._classes import class_of
 from ._modules import DTYPES, make_module, with_weights
 from ._others import make_other
 
-__all__ = ["Decoder", "revived"]
-
 
 class Decoder:
     """Puts values together.

@@ -19,8 +19,6 @@ from ._classes import name_of
 from ._modules import children_of, describe
 from ._others import parts_of
 
-__all__ = ["Encoder"]
-
 # Attributes in which an estimator holds modules, and functions that make them.
 SLOTS = ("column_mapper", "mapper")
 

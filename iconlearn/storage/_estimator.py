@@ -13,8 +13,6 @@ from ._decode import Decoder, revived
 from ._encode import Encoder
 from ._file import read, write
 
-__all__ = ["load", "save"]
-
 # By the first line of a file; these names do not change, as those of all classes.
 ESTIMATORS = {
     kind: CLASSES[f"estimators.{kind}"] for kind in ("ICONClassifier", "ICONClustering", "ICONEmbedding")

@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["VERSION", "read", "write"]
-
 FORMAT, VERSION = "iconlearn", 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 

@@ -23,8 +23,6 @@ from ..mappers import (
     made_again,
 )
 
-__all__ = ["DTYPES", "children_of", "describe", "make_module", "with_weights"]
-
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -71,36 +69,16 @@ KINDS = {
         lambda m: {"shape": list(m.shape), "gap": m.gap},
         lambda children, shape, gap: PatchPairsModule(tuple(shape), gap, *children),
     ),
-    "AutoencoderModule": (
-        AutoencoderModule,
-        lambda m: m.made,
-        lambda children, **made: made_again(**made),
-    ),
-    "BatchNorm": (
-        BatchNorm,
-        lambda m: {"width": m.num_features},
-        lambda children, width: BatchNorm(width),
-    ),
-    "ProjectedModule": (
-        ProjectedModule,
-        lambda m: {},
-        lambda children: ProjectedModule(*children),
-    ),
+    "AutoencoderModule": (AutoencoderModule, lambda m: m.made, lambda children, **made: made_again(**made)),
+    "BatchNorm": (BatchNorm, lambda m: {"width": m.num_features}, lambda children, width: BatchNorm(width)),
+    "ProjectedModule": (ProjectedModule, lambda m: {}, lambda children: ProjectedModule(*children)),
     "RecurrentModule": (
         RecurrentModule,
         lambda m: {"n_inputs": m.n_inputs, "step": m.step, "steps": m.steps, "pool": m.pool},
         lambda children, **sizes: RecurrentModule(**sizes, **dict(zip(PARTS, children, strict=False))),
     ),
-    "ResidualModule": (
-        ResidualModule,
-        lambda m: {},
-        lambda children: ResidualModule(*children),
-    ),
-    "Target": (
-        Target,
-        lambda m: {},
-        lambda children: Target(),
-    ),
+    "ResidualModule": (ResidualModule, lambda m: {}, lambda children: ResidualModule(*children)),
+    "Target": (Target, lambda m: {}, lambda children: Target()),
     "Linear": (
         nn.Linear,
         lambda m: {"sizes": [m.in_features, m.out_features], "bias": m.bias is not None},
@@ -111,16 +89,8 @@ KINDS = {
         lambda m: {name: getattr(m, name) for name in OPTIONS},
         lambda children, **options: nn.GRU(**options, device="meta").to_empty(device="cpu"),
     ),
-    "ReLU": (
-        nn.ReLU,
-        lambda m: {"inplace": m.inplace},
-        lambda children, inplace: nn.ReLU(inplace),
-    ),
-    "Sequential": (
-        nn.Sequential,
-        lambda m: {},
-        lambda children: nn.Sequential(*children),
-    ),
+    "ReLU": (nn.ReLU, lambda m: {"inplace": m.inplace}, lambda children, inplace: nn.ReLU(inplace)),
+    "Sequential": (nn.Sequential, lambda m: {}, lambda children: nn.Sequential(*children)),
 }
 NAMES = {cls: name for name, (cls, _, _) in KINDS.items()}
 

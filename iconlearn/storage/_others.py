@@ -10,8 +10,6 @@ import sys
 import numpy as np
 from sklearn.utils.metadata_routing import MetadataRequest
 
-__all__ = ["make_other", "parts_of"]
-
 
 def parts_of(value):
     """What a file calls a value of another library, and its parts; None for one that it cannot hold."""

@@ -22,20 +22,18 @@ from sklearn.utils.validation import check_is_fitted
 from .._checks import canonical, check_number
 from .._torch_state import as_array
 from .._warnings import warn
-from ..conditional import BlockConditional, Conditional, check_conditional
-from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
+from ..conditional import BlockConditional, Conditional, along_entries, check_conditional, one_column
+from ..neighbors import (
+    PreparedRows,
+    check_metric,
+    choose_backend,
+    expected_search,
+    from_products,
+    neighbor_graph,
+    with_params,
+)
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
-
-__all__ = [
-    "NeighborSearch",
-    "Supervisory",
-    "declared",
-    "extended",
-    "fitted_on",
-    "metric_of",
-    "search_options",
-]
 
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.
@@ -122,6 +120,13 @@ class Supervisory(BaseEstimator, ABC):
     takes_device: bool = False
     copies: int = 1
 
+    # Parameters that came after the first files: part of a state where they are set, so that it stays what it was.
+    _later: tuple[str, ...] = ()
+
+    def __getstate__(self):
+        later = self._later
+        return {name: v for name, v in super().__getstate__().items() if name not in later or v is not None}
+
     def expected_seconds(self, X):
         """Seconds that ``fit(X)`` takes, about, where that is known from measurements; None where it is not."""
         return None
@@ -148,7 +153,7 @@ class Supervisory(BaseEstimator, ABC):
         """
         each = np.arange(n_classes)
         if declared(self, "columns") != "classes":
-            return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
+            return one_column(each, n_classes)
         # Features do not matter to a p over classes.
         return clone(self, safe=False).fit(np.zeros((n_classes, 1)), each).conditional_
 
@@ -273,6 +278,7 @@ class NeighborSearch(Supervisory):
     """
 
     takes_device = True
+    _later = ("metric_params", "neighbors")
 
     # For what was stored before there were such parameters.
     metric_params: dict | None = None
@@ -310,12 +316,19 @@ class NeighborSearch(Supervisory):
         self._X = X
         vars(self).pop("_prepared", None)
 
+    def _neighbor_graph(self, rows, metric, k, random_state, n_jobs, device):
+        """Distances to the k nearest of the training rows, and the search that found them."""
+        search = {"metric": metric, "backend": self.search, "device": device}
+        backend = choose_backend(rows, **search)
+        graph = neighbor_graph(rows, k, n_jobs=n_jobs, random_state=random_state, **search)
+        if metric == "precomputed":
+            found = np.diff(graph.indptr) > 0
+            warn_empty(found, "any neighbour", "store more distances per row", hint=one_way(graph, "D"))
+        return graph, backend
+
     def __getstate__(self):
         # Prepared rows are found again where they are needed.
-        state = {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
-        # Parameters that came later stand in a state where they say something, so that it stays what it was.
-        later = ("metric_params", "neighbors")
-        return {name: value for name, value in state.items() if name not in later or value is not None}
+        return {name: value for name, value in super().__getstate__().items() if name != "_prepared"}
 
 
 def search_options(p, n_jobs, device):
@@ -395,6 +408,11 @@ def declared(p, name):
     return default.__get__(p) if hasattr(default, "__get__") else default
 
 
+def n_rows_of(X) -> int:
+    """The number of rows of an X that need be no array, where nothing else of it matters."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
 def check_points(X, n_features=None):
     """Validate points (or, with `n_features`, new points); float32 and float64 are kept."""
     X = check_array(
@@ -439,7 +457,7 @@ def _without_rounding(X, diagonal, what):
     X = X.copy()
     values, low = (X.data if issparse(X) else X), -ROUNDING * abs(X).max()
     if diagonal and issparse(X):
-        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+        rows = along_entries(np.arange(X.shape[0]), X)
         values[(X.indices == rows) & (values < 0)] = 0.0
     elif diagonal:
         np.fill_diagonal(X, np.maximum(X.diagonal(), 0.0))
@@ -534,7 +552,7 @@ def clamp_neighbors(n_neighbors, available: int) -> int:
     if k > most:
         warn(
             f"n_neighbors={k} is more than a third of the {available} other rows, and a p spread over so many of "
-            f"them is nearly uniform; {most} are used",
+            f"them is nearly uniform; {most} are used"
         )
     return min(k, most)
 
@@ -557,5 +575,5 @@ def warn_empty(supported: np.ndarray, what: str, mend: str, *, new_rows=False, h
         warn(
             f"{n_empty} of {len(supported)} {'new ' * new_rows}rows have no "
             f"{what.removeprefix('any ')}: nothing "
-            f"pulls them, and they carry no weight{'; ' * bool(hint)}{hint}",
+            f"pulls them, and they carry no weight{'; ' * bool(hint)}{hint}"
         )

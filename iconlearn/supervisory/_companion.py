@@ -12,8 +12,6 @@ from ._base import declared, search_options, warn_empty
 from ._composition import reweighted
 from ._wrapper import Wrapper
 
-__all__ = ["Companion"]
-
 
 class Companion(Wrapper):
     """An inner p over the companions, the columns of X from `split` on; the mapper reads the others.

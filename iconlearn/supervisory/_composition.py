@@ -18,11 +18,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from .._checks import check_choice, check_number
-from ..conditional import BlockConditional, Conditional, normalize_rows
+from ..conditional import BlockConditional, Conditional, along_entries, normalize_rows
 from ._base import declared, extended
 from ._wrapper import Wrapper
-
-__all__ = ["Debias", "Mix", "MixedBlock", "Symmetrize", "SymmetrizedBlock", "Walk", "reweighted"]
 
 # Numbers held by one temporary block (32 MiB of float64).
 BLOCK_SIZE = 2**22
@@ -59,12 +57,7 @@ class Debias(Wrapper):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
         self._share = check_number(
-            "weight",
-            self.weight,
-            low=0,
-            high=1,
-            closed="left",
-            hint="the share that is spread evenly",
+            "weight", self.weight, low=0, high=1, closed="left", hint="the share that is spread evenly"
         )
         self.p_ = self.fitted(self.p, X, y, random_state, n_jobs, device)
         self.conditional_ = self.p_.conditional_.with_uniform(self._share)
@@ -378,7 +371,7 @@ def _part(part, rows, cols):
 
 def _scale_rows(matrix, factor):
     matrix = matrix.copy()
-    matrix.data = matrix.data * np.repeat(factor, np.diff(matrix.indptr))
+    matrix.data = matrix.data * along_entries(factor, matrix)
     return matrix
 
 
@@ -394,8 +387,7 @@ def _walk(first, step, length, mode, self_pairs):
     if mode == "uniform":
         total = total.sign()
     if not self_pairs:
-        rows = np.repeat(np.arange(total.shape[0]), np.diff(total.indptr))
-        total.data[total.indices == rows] = 0.0
+        total.data[total.indices == along_entries(np.arange(total.shape[0]), total)] = 0.0
     return normalize_rows(total)
 
 

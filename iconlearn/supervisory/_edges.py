@@ -8,8 +8,6 @@ from scipy.sparse import csr_array, issparse
 from .._checks import check_number
 from .._torch_state import as_array
 
-__all__ = ["as_matrix", "is_neighbor_lists", "is_network", "n_listed", "neighbor_matrix"]
-
 
 def as_matrix(A, n_rows=None):
     """A graph as a matrix of weights, where it is one of networkx or a list of edges; anything else as it is.

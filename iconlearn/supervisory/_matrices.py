@@ -8,9 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.stats import rankdata
 
+from ..conditional import along_entries
 from ..neighbors import BLOCK_SIZE, distance_block
-
-__all__ = ["are_distances", "are_similarities", "finite_pairs"]
 
 # Rows that are looked at; all their triples are.
 SAMPLE = 64
@@ -70,6 +69,22 @@ def are_similarities(D) -> bool:
         (2 * D[i : i + step] <= (diagonal[i : i + step, None] + diagonal) * (1 + 1e-6)).all()
         for i in range(0, len(diagonal), step)
     )
+
+
+def check_all_known(D, name, tied=False):
+    """Raise ValueError where a matrix of distances, for the p of a name, lacks those of some pairs.
+
+    `tied`: rows and columns are the same, and a row's distance to itself is zero, stored or not.
+    """
+    if not issparse(D):
+        return
+    stored = np.count_nonzero(D.indices != along_entries(np.arange(D.shape[0]), D)) if tied else D.nnz
+    if stored < D.shape[0] * (D.shape[1] - tied):
+        raise ValueError(
+            f"{name} needs the distances of all pairs, and those that a sparse matrix does not store are not zero but "
+            f"unknown; give a dense matrix, complete it first (by the shortest paths of "
+            f"scipy.sparse.csgraph.shortest_path, as Isomap does), or use Gaussian(metric='precomputed')"
+        )
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from sklearn.base import clone
 
 from ._base import Supervisory, declared, extended, fitted_on, warn_empty
 
-__all__ = ["Wrapper"]
-
 
 class Wrapper(Supervisory):
     """A p made from an inner p, with the inner p's declarations for its own.

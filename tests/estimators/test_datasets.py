@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn._checks import in_a_file
 from iconlearn.engines import MiniBatch
 from iconlearn.estimators import _base, _inputs
-from iconlearn.estimators._inputs import in_a_file
 from iconlearn.supervisory import Views
 
 X, Y = load_digits(return_X_y=True)

@@ -3,8 +3,6 @@
 import itertools
 import multiprocessing
 import pickle
-import subprocess
-import sys
 import warnings
 
 import joblib
@@ -192,26 +190,6 @@ def test_fits_work_in_loky_workers():
     there = joblib.Parallel(n_jobs=2, backend="loky", timeout=240)(jobs)
     for name, result in zip(QUICK, there, strict=True):
         assert_allclose(result, fitted_answer(quick(name), X, y), rtol=1e-6, atol=1e-9)
-
-
-LIGHT = """
-import sys
-import numpy as np
-import iconlearn
-heavy = ("numba", "pynndescent", "matplotlib")
-assert not any(name in sys.modules for name in heavy), "at import"
-X = np.random.RandomState(0).normal(size=(2000, 20))
-y = (X[:, 0] > 0).astype(int)
-iconlearn.ICONEmbedding(max_iter=5).fit(X).transform(X[:5] + 1)
-iconlearn.ICONClustering().fit(X).predict(X[:5] + 1)
-iconlearn.ICONClassifier().fit(X, y).predict(X[:5])
-print([name for name in heavy if name in sys.modules])
-"""
-
-
-def test_nothing_slow_is_imported():
-    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=240)
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 # -- containers ------------------------------------------------------------------------------------------

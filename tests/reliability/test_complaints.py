@@ -34,7 +34,10 @@ COMPLAINTS = {
     "transform leaks in a loop": (PROCESSES, "test_questions_one_by_one_take_no_memory"),
     "a seed does not repeat": (WORKFLOW, "test_the_same_seed_gives_the_same_bits"),
     "a seed forbids workers": (PROCESSES, "test_the_number_of_workers_changes_no_bit"),
-    "import and first call take long": (WORKFLOW, "test_nothing_slow_is_imported"),
+    "import and first call take long": (
+        "test_house.py",
+        "test_fits_of_few_rows_and_all_that_is_public_load_no_slow_library",
+    ),
     "a library pins the versions of others": (HERE, "test_three_libraries_are_enough"),
     "a build of another library fails": (HERE, "test_three_libraries_are_enough"),
     "a pickle does not answer": (WORKFLOW, "test_a_pickle_answers_as_the_original"),

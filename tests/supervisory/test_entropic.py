@@ -140,6 +140,14 @@ def test_few_or_equal_rows(X):
     assert np.isfinite(p.extend(X[:2]).full()).all()
 
 
+def without_a_pair():
+    """Distances of rows from themselves are stored, those of one pair are not."""
+    D = csr_array(cdist(CLOUD, CLOUD) + np.eye(len(CLOUD)))
+    D.data[(D.tocoo().row + D.tocoo().col == 1)] = 0.0
+    D.eliminate_zeros()
+    return D
+
+
 @pytest.mark.parametrize(
     ("p", "X", "message"),
     [
@@ -147,6 +155,7 @@ def test_few_or_equal_rows(X):
         (SymmetricEntropic(), np.zeros((5000, 1)), "5000 rows.*Symmetrize"),
         (SymmetricEntropic(metric="precomputed"), np.triu(cdist(CLOUD, CLOUD)), "the same both ways"),
         (SymmetricEntropic(metric="precomputed"), csr_array(np.diag(np.ones(39), 1)), "not zero but unknown"),
+        (SymmetricEntropic(metric="precomputed"), without_a_pair(), "not zero but unknown"),
     ],
 )
 def test_messages(p, X, message):

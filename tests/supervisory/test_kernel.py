@@ -418,6 +418,12 @@ def test_distances_that_are_not_stored_are_not_nought_in_the_wide_limit(X):
     with pytest.raises(ValueError, match="not zero but unknown"):
         dense.extend(csr_array(D[:3] * (D[:3] < np.median(D))))
     assert stored.extend(csr_array(D[:3] + 0.1)).shape == (3, 80)
+    features = np.where(X > 0, X, 0)
+    np.testing.assert_allclose(
+        WideGaussian().fit(csr_array(features)).conditional_.block(),
+        WideGaussian().fit(features).conditional_.block(),
+        atol=1e-9,
+    )
 
 
 @pytest.mark.parametrize("n_neighbors", [None, 70])

@@ -17,8 +17,6 @@ import torch
 
 from ._splines import TAPS
 
-__all__ = ["BatchedSums", "Tables"]
-
 # v is negative off the cell by more than rounding.
 OFF = -1e-4
 

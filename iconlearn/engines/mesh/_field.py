@@ -29,8 +29,6 @@ from ._batched import Tables
 from ._near import Split
 from ._splines import TAPS, stencil
 
-__all__ = ["Grid", "Responses", "convolved", "fit_grid"]
-
 # Nodes beyond the cells that points lie in: the stencils' reach, and one for rounding.
 MARGIN = TAPS + 1
 # Up to so many nodes a grid with slack is wider than it has to be, by this share of the sides.

@@ -15,8 +15,6 @@ from .._visit import visit_all_always
 from ._field import convolved, fit_grid
 from ._mesh import is_lost, responses_of, sums_radial_kernels
 
-__all__ = ["FrozenField", "frozen_field"]
-
 # Exact sums are quick against fewer points.
 FEW_POINTS = 2000
 # Finer than in a fit: it is paid once.

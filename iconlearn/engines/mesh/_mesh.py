@@ -31,8 +31,6 @@ from ._batched import BatchedSums
 from ._field import KEPT, Responses, convolved, fit_grid
 from ._near import near_pairs
 
-__all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
-
 # Row sums below this share of the largest are summed directly: a light tail is lost in the error of the splines, a
 # heavy one only in single precision.  The first share is that for nodes half a width apart, where the sums are off by
 # a tenth, and goes with the error, the fourth power of the spacing; but so many rows that direct sums would cost more

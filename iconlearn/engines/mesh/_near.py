@@ -23,8 +23,6 @@ import torch
 
 from ...numerics.threads import available, compiled_pays
 
-__all__ = ["CompiledPairs", "NearPairs", "Split", "near_pairs"]
-
 # Candidates for near pairs that are held at a time.
 BLOCK = 2**22
 

@@ -13,8 +13,6 @@ import torch
 
 from ...numerics.threads import available, compiled_pays
 
-__all__ = ["TAPS", "CompiledStencil", "Stencil", "stencil"]
-
 TAPS = 4
 
 

@@ -13,8 +13,6 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_edges
 
-__all__ = ["edge_terms"]
-
 _LN2 = np.float32(np.log(2))
 # The bits of sqrt(1/2) as a float: mantissas are taken from [sqrt(1/2), sqrt(2)).
 _ROOT_HALF = np.int32(0x3F3504F3)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["best_partners", "contracted"]
-
 
 def best_partners(pointers, columns, weights, factor, size, largest):
     """The column of largest w_ij f_i f_j for each row, and that weight.

@@ -14,8 +14,6 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_rows
 
-__all__ = ["ENTRIES", "SortedPoints", "near_pulls", "near_sums"]
-
 # Entries of a table for every doubling of 1 + s / unit.
 _BITS = 7
 ENTRIES = 1 << _BITS

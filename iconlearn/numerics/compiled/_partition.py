@@ -12,8 +12,6 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_edges, cuts_of_rows
 
-__all__ = ["explained_by_clusters", "explained_by_lists", "lists_onto_simplex", "onto_simplex"]
-
 # Sums may be taken in any order; infinities are left alone.
 _REORDER = {"reassoc", "contract", "nsz"}
 

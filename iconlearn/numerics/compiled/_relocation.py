@@ -8,8 +8,6 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_edges
 
-__all__ = ["cheapest_rows"]
-
 
 def cheapest_rows(U, pointers, columns, weights, factor, offset, paid, share, there, n_tried, n_threads):
     """The row beside which each row pays least, ndarray of int32 of shape (n,); -1 where none is cheaper.

@@ -12,8 +12,6 @@ import numpy as np
 from ..threads import in_stretches
 from ._threads import cuts_of_rows
 
-__all__ = ["own_of_points", "read_points", "spread_points"]
-
 # Copies of the grid that the threads of a spreading may have between them.
 MAX_COPIES = 8
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["cuts_of_edges", "cuts_of_rows"]
-
 
 def cuts_of_rows(n, n_threads):
     """Where stretches of equal numbers of rows begin and end."""

@@ -8,13 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from ..._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
-from ...conditional import BlockConditional, Conditional
-from .._base import Supervisory, warn_empty
-
-__all__ = ["Classes", "Identity", "LabelBlock", "Labels"]
+from ...conditional import BlockConditional, one_column
+from .._base import Supervisory, n_rows_of, warn_empty
 
 
 class Identity(Supervisory):
@@ -27,9 +24,8 @@ class Identity(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; only the number of rows matters."""
-        n_rows = _n_rows(X)
-        edges = csr_array((np.ones(n_rows), np.arange(n_rows), np.arange(n_rows + 1)), shape=(n_rows, n_rows))
-        self.conditional_ = Conditional(edges)
+        n_rows = n_rows_of(X)
+        self.conditional_ = one_column(np.arange(n_rows), n_rows)
         return self
 
 
@@ -67,7 +63,7 @@ class Labels(Supervisory):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
         if not isinstance(self.self_pairs, (bool, np.bool_)):
             raise TypeError(f"self_pairs={self.self_pairs!r} must be True or False")
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
+        self.classes_, codes = _encode(y, n_rows_of(X), type(self).__name__, self.unlabeled)
         lone = codes < 0
         # Rows without a label are of a class of their own each.
         codes[lone] = len(self.classes_) + np.arange(lone.sum())
@@ -76,9 +72,7 @@ class Labels(Supervisory):
         alone = np.zeros_like(lone) if self.self_pairs else (sizes < 2)[codes] & ~lone
         if alone.any():
             warn_empty(
-                ~alone[~lone],
-                "any other member in their class",
-                "give y with at least two rows of one class",
+                ~alone[~lone], "any other member in their class", "give y with at least two rows of one class"
             )
         n_rows, empty = len(codes), lone | alone
         empty = empty if empty.any() else None
@@ -110,11 +104,8 @@ class Classes(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """See :meth:`Supervisory.fit`; X gives the number of rows only."""
-        self.classes_, codes = _encode(y, _n_rows(X), type(self).__name__, self.unlabeled)
-        has = codes >= 0
-        starts = np.concatenate([[0], np.cumsum(has)])
-        edges = csr_array((np.ones(starts[-1]), codes[has], starts), shape=(len(codes), len(self.classes_)))
-        self.conditional_ = Conditional(edges)
+        self.classes_, codes = _encode(y, n_rows_of(X), type(self).__name__, self.unlabeled)
+        self.conditional_ = one_column(codes, len(self.classes_))
         return self
 
 
@@ -161,10 +152,6 @@ class LabelBlock:
         # Counted onwards from the row itself, around the class, so that the row is the last to be met.
         step = place[rows] - start + ahead + (not self.self_pairs)
         return order[start + step % self.sizes[self.codes[rows]]]
-
-
-def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def _encode(y, n_rows, name, unlabeled):

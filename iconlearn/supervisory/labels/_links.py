@@ -14,10 +14,8 @@ from scipy.sparse.csgraph import connected_components
 from ..._checks import check_number
 from ..._label_markers import column_of, marked, missing, of_one_type
 from ..._torch_state import as_array
-from ...conditional import Conditional, normalize_rows
-from .._base import Supervisory, warn_empty
-
-__all__ = ["MustLink", "Paired"]
+from ...conditional import Conditional, normalize_rows, one_column
+from .._base import Supervisory, n_rows_of, warn_empty
 
 
 class Paired(Supervisory):
@@ -92,15 +90,9 @@ class Paired(Supervisory):
         n = X.shape[0]
         if self.pairs is None:
             self.features(X.shape[1])
-            self.conditional_ = Conditional(
-                csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
-            )
+            self.conditional_ = one_column(np.arange(n), n)
             return self
-        i, j = _checked_pairs(self.pairs, n).T
-        both = csr_array((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(n, n))
-        both.sum_duplicates()
-        both.data[:] = 1.0
-        edges = normalize_rows(both)
+        edges = _linked(_checked_pairs(self.pairs, n), n)
         warn_empty(np.diff(edges.indptr) > 0, "any pair", "give pairs of two different rows")
         self.conditional_ = Conditional(edges, self_pairs=False)
         return self
@@ -156,7 +148,7 @@ class MustLink(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Collect the links; see :meth:`Supervisory.fit`.  X gives the number of rows only."""
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_rows = n_rows_of(X)
         n_mates = check_number("n_mates", self.n_mates, low=1, integer=True)
         if self.requires_y and y is None:
             raise ValueError(
@@ -169,11 +161,16 @@ class MustLink(Supervisory):
         ends = np.vstack([pairs, _mates(codes, n_mates)])
         if not len(ends):
             raise ValueError("MustLink has no link: no pair is given, and no label belongs to two rows")
-        links = csr_array((np.ones(len(ends)), ends.T), shape=(n_rows, n_rows))
-        links = links + links.T
-        links.data[:] = 1.0
-        self.conditional_ = Conditional(normalize_rows(links), self_pairs=False)
+        self.conditional_ = Conditional(_linked(ends, n_rows), self_pairs=False)
         return self
+
+
+def _linked(pairs, n_rows):
+    """Every row evenly over those that it is in a pair with."""
+    links = csr_array((np.ones(len(pairs)), pairs.T), shape=(n_rows, n_rows))
+    links = links + links.T
+    links.data[:] = 1.0
+    return normalize_rows(links)
 
 
 def _codes(labels, n_rows, unlabeled):

@@ -14,9 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ...conditional import ListConditional
-from .._base import Supervisory
-
-__all__ = ["CannotLink", "Choices", "Pairs", "Triplets"]
+from .._base import Supervisory, n_rows_of
 
 # The number of the null candidate in a list.
 NULL = -1
@@ -65,9 +63,13 @@ class Choices(Supervisory):
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Check the lists; see :meth:`Supervisory.fit`.  X gives the number of rows only."""
-        n_rows = _n_rows(X)
+        n_rows = n_rows_of(X)
         lists = _as_lists(self.candidates)
-        p = [np.eye(1, len(c))[0] for c in lists] if self.p is None else _as_numbers(self.p)
+        p = (
+            [np.eye(1, len(c))[0] for c in lists]
+            if self.p is None
+            else [np.asarray(c, dtype=float) for c in self.p]
+        )
         if len(p) != len(lists) or any(len(a) != len(b) for a, b in zip(p, lists, strict=True)):
             raise ValueError(
                 "p of Choices must have one number for each candidate, in lists as long as those of `candidates`"
@@ -123,7 +125,9 @@ class Triplets(Supervisory):
         """Check the triples; see :meth:`Supervisory.fit`.  X gives the number of rows only."""
         triples = _table("triples", self.triples, 3, "anchor, positive and negative")
         choice = np.tile([1.0, 0.0], (len(triples), 1))
-        self.conditional_ = _conditional("Triplets", _n_rows(X), triples[:, 0], triples[:, 1:], choice, None)
+        self.conditional_ = _conditional(
+            "Triplets", n_rows_of(X), triples[:, 0], triples[:, 1:], choice, None
+        )
         return self
 
 
@@ -173,7 +177,7 @@ class Pairs(Supervisory):
             )
         lists = np.column_stack([pairs[:, 1], np.full(len(pairs), NULL)])
         choice = np.column_stack([alike, 1.0 - alike])
-        self.conditional_ = _conditional("Pairs", _n_rows(X), pairs[:, 0], lists, choice, None)
+        self.conditional_ = _conditional("Pairs", n_rows_of(X), pairs[:, 0], lists, choice, None)
         return self
 
 
@@ -224,12 +228,8 @@ class CannotLink(Supervisory):
         ends = np.vstack([pairs, pairs[:, ::-1]])
         lists = np.column_stack([ends[:, 1], np.full(len(ends), NULL)])
         choice = np.tile([0.0, 1.0], (len(ends), 1))
-        self.conditional_ = _conditional("CannotLink", _n_rows(X), ends[:, 0], lists, choice, None)
+        self.conditional_ = _conditional("CannotLink", n_rows_of(X), ends[:, 0], lists, choice, None)
         return self
-
-
-def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def _table(name, values, width, what):
@@ -260,10 +260,6 @@ def _as_lists(candidates):
                 f"candidate), one to choose and one to leave"
             )
     return lists
-
-
-def _as_numbers(p):
-    return [np.asarray(values, dtype=float) for values in p]
 
 
 def _checked_weights(weights, n_lists):

@@ -9,15 +9,12 @@ import copy
 import warnings
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.special import log_softmax
 from sklearn.utils import check_array
 
 from ..._checks import check_number
-from ...conditional import Conditional, normalize_rows
+from ...conditional import Conditional, normalize_rows, one_column
 from .._base import Supervisory
-
-__all__ = ["Predictions"]
 
 # How far the probabilities of a row may be from a sum of one, for what was stored in half precision.
 ROUNDING = 1e-2
@@ -80,8 +77,7 @@ class Predictions(Supervisory):
 
     def targets(self, n_classes):
         """See :meth:`Supervisory.targets`: rows with a label are of that class, whatever the teacher says."""
-        each = np.arange(n_classes)
-        return Conditional(csr_array((np.ones(n_classes), (each, each)), shape=(n_classes, n_classes)))
+        return one_column(np.arange(n_classes), n_classes)
 
     def guess(self, X):
         """The likeliest class of every row, and all classes, sorted.

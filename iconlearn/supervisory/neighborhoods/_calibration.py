@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array, issparse
 
-__all__ = ["GaussianKernel", "StudentKernel", "calibrate", "entropies_of", "kernel_rows"]
-
 TOLERANCE = 1e-8
 MAX_ITER = 100
 BLOCK_SIZE = 2**18

@@ -19,10 +19,9 @@ from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import MAX_MATERIALISED, Conditional, normalize_rows
 from .._base import LARGEST_SHARE, Supervisory, check_metric_input, metric_of
+from .._matrices import check_all_known
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
-
-__all__ = ["SymmetricEntropic"]
 
 # Below two rows a row has one neighbour, and a symmetric p is a matching of the rows.
 LEAST = 2.0
@@ -160,7 +159,7 @@ class SymmetricEntropic(Supervisory):
         metric = metric_of(self)
         X_new = check_metric_input(X_new, metric, self._n_features)
         if self.pairwise:
-            self._check_all_known(X_new, tied=False)
+            check_all_known(X_new, "SymmetricEntropic")
             X_new = X_new.toarray() if issparse(X_new) else X_new
         columns = self.conditional_.n_cols
         block = KernelBlock(X_new, self._X, metric, GaussianKernel(), np.ones(X_new.shape[0]), False)
@@ -192,7 +191,7 @@ class SymmetricEntropic(Supervisory):
     def _distances(self, X):
         """All distances, in double precision."""
         if self.pairwise:
-            self._check_all_known(X)
+            check_all_known(X, "SymmetricEntropic", tied=True)
             D = np.array(X.toarray() if issparse(X) else X, dtype=float)
             if not np.allclose(D, D.T, rtol=1e-5, atol=0):
                 raise ValueError(
@@ -206,13 +205,6 @@ class SymmetricEntropic(Supervisory):
             D[rows] = distances
         # A product gives the two sides of a pair in either order, which need not round alike.
         return np.maximum(D, D.T, out=D)
-
-    def _check_all_known(self, X, tied=True):
-        if issparse(X) and X.nnz < X.shape[0] * (X.shape[1] - tied):
-            raise ValueError(
-                "SymmetricEntropic needs the distances of all pairs, and those that a sparse matrix does not store are "
-                "not zero but unknown; give a dense matrix, or use Gaussian(metric='precomputed')"
-            )
 
 
 def _log_sums(C, gamma):

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, issparse
 
 from ..._checks import check_choice, check_number, unchanging
 from ...conditional import Conditional, along_entries, normalize_rows
-from ...neighbors import choose_backend, neighbor_graph
+from ...neighbors import neighbor_graph
 from .._base import (
     NeighborSearch,
     Supervisory,
@@ -21,6 +21,7 @@ from .._base import (
     check_matrix,
     check_metric_input,
     clamp_neighbors,
+    n_rows_of,
     neighbors_by_default,
     one_way,
     warn_empty,
@@ -30,8 +31,6 @@ from .._matrices import are_distances
 from ._calibration import GaussianKernel
 from ._kernel import KernelRecipe
 from ._reciprocal import WIDER, both_sides, first, reach
-
-__all__ = ["KNN", "Graph", "Precomputed"]
 
 # Of many rows.
 N_NEIGHBORS = 15
@@ -114,23 +113,7 @@ class KNN(NeighborSearch):
             self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
-        backend = choose_backend(rows, metric=metric, backend=self.search, device=device)
-        graph = neighbor_graph(
-            rows,
-            self._k,
-            metric=metric,
-            backend=self.search,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            device=device,
-        )
-        if metric == "precomputed":
-            warn_empty(
-                np.diff(graph.indptr) > 0,
-                "any neighbour",
-                "store more distances per row",
-                hint=one_way(graph, "D"),
-            )
+        graph, backend = self._neighbor_graph(rows, metric, self._k, random_state, n_jobs, device)
         edges = self._weighted(graph)
         if self.far_weight == 1:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
@@ -187,15 +170,8 @@ class KNN(NeighborSearch):
     def _nearest(self, X_new, k, n_jobs, device):
         """The k nearest training rows of new ones, by ascending distance."""
         X_new = check_metric_input(X_new, self._metric, self._n_features)
-        graph = neighbor_graph(
-            self._X,
-            k,
-            metric=self._metric,
-            queries=X_new,
-            n_jobs=n_jobs,
-            device=device,
-            prepared=self._prepared,
-        )
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
+        graph = neighbor_graph(self._X, k, metric=self._metric, queries=X_new, **search)
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "", new_rows=True)
         return graph
@@ -243,7 +219,7 @@ class Graph(Supervisory):
         check_choice("mass", self.mass, ["uniform", "degree"])
         if self.pairwise:
             X = as_matrix(X)
-        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        n_rows = n_rows_of(X)
         given = X if self.pairwise else as_matrix(self.adjacency, n_rows)
         adjacency = check_matrix(given, what="the adjacency")
         if adjacency.shape[0] != n_rows:

@@ -21,19 +21,11 @@ from scipy.special import entr
 
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
-from ...conditional import BlockConditional, Conditional, normalize_rows
-from ...neighbors import (
-    BLOCK_SIZE,
-    check_defined,
-    choose_backend,
-    distance_block,
-    neighbor_graph,
-)
+from ...conditional import BlockConditional, Conditional, along_entries, normalize_rows
+from ...neighbors import BLOCK_SIZE, check_defined, choose_backend, distance_block, neighbor_graph
 from .._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
-
-__all__ = ["Gaussian", "KernelBlock", "KernelRecipe", "Student", "perplexity_by_default"]
 
 # Of many rows, and the least that is worth having in small groups.
 PERPLEXITY, LEAST_IN_GROUPS = 30.0, 4.0
@@ -116,17 +108,14 @@ class Gaussian(NeighborSearch):
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Find the neighbours and bandwidths; see :meth:`Supervisory.fit`."""
         perplexity = self.perplexity if self.sigma is None else None
+        return self._fit(X, GaussianKernel(), perplexity, self.sigma, random_state, n_jobs, device)
+
+    def _fit(self, X, kernel, perplexity, sigma, random_state, n_jobs, device):
+        """Neighbours, bandwidths and weights by a kernel, with a perplexity or one sigma."""
         X = unchanging(check_metric_input(X, self._metric))
         rows, metric = self._searched(X)
         recipe = KernelRecipe.resolve(
-            rows,
-            GaussianKernel(),
-            perplexity,
-            self.sigma,
-            self.n_neighbors,
-            metric,
-            self.search,
-            self.self_pairs,
+            rows, kernel, perplexity, sigma, self.n_neighbors, metric, self.search, self.self_pairs
         )
         self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
         found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
@@ -213,28 +202,11 @@ class Student(NeighborSearch):
             check_number("dof", self.dof, low=0, closed="neither", hint="1 is the Cauchy kernel")
         )
         sigma = self.sigma if self.perplexity is None else None
-        X = unchanging(check_metric_input(X, self._metric))
-        rows, metric = self._searched(X)
-        recipe = KernelRecipe.resolve(
-            rows, kernel, self.perplexity, sigma, self.n_neighbors, metric, self.search, self.self_pairs
-        )
-        self.perplexity_, self.neighbors_backend_ = recipe.perplexity, recipe.backend(rows, device)
-        found = recipe.rows(rows, random_state=random_state, n_jobs=n_jobs, device=device)
-        self.conditional_, self.sigma_, self._spans = found
-        # Neighbours of new rows are searched in any case.
-        self._recipe = replace(recipe, metric=self._metric)
-        self._remember(self._recipe.memory(X))
-        self._n_features = X.shape[1]
-        return self
+        return self._fit(X, kernel, self.perplexity, sigma, random_state, n_jobs, device)
 
-    def _extend(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self._metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
-
-    def _reciprocal(self, X_new, n_jobs, device):
-        X_new = check_metric_input(X_new, self._metric, self._n_features)
-        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
-        return self._recipe.reciprocal(self._X, X_new, self.sigma_, self._spans, **search)
+    _fit = Gaussian._fit
+    _extend = Gaussian._extend  # type: ignore[assignment]
+    _reciprocal = Gaussian._reciprocal  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -309,7 +281,7 @@ class KernelRecipe:
         sigma = self._bandwidth(graph)
         edges = normalize_rows(kernel_rows(graph, sigma, self.kernel))
         if queries is None:
-            rows = np.repeat(np.arange(edges.shape[0]), np.diff(edges.indptr))
+            rows = along_entries(np.arange(edges.shape[0]), edges)
             self._warn_wide(np.bincount(rows, entr(edges.data), minlength=edges.shape[0]))
         spans = _spans(graph, edges, self.k) if queries is None and self.k is not None else None
         return Conditional(edges, self_pairs=queries is not None), sigma, spans
@@ -496,7 +468,7 @@ def _is_precomputed(metric):
 
 def _stored_neighbors(graph):
     """The largest number of neighbours that a row of a sparse distance matrix stores."""
-    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    rows = along_entries(np.arange(graph.shape[0]), graph)
     return int(np.bincount(rows[graph.indices != rows], minlength=1).max())
 
 

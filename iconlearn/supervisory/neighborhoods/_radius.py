@@ -13,14 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
-from ...conditional import Conditional
-from ...neighbors import choose_backend, neighbor_graph
+from ...conditional import one_column
 from ...numerics.geometry import Edges, pairs
-from .._base import NeighborSearch, check_metric_input, clamp_neighbors, one_way, warn_empty
-
-__all__ = ["LocalRadius"]
+from .._base import NeighborSearch, check_metric_input, clamp_neighbors
 
 # Share of the mean square that is added to every one, so that rows which coincide with their neighbours have a radius.
 LEAST = 1e-4
@@ -75,19 +71,9 @@ class LocalRadius(NeighborSearch):
         X = check_metric_input(X, self._metric)
         rows, metric = self._searched(X)
         k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
-        self.neighbors_backend_ = choose_backend(rows, metric=metric, backend=self.search, device=device)
-        graph = neighbor_graph(
-            rows,
-            k,
-            metric=metric,
-            backend=self.search,
-            n_jobs=n_jobs,
-            random_state=random_state,
-            device=device,
-        )
+        found = self._neighbor_graph(rows, metric, k, random_state, n_jobs, device)
+        graph, self.neighbors_backend_ = found
         counts = np.diff(graph.indptr)
-        if metric == "precomputed":
-            warn_empty(counts > 0, "any neighbour", "store more distances per row", hint=one_way(graph, "D"))
         each = np.repeat(np.arange(X.shape[0]), counts)
         squares = np.bincount(each, graph.data.astype(float) ** 2, X.shape[0]) / np.maximum(counts, 1)
         if not squares.any():
@@ -97,15 +83,8 @@ class LocalRadius(NeighborSearch):
         self._near, self._counted = (each, graph.indices.astype(np.int64)), counts > 0
         radii = _log_radii(torch.from_numpy(squares), torch.from_numpy(self._counted)).numpy()
         self.log_radii_ = radii - radii[self._counted].mean()
-        own = csr_array(
-            (
-                np.ones(self._counted.sum()),
-                np.flatnonzero(self._counted),
-                np.append(0, self._counted.cumsum()),
-            ),
-            shape=(X.shape[0], X.shape[0]),
-        )
-        self.conditional_ = Conditional(own)
+        own = np.where(self._counted, np.arange(X.shape[0]), -1)
+        self.conditional_ = one_column(own, X.shape[0])
         return self
 
     def targets_of(self, X):

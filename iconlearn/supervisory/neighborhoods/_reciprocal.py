@@ -11,8 +11,6 @@ from scipy.sparse import csr_array
 
 from ...conditional import Conditional, normalize_rows
 
-__all__ = ["WIDER", "both_sides", "first", "reach"]
-
 # So many times as many rows as a new row has neighbours are asked whether it is a neighbour of theirs.
 WIDER = 4
 

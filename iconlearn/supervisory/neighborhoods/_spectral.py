@@ -14,13 +14,11 @@ import numpy as np
 from scipy import sparse
 
 from ..._checks import check_number
-from ...conditional import BlockConditional
+from ...conditional import BlockConditional, along_entries
 from ...numerics.graphs import walk_eigenvectors
 from .._base import search_options
 from .._wrapper import Wrapper
 from ._kernel import Gaussian
-
-__all__ = ["Cut", "CutBlock", "Spectral"]
 
 
 class Cut(Wrapper):
@@ -173,7 +171,7 @@ class CutBlock:
         exponent.data = scale * exponent.data / safe[exponent.indices]
         # Every candidate off the edges weighs exp(0) = 1.
         high = np.maximum(exponent.max(axis=1).toarray().ravel(), 0.0)
-        rows = np.repeat(np.arange(exponent.shape[0]), np.diff(exponent.indptr))
+        rows = along_entries(np.arange(exponent.shape[0]), exponent)
         on = np.bincount(rows, np.exp(exponent.data - high[rows]), minlength=exponent.shape[0])
         off = exponent.shape[1] - np.diff(exponent.indptr)
         return cls(exponent, high + np.log(on + off * np.exp(-high)), W * W.shape[0])

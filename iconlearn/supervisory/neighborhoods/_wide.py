@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
 from ..._checks import check_number, unchanging
 from ...conditional import WideConditional
 from ...neighbors import BLOCK_SIZE, check_defined, distance_block
 from .._base import Supervisory, check_metric_input, metric_of
-
-__all__ = ["SquaredDistances", "WideGaussian"]
+from .._matrices import check_all_known
 
 # Root mean squared distance of the places of a map by t-SNE, by the root of the number of rows.
 MAP_SIZE = 1.2
@@ -57,21 +55,18 @@ class WideGaussian(Supervisory):
 
     # For what was stored before there were such parameters.
     spread = metric_params = None
+    _later = ("spread", "metric_params")
 
     def __init__(self, *, metric="euclidean", spread=None, metric_params=None):
         self.metric = metric
         self.spread = spread
         self.metric_params = metric_params
 
-    def __getstate__(self):
-        # Parameters that came later are part of a state where they are set, so that states stay what they were.
-        later = ("spread", "metric_params")
-        return {name: v for name, v in super().__getstate__().items() if name not in later or v is not None}
-
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the points; see :meth:`Supervisory.fit`."""
         X = unchanging(check_metric_input(X, metric_of(self)))
-        self._check_all_known(X)
+        if self.pairwise:
+            check_all_known(X, "WideGaussian", tied=True)
         self._X, self._n_features = None if self.pairwise else X, X.shape[1]
         block = SquaredDistances(X, None if self.pairwise else X, metric_of(self))
         unit = 1.0
@@ -85,24 +80,11 @@ class WideGaussian(Supervisory):
 
     def _extend(self, X_new, n_jobs):
         X_new = check_metric_input(X_new, metric_of(self), self._n_features)
-        self._check_all_known(X_new)
+        if self.pairwise:
+            check_all_known(X_new, "WideGaussian")
         fitted = self.conditional_
         block = SquaredDistances(X_new, self._X, fitted.block.metric, fitted.block.factor)
         return WideConditional(block, (X_new.shape[0], fitted.n_cols), unit=fitted.unit)
-
-    def _check_all_known(self, X):
-        if not (self.pairwise and issparse(X)):
-            return
-        rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-        # A row's distance to itself is zero, stored or not; only among the training rows are both sides the same.
-        tied = X.shape[0] == X.shape[1]
-        stored = np.count_nonzero(X.indices != rows) if tied else X.nnz
-        if stored < X.shape[0] * (X.shape[1] - tied):
-            raise ValueError(
-                "WideGaussian needs the distances of all pairs, and those that a sparse matrix does not store are not "
-                "zero but unknown; give a dense matrix, complete it first (by the shortest paths of "
-                "scipy.sparse.csgraph.shortest_path, as Isomap does), or use Gaussian(metric='precomputed')"
-            )
 
 
 def _mean_of(block, n_rows):

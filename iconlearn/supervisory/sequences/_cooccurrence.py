@@ -26,12 +26,10 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.utils import check_random_state
 
 from ..._checks import check_choice, check_number
-from ...conditional import Conditional, ListConditional, normalize_rows
+from ...conditional import Conditional, ListConditional, along_entries, normalize_rows, one_column
 from .._base import Supervisory, warn_empty
 from ._huffman import HuffmanTree
 from ._tokens import bags_of
-
-__all__ = ["Cooccurrence"]
 
 ALONE = "no two tokens stand in one window; give sentences of at least two words"
 
@@ -217,9 +215,7 @@ class Cooccurrence(Supervisory):
                 )
             n_words = X.shape[1] if self.mode == "cbow" else X.shape[1] // len(self._offsets)
             keep = self._keep(np.bincount(codes, minlength=n_words))
-            n = len(codes)
-            edges = csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, n_words))
-            mass = keep[codes]
+            edges, mass = one_column(codes, n_words).edges, keep[codes]
             self.conditional_ = self._chosen(edges, mass, np.bincount(codes, mass, n_words), rng)
             return self
         counts = csr_array(X, dtype=float, copy=True)
@@ -228,10 +224,9 @@ class Cooccurrence(Supervisory):
             raise ValueError(
                 f"the counts have a negative entry ({counts.data.min():g}): all must be at least 0"
             )
-        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
         of_word = self._keep(np.asarray(counts.sum(axis=1)).ravel())
         of_context = self._keep(np.asarray(counts.sum(axis=0)).ravel())
-        counts.data *= of_word[rows] * of_context[counts.indices]
+        counts.data *= along_entries(of_word, counts) * of_context[counts.indices]
         mass = np.asarray(counts.sum(axis=1)).ravel()
         of_columns = np.asarray(counts.sum(axis=0)).ravel()
         # A context that never occurred carries no information about a new word.
@@ -381,5 +376,5 @@ def _against_nothing(weights, chosen, mass):
     n_lists = weights.nnz
     p = chosen.data / weights.data
     edges = csr_array((p, weights.indices, np.arange(n_lists + 1)), shape=(n_lists, weights.shape[1]))
-    rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+    rows = along_entries(np.arange(weights.shape[0]), weights)
     return ListConditional(edges, rows, weights.shape[0], 1.0 - p, weights.data, mass)

@@ -14,8 +14,6 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["HuffmanTree"]
-
 
 class HuffmanTree:
     """The tree whose codes are shortest on average, for words of given frequencies.

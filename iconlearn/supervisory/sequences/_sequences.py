@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
 from ..._checks import check_number, count_steps
-from ...conditional import Conditional
+from ...conditional import one_column
 from .._base import Supervisory
-
-__all__ = ["Ahead"]
 
 
 class Ahead(Supervisory):
@@ -87,8 +84,7 @@ class Ahead(Supervisory):
             )
         self.n_moments_, self._n_rows = n_steps - self.first - self.ahead + 1, X.shape[0]
         n = self.n_moments_ * X.shape[0]
-        own = csr_array((np.ones(n), np.arange(n), np.arange(n + 1)), shape=(n, n))
-        self.conditional_ = Conditional(own)
+        self.conditional_ = one_column(np.arange(n), n)
         return self
 
     def view(self, X, rows):

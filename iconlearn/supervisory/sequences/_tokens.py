@@ -7,8 +7,6 @@ from scipy.sparse import csr_array
 
 from ...conditional import normalize_rows
 
-__all__ = ["bags_of", "holds_words", "is_tokens", "sentences_of"]
-
 
 def sentences_of(X):
     """X as a list of lists of words; None if it is something else, such as a matrix or whole texts.

@@ -4,8 +4,4 @@ from ._pretext import Pretext
 from ._restoration import Restore
 from ._views import Views
 
-__all__ = [
-    "Pretext",
-    "Restore",
-    "Views",
-]
+__all__ = ["Pretext", "Restore", "Views"]

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
 from ..._checks import check_choice, check_number, image_shape
 from ..._randomness import random_source
-from ...conditional import Conditional
+from ...conditional import one_column
 from ...views import Tiles, channel_shift, images_of
 from .._base import Supervisory
-
-__all__ = ["Pretext"]
 
 TASKS = ("rotation", "patches", "jigsaw")
 
@@ -105,10 +102,7 @@ class Pretext(Supervisory):
         if not callable(self.task):
             self._begin(X.shape[1], random_source(random_state))
         n, k = X.shape[0], self.copies
-        edges = csr_array(
-            (np.ones(k * n), np.repeat(np.arange(k), n), np.arange(k * n + 1)), shape=(k * n, k)
-        )
-        self.conditional_ = Conditional(edges)
+        self.conditional_ = one_column(np.repeat(np.arange(k), n), k)
         return self
 
     def view(self, X, rows):

@@ -13,15 +13,13 @@ import math
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import issparse
 
 from ..._checks import check_choice, check_number, image_shape
 from ..._transfer import sent
-from ...conditional import Conditional
+from ...conditional import one_column
 from .._base import Supervisory
 from ._views import corrupted, moments, view_by
-
-__all__ = ["Restore"]
 
 CORRUPTIONS = ("noise", "mask", "block", "right", "small", "grey")
 # The share of red, green and blue in the brightness of a pixel (ITU-R BT.601).
@@ -98,9 +96,7 @@ class Restore(Supervisory):
             shown = X if read is None else X[:, read[0]]
             self._check_corruption(shown.shape[1])
             self._mean, self._spread = moments(shown)
-        n_rows = X.shape[0]
-        own = csr_array((np.ones(n_rows), np.arange(n_rows), np.arange(n_rows + 1)), shape=(n_rows, n_rows))
-        self.conditional_ = Conditional(own)
+        self.conditional_ = one_column(np.arange(X.shape[0]), X.shape[0])
         return self
 
     def targets_of(self, X):

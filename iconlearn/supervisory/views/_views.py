@@ -12,10 +12,8 @@ from scipy.sparse import csr_array, issparse
 
 from ..._checks import check_choice, check_number
 from ..._transfer import sent
-from ...conditional import Conditional
+from ...conditional import Conditional, one_column
 from .._base import Supervisory
-
-__all__ = ["Views", "corrupted", "moments", "view_by"]
 
 KINDS = ("noise", "mask", "mix")
 
@@ -65,6 +63,7 @@ class Views(Supervisory):
 
     # For what was stored before there was such a parameter.
     columns_augment: object = None
+    _later = ("columns_augment",)
 
     @property
     def columns(self):
@@ -74,11 +73,6 @@ class Views(Supervisory):
     def copies(self):
         """How many positions a row takes up among the rows of p."""
         return 1 if self.cross else self.n_views
-
-    def __getstate__(self):
-        # A parameter that came later is part of a state where it is set, so that states stay what they were.
-        state = super().__getstate__()
-        return {name: v for name, v in state.items() if name != "columns_augment" or v is not None}
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None):
         """Keep the scale of the features; see :meth:`Supervisory.fit`."""
@@ -102,9 +96,7 @@ class Views(Supervisory):
         n = X.shape[0]
         self._mean, self._spread = moments(X)
         if self.cross:
-            self.conditional_ = Conditional(
-                csr_array((np.ones(n), (np.arange(n), np.arange(n))), shape=(n, n))
-            )
+            self.conditional_ = one_column(np.arange(n), n)
             return self
         views = np.arange(k * n).reshape(k, n)
         i = np.repeat(views.ravel(), k - 1)
