@@ -102,7 +102,7 @@ def _places(problem, visit):
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols), columns=True)
     copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
-    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
+    return U, visit.columns(U) if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
@@ -119,12 +119,13 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         # Linear in the normaliser too: one number a row instead of one an edge.
         # Of a batch they would be found for one step alone, by the host.
         both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways)
+        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways, problem.tied and q.same_places)
         if q.normalize == "self":
             return visit.at_one - pulled
         log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
         value = visit.at_one - pulled + (visit.row_weight * log_norm).sum()
-        return value if of_columns is None else value + (visit.column_weight * of_columns).sum()
+        value = value if of_columns is None else value + (visit.column_weight * of_columns).sum()
+        return visit.over_all(value)
     log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
     if visit.edges is None:
         value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull, of_columns)
@@ -246,7 +247,7 @@ def share(q, log_q, log_norm, visit, rows=None):
 # -- the attracting half of a KL: sum_e w_e log k(u_i, v_j) over the edges --------------------------------------
 
 
-def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
+def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None, tied=False):
     """sum_e w_e log k(u_i, v_j) over edges, a scalar to be taken off a loss; differentiable.
 
     Parameters
@@ -260,13 +261,15 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
         The gradient is multiplied by it, the value is not.
     both_ways : callable or None
         Gives what ``edges.symmetric(weights)`` does, where it has been kept.
+    tied : bool, default=False
+        Whether the columns are the rows and, behind them, rows of other processes.
     """
-    if U is V and q.edge_form is not None:
+    if (tied or U is V) and q.edge_form is not None:
         if compiled_pays(U):
             symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
-            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull)
-        if U.device.type != "cpu" and both_ways is not None:
-            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull)
+            return _CompiledAttraction.apply(U, V.detach(), symmetric, *q.edge_form, pull)
+        if (U.device.type != "cpu" or U is not V) and both_ways is not None:
+            return _DeviceAttraction.apply(U, V.detach(), both_ways(), *q.edge_form, pull)
     return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
@@ -296,11 +299,11 @@ class _CompiledAttraction(torch.autograd.Function):
     """Points against themselves: each pair is met from both of its ends, and counts half from each."""
 
     @staticmethod
-    def forward(ctx, U, both_ways, factor, offset, pull):
+    def forward(ctx, U, V, both_ways, factor, offset, pull):
         from .numerics.compiled import edge_terms
 
-        places = U.detach().contiguous().numpy()
-        total, gradient = edge_terms(places, places, *both_ways, offset, available())
+        places, others = U.detach().contiguous().numpy(), V.contiguous().numpy()
+        total, gradient = edge_terms(places, others, *both_ways, offset, available())
         ctx.save_for_backward(torch.from_numpy(gradient))
         ctx.scale = factor * pull
         return U.new_tensor(0.5 * factor * total)
@@ -308,16 +311,16 @@ class _CompiledAttraction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (gradient,) = ctx.saved_tensors
-        return (g * ctx.scale) * gradient, None, None, None, None
+        return (g * ctx.scale) * gradient, None, None, None, None, None
 
 
 class _DeviceAttraction(torch.autograd.Function):
     """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
 
     @staticmethod
-    def forward(ctx, U, both_ways, factor, offset, pull):
+    def forward(ctx, U, V, both_ways, factor, offset, pull):
         pointers, columns, weights, rows = both_ways
-        gaps = rows_at(U, rows).sub_(rows_at(U, columns))
+        gaps = rows_at(U, rows).sub_(rows_at(V, columns))
         s = (gaps * gaps).sum(1)
         if math.isinf(offset):
             total, slope = weights.dot(s), weights
@@ -334,7 +337,7 @@ class _DeviceAttraction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (pulls,) = ctx.saved_tensors
-        return pulls * (g * ctx.scale), None, None, None, None
+        return pulls * (g * ctx.scale), None, None, None, None, None
 
 
 # -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------

@@ -14,6 +14,7 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
+from .distributed import Alone, Group, current
 from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
@@ -62,12 +63,15 @@ class Setting:
         Of torch's draws, such as first weights.
     rng : RandomState
         Of all others.
+    group : Group or Alone
+        The processes that the fit goes over.
     """
 
     dtype: torch.dtype
     device: torch.device
     generator: torch.Generator
     rng: np.random.RandomState
+    group: Group | Alone = field(default_factory=current)
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ from scipy.special import entr
 from ._randomness import torch_seeded
 from ._warnings import warn
 from .classification._ridge import preconditioner
+from .distributed import current
 from .engines import Dense, relocatable, relocate, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
@@ -112,6 +113,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             hold=_hold(plan),
             record=_records(plan),
             relocate=_relocation(plan, streams),
+            mean=_mean_of_all(plan),
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
@@ -141,8 +143,15 @@ def _hold(plan):
     """What lets the loop read the losses of several steps at once; None where the host does the steps itself."""
     # Potentials are sought until they are found, which the host has to see.
     seen = any(problem.q.normalize == "doubly" for problem in plan.objective.problems)
-    on_its_own = plan.device.type != "cpu" and plan.engine.repeats and not seen
+    alone = not any(problem.p.sharded for problem in plan.objective.problems)
+    on_its_own = alone and plan.device.type != "cpu" and plan.engine.repeats and not seen
     return plan.engine.hold if on_its_own else None
+
+
+def _mean_of_all(plan):
+    """The mean over the rows of all processes, where each has a part of a table; else None."""
+    p, group = plan.problem.p, current()
+    return (lambda values: group.total(values.sum(0)) / p.n_all) if p.sharded else None
 
 
 def _records(plan):
@@ -275,13 +284,13 @@ def evaluated(plan, solution, shown=None) -> Solution:
     -------
     Solution
         With ``estimated=True`` and its loss as it was where views are drawn anew at every step, so that there is
-        no such loss, or where an engine that estimates sums has more than 2e8 pairs.
+        no such loss, where the pairs are of rows of several processes, or where an engine that estimates sums has more than 2e8 pairs.
     """
     problems = plan.objective.problems
     if solution.constant is not None:
         return solution  # found in double precision, but for what is left to the first use
     exact = plan.engine.exact and not plan.engine.stochastic
-    if any(problem.fresh for problem in problems):
+    if any(problem.fresh or problem.p.sharded for problem in problems):
         return replace(solution, estimated=True)
     if not exact and sum(map(_pairs_to_evaluate, problems)) > MAX_EVALUATED:
         # An engine that solves has seen all pairs, but for those that a uniform share adds.

@@ -55,6 +55,8 @@ class Engine(BaseEstimator):
         Whether rows may have lists of candidates, whose sums are part of the loss itself.
     balances : bool
         Whether it finds the potentials of a q that is doubly stochastic, by ``potentials``.
+    takes_shards : bool
+        Whether columns may be rows of other processes.
     own_loops : bool
         Whether its long loops start threads of their own.
     block : int
@@ -70,6 +72,7 @@ class Engine(BaseEstimator):
     exact = False
     takes_lists = False
     balances = False
+    takes_shards = False
     own_loops = False
     repeats = False
     block = 2**20
@@ -87,6 +90,12 @@ class Engine(BaseEstimator):
 
     def refuses_form(self, problem) -> str | None:
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
+        if problem.p.sharded and not self.takes_shards:
+            return (
+                f"rows of this p have neighbours in other processes, and the {type(self).__name__.lower()} engine sums "
+                f"over the rows of one; over several processes ICONEmbedding fits a table by engine='mesh', and other "
+                f"mappers read features with a p whose rows need no neighbours, such as views or labels"
+            )
         if problem.p.listed and not self.takes_lists:
             return (
                 f"the {type(self).__name__.lower()} engine sums over all columns, and rows of this p have lists of "

@@ -240,13 +240,14 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if network and device.type == "cuda":
             dtype = torch.float32  # double precision costs most devices 32 to 64 times as much
         setting = Setting(dtype, device, generator, rng)
-        n_groups = self._n_groups(X.shape[0], n_outputs)
+        n_all = setting.group.total(X.shape[0])
+        n_groups = self._n_groups(n_all, n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
         if fitted:
             p = fitted[0]
         else:
-            p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
+            p = self._debiased(self._sized_p(n_all, n_groups, n_outputs) if p is None else p)
         _check_says_where(p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]

@@ -27,7 +27,7 @@ from ..out_of_sample._mapped import MappedRows, answering, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
-from ..plan import same_shapes
+from ..plan import NoCheckpoint, same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
@@ -499,6 +499,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         network = old if old is not None and self._parametric else None
         plan = self._plan(X, y, self.n_components, start=network)
         method = self._method(plan)
+        self._check_shards(plan, method)
         exaggeration, coarse = self._exaggeration(plan), False
         if (network is not None and same_shapes(network, plan.mapper)) or (
             old is not None and network is None and self._put_last_places(plan, y, last_words)
@@ -588,8 +589,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.X.shape[0] >= LARGE else 300
-        n = plan.problem.p.n_rows
+            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.problem.p.n_all >= LARGE else 300
+        n = plan.problem.p.n_all
 
         def rate(factor):
             if method == "momentum" and self.learning_rate == "auto":
@@ -606,6 +607,33 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
         return [*phases, *parts, replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)]
+
+    def _check_shards(self, plan, method):
+        """Refuse what a table of places over several processes cannot do."""
+        if plan.setting.group.size == 1 or plan.parametric:
+            return
+        problem, *others = plan.objective.problems
+        if others or not problem.p.sharded:
+            raise ValueError(
+                f"a map over several processes needs neighbours that are found among the rows of all, by p='knn', "
+                f"'gaussian' or 'student' (with a number of neighbours, and Symmetrize of these), and no terms; here p="
+                f"{plan.p!r:.100} and there are {len(others)} terms: fit in one process, or by a mapper of features"
+            )
+        if method == "lbfgs":
+            raise ValueError("optimizer='lbfgs' sees the rows of one process; use optimizer='momentum' or 'adam'")
+        if isinstance(self.init, str) and self.init in ("coarse", "spectral"):
+            raise ValueError(
+                f"init={self.init!r} sees the rows of one process; use init='pca', 'random', or an array with the "
+                f"places of this process's rows"
+            )
+        if self.warm_start and hasattr(self, "mapper_"):
+            raise ValueError(
+                "warm_start=True looks for rows of the last fit in one process; give their places as init"
+            )
+        if not isinstance(plan.keeper, NoCheckpoint):
+            raise ValueError(
+                "a Checkpoint is not written of a map over several processes; leave it out of callback"
+            )
 
     # -- where it begins -----------------------------------------------------------------------------
 
@@ -644,13 +672,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Whether the map of a few rows is the start for all."""
         if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
             return False
-        able = declared(plan.p, "from_features") and not (plan.parametric or self._pairwise or self.terms)
+        apart = plan.problem.p.sharded
+        able = declared(plan.p, "from_features") and not (plan.parametric or self._pairwise or self.terms or apart)
         if self.init == "coarse" and not able:
             raise ValueError(
                 "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
                 "mapper='table' and no further terms; use init='pca'"
             )
-        large = plan.X.shape[0] >= LARGE and not plan.q.heavy_tailed
+        large = plan.problem.p.n_all >= LARGE and not plan.q.heavy_tailed
         return able and (self.init == "coarse" or large)
 
     def _put_start(self, plan, y, method, coarse):
@@ -671,7 +700,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError("a p over classes needs a feature matrix X")
         edges = plan.problem.p.sparse
         places = initial_places(
-            init, features, edges, self.n_components, plan.rng, scale=scale, device=plan.device
+            init, features, edges, self.n_components, plan.rng, scale=scale, device=plan.device, group=plan.setting.group
         )
         with torch.no_grad():
             plan.mapper.places.copy_(torch.as_tensor(places))
@@ -755,10 +784,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 def _centred(plan):
     if not declares(plan.mapper, "table"):
         return None
-    places = plan.mapper.places
+    places, p, group = plan.mapper.places, plan.problem.p, plan.setting.group
 
     def recentre():
         with torch.no_grad():
-            places.sub_(places.mean(0))
+            places.sub_(group.total(places.sum(0)) / p.n_all if p.sharded else places.mean(0))
 
     return recentre

@@ -157,6 +157,8 @@ class Symmetrize(Wrapper):
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008, section 3.1.
     """
 
+    takes_shards = True
+
     def __init__(self, p, mode="mean"):
         self.p = p
         self.mode = mode
@@ -410,7 +412,7 @@ def reweighted(inner, weight, mode):
 
 def _reweighted_edges(inner, weight, mode):
     there = _scale_rows(inner.sparse(), weight)
-    here = csr_array(there.T)
+    here = inner.transposed(there)
     if mode == "transpose":
         return replace(inner, edges=normalize_rows(here))
     if mode == "mean":

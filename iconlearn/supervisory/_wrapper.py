@@ -34,6 +34,8 @@ class Wrapper(Supervisory):
     keeps_share = True
     # Whether rows of the inner p may have lists of candidates of their own.
     takes_lists = False
+    # Whether columns may be rows of other processes.
+    takes_shards = False
 
     columns = property(lambda self: declared(self.p, "columns"))
     requires_y = property(lambda self: declared(self.p, "requires_y"))
@@ -88,6 +90,8 @@ class Wrapper(Supervisory):
                 f"needs one p for each row, and rows of {p!r:.200} have lists of candidates of their own; use Debias, "
                 f"which takes lists too, or a p such as KNN(15)"
             )
+        if inner.conditional_.sharded and not self.takes_shards:
+            reason = "is made from the rows of one process; leave shards(), or use Symmetrize or the p inside"
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (
                 f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from ..._checks import check_choice, check_number, unchanging
-from ...conditional import Conditional, along_entries, normalize_rows
-from ...neighbors import choose_backend, neighbor_graph
+from ...conditional import Conditional, along_entries, conditional_of, normalize_rows
+from ...distributed import current
+from ...neighbors import choose_backend, graph_of_all, neighbor_graph
 from .._base import (
     NeighborSearch,
     Supervisory,
@@ -107,15 +108,18 @@ class KNN(NeighborSearch):
         X = check_metric_input(X, self._metric)
         check_number("far_weight", self.far_weight, low=0, high=1, closed="right")
         rows, metric = self._searched(X)
+        group = current()
+        n_all = group.total(X.shape[0])
         if isinstance(self.n_neighbors, str):
             check_choice("n_neighbors", self.n_neighbors, ("auto",))
-            self._k = neighbors_by_default(N_NEIGHBORS, X.shape[0])
+            self._k = neighbors_by_default(N_NEIGHBORS, n_all)
         else:
-            self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
+            self._k = clamp_neighbors(self.n_neighbors, n_all - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
         backend = choose_backend(rows, metric=metric, backend=self.search, device=device)
-        graph = neighbor_graph(
+        graph = graph_of_all(
+            group,
             rows,
             self._k,
             metric=metric,
@@ -135,7 +139,7 @@ class KNN(NeighborSearch):
         if self.far_weight == 1:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
             edges = csr_array((edges.data, _sorted_columns(graph), edges.indptr), shape=edges.shape)
-        self.conditional_ = Conditional(edges, self_pairs=False)
+        self.conditional_ = conditional_of(group, edges)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         if self.far_weight < 1:
             self._mates = self._within_gaps(graph)
