@@ -26,6 +26,7 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows, answering, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
+from ..out_of_sample._shards import ShardRows
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
 from ..plan import NoCheckpoint, same_shapes
 from ..solve import adam_rate
@@ -207,6 +208,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """
 
     _seeks_rest = False
+    # Those that have rows of a table; files of earlier versions do not say.
+    _processes = 1
     _free_outputs = True
 
     def __init__(
@@ -404,6 +407,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             Sparse where the training rows were, unless decoded.
         """
         check_is_fitted(self)
+        self._refuse_shards("inverse_transform")
         Z = check_array(plain(Z), dtype=float)
         if declared(self.p_, "pairwise"):
             raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
@@ -464,6 +468,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             In nats; at most 0.
         """
         check_is_fitted(self)
+        self._refuse_shards("score")
         rows = self._new_rows(X)
         if declared(self.p_, "pairwise"):
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
@@ -522,7 +527,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if not plan.parametric:
             share_places(plan.mapper, known, row_identity(plan.p)["by_features"])
         self._keep(plan, solution)
-        self._X, self._known = X, known
+        self._X, self._known, self._processes = X, known, 1 if plan.parametric else plan.setting.group.size
         if plan.parametric:
             self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
@@ -607,6 +612,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
         return [*phases, *parts, replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)]
+
+    def _refuse_shards(self, asked):
+        if self._processes > 1:
+            raise ValueError(
+                f"{asked} sees the training rows of one process, and this map was fitted over {self._processes}, each "
+                f"with some of its rows; gather rows and places in one process and fit there, or use transform"
+            )
 
     def _check_shards(self, plan, method):
         """Refuse what a table of places over several processes cannot do."""
@@ -725,6 +737,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """What gives rows their places."""
         if self._parametric:
             return MappedRows(self.q_, self.mapper_, self._features, self.device)
+        if self._processes > 1:
+            return ShardRows(
+                self._processes, self._known, self.embedding_, self._near,
+                lambda places: Placer(self.q_, self.divergence_, places), self._places,
+            )  # fmt: skip
         rows = PlacedRows(
             SeenRows(self._known, self.embedding_, **row_identity(self.p_)), self._near, self._placer
         )

@@ -44,7 +44,7 @@ def graph_of_all(group, X, k, *, metric="euclidean", **options) -> csr_array:
         Rows of this process; for one process alone anything that :func:`neighbor_graph` takes.
     k : int
     metric, **options
-        As for :func:`neighbor_graph`.
+        As for :func:`neighbor_graph`; `queries` are rows that this process asks all of them for, which answer exactly.
 
     Returns
     -------
@@ -60,7 +60,11 @@ def graph_of_all(group, X, k, *, metric="euclidean", **options) -> csr_array:
         return neighbor_graph(X, k, metric=metric, **options)
     with group.together():
         X = _checked(X, with_params(metric, options.pop("metric_params", None)))
-    distances, indices = _searched(group, X, k, metric, **options)
+    queries = options.pop("queries", None)
+    if queries is None:
+        distances, indices = _searched(group, X, k, metric, **options)
+    else:
+        distances, indices = _queried(group, X, queries, k, metric, **options)
     indptr = np.arange(0, indices.size + 1, k)
     return csr_array((distances.ravel(), indices.ravel(), indptr), shape=(len(indices), group.total(len(X))))
 
@@ -110,27 +114,43 @@ def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=
     return _returned(group, found, len(X), numbers, start)
 
 
+def _queried(group, X, queries, k, metric, *, prepared=None, n_jobs=None, device=None, **of_searches):
+    numbers = group.starts(len(X)) + np.arange(len(X))
+    ask = _Asked(X, numbers, k, {"metric": metric, "n_jobs": n_jobs, "device": device}, prepared)
+    found = ask.none(len(queries))
+    step = max(1, BLOCK // (X.shape[1] * group.size))
+    for first in range(0, group.largest(len(queries)), step):
+        rows = np.arange(first, min(first + step, len(queries)))
+        answers = [ask(asked) for asked in group.exchanged([queries[rows]] * group.size)]
+        for answer in zip(*(group.exchanged([answer[c] for answer in answers]) for c in range(2)), strict=True):
+            found = _merged(found, rows, answer, k)
+    return found
+
+
 class _Asked:
     """The rows that a process owns, and those of them that are nearest to others."""
 
-    def __init__(self, held, numbers, k, options):
+    def __init__(self, held, numbers, k, options, prepared=None):
         self.held, self.numbers, self.k, self.options = held, numbers, k, options
-        self.prepared = PreparedRows(held, options["metric"])
+        self.prepared = prepared or PreparedRows(held, options["metric"])
 
     def __call__(self, queries):
         """Distances and numbers, shape (len(queries), k); infinite and -1 where there are fewer rows."""
         k = min(self.k, len(self.held))
         if not (k and len(queries)):
-            return self._padded(np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64))
+            return self.none(len(queries))
         distances, at = knn(self.held, k, queries=queries, prepared=self.prepared, **self.options)
         return self._padded(distances, self.numbers[at])
 
     def among_themselves(self, backend, seed):
         k = min(self.k, len(self.held) - 1)
         if k < 1:
-            return self._padded(*(np.empty((len(self.held), 0), t) for t in (float, np.int64)))
+            return self.none(len(self.held))
         distances, at = knn(self.held, k, backend=backend, random_state=seed, **self.options)
         return self._padded(distances, self.numbers[at])
+
+    def none(self, n):
+        return self._padded(np.empty((n, 0)), np.empty((n, 0), np.int64))
 
     def _padded(self, distances, numbers):
         lack = ((0, 0), (0, self.k - distances.shape[1]))

@@ -23,6 +23,7 @@ from .._checks import canonical, check_number
 from .._torch_state import as_array
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, check_conditional
+from ..distributed import Alone, current
 from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
@@ -231,6 +232,11 @@ class Supervisory(BaseEstimator, ABC):
             If this p has no rule for new rows.
         """
         check_is_fitted(self, "conditional_")
+        if self.conditional_.sharded and current().size == 1:
+            raise ValueError(
+                f"{self!r:.200} was fitted over several processes, each of which has some of the training rows; ask it "
+                f"in all of them within iconlearn.distributed.shards()"
+            )
         return self._extend(X_new, **search_options(self, n_jobs, device))
 
     def reciprocal(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
@@ -248,6 +254,8 @@ class Supervisory(BaseEstimator, ABC):
         Conditional or BlockConditional of shape (n_new, n_cols)
         """
         check_is_fitted(self, "conditional_")
+        if self.conditional_.sharded:
+            raise ValueError(f"{self!r:.200} was fitted over several processes, and sees new rows from one side only")
         return self._reciprocal(X_new, **search_options(self, n_jobs, device))
 
     def _reciprocal(self, X_new, **options):
@@ -300,6 +308,11 @@ class NeighborSearch(Supervisory):
     def expected_seconds(self, X):
         """See :meth:`Supervisory.expected_seconds`; searches by products of dense rows have been measured."""
         return None if issparse(X) or not from_products(self.metric) else expected_search(X.shape)
+
+    @property
+    def _group(self):
+        """The processes that have training rows."""
+        return current() if self.conditional_.sharded else Alone()
 
     @cached_property
     def _prepared(self):

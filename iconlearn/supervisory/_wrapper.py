@@ -129,7 +129,7 @@ def _no_pairs_of_rows(p):
             f"use a p such as KNN(15) or Labels(), or Debias, which takes views too"
         )
     columns = declared(p, "columns")
-    if columns != "rows" or conditional.n_rows != conditional.n_cols:
+    if columns != "rows" or conditional.n_all != conditional.n_cols:
         return (
             f"needs a p whose columns are the rows, but {p!r:.200} has {conditional.n_rows} rows and "
             f"{conditional.n_cols} columns, which are {columns}; use a p such as KNN(15) or Labels()"

@@ -191,7 +191,8 @@ class KNN(NeighborSearch):
     def _nearest(self, X_new, k, n_jobs, device):
         """The k nearest training rows of new ones, by ascending distance."""
         X_new = check_metric_input(X_new, self._metric, self._n_features)
-        graph = neighbor_graph(
+        graph = graph_of_all(
+            self._group,
             self._X,
             k,
             metric=self._metric,

@@ -22,14 +22,13 @@ from scipy.special import entr
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import BlockConditional, Conditional, conditional_of, normalize_rows
-from ...distributed import current
+from ...distributed import Alone, current
 from ...neighbors import (
     BLOCK_SIZE,
     check_defined,
     choose_backend,
     distance_block,
     graph_of_all,
-    neighbor_graph,
 )
 from .._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
@@ -141,7 +140,8 @@ class Gaussian(NeighborSearch):
 
     def _extend(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared, "group": self._group}
+        return self._recipe.rows(self._X, X_new, **search)[0]
 
     def _reciprocal(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
@@ -231,7 +231,8 @@ class Student(NeighborSearch):
 
     def _extend(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared, "group": self._group}
+        return self._recipe.rows(self._X, X_new, **search)[0]
 
     def _reciprocal(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
@@ -340,11 +341,8 @@ class KernelRecipe:
 
     def _nearest(self, X, queries, k, **search):
         """Distances to the k nearest columns, ascending; None: to all that are stored."""
-        search |= {"metric": self.metric, "backend": self.search}
-        if queries is None:
-            graph = graph_of_all(current(), X, k, **search)
-        else:
-            graph = neighbor_graph(X, k, queries=queries, **search)
+        group = search.pop("group", None) or (current() if queries is None else Alone())
+        graph = graph_of_all(group, X, k, metric=self.metric, queries=queries, backend=self.search, **search)
         if _is_precomputed(self.metric):
             warn_empty(
                 np.diff(graph.indptr) > 0,
