@@ -102,7 +102,9 @@ def _places(problem, visit):
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols), columns=True)
     copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
-    return U, visit.columns(U) if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
+    return U, visit.columns(U) if q.same_places else q.place(
+        Z, columns=True, mass=visit.column_weights, **copies
+    )
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
@@ -119,7 +121,9 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         # Linear in the normaliser too: one number a row instead of one an edge.
         # Of a batch they would be found for one step alone, by the host.
         both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways, problem.tied and q.same_places)
+        pulled = attraction(
+            q, U, V, visit.edges, visit.pulled, pull, both_ways, problem.tied and q.same_places
+        )
         if q.normalize == "self":
             return visit.at_one - pulled
         log_norm, of_columns = log_normalizers(q, engine, U, V, visit)

@@ -419,7 +419,12 @@ def _visit_shard(problem, dtype, device):
     if not compiled_pays(next(problem.rows.mapper.parameters())):
         pointers, columns, values = ties
         ties = tensor(pointers, None), tensor(columns, None), tensor(values), tensor(rows, None)
-    i, j, values, mass = tensor(e.i, torch.int64), tensor(local(e.j), torch.int64), tensor(e.p), tensor(e.mass)
+    i, j, values, mass = (
+        tensor(e.i, torch.int64),
+        tensor(local(e.j), torch.int64),
+        tensor(e.p),
+        tensor(e.mass),
+    )
     edges, weight = Edges(i, j, (p.n_rows, p.n_rows + len(numbers))), mass[i]
     pulled = weight * values
     return ShardVisit(

@@ -26,8 +26,8 @@ from ..out_of_sample._inverse import InterpolatedRows
 from ..out_of_sample._mapped import MappedRows, answering, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
-from ..out_of_sample._shards import ShardRows
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
+from ..out_of_sample._shards import ShardRows
 from ..plan import NoCheckpoint, same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
@@ -594,7 +594,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.problem.p.n_all >= LARGE else 300
+            n_iter = (
+                100 if plan.engine.stochastic else 150 if coarse or plan.problem.p.n_all >= LARGE else 300
+            )
         n = plan.problem.p.n_all
 
         def rate(factor):
@@ -632,7 +634,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
                 f"{plan.p!r:.100} and there are {len(others)} terms: fit in one process, or by a mapper of features"
             )
         if method == "lbfgs":
-            raise ValueError("optimizer='lbfgs' sees the rows of one process; use optimizer='momentum' or 'adam'")
+            raise ValueError(
+                "optimizer='lbfgs' sees the rows of one process; use optimizer='momentum' or 'adam'"
+            )
         if isinstance(self.init, str) and self.init in ("coarse", "spectral"):
             raise ValueError(
                 f"init={self.init!r} sees the rows of one process; use init='pca', 'random', or an array with the "
@@ -685,7 +689,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
             return False
         apart = plan.problem.p.sharded
-        able = declared(plan.p, "from_features") and not (plan.parametric or self._pairwise or self.terms or apart)
+        able = declared(plan.p, "from_features") and not (
+            plan.parametric or self._pairwise or self.terms or apart
+        )
         if self.init == "coarse" and not able:
             raise ValueError(
                 "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
@@ -712,7 +718,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError("a p over classes needs a feature matrix X")
         edges = plan.problem.p.sparse
         places = initial_places(
-            init, features, edges, self.n_components, plan.rng, scale=scale, device=plan.device, group=plan.setting.group
+            init,
+            features,
+            edges,
+            self.n_components,
+            plan.rng,
+            scale=scale,
+            device=plan.device,
+            group=plan.setting.group,
         )
         with torch.no_grad():
             plan.mapper.places.copy_(torch.as_tensor(places))

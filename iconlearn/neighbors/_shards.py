@@ -22,7 +22,7 @@ from ._exact import by_distance
 from ._parameters import with_params
 from ._products import nearest
 from ._rows import PreparedRows, Space, as_rows
-from ._search import MAX_EXACT, choose_backend, knn, neighbor_graph
+from ._search import MAX_EXACT, knn, neighbor_graph
 
 __all__ = ["graph_of_all"]
 
@@ -122,7 +122,9 @@ def _queried(group, X, queries, k, metric, *, prepared=None, n_jobs=None, device
     for first in range(0, group.largest(len(queries)), step):
         rows = np.arange(first, min(first + step, len(queries)))
         answers = [ask(asked) for asked in group.exchanged([queries[rows]] * group.size)]
-        for answer in zip(*(group.exchanged([answer[c] for answer in answers]) for c in range(2)), strict=True):
+        for answer in zip(
+            *(group.exchanged([answer[c] for answer in answers]) for c in range(2)), strict=True
+        ):
             found = _merged(found, rows, answer, k)
     return found
 

@@ -116,7 +116,13 @@ def minimise(
     run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record, relocate)
 
     def make(phase):
-        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady, "rates": rates, "mean": mean}
+        options = {
+            "grad_tol": grad_tol,
+            "precondition": precondition,
+            "steady": steady,
+            "rates": rates,
+            "mean": mean,
+        }
         method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
         return method(parameters, phase, **options)
 

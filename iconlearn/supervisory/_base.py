@@ -255,7 +255,9 @@ class Supervisory(BaseEstimator, ABC):
         """
         check_is_fitted(self, "conditional_")
         if self.conditional_.sharded:
-            raise ValueError(f"{self!r:.200} was fitted over several processes, and sees new rows from one side only")
+            raise ValueError(
+                f"{self!r:.200} was fitted over several processes, and sees new rows from one side only"
+            )
         return self._reciprocal(X_new, **search_options(self, n_jobs, device))
 
     def _reciprocal(self, X_new, **options):

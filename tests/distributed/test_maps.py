@@ -1,17 +1,16 @@
 """Maps over several processes: neighbours, p, and steps are those of one process with all rows."""
 
 import numpy as np
-import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
 
-from iconlearn import ICONClustering, ICONEmbedding
-from iconlearn.distributed import Alone, current, shards
+from iconlearn import ICONEmbedding
+from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
 from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
 from iconlearn.out_of_sample._placed import Placer
-from iconlearn.supervisory import Gaussian, Graph, Symmetrize
+from iconlearn.supervisory import Gaussian, Symmetrize
 
 X = load_digits().data
 CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}

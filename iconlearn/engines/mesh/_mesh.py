@@ -157,7 +157,9 @@ class Mesh(Engine):
         if group.size == 1:
             return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
         if group.total(int(lost.sum())):
-            sums = sums.masked_scatter(lost, cloud.direct("kernel", lost.nonzero()[:, 0], visit.exclude_self)[0])
+            sums = sums.masked_scatter(
+                lost, cloud.direct("kernel", lost.nonzero()[:, 0], visit.exclude_self)[0]
+            )
         return torch.log(sums)
 
     def log_total(self, q, U, V, visit):
@@ -381,7 +383,11 @@ class _Box:
 def _without_ends(U, few, lowest, highest, group):
     """A box that leaves at most `few` points off at each end, widened by half of itself."""
     own = min(few + 1, len(U))
-    low = group.gathered(U.topk(own, dim=0, largest=False).values).topk(few + 1, dim=0, largest=False).values[-1]
+    low = (
+        group.gathered(U.topk(own, dim=0, largest=False).values)
+        .topk(few + 1, dim=0, largest=False)
+        .values[-1]
+    )
     high = group.gathered(U.topk(own, dim=0).values).topk(few + 1, dim=0).values[-1]
     margin = 0.5 * (high - low)
     return torch.maximum(low - margin, lowest), torch.minimum(high + margin, highest)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_choice, check_number, unchanging
 from ...conditional import Conditional, along_entries, conditional_of, normalize_rows
 from ...distributed import current
-from ...neighbors import choose_backend, graph_of_all, neighbor_graph
+from ...neighbors import choose_backend, graph_of_all
 from .._base import (
     NeighborSearch,
     Supervisory,
