@@ -510,6 +510,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             unknown = not isinstance(self.init, str) or self.init == "spectral"
             expected = None if unknown or declared(plan.p, "expected_seconds")(plan.X) is None else seconds
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
+            self._share_state(plan.objective, plan.group)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None

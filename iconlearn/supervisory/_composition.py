@@ -55,6 +55,7 @@ class Debias(Wrapper):
 
     pairs_of_rows = False
     takes_lists = True
+    across = property(lambda self: declared(self.p, "across"))
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
