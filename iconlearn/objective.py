@@ -171,6 +171,12 @@ class Problem:
         """Of some rows of all processes those that p has, by their numbers in p."""
         return rows if self.shard is None else self.shard.own(rows)
 
+    @property
+    def own_mass(self):
+        """Weights of the rows of this process, those of all processes summing to one."""
+        shard = self.rows.shard
+        return self.share * self.p.row_mass if shard is None else self.p.row_mass[shard.here]
+
     def weighs(self, visit) -> bool:
         """Whether any row of a visit has a weight, here or in another process."""
         return visit.weighs if self.shard is None else bool(self.group.largest(int(visit.weighs)))

@@ -61,8 +61,7 @@ def preconditioner(objective, group=ALONE):
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
     ridge = 0.0 if objective.penalty is None else 2.0 * objective.penalty.scale
-    mass = problem.share * problem.p.row_mass
-    inverse = _inverse_hessian(inputs, mass, bias is not None, curvature, ridge, group)
+    inverse = _inverse_hessian(inputs, problem.own_mass, bias is not None, curvature, ridge, group)
     if inverse is None:
         return None
     inverse = inverse.to(weight.dtype)

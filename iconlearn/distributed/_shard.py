@@ -34,6 +34,11 @@ class Shard:
         self.n_all, self.n_own = int(self.ends[-1]), int(n_rows)
         self.first = int(self.ends[self.group.rank]) - self.n_own
 
+    @property
+    def here(self):
+        """The rows of this rank among those of all."""
+        return slice(self.first, self.first + self.n_own)
+
     def own(self, rows):
         """Those of some rows of all that lie here, by their numbers among the rows of this rank."""
         rows = np.asarray(rows)
