@@ -128,8 +128,7 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
             return visit.at_one - pulled
         log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
         value = visit.at_one - pulled + (visit.row_weight * log_norm).sum()
-        value = value if of_columns is None else value + (visit.column_weight * of_columns).sum()
-        return visit.over_all(value)
+        return value if of_columns is None else value + (visit.column_weight * of_columns).sum()
     log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
     if visit.edges is None:
         value = _all_pairs(problem, engine, U, V, log_norm, visit, visit.block, pull, of_columns)

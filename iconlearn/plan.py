@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
-from .distributed import Alone, Group, current
+from .distributed import ALONE, Alone, Group
 from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
@@ -71,7 +71,7 @@ class Setting:
     device: torch.device
     generator: torch.Generator
     rng: np.random.RandomState
-    group: Group | Alone = field(default_factory=current)
+    group: Alone | Group = ALONE
 
 
 @dataclass(eq=False)
@@ -127,6 +127,10 @@ class Plan:
     def rng(self) -> np.random.RandomState:
         return self.setting.rng
 
+    @property
+    def group(self) -> Alone | Group:
+        return self.setting.group
+
     def state(self) -> dict:
         """All that steps change: weights, buffers, what q has learned, and where the draws are."""
         return {
@@ -181,11 +185,17 @@ class Terms:
         self.prototypes, self.fitted, self.every = prototypes, fitted, []
 
     def __call__(self, p, q, divergence, weight, mass):
+        group, across = self.setting.group, declared(p, "across")
+        if group.size > 1:
+            _check_across(p, self.ends.rows.mapper)
         self._fit(p)
         if mass is not None:
-            mass = np.tile(mass, declared(p, "copies"))
+            mass = np.tile(mass if across == "own" else group.gathered(mass), declared(p, "copies"))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
-        if not conditional.row_mass.any():
+        shard, share = self._part(conditional, mass) if across == "own" else (None, 1.0 / group.size)
+        if conditional.sharded:
+            share = 1.0  # of its own rows, whose masses are shares of all
+        if share == 0 if shard is not None else not conditional.row_mass.any():
             raise ValueError(f"p={p!r} gives no row any support, so there is nothing to learn from")
         rows, columns = self.ends.of(p), None
         kind = declared(p, "columns")
@@ -201,7 +211,15 @@ class Terms:
             columns = Points(
                 self.prototypes(q, conditional.n_cols), conditional.n_cols, whole=kind in ("classes", "tasks")
             )
-        return Problem(conditional, q, divergence, rows, columns, weight)
+        return Problem(conditional, q, divergence, rows, columns, weight, shard, share, group)
+
+    def _part(self, conditional, mass):
+        """Which of all rows are here, and how much of all mass is theirs; None and 1 where all rows are here."""
+        group = self.setting.group
+        if group.size == 1:
+            return None, 1.0
+        own = float((np.ones(conditional.n_rows) if mass is None else mass)[conditional.supported()].sum())
+        return self.ends.shard, own / group.total(own)
 
     def _fit(self, p):
         seed = int(self.setting.rng.randint(2**31 - 1))
@@ -229,9 +247,12 @@ class Ends:
         All features.
     targets : callable
         ``targets(p)`` gives the targets of all rows as inputs of a mapper.
+    shard : Shard
+        Which of the rows of all processes these are.
     """
 
-    def __init__(self, rows, features, n_features, build, inputs, targets):
+    def __init__(self, rows, features, n_features, build, inputs, targets, shard):
+        self.shard = shard
         self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
         self._inputs_of = targets
         self.main = _key(features)
@@ -240,6 +261,15 @@ class Ends:
 
     def of(self, p):
         """The rows of p."""
+        return self._of_all(p, self._of(p))
+
+    def _of_all(self, p, points):
+        """The points of all processes, where p has all of them and there are several."""
+        if self.shard.group.size == 1 or declared(p, "across") != "rows":
+            return points
+        return replace(points, size=self.shard.n_all * declared(p, "copies"), shard=self.shard)
+
+    def _of(self, p):
         features = features_of(p, self.n_features)
         if features is not None and _key(features) != self.main:
             return self._group(features)
@@ -254,10 +284,10 @@ class Ends:
     def across(self, p):
         """The columns of p, where they are features or views of their own."""
         if p.columns == "features":
-            return self._group(p.features(self.n_features)[1])
+            return self._of_all(p, self._group(p.features(self.n_features)[1]))
         if self.teacher is None:
             self.teacher = self.build(None)
-        return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
+        return self._of_all(p, self._seen(p, self.teacher, declared(p, "columns_view") or p.view))
 
     def targets(self, p, q, further=False):
         """The targets of p, as columns.
@@ -294,6 +324,33 @@ class Ends:
         if _key(features) not in self.mappers:
             self.mappers[_key(features)] = self.build(features)
         return Points(self.mappers[_key(features)], self.rows.size, self.inputs[:, features])
+
+
+def _check_across(p, mapper):
+    """Refuse a p or a mapper that a fit over several processes cannot have."""
+    across, table = declared(p, "across"), declares(mapper, "table")
+    if table and across != "neighbors":
+        raise ValueError(
+            f"mapper='table' gives every row a place of its own, which over several processes follows from neighbours "
+            f"among the rows of all: use p='knn', 'gaussian' or 'student', or Symmetrize of these, and not p={p!r:.200}, "
+            f"or fit in one process"
+        )
+    if across is None or (across == "neighbors" and not table):
+        raise ValueError(
+            f"p={p!r:.200} looks across rows, and under shards() each process has rows of its own: use a p of classes, "
+            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), or fit in one process"
+        )
+    for part in mapper.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"the mapper has {type(part).__name__}, whose means would be those of each process's own rows under "
+                f"shards(); use torch.nn.LayerNorm or GroupNorm, or fit in one process"
+            )
+    for what in ("costs", "samples", "recurrent"):
+        if declares(mapper, what):
+            raise ValueError(
+                f"a mapper that declares {what!r} has not been made to work over several processes; fit in one"
+            )
 
 
 def _key(features):

@@ -18,7 +18,6 @@ from scipy.special import entr
 from ._randomness import torch_seeded
 from ._warnings import warn
 from .classification._ridge import preconditioner
-from .distributed import current
 from .engines import Dense, relocatable, relocate, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
@@ -97,7 +96,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         )
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     if options["optimizer"] == "lbfgs":
-        options["precondition"] = preconditioner(plan.objective)
+        options["precondition"] = preconditioner(plan.objective, plan.group)
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     streams = _streams(plan)
@@ -150,7 +149,7 @@ def _hold(plan):
 
 def _mean_of_all(plan):
     """The mean over the rows of all processes, where each has a part of a table; else None."""
-    p, group = plan.problem.p, current()
+    p, group = plan.problem.p, plan.group
     return (lambda values: group.total(values.sum(0)) / p.n_all) if p.sharded else None
 
 
@@ -259,10 +258,11 @@ def present_loss(plan):
     """The loss of a plan as its parameters are now."""
     visits = [next(iter(next(stream))) for stream in _streams(plan)]
     with torch.no_grad():
-        return sum(
-            problem.weight * float(loss(problem, plan.engine, visit))
+        here = sum(
+            problem.weight * problem.share * float(loss(problem, plan.engine, visit))
             for problem, visit in zip(plan.objective.problems, visits, strict=True)
         )
+        return plan.group.total(here)
 
 
 def evaluated(plan, solution, shown=None) -> Solution:
@@ -284,7 +284,8 @@ def evaluated(plan, solution, shown=None) -> Solution:
     -------
     Solution
         With ``estimated=True`` and its loss as it was where views are drawn anew at every step, so that there is
-        no such loss, where the pairs are of rows of several processes, or where an engine that estimates sums has more than 2e8 pairs.
+        no such loss, where p has columns in other processes, or where an engine that estimates sums has more than
+        2e8 pairs.
     """
     problems = plan.objective.problems
     if solution.constant is not None:
@@ -313,11 +314,12 @@ def evaluated(plan, solution, shown=None) -> Solution:
                 problem, q=_in_double(problem.q), rows=fixed(problem.rows), columns=fixed(problem.columns)
             )
             visit = visit_all(fixed_problem, dtype=torch.float64, device=plan.device)
-            value += problem.weight * float(loss(fixed_problem, engine, visit))
+            value += problem.weight * problem.share * float(loss(fixed_problem, engine, visit))
             # A q of several terms answers for the main one.
             shared = problem is not problems[0] and problem.q is problems[0].q
             if problem.q.normalize == "doubly" and not shared:
                 problem.q.potentials_ = fixed_problem.q.potentials_
+        value = plan.group.total(value)
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())
     # A cost of mean activations is not the mean of what blocks of rows cost.
@@ -478,7 +480,8 @@ def _entropy_of_columns(mass, n_candidates):
 
 def _own_randomness(plan):
     """What views and modules draw in training (dropout) follows the fit's seed and leaves torch's own state alone."""
-    seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator))
+    # Each process draws for its own rows.
+    seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator)) + plan.group.rank
     return torch_seeded(seed, plan.device) if _draws(plan) else nullcontext()
 
 
@@ -520,6 +523,7 @@ def _relocation(plan, streams):
 def _epochs(plan, streams):
     """The closures of each epoch: the first term's visits set the pace, the others follow."""
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
+    group, apart = plan.group, plan.problem.p.sharded
     first, *others = streams
     others = [itertools.chain.from_iterable(stream) for stream in others]
 
@@ -532,17 +536,19 @@ def _epochs(plan, streams):
             if pull != 1 and problem.rows.reading is not None:
                 # In the small map of that time it would outweigh all others: its slope is that of a logarithm.
                 value = value.detach()
-            values.append(_times(problem.weight * visit.scale, value))
+            values.append(_times(problem.weight * problem.share * visit.scale, value))
             if problem is plan.problem and _costly(problem):
                 costs = [_times(visit.scale, problem.rows.mapper.cost())]
         values += costs
         total = functools.reduce(torch.add, values)
         if objective.penalty is not None:
-            total = total + objective.penalty()
+            total = total + _times(1.0 / group.size, objective.penalty())
         total.backward()
-        if total is values[0]:
+        if total is values[0] and group.size == 1:
             return total.detach().expand(2)
-        return torch.stack([value.detach().to(total.dtype) for value in (total, *values)])
+        found = torch.stack([value.detach().to(total.dtype) for value in (total, *values)])
+        group.add_up([found, *_gradients(parameters, group, apart)])
+        return found
 
     def epoch(phase):
         for problem in objective.problems:
@@ -560,6 +566,19 @@ def _epochs(plan, streams):
         )
 
     return epoch
+
+
+def _gradients(parameters, group, apart):
+    """Of every parameter, also of one that no row of this process has moved.
+
+    None are asked for by one process alone, nor where they lie `apart`: each has its own rows of a table.
+    """
+    if group.size == 1 or apart:
+        return []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters]
 
 
 def _times(factor, value):

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from .._checks import check_number
-from ._group import Alone, Group
+from ._group import ALONE, Alone, Group
 
 __all__ = ["Watch", "current", "shards"]
 
@@ -32,7 +32,7 @@ def current():
     Group or Alone
         Of the innermost :func:`shards`; one process alone where there is none.
     """
-    return _CURRENT.get() or Alone()
+    return _CURRENT.get() or ALONE
 
 
 @contextmanager

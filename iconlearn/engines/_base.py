@@ -65,6 +65,8 @@ class Engine(BaseEstimator):
         Whether every epoch is one visit of all rows, by operations that are the same each time.
     batch_size : int or None
         Most rows and columns of a step; None is all.
+    over_processes : bool
+        Whether its steps need no other rows than those that they visit, so that these may lie on several processes.
     """
 
     solves = False
@@ -77,6 +79,7 @@ class Engine(BaseEstimator):
     repeats = False
     block = 2**20
     batch_size: int | None = None
+    over_processes = False
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""
@@ -93,8 +96,12 @@ class Engine(BaseEstimator):
         if problem.p.sharded and not self.takes_shards:
             return (
                 f"rows of this p have neighbours in other processes, and the {type(self).__name__.lower()} engine sums "
-                f"over the rows of one; over several processes ICONEmbedding fits a table by engine='mesh', and other "
-                f"mappers read features with a p whose rows need no neighbours, such as views or labels"
+                f"over the rows of one; use engine='mesh' for a map over several processes"
+            )
+        if problem.group.size > 1 and not (problem.p.sharded or self.over_processes):
+            return (
+                f"the {type(self).__name__.lower()} engine needs all rows in one process, and under shards() each "
+                f"process has rows of its own; use engine='dense' or 'minibatch', or fit in one process"
             )
         if problem.p.listed and not self.takes_lists:
             return (

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_array
 
 from .._transfer import sent
-from ..distributed import Alone, current
+from ..distributed import ALONE, current
 from ..numerics.geometry import Edges
 from ..numerics.threads import compiled_pays
 
@@ -90,15 +90,11 @@ class Visit:
     weighs: bool = True
 
     # The processes whose rows are visited together.
-    group = Alone()
+    group = ALONE
 
     def columns(self, U):
         """Places of the columns, where these are the rows, whose places are U."""
         return U
-
-    def over_all(self, value):
-        """A sum over the visited rows of all processes, from that of this one's."""
-        return value
 
     @cached_property
     def both_ways(self):
@@ -358,9 +354,6 @@ class ShardVisit(Visit):
     def columns(self, U):
         return torch.cat([U.detach(), self.halo(U)])
 
-    def over_all(self, value):
-        return _OverAll.apply(value, self.group)
-
 
 class Halo:
     """Values of rows of other processes, which these send whenever it is called.
@@ -383,18 +376,6 @@ class Halo:
     def __call__(self, values):
         values = values.detach()
         return torch.cat(self.group.exchanged([values.index_select(0, rows) for rows in self.asked]))
-
-
-class _OverAll(torch.autograd.Function):
-    """The sum over all processes; each goes on with the slope of its own part."""
-
-    @staticmethod
-    def forward(ctx, value, group):
-        return group.total(value)
-
-    @staticmethod
-    def backward(ctx, g):
-        return g, None
 
 
 def _visit_shard(problem, dtype, device):

@@ -208,6 +208,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """
 
     _seeks_rest = False
+    _tables_over_processes = True
     # Those that have rows of a table; files of earlier versions do not say.
     _processes = 1
     _free_outputs = True
@@ -516,6 +517,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             unknown = not isinstance(self.init, str) or self.init == "spectral"
             expected = None if unknown or declared(plan.p, "expected_seconds")(plan.X) is None else seconds
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
+            self._share_state(plan.objective, plan.group)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
@@ -629,9 +631,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         problem, *others = plan.objective.problems
         if others or not problem.p.sharded:
             raise ValueError(
-                f"a map over several processes needs neighbours that are found among the rows of all, by p='knn', "
-                f"'gaussian' or 'student' (with a number of neighbours, and Symmetrize of these), and no terms; here p="
-                f"{plan.p!r:.100} and there are {len(others)} terms: fit in one process, or by a mapper of features"
+                f"a map over several processes needs a p with a number of neighbours and no terms; here p="
+                f"{plan.p!r:.100} and there are {len(others)} terms: use p='knn', or fit in one process"
             )
         if method == "lbfgs":
             raise ValueError(

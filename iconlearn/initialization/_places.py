@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
 from .._torch_state import as_array
-from ..distributed import Alone
+from ..distributed import ALONE
 from ..mappers import declares
 from ..neighbors import on_device
 from ..numerics.graphs import vectors_of_graph
@@ -29,8 +29,6 @@ PART_NOISE = 0.01
 # beyond, scikit-learn finds them.
 MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
-
-ALONE = Alone()
 
 
 def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu", group=ALONE):

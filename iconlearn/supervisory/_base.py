@@ -23,7 +23,7 @@ from .._checks import canonical, check_number
 from .._torch_state import as_array
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, check_conditional
-from ..distributed import Alone, current
+from ..distributed import ALONE, current
 from ..neighbors import PreparedRows, check_metric, expected_search, from_products, with_params
 from ._edges import neighbor_matrix
 from ._matrices import are_similarities, finite_pairs
@@ -78,6 +78,11 @@ class Supervisory(BaseEstimator, ABC):
         Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
         How many positions of p's rows a row of X takes up.
+    across : str or None
+        How p is found where the rows of X lie on several processes: "own" where a row's p does not depend on other
+        rows, so that each process has its rows' p; "rows" where ``fit`` makes the p of all rows on every process, of
+        their numbers and labels; "neighbors" where each process has its rows' p over the rows of all; None where p
+        cannot.
     prepare : callable
         ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next five are absent
         where p has no use for them.
@@ -122,6 +127,7 @@ class Supervisory(BaseEstimator, ABC):
     two_sided: bool = False
     takes_device: bool = False
     copies: int = 1
+    across: str | None = None
 
     def expected_seconds(self, X):
         """Seconds that ``fit(X)`` takes, about, where that is known from measurements; None where it is not."""
@@ -286,6 +292,7 @@ class NeighborSearch(Supervisory):
 
     # For what was stored before there were such parameters.
     metric_params: dict | None = None
+    across = "neighbors"
     neighbors: tuple | None = None
     far_weight: float = 1.0
 
@@ -314,7 +321,7 @@ class NeighborSearch(Supervisory):
     @property
     def _group(self):
         """The processes that have training rows."""
-        return current() if self.conditional_.sharded else Alone()
+        return current() if self.conditional_.sharded else ALONE
 
     @cached_property
     def _prepared(self):
@@ -358,6 +365,8 @@ def fitted_on(p, X, y, *, random_state, n_jobs, device):
         )
     check_conditional(p.conditional_, f"conditional_ of p={p!r:.200}")
     n_rows = X.shape[0] * declared(p, "copies")
+    if declared(p, "across") == "rows":
+        n_rows = current().total(n_rows)
     if p.conditional_.shape[0] != n_rows:
         raise ValueError(
             f"conditional_ of p={p!r:.200} has {p.conditional_.shape[0]} rows, and X has {n_rows}: it must have one "

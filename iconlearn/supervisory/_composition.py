@@ -55,6 +55,8 @@ class Debias(Wrapper):
 
     pairs_of_rows = False
     takes_lists = True
+    across = property(lambda self: declared(self.p, "across"))
+    takes_shards = True
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
@@ -158,6 +160,7 @@ class Symmetrize(Wrapper):
     """
 
     takes_shards = True
+    across = property(lambda self: "neighbors" if declared(self.p, "across") == "neighbors" else None)
 
     def __init__(self, p, mode="mean"):
         self.p = p

@@ -23,8 +23,7 @@ import torch
 
 from ..._checks import check_number
 from ..._warnings import warn
-from ...distributed import Alone
-from ...mappers import declares
+from ...distributed import ALONE
 from ...numerics.geometry import matrix
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
@@ -64,8 +63,6 @@ FEW_PAIRS = 10**7
 # Most pairs of a step, at so many for each pair that shares a cell of half the reach.
 MAX_PAIRS = 10**9
 CROWDS = 8
-
-ALONE = Alone()
 
 
 class Mesh(Engine):
@@ -264,11 +261,6 @@ class Mesh(Engine):
 def _refuses_shards(problem):
     """Why a problem cannot be solved over several processes, which exchange places and the charges of the grid."""
     p, q = problem.p, problem.q
-    if not declares(problem.rows.mapper, "table"):
-        return (
-            "over several processes a p of neighbours needs mapper='table'; mappers of features learn from a p whose "
-            "rows need no neighbours, such as views or labels"
-        )
     if not problem.divergence.linear_in_log_q or q.debias > 0 or p.uniform > 0:
         return "maps over several processes are fitted by divergence='kl', with debias=0 of p and of q"
     if not q.heavy_tailed or q.edge_form is None:

@@ -22,7 +22,7 @@ from scipy.special import entr
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import BlockConditional, Conditional, conditional_of, normalize_rows
-from ...distributed import Alone, current
+from ...distributed import ALONE, current
 from ...neighbors import (
     BLOCK_SIZE,
     check_defined,
@@ -341,7 +341,7 @@ class KernelRecipe:
 
     def _nearest(self, X, queries, k, **search):
         """Distances to the k nearest columns, ascending; None: to all that are stored."""
-        group = search.pop("group", None) or (current() if queries is None else Alone())
+        group = search.pop("group", None) or (current() if queries is None else ALONE)
         graph = graph_of_all(group, X, k, metric=self.metric, queries=queries, backend=self.search, **search)
         if _is_precomputed(self.metric):
             warn_empty(
