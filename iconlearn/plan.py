@@ -189,6 +189,11 @@ class Terms:
         if group.size > 1:
             _check_across(p, self.ends.rows.mapper)
         self._fit(p)
+        if group.size > 1 and across == "neighbors" and not p.conditional_.sharded:
+            raise ValueError(
+                f"p={p!r:.200} has all rows for neighbours, and each process has rows of its own; give it a number of "
+                f"neighbours, or fit in one process"
+            )
         if mass is not None:
             mass = np.tile(mass if across == "own" else group.gathered(mass), declared(p, "copies"))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
@@ -332,8 +337,8 @@ def _check_across(p, mapper):
     if table and across != "neighbors":
         raise ValueError(
             f"mapper='table' gives every row a place of its own, which over several processes follows from neighbours "
-            f"among the rows of all: use p='knn', 'gaussian' or 'student', or Symmetrize of these, and not p={p!r:.200}, "
-            f"or fit in one process"
+            f"among the rows of all: use p='knn', 'gaussian' or 'student', or Symmetrize of these, or fit in one "
+            f"process, where p={p!r:.200} is known"
         )
     if across is None or (across == "neighbors" and not table):
         raise ValueError(

@@ -628,11 +628,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Refuse what a table of places over several processes cannot do."""
         if plan.setting.group.size == 1 or plan.parametric:
             return
-        problem, *others = plan.objective.problems
-        if others or not problem.p.sharded:
+        if self.terms:
             raise ValueError(
-                f"a map over several processes needs a p with a number of neighbours and no terms; here p="
-                f"{plan.p!r:.100} and there are {len(others)} terms: use p='knn', or fit in one process"
+                "a map over several processes has one term; leave terms out, or fit in one process"
             )
         if method == "lbfgs":
             raise ValueError(

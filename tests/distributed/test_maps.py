@@ -1,16 +1,17 @@
 """Maps over several processes: neighbours, p, and steps are those of one process with all rows."""
 
 import numpy as np
+import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
 
-from iconlearn import ICONEmbedding
+from iconlearn import ICONClustering, ICONEmbedding
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
 from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
 from iconlearn.out_of_sample._placed import Placer
-from iconlearn.supervisory import Gaussian, Symmetrize
+from iconlearn.supervisory import KNN, Gaussian, Symmetrize
 
 X = load_digits().data
 CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}
@@ -45,7 +46,7 @@ def test_neighbors_of_all_rows(two, three):
 
 
 def fitted(parameters, rows):
-    return ICONEmbedding(engine=Mesh(), random_state=0, **parameters).fit(rows)
+    return ICONEmbedding(**{"engine": Mesh(), "random_state": 0} | parameters).fit(rows)
 
 
 def map_of_own(parameters, new):
@@ -88,3 +89,69 @@ def test_a_map_over_processes(two, three):
         for rank, part in enumerate(parts):
             placed[rank :: group.size] = part["placed"]
         np.testing.assert_allclose(placed, again, atol=1e-4)
+
+
+def wide_map(scale):
+    with shards(timeout=60) as group:
+        rows = own(group.rank, group.size, FEW)
+        places = scale * rows[:, [20, 28]]  # of pixels, so that many rows are near each other
+        places += np.random.RandomState(0).standard_normal((1100, 2))[FEW[2][group.rank] :][: len(rows)]
+        engine = Mesh(max_nodes=4096)
+        model = ICONEmbedding(engine=engine, init=places, max_iter=3, learning_rate=1e-6, random_state=0)
+        return model.fit(rows).loss_history_, places
+
+
+def test_near_pairs_and_far_points_over_processes(two):
+    """A map too wide for its grid, whose near pairs are summed one by one, and with points far outside."""
+    parts = two.results(wide_map, 20.0)
+    places = np.vstack([part[1] for part in parts])
+    whole = ICONEmbedding(engine="dense", init=places, max_iter=3, learning_rate=1e-6, random_state=0)
+    whole.fit(X[:1100])
+    print(parts[0][0], whole.loss_history_, places.std(0))
+    np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
+
+
+def refused(parameters, clusters=False):
+    with shards(timeout=60) as group:
+        rows = own(group.rank, group.size, FEW)
+        kind = ICONClustering if clusters else ICONEmbedding
+        return kind(random_state=0, max_iter=3, **parameters).fit(rows)
+
+
+def test_clusters_with_a_table_are_refused(two):
+    for answer in two.run(refused, {}, True):
+        assert isinstance(answer, ValueError) and "mapper='table'" in str(answer), answer
+
+
+def of_one_process():
+    with shards(timeout=60) as group:
+        model = ICONEmbedding(random_state=0, max_iter=3).fit(own(group.rank, group.size, FEW))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"q": "gaussian"}, "need a heavy tail"),
+        ({"divergence": "hellinger"}, "divergence='kl'"),
+        ({"debias": 0.1}, "debias=0"),
+        ({"engine": "dense"}, "use engine='mesh'"),
+        ({"n_components": 4}, "1 to 3 dimensions"),
+        ({"init": "spectral"}, "sees the rows of one process"),
+        ({"optimizer": "lbfgs"}, "optimizer='lbfgs'"),
+        ({"p": Gaussian(n_neighbors=None)}, "number of neighbours"),
+        ({"p": KNN(5, metric="manhattan")}, "Euclidean or cosine"),
+        ({"p": "labels"}, "mapper='table'"),
+        ({"mapper": "linear"}, "looks across rows"),
+    ],
+)
+def test_what_is_refused(two, parameters, sentence):
+    for answer in two.run(refused, parameters):
+        assert isinstance(answer, ValueError) and sentence in str(answer), answer
+
+
+def test_one_process_alone_does_not_answer_for_all(two):
+    model = two.results(of_one_process)[0]
+    for ask in (model.transform, model.score, lambda rows: model.inverse_transform(rows[:, :2]), model.p_.extend):
+        with pytest.raises(ValueError, match="fitted over"):
+            ask(X[:3])

@@ -30,7 +30,7 @@ from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
 from ._batched import BatchedSums
 from ._field import KEPT, Responses, convolved, fit_grid
-from ._near import near_pairs
+from ._near import near_pairs_of_all
 
 __all__ = ["Mesh", "is_lost", "responses_of", "sums_radial_kernels"]
 
@@ -63,6 +63,8 @@ FEW_PAIRS = 10**7
 # Most pairs of a step, at so many for each pair that shares a cell of half the reach.
 MAX_PAIRS = 10**9
 CROWDS = 8
+# Rows of several processes up to which each knows the places of all where near pairs are summed, 160 MB in the plane.
+MOST_GATHERED = 2 * 10**7
 
 
 class Mesh(Engine):
@@ -231,16 +233,11 @@ class Mesh(Engine):
             box = _Box(U.detach(), spacing, self.min_cells, most, group=group, n_all=n_all)
         if box.grid.spacing <= coarsest:
             return _Cloud(U, box, responses)
-        if group.size > 1:
-            warn(
-                f"the map is too wide for a grid of max_nodes={most}, and pairs of near points are not summed one by "
-                f"one over several processes; its row sums are coarse: raise max_nodes of Mesh",
-            )
-            return _Cloud(U, box, responses)
-        if len(U) ** 2 <= FEW_PAIRS:
+        if n_all**2 <= FEW_PAIRS and group.size == 1:
             return None
-        box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
-        if min(CROWDS * box.pairs.crowd(), len(U) ** 2) > MAX_PAIRS:
+        if n_all <= MOST_GATHERED or group.size == 1:
+            box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
+        if box.pairs is None or min(CROWDS * box.pairs.crowd(), n_all**2) > MAX_PAIRS:
             warn(
                 f"the map is too wide for a grid of max_nodes={most}, with too many points near each other to sum "
                 f"their pairs; its row sums are coarse",
@@ -369,7 +366,8 @@ class _Box:
     def leave_near_pairs(self, U, reach):
         """Have pairs up to `reach` summed one by one; a reach of zero leaves all to the grid."""
         self.grid = replace(self.grid, reach=reach)
-        self.pairs = near_pairs(U if self.inside is None else U[self.inside], reach) if reach else None
+        some = U if reach == 0 or self.inside is None else U[self.inside]
+        self.pairs = near_pairs_of_all(some, reach, self.group) if reach else None
 
 
 def _without_ends(U, few, lowest, highest, group):
