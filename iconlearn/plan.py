@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
-from .distributed import ALONE, Alone, Group
+from .distributed import ALONE, Alone, Group, alone
 from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
@@ -173,6 +173,8 @@ class Terms:
         ``prototypes(q, n_classes)`` makes the module of columns that are classes.
     fitted : sequence
         Those p that an earlier fit has fitted, in the order of the terms.
+    gathers : bool
+        Whether a p that looks across rows is found from those of all processes, which are few.
 
     Attributes
     ----------
@@ -180,14 +182,15 @@ class Terms:
         All p of this fit, in the order of the terms.
     """
 
-    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=()):
+    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=(), gathers=False):
+        self.gathers = gathers
         self.X, self.y, self.ends, self.setting, self.n_jobs = X, y, ends, setting, n_jobs
         self.prototypes, self.fitted, self.every = prototypes, fitted, []
 
     def __call__(self, p, q, divergence, weight, mass):
         group, across = self.setting.group, declared(p, "across")
         if group.size > 1:
-            _check_across(p, self.ends.rows.mapper)
+            _check_across(p, self.ends.rows.mapper, self.gathers)
         self._fit(p)
         if mass is not None:
             mass = np.tile(mass if across == "own" else group.gathered(mass), declared(p, "copies"))
@@ -224,8 +227,17 @@ class Terms:
         if len(self.every) < len(self.fitted):
             vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            fitted_on(p, self.X, self.y, random_state=seed, n_jobs=self.n_jobs, device=self.setting.device)
+            self._fit_to_rows(p, {"random_state": seed, "n_jobs": self.n_jobs, "device": self.setting.device})
         self.every.append(p)
+
+    def _fit_to_rows(self, p, options):
+        group = self.setting.group
+        if group.size == 1 or declared(p, "across") is not None:
+            fitted_on(p, self.X, self.y, **options)
+            return
+        X, y = group.gathered(self.X), None if self.y is None else group.gathered(self.y)
+        with alone():
+            fitted_on(p, X, y, **options)
 
 
 class Ends:
@@ -263,7 +275,7 @@ class Ends:
 
     def _of_all(self, p, points):
         """The points of all processes, where p has all of them and there are several."""
-        if self.shard.group.size == 1 or declared(p, "across") != "rows":
+        if self.shard.group.size == 1 or declared(p, "across") == "own":
             return points
         return replace(points, size=self.shard.n_all * declared(p, "copies"), shard=self.shard)
 
@@ -324,12 +336,14 @@ class Ends:
         return Points(self.mappers[_key(features)], self.rows.size, self.inputs[:, features])
 
 
-def _check_across(p, mapper):
+def _check_across(p, mapper, gathers):
     """Refuse a p or a mapper that a fit over several processes cannot have."""
-    if declared(p, "across") is None:
+    alike = declared(p, "columns") == "rows" and not (declared(p, "fresh") or declared(p, "reading"))
+    if declared(p, "across") is None and not (gathers and alike):
         raise ValueError(
             f"p={p!r:.200} looks across rows, and under shards() each process has rows of its own: use a p of classes, "
-            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), or fit in one process"
+            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), partial_fit with batches where the "
+            f"estimator has it, or fit in one process"
         )
     for part in mapper.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):

@@ -15,7 +15,7 @@ from torch import distributed
 from .._checks import check_number
 from ._group import ALONE, Alone, Group
 
-__all__ = ["Watch", "current", "shards"]
+__all__ = ["Watch", "alone", "current", "shards"]
 
 # Seconds between two signs of life.
 BEAT = 1.0
@@ -33,6 +33,16 @@ def current():
         Of the innermost :func:`shards`; one process alone where there is none.
     """
     return _CURRENT.get() or ALONE
+
+
+@contextmanager
+def alone():
+    """Let the body do what it does in one process, with rows that all processes have."""
+    token = _CURRENT.set(None)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
 
 @contextmanager

@@ -221,8 +221,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         table_dtype=torch.float32,
         start=None,
         keeps=True,
+        gathers=False,
     ):
         """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another.
+
+        With `gathers` the rows are so few that every process may hold those of all.
 
         `mass` are weights of the rows in the mean divergence, `copies` numbers of rows that each stands for.
         """
@@ -286,7 +289,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             return inputs if found is X and inputs is not None else self._inputs(found, setting)
 
         ends = Ends(rows, features, X.shape[1], other, inputs, targets, shard)
-        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
+        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted, gathers)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)

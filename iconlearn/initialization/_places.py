@@ -16,6 +16,7 @@ from scipy.sparse.linalg import ArpackError
 from .._torch_state import as_array
 from ..mappers import declares
 from ..neighbors import on_device
+from ..distributed import ALONE
 from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]
@@ -67,17 +68,18 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="c
     return _scaled(places, n_components, rng, scale)
 
 
-def principal_axes(X, n_components, rng):
+def principal_axes(X, n_components, rng, group=ALONE):
     """Leading principal axes of X as rows, shape (n_components or fewer, n_features).
 
-    X is an array, a sparse matrix, or a tensor on another device than the CPU.
+    X is an array, a sparse matrix, or a tensor on another device than the CPU; up to 2000 features the axes are those
+    of the rows of all processes of the group.
     """
-    most = min(n_components, X.shape[1], X.shape[0])
+    most = min(n_components, X.shape[1], group.smallest(X.shape[0]))
     seed = int(rng.randint(2**31 - 1))
     if isinstance(X, torch.Tensor):
         return _leading(_covariance_there(X), most)
     if X.shape[1] <= MAX_COVARIANCE:
-        return _leading(_covariance(X), most)
+        return _leading(_covariance(X, group), most)
     if sparse.issparse(X):
         return _sparse_axes(X, most, seed)
     from sklearn.decomposition import PCA
@@ -87,15 +89,18 @@ def principal_axes(X, n_components, rng):
 
 
 @torch.no_grad()
-def start_at_axes(mapper, X, n_components, rng):
+def start_at_axes(mapper, X, n_components, rng, group=ALONE):
     """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
     if not declares(mapper, "linear"):
         return
     orthonormal = declares(mapper, "orthonormal")
     target = mapper.free if orthonormal else mapper.weight
-    axes = principal_axes(_there(X, target.device), n_components, rng)
-    centre = np.asarray(X.mean(axis=0)).ravel()
-    spread = np.asarray(X @ axes[0]).ravel().std()
+    axes = principal_axes(_there(X, target.device) if group.size == 1 else X, n_components, rng, group)
+    share = X.shape[0] / group.total(X.shape[0])
+    centre = group.total(share * np.asarray(X.mean(axis=0)).ravel())
+    along = np.asarray(X @ axes[0]).ravel()
+    along = along - group.total(share * along.mean())
+    spread = np.sqrt(group.total(share * np.square(along).mean()))
     scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
     target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
     if getattr(mapper, "bias", None) is not None:
@@ -131,20 +136,21 @@ def _to_one(peak):
     return 2.0 ** -np.clip(np.frexp(peak)[1], -120, 120)
 
 
-def _covariance(X):
+def _covariance(X, group):
     """Scatter matrix about the mean but for its scale, summed in double precision over blocks of rows."""
-    centre = np.asarray(X.mean(axis=0, dtype=float)).ravel().astype(X.dtype)
+    share = X.shape[0] / group.total(X.shape[0])
+    centre = group.total(share * np.asarray(X.mean(axis=0, dtype=float)).ravel()).astype(X.dtype)
     most, least = X.max(axis=0), X.min(axis=0)
     if sparse.issparse(X):
         X, most, least = sparse.csr_array(X), most.toarray().ravel(), least.toarray().ravel()
-    scale = X.dtype.type(_to_one(np.max([most - centre, centre - least])))
+    scale = X.dtype.type(_to_one(group.largest(float(np.max([most - centre, centre - least])))))
     scatter = np.zeros((X.shape[1], X.shape[1]))
     step = max(1, BLOCK_SIZE // X.shape[1])
     for start in range(0, X.shape[0], step):
         block = X[start : start + step]
         block = ((block.toarray() if sparse.issparse(block) else block) - centre) * scale
         scatter += block.T @ block
-    return scatter
+    return group.total(scatter)
 
 
 def _there(X, device):
