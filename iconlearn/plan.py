@@ -20,6 +20,7 @@ from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
 
 __all__ = [
+    "CommonCheckpoint",
     "Ends",
     "NoCheckpoint",
     "Plan",
@@ -49,6 +50,36 @@ class NoCheckpoint:
 
     def done(self, solution):
         """The fit is over; unless it was interrupted, it will not be continued."""
+
+
+class CommonCheckpoint:
+    """What several processes save of a fit and recall together: the first one has the files.
+
+    Each finds p anew, of which it may have its own rows' part.
+    """
+
+    def __init__(self, keeper, group):
+        self.keeper, self.group = keeper, group
+
+    def recall(self, stage):
+        if stage == "supervision":
+            return None
+        value = None
+        with self.group.together():
+            if self.group.rank == 0:
+                value = self.keeper.recall(stage)
+        return self.group.from_first(value)
+
+    def keep(self, stage, make):
+        if stage != "supervision" and self.group.rank == 0:
+            self.keeper.keep(stage, make)
+
+    def due(self, iteration):
+        return self.group.rank == 0 and self.keeper.due(iteration)
+
+    def done(self, solution):
+        if self.group.rank == 0:
+            self.keeper.done(solution)
 
 
 @dataclass(frozen=True, eq=False)

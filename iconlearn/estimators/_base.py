@@ -38,7 +38,7 @@ from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._answers import AnswerModule
 from ..out_of_sample._mapped import answering, mapped
-from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
+from ..plan import CommonCheckpoint, Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
 from ..supervisory import declared, sized
@@ -324,6 +324,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _first_stage(self, X, y, weight, keeps, group):
         """The random state that a fit begins with, the same in all processes, and what saves its stages."""
         keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
+        keeper = keeper if group.size == 1 else CommonCheckpoint(keeper, group)
         rng = keeper.recall("begin")
         if rng is None:
             rng = group.from_first(random_source(self.random_state))
