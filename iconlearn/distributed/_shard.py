@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ._group import ALONE
-
 __all__ = ["Shard", "check_alike"]
 
 

@@ -38,7 +38,17 @@ from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._answers import AnswerModule
 from ..out_of_sample._mapped import answering, mapped
-from ..plan import CommonCheckpoint, Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
+from ..plan import (
+    CommonCheckpoint,
+    Ends,
+    NoCheckpoint,
+    Plan,
+    Setting,
+    Terms,
+    check_module,
+    features_of,
+    same_shapes,
+)
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
 from ..supervisory import declared, sized
@@ -231,7 +241,11 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """
         self.timings_ = {}
         group = current()
-        given = [name for name, value in (("y", y), ("sample_weight", mass if copies is None else copies)) if value is not None]
+        given = [
+            name
+            for name, value in (("y", y), ("sample_weight", mass if copies is None else copies))
+            if value is not None
+        ]
         check_alike(group, "what fit was given", " and ".join(["X", *given]))
         shard = Shard(group, X.shape[0])
         rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps, group)

@@ -462,7 +462,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             raise error(f"a slim model has no p, whose merges {name} is about")
         p = self.p_.conditional_
         if p.n_rows != self._X.shape[0] and not declared(self.p_, "fresh"):
-            raise error(f"no {name} here: the fit went over several processes, and this one has some of the rows")
+            raise error(
+                f"no {name} here: the fit went over several processes, and this one has some of the rows"
+            )
         over_rows = declared(self.p_, "columns") == "rows" and not declared(self.p_, "fresh")
         reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:

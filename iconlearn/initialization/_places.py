@@ -14,9 +14,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
 from .._torch_state import as_array
+from ..distributed import ALONE
 from ..mappers import declares
 from ..neighbors import on_device
-from ..distributed import ALONE
 from ..numerics.graphs import vectors_of_graph
 
 __all__ = ["SPREAD", "initial_places", "principal_axes", "start_at_axes"]

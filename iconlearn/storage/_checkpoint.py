@@ -168,7 +168,9 @@ def _row_digests(rows):
         rows = sparse.csr_array(rows)
         bits = np.frombuffer(np.asarray(rows.data, dtype=float).tobytes(), dtype=np.int64)
         entries = _mixed(bits * (2 * rows.indices.astype(np.int64) + 1))
-        found = sparse.csr_array((entries, rows.indices, rows.indptr), rows.shape) @ np.ones(rows.shape[1], np.int64)
+        found = sparse.csr_array((entries, rows.indices, rows.indptr), rows.shape) @ np.ones(
+            rows.shape[1], np.int64
+        )
     elif rows.dtype.kind in "OUS":
         return np.array([zlib.crc32(repr(value).encode()) for value in rows.tolist()], dtype=np.int64)
     else:
