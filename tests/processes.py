@@ -26,6 +26,10 @@ class Processes:
 
     def __init__(self, size):
         self.size = size
+        self._start()
+
+    def _start(self):
+        size, self.ready = self.size, False
         store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.store = store
         self.pipes, self.processes = [], []
@@ -52,6 +56,11 @@ class Processes:
         list
             The answers; an exception where the function raised one, and None where the process has ended.
         """
+        if not all(process.is_alive() for process in self.processes):
+            self.end()
+            self._start()
+        if not self.ready:  # imports take long on a machine with other work
+            self.ready = all([pipe.poll(600) and pipe.recv() for pipe in self.pipes])
         path = Path(sys.modules[function.__module__].__file__)
         for rank, pipe in enumerate(self.pipes):
             own = () if each is None else (each[rank],)
@@ -88,9 +97,11 @@ def _serve(rank, size, port, pipe):
     torch.set_num_threads(1)
     store = distributed.TCPStore("127.0.0.1", port, is_master=False)
     distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60)
+        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=600)
     )
     modules = {}
+    importlib.import_module("iconlearn")
+    pipe.send(True)
     try:
         while True:
             path, name, args = pipe.recv()

@@ -241,12 +241,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """
         self.timings_ = {}
         group = current()
-        given = [
-            name
-            for name, value in (("y", y), ("sample_weight", mass if copies is None else copies))
-            if value is not None
-        ]
-        check_alike(group, "what fit was given", " and ".join(["X", *given]))
+        given = {"X": X, "y": y, "sample_weight": mass if copies is None else copies}
+        check_alike(group, "fit", " and ".join(name for name, value in given.items() if value is not None))
         shard = Shard(group, X.shape[0])
         rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps, group)
         spec = self._resolved("mapper")

@@ -46,9 +46,9 @@ class Checkpoint:
 
     Notes
     -----
-    One path serves one fit at a time.  Of a fit under :func:`iconlearn.distributed.shards` the first process has the
-    files, and any number of processes goes on with the same rows in the same order.  Every file is whole or absent.  None holds code: a p that holds functions,
-    such as a metric of one's own, is not kept but found again.
+    One path serves one fit at a time.  Every file is whole or absent.  None holds code: a p that holds functions,
+    such as a metric of one's own, is not kept but found again.  Of a fit under :func:`iconlearn.distributed.shards`
+    the first process has the files, and any number of processes goes on with the same rows in the same order.
 
     Examples
     --------

@@ -78,7 +78,7 @@ def rows_of(group, ends):
 
 
 def every_fit(ends):
-    with shards(timeout=60) as group:
+    with shards() as group:
         own = rows_of(group, ends)
         found, sent = {}, {}
         for name in ALIKE:
@@ -102,7 +102,7 @@ def test_fits_are_those_of_one_process(two):
             assert len(got[4]) == ends[rank + 1] - ends[rank]
     answers, history, few = streamed(slice(None))
     for _, (got, losses, got_few), sent in every:
-        # Three epochs of four batches: gradients, the loss and its one term. Of 300 views a batch has 20 and their pairs.
+        # Three epochs of four batches: gradients, the loss and its one term; of 300 views a batch has 20 and pairs.
         steps, learned = 12, (32 + 1) * 12 + (12 + 1) * 4
         assert sent["batches"]["add_up"] == steps * (learned + 2) * 8
         assert sent["batches"]["joined"] == 0 < sent["simclr"]["joined"] <= 3 * 15 * 40 * 3 * 8
@@ -112,7 +112,7 @@ def test_fits_are_those_of_one_process(two):
 
 
 def refused(name, ends):
-    with shards(timeout=60) as group:
+    with shards() as group:
         own = rows_of(group, ends)
         mine, labels, model = X[own], y[own], classifier()
         if group.rank == 1:
@@ -176,7 +176,7 @@ class Fails:
 
 
 def saved(folder, fails, ends):
-    with shards(timeout=60) as group:
+    with shards() as group:
         own = rows_of(group, ends)
         return resumed(folder, fails, own)
 
@@ -206,7 +206,7 @@ def test_a_checkpoint_goes_on_with_any_number_of_processes(two, three, tmp_path)
 
 
 def stopped_by_one(ends):
-    with shards(timeout=60) as group:
+    with shards() as group:
         own = rows_of(group, ends)
         callback = (lambda record: record.iteration == 4) if group.rank == 1 else None
         model = ICONClassifier(mapper=SMALL, engine=MiniBatch(40), max_iter=9, callback=callback).fit(
