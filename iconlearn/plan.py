@@ -373,8 +373,8 @@ def _check_across(p, mapper, gathers):
     if declared(p, "across") is None and not (gathers and alike):
         raise ValueError(
             f"p={p!r:.200} looks across rows, and under shards() each process has rows of its own: use a p of classes, "
-            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), partial_fit with batches where "
-            f"the estimator has it, or fit in one process"
+            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), partial_fit with batches "
+            f"where the estimator has it, or fit in one process"
         )
     for part in mapper.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):

@@ -41,7 +41,7 @@ class Processes:
             self.pipes.append(ours)
             self.processes.append(process)
 
-    def run(self, function, *args, each=None, seconds=120):
+    def run(self, function, *args, each=None, seconds=600):
         """Run ``function(*args)`` on every rank, or ``function(*args, own)`` where `each` has something for every rank.
 
         Parameters
@@ -69,13 +69,14 @@ class Processes:
         for rank, pipe in enumerate(self.pipes):
             try:
                 if not pipe.poll(max(end - time.monotonic(), 0.0)):
+                    self.end()
                     raise TimeoutError(f"rank {rank} did not answer within {seconds} seconds")
                 answers.append(pipe.recv())
             except (EOFError, ConnectionResetError):
                 answers.append(None)
         return answers
 
-    def results(self, function, *args, each=None, seconds=120):
+    def results(self, function, *args, each=None, seconds=600):
         """As :meth:`run`; raises what any rank raised."""
         answers = self.run(function, *args, each=each, seconds=seconds)
         for rank, answer in enumerate(answers):
@@ -90,6 +91,7 @@ class Processes:
             process.join(5)
             if process.is_alive():
                 process.kill()
+                process.join()
 
 
 def _serve(rank, size, port, pipe):

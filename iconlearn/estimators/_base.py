@@ -809,7 +809,7 @@ def _begin(q, setting):
 def _coded(objective, group):
     """Weight and p of every term, and the penalty within the loss, or None where the loss is no cross-entropy.
 
-    Of a fit over several processes the entropy of p stands in its place, which one process does not know alone.
+    Of a fit over several processes there is the entropy of p in its place, which one process does not know alone.
     """
     problems = objective.problems
     is_kl = all(

@@ -32,7 +32,7 @@ def fails(how):
     ],
 )
 def test_a_rank_that_fails_ends_the_others_by_name(three, how, blame, own):
-    first, second, third = three.run(fails, how, seconds=120)
+    first, second, third = three.run(fails, how)
     assert isinstance(second, own)
     for answer in (first, third):
         assert isinstance(answer, RuntimeError) and re.match(blame, str(answer)), answer
