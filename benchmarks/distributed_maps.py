@@ -25,7 +25,9 @@ from _common import mnist, write
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])

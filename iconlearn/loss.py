@@ -270,9 +270,9 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None, tied=False):
     if (tied or U is V) and q.edge_form is not None:
         if compiled_pays(U):
             symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
-            return _CompiledAttraction.apply(U, V.detach(), symmetric, *q.edge_form, pull)
+            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull, V.detach())
         if (U.device.type != "cpu" or U is not V) and both_ways is not None:
-            return _DeviceAttraction.apply(U, V.detach(), both_ways(), *q.edge_form, pull)
+            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull, V.detach())
     return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
@@ -302,7 +302,7 @@ class _CompiledAttraction(torch.autograd.Function):
     """Points against themselves: each pair is met from both of its ends, and counts half from each."""
 
     @staticmethod
-    def forward(ctx, U, V, both_ways, factor, offset, pull):
+    def forward(ctx, U, both_ways, factor, offset, pull, V):
         from .numerics.compiled import edge_terms
 
         places, others = U.detach().contiguous().numpy(), V.contiguous().numpy()
@@ -321,9 +321,9 @@ class _DeviceAttraction(torch.autograd.Function):
     """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
 
     @staticmethod
-    def forward(ctx, U, V, both_ways, factor, offset, pull):
+    def forward(ctx, U, both_ways, factor, offset, pull, V=None):
         pointers, columns, weights, rows = both_ways
-        gaps = rows_at(U, rows).sub_(rows_at(V, columns))
+        gaps = rows_at(U, rows).sub_(rows_at(U if V is None else V, columns))
         s = (gaps * gaps).sum(1)
         if math.isinf(offset):
             total, slope = weights.dot(s), weights

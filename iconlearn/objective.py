@@ -177,9 +177,9 @@ class Problem:
         shard = self.rows.shard
         return self.share * self.p.row_mass if shard is None else self.p.row_mass[shard.here]
 
-    def weighs(self, visit) -> bool:
-        """Whether any row of a visit has a weight, here or in another process."""
-        return visit.weighs if self.shard is None else bool(self.group.largest(int(visit.weighs)))
+    def anywhere(self, so) -> bool:
+        """Whether something is so of rows here, or in another process where these have rows of their own."""
+        return so if self.shard is None else bool(self.group.largest(int(so)))
 
     @property
     def tied(self) -> bool:

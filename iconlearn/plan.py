@@ -14,12 +14,13 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
-from .distributed import ALONE, Alone, Group
+from .distributed import ALONE, Alone, Group, alone
 from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
 
 __all__ = [
+    "CommonCheckpoint",
     "Ends",
     "NoCheckpoint",
     "Plan",
@@ -49,6 +50,36 @@ class NoCheckpoint:
 
     def done(self, solution):
         """The fit is over; unless it was interrupted, it will not be continued."""
+
+
+class CommonCheckpoint:
+    """What several processes save of a fit and recall together: the first one has the files.
+
+    Each finds p anew, of which it may have its own rows' part.
+    """
+
+    def __init__(self, keeper, group):
+        self.keeper, self.group = keeper, group
+
+    def recall(self, stage):
+        if stage == "supervision":
+            return None
+        value = None
+        with self.group.together():
+            if self.group.rank == 0:
+                value = self.keeper.recall(stage)
+        return self.group.from_first(value)
+
+    def keep(self, stage, make):
+        if stage != "supervision" and self.group.rank == 0:
+            self.keeper.keep(stage, make)
+
+    def due(self, iteration):
+        return self.group.rank == 0 and self.keeper.due(iteration)
+
+    def done(self, solution):
+        if self.group.rank == 0:
+            self.keeper.done(solution)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +204,8 @@ class Terms:
         ``prototypes(q, n_classes)`` makes the module of columns that are classes.
     fitted : sequence
         Those p that an earlier fit has fitted, in the order of the terms.
+    gathers : bool
+        Whether a p that looks across rows is found from those of all processes, which are few.
 
     Attributes
     ----------
@@ -180,14 +213,15 @@ class Terms:
         All p of this fit, in the order of the terms.
     """
 
-    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=()):
+    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=(), gathers=False):
+        self.gathers = gathers
         self.X, self.y, self.ends, self.setting, self.n_jobs = X, y, ends, setting, n_jobs
         self.prototypes, self.fitted, self.every = prototypes, fitted, []
 
     def __call__(self, p, q, divergence, weight, mass):
-        group, across = self.setting.group, declared(p, "across")
+        group, across = self.setting.group, across_of(p, self.ends.rows.mapper)
         if group.size > 1:
-            _check_across(p, self.ends.rows.mapper)
+            _check_across(p, self.ends.rows.mapper, self.gathers)
         self._fit(p)
         if group.size > 1 and across == "neighbors" and not p.conditional_.sharded:
             raise ValueError(
@@ -231,8 +265,17 @@ class Terms:
         if len(self.every) < len(self.fitted):
             vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            fitted_on(p, self.X, self.y, random_state=seed, n_jobs=self.n_jobs, device=self.setting.device)
+            self._fit_to_rows(p, {"random_state": seed, "n_jobs": self.n_jobs, "device": self.setting.device})
         self.every.append(p)
+
+    def _fit_to_rows(self, p, options):
+        group = self.setting.group
+        if group.size == 1 or across_of(p, self.ends.rows.mapper) is not None:
+            fitted_on(p, self.X, self.y, **options)
+            return
+        X, y = group.gathered(self.X), None if self.y is None else group.gathered(self.y)
+        with alone():
+            fitted_on(p, X, y, **options)
 
 
 class Ends:
@@ -270,7 +313,7 @@ class Ends:
 
     def _of_all(self, p, points):
         """The points of all processes, where p has all of them and there are several."""
-        if self.shard.group.size == 1 or declared(p, "across") != "rows":
+        if self.shard.group.size == 1 or across_of(p, self.rows.mapper) in ("own", "neighbors"):
             return points
         return replace(points, size=self.shard.n_all * declared(p, "copies"), shard=self.shard)
 
@@ -331,19 +374,27 @@ class Ends:
         return Points(self.mappers[_key(features)], self.rows.size, self.inputs[:, features])
 
 
-def _check_across(p, mapper):
+def across_of(p, mapper):
+    """How p is found over several processes; neighbours in other ones serve a table alone."""
+    across = declared(p, "across")
+    return None if across == "neighbors" and not declares(mapper, "table") else across
+
+
+def _check_across(p, mapper, gathers):
     """Refuse a p or a mapper that a fit over several processes cannot have."""
-    across, table = declared(p, "across"), declares(mapper, "table")
+    across, table = across_of(p, mapper), declares(mapper, "table")
     if table and across != "neighbors":
         raise ValueError(
             f"mapper='table' gives every row a place of its own, which over several processes follows from neighbours "
             f"among the rows of all: use p='knn', 'gaussian' or 'student', or Symmetrize of these, or fit in one "
             f"process, where p={p!r:.200} is known"
         )
-    if across is None or (across == "neighbors" and not table):
+    alike = declared(p, "columns") == "rows" and not (declared(p, "fresh") or declared(p, "reading"))
+    if across is None and not (gathers and alike):
         raise ValueError(
             f"p={p!r:.200} looks across rows, and under shards() each process has rows of its own: use a p of classes, "
-            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), or fit in one process"
+            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), partial_fit with batches "
+            f"where the estimator has it, or fit in one process"
         )
     for part in mapper.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):

@@ -208,6 +208,10 @@ class _SavedLoop:
         """Let torch's draws follow those that were made before."""
         if kept["draws"] is None:
             return
+        if self.plan.group.size > 1:
+            # The draws are those of the first process, and each goes on with its own.
+            torch.manual_seed(int(kept["loop"]["n_iter"]) * self.plan.group.size + self.plan.group.rank)
+            return
         torch.set_rng_state(kept["draws"])
         on_device, cuda = kept.get("draws on device"), self.plan.device.type == "cuda"
         if cuda and on_device is not None:

@@ -2,6 +2,6 @@
 
 from ._group import ALONE, Alone, Group
 from ._shard import Shard, check_alike
-from ._shards import current, shards
+from ._shards import alone, current, shards
 
-__all__ = ["ALONE", "Alone", "Group", "Shard", "check_alike", "current", "shards"]
+__all__ = ["ALONE", "Alone", "Group", "Shard", "alone", "check_alike", "current", "shards"]

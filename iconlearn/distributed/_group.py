@@ -201,7 +201,7 @@ class Group:
 
     def gathered(self, rows):
         if not isinstance(rows, torch.Tensor):
-            return self._gathered(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+            return self._gathered(torch.from_numpy(np.require(rows, requirements=["C", "W"]))).numpy()
         return _Gathered.apply(rows, self) if rows.requires_grad else self._gathered(rows)
 
     def _gathered(self, rows):
@@ -209,7 +209,7 @@ class Group:
 
     def exchanged(self, parts):
         if not isinstance(parts[0], torch.Tensor):
-            tensors = [torch.from_numpy(np.ascontiguousarray(part)) for part in parts]
+            tensors = [torch.from_numpy(np.require(part, requirements=["C", "W"])) for part in parts]
             return [part.numpy() for part in self._exchanged(tensors, "exchanged")]
         if any(part.requires_grad for part in parts):
             return list(_Exchanged.apply(self, *parts))

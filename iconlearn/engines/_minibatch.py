@@ -128,7 +128,7 @@ class MiniBatch(Engine):
                 own = np.isin(rows, chosen)
             scale = float(problem.p.row_mass[chosen].sum()) * n_visits
             visit = visit_batch(problem, rows, cols, dtype=dtype, device=device, own=own, scale=scale)
-            if problem.weighs(visit):
+            if problem.anywhere(visit.weighs):
                 yield visit
 
 

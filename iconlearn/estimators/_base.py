@@ -38,7 +38,17 @@ from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._answers import AnswerModule
 from ..out_of_sample._mapped import answering, mapped
-from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
+from ..plan import (
+    CommonCheckpoint,
+    Ends,
+    NoCheckpoint,
+    Plan,
+    Setting,
+    Terms,
+    check_module,
+    features_of,
+    same_shapes,
+)
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
 from ..supervisory import declared, sized
@@ -221,19 +231,18 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         table_dtype=torch.float32,
         start=None,
         keeps=True,
+        gathers=False,
     ):
         """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another.
+
+        With `gathers` the rows are so few that every process may hold those of all.
 
         `mass` are weights of the rows in the mean divergence, `copies` numbers of rows that each stands for.
         """
         self.timings_ = {}
         group = current()
-        given = [
-            name
-            for name, value in (("y", y), ("sample_weight", mass if copies is None else copies))
-            if value is not None
-        ]
-        check_alike(group, "what fit was given", " and ".join(["X", *given]))
+        given = {"X": X, "y": y, "sample_weight": mass if copies is None else copies}
+        check_alike(group, "fit", " and ".join(name for name, value in given.items() if value is not None))
         shard = Shard(group, X.shape[0])
         rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps, group)
         spec = self._resolved("mapper")
@@ -290,7 +299,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             return inputs if found is X and inputs is not None else self._inputs(found, setting)
 
         ends = Ends(rows, features, X.shape[1], other, inputs, targets, shard)
-        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
+        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted, gathers)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
@@ -326,6 +335,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
     def _first_stage(self, X, y, weight, keeps, group):
         """The random state that a fit begins with, the same in all processes, and what saves its stages."""
         keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
+        keeper = keeper if group.size == 1 else CommonCheckpoint(keeper, group)
         rng = keeper.recall("begin")
         if rng is None:
             rng = group.from_first(random_source(self.random_state))
@@ -803,7 +813,7 @@ def _begin(q, setting):
 def _coded(objective, group):
     """Weight and p of every term, and the penalty within the loss, or None where the loss is no cross-entropy.
 
-    Of a fit over several processes the entropy of p stands in its place, which one process does not know alone.
+    Of a fit over several processes there is the entropy of p in its place, which one process does not know alone.
     """
     problems = objective.problems
     is_kl = all(

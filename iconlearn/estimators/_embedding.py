@@ -709,7 +709,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             features = features[:, plan.features]
         if plan.parametric:
             if isinstance(init, str) and init == "pca":
-                start_at_axes(plan.mapper, features, self.n_components, plan.rng)
+                start_at_axes(plan.mapper, features, self.n_components, plan.rng, plan.group)
             return
         # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
         scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale

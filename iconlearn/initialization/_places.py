@@ -73,32 +73,39 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="c
 def principal_axes(X, n_components, rng, group=ALONE):
     """Leading principal axes of X as rows, shape (n_components or fewer, n_features).
 
-    X is an array, a sparse matrix, or a tensor on another device than the CPU.
+    X is an array, a sparse matrix, or a tensor on another device than the CPU; up to 1000 features the axes are those
+    of the rows of all processes of the group, and beyond of the first one's.
     """
     most = min(n_components, X.shape[1], group.total(X.shape[0]))
     seed = int(rng.randint(2**31 - 1))
     if isinstance(X, torch.Tensor):
         return _leading(_covariance_there(X), most)
-    if X.shape[1] <= MAX_COVARIANCE or group.size > 1:
+    if X.shape[1] <= MAX_COVARIANCE:
         return _leading(_covariance(X, group), most)
-    if sparse.issparse(X):
-        return _sparse_axes(X, most, seed)
+    most = min(most, group.smallest(X.shape[0]))
+    return group.from_first(_sparse_axes(X, most, seed) if sparse.issparse(X) else _wide_axes(X, most, seed))
+
+
+def _wide_axes(X, n_components, seed):
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
-        return PCA(most, random_state=seed).fit(X).components_
+        return PCA(n_components, random_state=seed).fit(X).components_
 
 
 @torch.no_grad()
-def start_at_axes(mapper, X, n_components, rng):
+def start_at_axes(mapper, X, n_components, rng, group=ALONE):
     """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
     if not declares(mapper, "linear"):
         return
     orthonormal = declares(mapper, "orthonormal")
     target = mapper.free if orthonormal else mapper.weight
-    axes = principal_axes(_there(X, target.device), n_components, rng)
-    centre = np.asarray(X.mean(axis=0)).ravel()
-    spread = np.asarray(X @ axes[0]).ravel().std()
+    axes = principal_axes(_there(X, target.device) if group.size == 1 else X, n_components, rng, group)
+    share = X.shape[0] / group.total(X.shape[0])
+    centre = group.total(share * np.asarray(X.mean(axis=0)).ravel())
+    along = np.asarray(X @ axes[0]).ravel()
+    along = along - group.total(share * along.mean())
+    spread = np.sqrt(group.total(share * np.square(along).mean()))
     scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
     target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
     if getattr(mapper, "bias", None) is not None:
@@ -134,7 +141,7 @@ def _to_one(peak):
     return 2.0 ** -np.clip(np.frexp(peak)[1], -120, 120)
 
 
-def _covariance(X, group=ALONE):
+def _covariance(X, group):
     """Scatter matrix about the mean but for its scale, summed in double precision over blocks of rows."""
     centre = _mean(X, group).astype(X.dtype)
     most, least = X.max(axis=0), X.min(axis=0)

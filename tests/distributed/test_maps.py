@@ -152,6 +152,11 @@ def test_what_is_refused(two, parameters, sentence):
 
 def test_one_process_alone_does_not_answer_for_all(two):
     model = two.results(of_one_process)[0]
-    for ask in (model.transform, model.score, lambda rows: model.inverse_transform(rows[:, :2]), model.p_.extend):
+    for ask in (
+        model.transform,
+        model.score,
+        lambda rows: model.inverse_transform(rows[:, :2]),
+        model.p_.extend,
+    ):
         with pytest.raises(ValueError, match="fitted over"):
             ask(X[:3])
