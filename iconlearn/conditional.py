@@ -20,15 +20,19 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.special import entr
 
+from .distributed import current
+
 __all__ = [
     "BlockConditional",
     "Conditional",
     "Entries",
     "ListConditional",
     "Lists",
+    "ShardConditional",
     "WideConditional",
     "along_entries",
     "check_conditional",
+    "conditional_of",
     "normalize_rows",
     "one_column",
 ]
@@ -92,6 +96,8 @@ class _Rows:
 
     # Whether the rows are deviations from a uniform p to first order, the limit of a wide kernel.
     wide = False
+    # Whether columns are rows of other processes, too.
+    sharded = False
     # Whether a row has lists of candidates of its own instead of all columns.
     listed = False
     # (points, b) where - log e_ij is b |x_i - x_j|^2 plus a constant of the row; the sparse weights that full rows
@@ -108,6 +114,11 @@ class _Rows:
     @property
     def n_cols(self) -> int:
         return self.shape[1]
+
+    @property
+    def n_all(self) -> int:
+        """Rows of all processes."""
+        return self.n_rows
 
     @property
     def n_pairs(self) -> int:
@@ -296,6 +307,10 @@ class Conditional(_Rows):
         """The support as a csr_array (the uniform share is not part of it)."""
         return self.edges
 
+    def transposed(self, weights) -> csr_array:
+        """Weights of pairs of rows, a csr_array, the other way."""
+        return csr_array(weights.T)
+
     def of_copies(self, number):
         """p where every row, which is a column as well, stands for a number of equal ones.
 
@@ -316,6 +331,78 @@ class Conditional(_Rows):
     def copies_of(self, cols):
         """The numbers of copies among some of the columns, of mean one there."""
         return self.copies if cols is None else self.copies[cols] / self.copies[cols].mean()
+
+
+@dataclass(frozen=True, eq=False)
+class ShardConditional(Conditional):
+    """p of the rows of one process over the rows of all, in :func:`iconlearn.distributed.shards`.
+
+    Row i is column ``start + i``.  Masses sum to one over the rows of all processes, and so does the mean entropy;
+    processes make such a p together.
+
+    Parameters
+    ----------
+    start : int, default=0
+        Rows of the processes before this one.
+    """
+
+    start: int = 0
+
+    sharded = True
+
+    def __post_init__(self):
+        group, mass = current(), super().row_mass
+        own = float(np.where(self.supported(), 1.0 if self.mass is None else self.mass, 0.0).sum())
+        total = group.total(own)
+        vars(self)["row_mass"] = mass * (own / total if total > 0 else 0.0)
+        vars(self)["_entropy"] = group.total(super().mean_entropy())
+
+    @property
+    def n_all(self) -> int:
+        return self.n_cols
+
+    def mean_entropy(self) -> float:
+        return self._entropy
+
+    def entries(self, rows=None, cols=None) -> Entries:
+        if rows is not None or cols is not None:
+            raise ValueError(
+                "this p is spread over several processes, and batches see the rows of one; use engine='mesh'"
+            )
+        found = super().entries()
+        return found._replace(mass=np.where(self.supported(), self.row_mass, 0.0))
+
+    def transposed(self, weights) -> csr_array:
+        group, n = current(), self.n_rows
+        ends = np.cumsum(group.objects(n))
+        owner = np.searchsorted(ends, weights.indices, side="right")
+        pairs = np.column_stack([weights.indices, along_entries(self.start + np.arange(n), weights)])
+        to = [np.flatnonzero(owner == rank) for rank in range(group.size)]
+        i, j = np.concatenate(group.exchanged([pairs[some] for some in to])).T
+        values = np.concatenate(group.exchanged([weights.data[some] for some in to]))
+        return csr_array((values, (i - self.start, j)), shape=self.shape)
+
+    def of_copies(self, number):
+        raise ValueError(
+            "sample_weight is not known to fits over several processes; leave it out, or fit in one process"
+        )
+
+
+def conditional_of(group, edges) -> Conditional:
+    """p of rows over rows, from edges over the rows of all processes.
+
+    Parameters
+    ----------
+    group : Group or Alone
+    edges : csr_array of shape (n, n_of_all)
+
+    Returns
+    -------
+    Conditional
+    """
+    if group.size == 1:
+        return Conditional(edges, self_pairs=False)
+    return ShardConditional(edges, self_pairs=False, start=group.starts(edges.shape[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,7 +102,9 @@ def _places(problem, visit):
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols), columns=True)
     copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
-    return U, U if q.same_places else q.place(Z, columns=True, mass=visit.column_weights, **copies)
+    return U, visit.columns(U) if q.same_places else q.place(
+        Z, columns=True, mass=visit.column_weights, **copies
+    )
 
 
 def _mean_divergence(problem, engine, visit, pull, by_sums=False):
@@ -119,7 +121,9 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         # Linear in the normaliser too: one number a row instead of one an edge.
         # Of a batch they would be found for one step alone, by the host.
         both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
-        pulled = attraction(q, U, V, visit.edges, visit.pulled, pull, both_ways)
+        pulled = attraction(
+            q, U, V, visit.edges, visit.pulled, pull, both_ways, problem.tied and q.same_places
+        )
         if q.normalize == "self":
             return visit.at_one - pulled
         log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
@@ -246,7 +250,7 @@ def share(q, log_q, log_norm, visit, rows=None):
 # -- the attracting half of a KL: sum_e w_e log k(u_i, v_j) over the edges --------------------------------------
 
 
-def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
+def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None, tied=False):
     """sum_e w_e log k(u_i, v_j) over edges, a scalar to be taken off a loss; differentiable.
 
     Parameters
@@ -260,13 +264,15 @@ def attraction(q, U, V, edges, weights, pull=1.0, both_ways=None):
         The gradient is multiplied by it, the value is not.
     both_ways : callable or None
         Gives what ``edges.symmetric(weights)`` does, where it has been kept.
+    tied : bool, default=False
+        Whether the columns are the rows and, behind them, rows of other processes.
     """
-    if U is V and q.edge_form is not None:
+    if (tied or U is V) and q.edge_form is not None:
         if compiled_pays(U):
             symmetric = edges.symmetric(weights) if both_ways is None else both_ways()
-            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull)
-        if U.device.type != "cpu" and both_ways is not None:
-            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull)
+            return _CompiledAttraction.apply(U, symmetric, *q.edge_form, pull, V.detach())
+        if (U.device.type != "cpu" or U is not V) and both_ways is not None:
+            return _DeviceAttraction.apply(U, both_ways(), *q.edge_form, pull, V.detach())
     return (weights * exaggerate(q.log_kernel(pairs(q.scalar, U, V, edges)), pull)).sum()
 
 
@@ -296,11 +302,11 @@ class _CompiledAttraction(torch.autograd.Function):
     """Points against themselves: each pair is met from both of its ends, and counts half from each."""
 
     @staticmethod
-    def forward(ctx, U, both_ways, factor, offset, pull):
+    def forward(ctx, U, both_ways, factor, offset, pull, V):
         from .numerics.compiled import edge_terms
 
-        places = U.detach().contiguous().numpy()
-        total, gradient = edge_terms(places, places, *both_ways, offset, available())
+        places, others = U.detach().contiguous().numpy(), V.contiguous().numpy()
+        total, gradient = edge_terms(places, others, *both_ways, offset, available())
         ctx.save_for_backward(torch.from_numpy(gradient))
         ctx.scale = factor * pull
         return U.new_tensor(0.5 * factor * total)
@@ -308,16 +314,16 @@ class _CompiledAttraction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (gradient,) = ctx.saved_tensors
-        return (g * ctx.scale) * gradient, None, None, None, None
+        return (g * ctx.scale) * gradient, None, None, None, None, None
 
 
 class _DeviceAttraction(torch.autograd.Function):
     """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
 
     @staticmethod
-    def forward(ctx, U, both_ways, factor, offset, pull):
+    def forward(ctx, U, both_ways, factor, offset, pull, V=None):
         pointers, columns, weights, rows = both_ways
-        gaps = rows_at(U, rows).sub_(rows_at(U, columns))
+        gaps = rows_at(U, rows).sub_(rows_at(U if V is None else V, columns))
         s = (gaps * gaps).sum(1)
         if math.isinf(offset):
             total, slope = weights.dot(s), weights
@@ -334,7 +340,7 @@ class _DeviceAttraction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         (pulls,) = ctx.saved_tensors
-        return pulls * (g * ctx.scale), None, None, None, None
+        return pulls * (g * ctx.scale), None, None, None, None, None
 
 
 # -- few columns: softmax and cross-entropy in one pass ---------------------------------------------------------

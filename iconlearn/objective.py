@@ -16,6 +16,7 @@ from scipy import sparse
 
 from .clusters import PairWeights
 from .conditional import MAX_MATERIALISED, BlockConditional, Conditional, ListConditional
+from .distributed import ALONE, Alone, Group, Shard
 from .divergences import Divergence
 from .learned import Learned
 from .mappers import declares, rates_of
@@ -49,6 +50,8 @@ class Points:
     moments : callable or None
         ``moments(rows)``: which input each of the points is a view of, and how many of its steps are seen; only where
         the mapper is recurrent.
+    shard : Shard or None
+        Where the points are the rows of several processes: which of them are here, as `inputs` then are.
     """
 
     mapper: torch.nn.Module
@@ -59,6 +62,7 @@ class Points:
     whole: bool = False
     reading: Callable | None = None
     moments: Callable | None = None
+    shard: Shard | None = None
 
     @property
     def bounded(self) -> bool:
@@ -75,11 +79,19 @@ class Points:
         return self._mapped(rows) if self.reading is None else self.reading(self._mapped, rows)
 
     def _mapped(self, rows=None):
+        if self.shard is not None:
+            positions = torch.arange(self.size, device=self.device) if rows is None else rows
+            return self.shard.outputs(positions, self._own)
         if self.moments is not None:
             shown, seen = self.moments(torch.arange(self.size, device=self.device) if rows is None else rows)
             found, which = torch.unique(shown, return_inverse=True)
             return self.mapper.after(self._inputs(found), which, seen)
         return self.mapper(rows if self.inputs is None else self.features(rows))
+
+    def _own(self, positions, rows):
+        """Outputs for rows of this process, which are at the given positions among all points."""
+        inputs = self._inputs(rows)
+        return self.mapper(inputs if self.view is None else self.view(inputs, positions))
 
     def shown(self, rows=None):
         """What users are shown of the given rows, or of all: their code where the mapper has one, else its outputs."""
@@ -132,6 +144,12 @@ class Problem:
         Where the two ends of every pair come from; the same object when the columns are the rows.
     weight : float, default=1.0
         Factor of this term.
+    shard : Shard or None, default=None
+        Where p has the rows of this process alone: which of all rows these are.
+    share : float, default=1.0
+        What the mean divergence counts here, so that the sum over all processes is the loss.
+    group : Group or Alone
+        The processes that the rows lie on.
     """
 
     p: Conditional | BlockConditional | ListConditional
@@ -140,6 +158,28 @@ class Problem:
     rows: Points
     columns: Points
     weight: float = 1.0
+    shard: Shard | None = None
+    share: float = 1.0
+    group: Alone | Group = ALONE
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all processes."""
+        return self.p.n_rows if self.shard is None else self.shard.n_all
+
+    def own(self, rows):
+        """Of some rows of all processes those that p has, by their numbers in p."""
+        return rows if self.shard is None else self.shard.own(rows)
+
+    @property
+    def own_mass(self):
+        """Weights of the rows of this process, those of all processes summing to one."""
+        shard = self.rows.shard
+        return self.share * self.p.row_mass if shard is None else self.p.row_mass[shard.here]
+
+    def anywhere(self, so) -> bool:
+        """Whether something is so of rows here, or in another process where these have rows of their own."""
+        return so if self.shard is None else bool(self.group.largest(int(so)))
 
     @property
     def tied(self) -> bool:
@@ -168,7 +208,7 @@ class Problem:
 
     @property
     def n_pairs(self) -> int:
-        return self.p.n_pairs
+        return self.p.n_pairs if self.shard is None else self.shard.n_all * self.p.n_cols
 
     def of_copies(self, number):
         """The same term where each of the rows stands for a number of equal ones.

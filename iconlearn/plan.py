@@ -14,11 +14,13 @@ import torch
 from scipy import sparse
 
 from ._randomness import torch_seeded
+from .distributed import ALONE, Alone, Group, alone
 from .mappers import Target, declares
 from .objective import Objective, Points, Problem
 from .supervisory import declared, fitted_on
 
 __all__ = [
+    "CommonCheckpoint",
     "Ends",
     "NoCheckpoint",
     "Plan",
@@ -50,6 +52,36 @@ class NoCheckpoint:
         """The fit is over; unless it was interrupted, it will not be continued."""
 
 
+class CommonCheckpoint:
+    """What several processes save of a fit and recall together: the first one has the files.
+
+    Each finds p anew, of which it may have its own rows' part.
+    """
+
+    def __init__(self, keeper, group):
+        self.keeper, self.group = keeper, group
+
+    def recall(self, stage):
+        if stage == "supervision":
+            return None
+        value = None
+        with self.group.together():
+            if self.group.rank == 0:
+                value = self.keeper.recall(stage)
+        return self.group.from_first(value)
+
+    def keep(self, stage, make):
+        if stage != "supervision" and self.group.rank == 0:
+            self.keeper.keep(stage, make)
+
+    def due(self, iteration):
+        return self.group.rank == 0 and self.keeper.due(iteration)
+
+    def done(self, solution):
+        if self.group.rank == 0:
+            self.keeper.done(solution)
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """What all computations of a fit share.
@@ -62,12 +94,15 @@ class Setting:
         Of torch's draws, such as first weights.
     rng : RandomState
         Of all others.
+    group : Group or Alone
+        The processes that the fit goes over.
     """
 
     dtype: torch.dtype
     device: torch.device
     generator: torch.Generator
     rng: np.random.RandomState
+    group: Alone | Group = ALONE
 
 
 @dataclass(eq=False)
@@ -123,6 +158,10 @@ class Plan:
     def rng(self) -> np.random.RandomState:
         return self.setting.rng
 
+    @property
+    def group(self) -> Alone | Group:
+        return self.setting.group
+
     def state(self) -> dict:
         """All that steps change: weights, buffers, what q has learned, and where the draws are."""
         return {
@@ -165,6 +204,8 @@ class Terms:
         ``prototypes(q, n_classes)`` makes the module of columns that are classes.
     fitted : sequence
         Those p that an earlier fit has fitted, in the order of the terms.
+    gathers : bool
+        Whether a p that looks across rows is found from those of all processes, which are few.
 
     Attributes
     ----------
@@ -172,16 +213,28 @@ class Terms:
         All p of this fit, in the order of the terms.
     """
 
-    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=()):
+    def __init__(self, X, y, ends, setting, n_jobs, prototypes, fitted=(), gathers=False):
+        self.gathers = gathers
         self.X, self.y, self.ends, self.setting, self.n_jobs = X, y, ends, setting, n_jobs
         self.prototypes, self.fitted, self.every = prototypes, fitted, []
 
     def __call__(self, p, q, divergence, weight, mass):
+        group, across = self.setting.group, across_of(p, self.ends.rows.mapper)
+        if group.size > 1:
+            _check_across(p, self.ends.rows.mapper, self.gathers)
         self._fit(p)
+        if group.size > 1 and across == "neighbors" and not p.conditional_.sharded:
+            raise ValueError(
+                f"p={p!r:.200} has all rows for neighbours, and each process has rows of its own; give it a number of "
+                f"neighbours, or fit in one process"
+            )
         if mass is not None:
-            mass = np.tile(mass, declared(p, "copies"))
+            mass = np.tile(mass if across == "own" else group.gathered(mass), declared(p, "copies"))
         conditional = p.conditional_ if mass is None else p.conditional_.with_mass(mass)
-        if not conditional.row_mass.any():
+        shard, share = self._part(conditional, mass) if across == "own" else (None, 1.0 / group.size)
+        if conditional.sharded:
+            share = 1.0  # of its own rows, whose masses are shares of all
+        if share == 0 if shard is not None else not conditional.row_mass.any():
             raise ValueError(f"p={p!r} gives no row any support, so there is nothing to learn from")
         rows, columns = self.ends.of(p), None
         kind = declared(p, "columns")
@@ -197,15 +250,32 @@ class Terms:
             columns = Points(
                 self.prototypes(q, conditional.n_cols), conditional.n_cols, whole=kind in ("classes", "tasks")
             )
-        return Problem(conditional, q, divergence, rows, columns, weight)
+        return Problem(conditional, q, divergence, rows, columns, weight, shard, share, group)
+
+    def _part(self, conditional, mass):
+        """Which of all rows are here, and how much of all mass is theirs; None and 1 where all rows are here."""
+        group = self.setting.group
+        if group.size == 1:
+            return None, 1.0
+        own = float((np.ones(conditional.n_rows) if mass is None else mass)[conditional.supported()].sum())
+        return self.ends.shard, own / group.total(own)
 
     def _fit(self, p):
         seed = int(self.setting.rng.randint(2**31 - 1))
         if len(self.every) < len(self.fitted):
             vars(p).update(vars(self.fitted[len(self.every)]))
         else:
-            fitted_on(p, self.X, self.y, random_state=seed, n_jobs=self.n_jobs, device=self.setting.device)
+            self._fit_to_rows(p, {"random_state": seed, "n_jobs": self.n_jobs, "device": self.setting.device})
         self.every.append(p)
+
+    def _fit_to_rows(self, p, options):
+        group = self.setting.group
+        if group.size == 1 or across_of(p, self.ends.rows.mapper) is not None:
+            fitted_on(p, self.X, self.y, **options)
+            return
+        X, y = group.gathered(self.X), None if self.y is None else group.gathered(self.y)
+        with alone():
+            fitted_on(p, X, y, **options)
 
 
 class Ends:
@@ -225,9 +295,12 @@ class Ends:
         All features.
     targets : callable
         ``targets(p)`` gives the targets of all rows as inputs of a mapper.
+    shard : Shard
+        Which of the rows of all processes these are.
     """
 
-    def __init__(self, rows, features, n_features, build, inputs, targets):
+    def __init__(self, rows, features, n_features, build, inputs, targets, shard):
+        self.shard = shard
         self.rows, self.n_features, self.build, self.inputs = rows, n_features, build, inputs
         self._inputs_of = targets
         self.main = _key(features)
@@ -236,6 +309,15 @@ class Ends:
 
     def of(self, p):
         """The rows of p."""
+        return self._of_all(p, self._of(p))
+
+    def _of_all(self, p, points):
+        """The points of all processes, where p has all of them and there are several."""
+        if self.shard.group.size == 1 or across_of(p, self.rows.mapper) in ("own", "neighbors"):
+            return points
+        return replace(points, size=self.shard.n_all * declared(p, "copies"), shard=self.shard)
+
+    def _of(self, p):
         features = features_of(p, self.n_features)
         if features is not None and _key(features) != self.main:
             return self._group(features)
@@ -250,10 +332,10 @@ class Ends:
     def across(self, p):
         """The columns of p, where they are features or views of their own."""
         if p.columns == "features":
-            return self._group(p.features(self.n_features)[1])
+            return self._of_all(p, self._group(p.features(self.n_features)[1]))
         if self.teacher is None:
             self.teacher = self.build(None)
-        return self._seen(p, self.teacher, declared(p, "columns_view") or p.view)
+        return self._of_all(p, self._seen(p, self.teacher, declared(p, "columns_view") or p.view))
 
     def targets(self, p, q, further=False):
         """The targets of p, as columns.
@@ -290,6 +372,41 @@ class Ends:
         if _key(features) not in self.mappers:
             self.mappers[_key(features)] = self.build(features)
         return Points(self.mappers[_key(features)], self.rows.size, self.inputs[:, features])
+
+
+def across_of(p, mapper):
+    """How p is found over several processes; neighbours in other ones serve a table alone."""
+    across = declared(p, "across")
+    return None if across == "neighbors" and not declares(mapper, "table") else across
+
+
+def _check_across(p, mapper, gathers):
+    """Refuse a p or a mapper that a fit over several processes cannot have."""
+    across, table = across_of(p, mapper), declares(mapper, "table")
+    if table and across != "neighbors":
+        raise ValueError(
+            f"mapper='table' gives every row a place of its own, which over several processes follows from neighbours "
+            f"among the rows of all: use p='knn', 'gaussian' or 'student', or Symmetrize of these, or fit in one "
+            f"process, where p={p!r:.200} is known"
+        )
+    alike = declared(p, "columns") == "rows" and not (declared(p, "fresh") or declared(p, "reading"))
+    if across is None and not (gathers and alike):
+        raise ValueError(
+            f"p={p!r:.200} looks across rows, and under shards() each process has rows of its own: use a p of classes, "
+            f"labels, views or modalities ('classes', 'labels', Views(), Paired(split)), partial_fit with batches "
+            f"where the estimator has it, or fit in one process"
+        )
+    for part in mapper.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"the mapper has {type(part).__name__}, whose means would be those of each process's own rows under "
+                f"shards(); use torch.nn.LayerNorm or GroupNorm, or fit in one process"
+            )
+    for what in ("costs", "samples", "recurrent"):
+        if declares(mapper, what):
+            raise ValueError(
+                f"a mapper that declares {what!r} has not been made to work over several processes; fit in one"
+            )
 
 
 def _key(features):

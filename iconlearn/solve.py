@@ -96,7 +96,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         )
     after_step = _and_follow(plan.objective, options.pop("after_step", None))
     if options["optimizer"] == "lbfgs":
-        options["precondition"] = preconditioner(plan.objective)
+        options["precondition"] = preconditioner(plan.objective, plan.group)
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     streams = _streams(plan)
@@ -112,6 +112,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             hold=_hold(plan),
             record=_records(plan),
             relocate=_relocation(plan, streams),
+            mean=_mean_of_all(plan),
             after_step=after_step,
             keep=_SavedLoop(plan, parts),
             tensors=lambda: plan.objective.state,
@@ -141,8 +142,15 @@ def _hold(plan):
     """What lets the loop read the losses of several steps at once; None where the host does the steps itself."""
     # Potentials are sought until they are found, which the host has to see.
     seen = any(problem.q.normalize == "doubly" for problem in plan.objective.problems)
-    on_its_own = plan.device.type != "cpu" and plan.engine.repeats and not seen
+    alone = not any(problem.p.sharded for problem in plan.objective.problems)
+    on_its_own = alone and plan.device.type != "cpu" and plan.engine.repeats and not seen
     return plan.engine.hold if on_its_own else None
+
+
+def _mean_of_all(plan):
+    """The mean over the rows of all processes, where each has a part of a table; else None."""
+    p, group = plan.problem.p, plan.group
+    return (lambda values: group.total(values.sum(0)) / p.n_all) if p.sharded else None
 
 
 def _records(plan):
@@ -200,6 +208,10 @@ class _SavedLoop:
         """Let torch's draws follow those that were made before."""
         if kept["draws"] is None:
             return
+        if self.plan.group.size > 1:
+            # The draws are those of the first process, and each goes on with its own.
+            torch.manual_seed(int(kept["loop"]["n_iter"]) * self.plan.group.size + self.plan.group.rank)
+            return
         torch.set_rng_state(kept["draws"])
         on_device, cuda = kept.get("draws on device"), self.plan.device.type == "cuda"
         if cuda and on_device is not None:
@@ -250,10 +262,11 @@ def present_loss(plan):
     """The loss of a plan as its parameters are now."""
     visits = [next(iter(next(stream))) for stream in _streams(plan)]
     with torch.no_grad():
-        return sum(
-            problem.weight * float(loss(problem, plan.engine, visit))
+        here = sum(
+            problem.weight * problem.share * float(loss(problem, plan.engine, visit))
             for problem, visit in zip(plan.objective.problems, visits, strict=True)
         )
+        return plan.group.total(here)
 
 
 def evaluated(plan, solution, shown=None) -> Solution:
@@ -275,13 +288,14 @@ def evaluated(plan, solution, shown=None) -> Solution:
     -------
     Solution
         With ``estimated=True`` and its loss as it was where views are drawn anew at every step, so that there is
-        no such loss, or where an engine that estimates sums has more than 2e8 pairs.
+        no such loss, where p has columns in other processes, or where an engine that estimates sums has more than
+        2e8 pairs.
     """
     problems = plan.objective.problems
     if solution.constant is not None:
         return solution  # found in double precision, but for what is left to the first use
     exact = plan.engine.exact and not plan.engine.stochastic
-    if any(problem.fresh for problem in problems):
+    if any(problem.fresh or problem.p.sharded for problem in problems):
         return replace(solution, estimated=True)
     if not exact and sum(map(_pairs_to_evaluate, problems)) > MAX_EVALUATED:
         # An engine that solves has seen all pairs, but for those that a uniform share adds.
@@ -304,11 +318,12 @@ def evaluated(plan, solution, shown=None) -> Solution:
                 problem, q=_in_double(problem.q), rows=fixed(problem.rows), columns=fixed(problem.columns)
             )
             visit = visit_all(fixed_problem, dtype=torch.float64, device=plan.device)
-            value += problem.weight * float(loss(fixed_problem, engine, visit))
+            value += problem.weight * problem.share * float(loss(fixed_problem, engine, visit))
             # A q of several terms answers for the main one.
             shared = problem is not problems[0] and problem.q is problems[0].q
             if problem.q.normalize == "doubly" and not shared:
                 problem.q.potentials_ = fixed_problem.q.potentials_
+        value = plan.group.total(value)
         if plan.objective.penalty is not None:
             value += float(plan.objective.penalty())
     # A cost of mean activations is not the mean of what blocks of rows cost.
@@ -469,7 +484,8 @@ def _entropy_of_columns(mass, n_candidates):
 
 def _own_randomness(plan):
     """What views and modules draw in training (dropout) follows the fit's seed and leaves torch's own state alone."""
-    seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator))
+    # Each process draws for its own rows.
+    seed = int(torch.randint(2**31 - 1, (), generator=plan.setting.generator)) + plan.group.rank
     return torch_seeded(seed, plan.device) if _draws(plan) else nullcontext()
 
 
@@ -511,6 +527,7 @@ def _relocation(plan, streams):
 def _epochs(plan, streams):
     """The closures of each epoch: the first term's visits set the pace, the others follow."""
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
+    group, apart = plan.group, plan.problem.p.sharded
     first, *others = streams
     others = [itertools.chain.from_iterable(stream) for stream in others]
 
@@ -523,17 +540,19 @@ def _epochs(plan, streams):
             if pull != 1 and problem.rows.reading is not None:
                 # In the small map of that time it would outweigh all others: its slope is that of a logarithm.
                 value = value.detach()
-            values.append(_times(problem.weight * visit.scale, value))
+            values.append(_times(problem.weight * problem.share * visit.scale, value))
             if problem is plan.problem and _costly(problem):
                 costs = [_times(visit.scale, problem.rows.mapper.cost())]
         values += costs
         total = functools.reduce(torch.add, values)
         if objective.penalty is not None:
-            total = total + objective.penalty()
+            total = total + _times(1.0 / group.size, objective.penalty())
         total.backward()
-        if total is values[0]:
+        if total is values[0] and group.size == 1:
             return total.detach().expand(2)
-        return torch.stack([value.detach().to(total.dtype) for value in (total, *values)])
+        found = torch.stack([value.detach().to(total.dtype) for value in (total, *values)])
+        group.add_up([found, *_gradients(parameters, group, apart)])
+        return found
 
     def epoch(phase):
         for problem in objective.problems:
@@ -551,6 +570,19 @@ def _epochs(plan, streams):
         )
 
     return epoch
+
+
+def _gradients(parameters, group, apart):
+    """Of every parameter, also of one that no row of this process has moved.
+
+    None are asked for by one process alone, nor where they lie `apart`: each has its own rows of a table.
+    """
+    if group.size == 1 or apart:
+        return []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters]
 
 
 def _times(factor, value):

@@ -26,6 +26,10 @@ class Processes:
 
     def __init__(self, size):
         self.size = size
+        self._start()
+
+    def _start(self):
+        size, self.ready = self.size, False
         store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.store = store
         self.pipes, self.processes = [], []
@@ -37,7 +41,7 @@ class Processes:
             self.pipes.append(ours)
             self.processes.append(process)
 
-    def run(self, function, *args, each=None, seconds=120):
+    def run(self, function, *args, each=None, seconds=600):
         """Run ``function(*args)`` on every rank, or ``function(*args, own)`` where `each` has something for every rank.
 
         Parameters
@@ -52,6 +56,11 @@ class Processes:
         list
             The answers; an exception where the function raised one, and None where the process has ended.
         """
+        if not all(process.is_alive() for process in self.processes):
+            self.end()
+            self._start()
+        if not self.ready:  # imports take long on a machine with other work
+            self.ready = all([pipe.poll(600) and pipe.recv() for pipe in self.pipes])
         path = Path(sys.modules[function.__module__].__file__)
         for rank, pipe in enumerate(self.pipes):
             own = () if each is None else (each[rank],)
@@ -60,13 +69,14 @@ class Processes:
         for rank, pipe in enumerate(self.pipes):
             try:
                 if not pipe.poll(max(end - time.monotonic(), 0.0)):
+                    self.end()
                     raise TimeoutError(f"rank {rank} did not answer within {seconds} seconds")
                 answers.append(pipe.recv())
             except (EOFError, ConnectionResetError):
                 answers.append(None)
         return answers
 
-    def results(self, function, *args, each=None, seconds=120):
+    def results(self, function, *args, each=None, seconds=600):
         """As :meth:`run`; raises what any rank raised."""
         answers = self.run(function, *args, each=each, seconds=seconds)
         for rank, answer in enumerate(answers):
@@ -81,6 +91,7 @@ class Processes:
             process.join(5)
             if process.is_alive():
                 process.kill()
+                process.join()
 
 
 def _serve(rank, size, port, pipe):
@@ -88,9 +99,11 @@ def _serve(rank, size, port, pipe):
     torch.set_num_threads(1)
     store = distributed.TCPStore("127.0.0.1", port, is_master=False)
     distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60)
+        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=600)
     )
     modules = {}
+    importlib.import_module("iconlearn")
+    pipe.send(True)
     try:
         while True:
             path, name, args = pipe.recv()

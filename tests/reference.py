@@ -7,6 +7,7 @@ import torch
 from scipy.sparse import csr_array
 
 from iconlearn.conditional import BlockConditional, Conditional
+from iconlearn.distributed import ALONE
 from iconlearn.divergences import KL
 from iconlearn.engines import Dense
 from iconlearn.loss import loss
@@ -15,7 +16,7 @@ from iconlearn.objective import Points, Problem
 
 FLOAT64 = {"dtype": torch.float64, "device": "cpu"}
 # Visits of which row sums need to know one thing: whether a row is a candidate of its own.
-ALL, OTHERS = SimpleNamespace(exclude_self=False), SimpleNamespace(exclude_self=True)
+ALL, OTHERS = (SimpleNamespace(exclude_self=alone, group=ALONE) for alone in (False, True))
 
 
 class Block:

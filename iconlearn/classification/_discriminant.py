@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..distributed import ALONE
+
 # Rows at a time.
 BLOCK = 2**16
 
@@ -38,16 +40,16 @@ class Moments:
     covariance: np.ndarray
 
     @classmethod
-    def of(cls, X, share):
-        """From dense rows and the share of each in its class's mean, shape (n_rows, n_classes)."""
-        sizes = share.sum(0)
-        means = (share.T @ X) / sizes[:, None]
+    def of(cls, X, share, group=ALONE):
+        """From dense rows and the share of each in its class's mean, shape (n_rows, n_classes), of all in the group."""
+        sizes = group.total(share.sum(0))
+        means = group.total(share.T @ X) / sizes[:, None]
         weight = (share / sizes).sum(1) / len(sizes)
         second = np.zeros((X.shape[1], X.shape[1]))
         for start in range(0, len(X), BLOCK):
             part = X[start : start + BLOCK]
             second += part.T @ (part * weight[start : start + BLOCK, None])
-        return cls(means, second - means.T @ means / len(means))
+        return cls(means, group.total(second) - means.T @ means / len(means))
 
     def weights_for(self, new_means, coef, intercept):
         """Weights and intercepts of classes with these means, beside those of the known classes."""

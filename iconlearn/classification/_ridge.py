@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from ..distributed import ALONE
 from ..mappers import declares
 
 # Features for which a matrix of all pairs of them is inverted.
@@ -32,12 +33,14 @@ class Ridge:
         return self.scale * sum(w.square().sum() for w in self.matrices)
 
 
-def preconditioner(objective):
+def preconditioner(objective, group=ALONE):
     """What is known of the inverse Hessian, for L-BFGS; None where the main mapper is not linear.
 
     Parameters
     ----------
     objective : Objective
+    group : Group or Alone, default=ALONE
+        The processes that its rows lie on.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def preconditioner(objective):
         return None
     curvature = CONFIDENT * problem.weight / problem.p.n_cols
     ridge = 0.0 if objective.penalty is None else 2.0 * objective.penalty.scale
-    inverse = _inverse_hessian(inputs, problem.p.row_mass, bias is not None, curvature, ridge)
+    inverse = _inverse_hessian(inputs, problem.own_mass, bias is not None, curvature, ridge, group)
     if inverse is None:
         return None
     inverse = inverse.to(weight.dtype)
@@ -74,7 +77,7 @@ def preconditioner(objective):
     return precondition
 
 
-def _inverse_hessian(X, mass, with_bias, curvature, ridge):
+def _inverse_hessian(X, mass, with_bias, curvature, ridge, group):
     mass = torch.as_tensor(mass).to(device=X.device, dtype=X.dtype)
     d = X.shape[1]
     hessian = torch.zeros(d + with_bias, d + with_bias, dtype=torch.float64, device=X.device)
@@ -85,6 +88,7 @@ def _inverse_hessian(X, mass, with_bias, curvature, ridge):
             hessian[:d, d] += weighed.sum(0)
     if with_bias:
         hessian[d, :d], hessian[d, d] = hessian[:d, d], mass.sum()
+    hessian = group.total(hessian)
     hessian *= curvature
     hessian.diagonal()[:d] += ridge
     if not torch.isfinite(hessian).all():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
 from .._torch_state import as_array
+from ..distributed import current
 
 
 def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(None)):
@@ -19,7 +19,7 @@ def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(N
         counted by their own weight.
     sample_weight : array-like of shape (n_rows,) or None
     X : array
-        Gives the number of rows.
+        Gives the number of rows, those of this process.
     classes : ndarray of shape (n_classes,)
     codes : ndarray of int of shape (n_rows,)
     labelled : slice or ndarray of bool of shape (n_rows,), default=all
@@ -33,7 +33,7 @@ def row_weights(class_weight, sample_weight, X, classes, codes, labelled=slice(N
     weight = None
     if sample_weight is not None:
         sample_weight = as_array(sample_weight)
-        if not np.asarray(sample_weight).any():
+        if not current().largest(bool(np.asarray(sample_weight).any())):
             raise ValueError("sample_weight is zero for every row; at least one weight must be positive")
         # A copy: torch warns of arrays that cannot be written, such as those of pandas.
         weight = np.array(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
@@ -77,10 +77,8 @@ def _by_class(class_weight, classes, codes, weight):
         return given
     if not (isinstance(class_weight, str) and class_weight == "balanced"):
         raise ValueError(f"class_weight={class_weight!r} is not known: it must be None, 'balanced' or a dict")
-    if weight is None:
-        return compute_class_weight("balanced", classes=np.arange(len(classes)), y=codes)
-    mass = np.bincount(codes, weights=weight, minlength=len(classes))
-    return np.divide(weight.sum(), len(classes) * mass, out=np.zeros_like(mass), where=mass > 0)
+    mass = current().total(np.bincount(codes, weights=weight, minlength=len(classes)).astype(float))
+    return np.divide(mass.sum(), len(classes) * mass, out=np.zeros_like(mass), where=mass > 0)
 
 
 def _few(classes):

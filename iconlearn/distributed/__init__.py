@@ -1,6 +1,7 @@
 """Fits over several processes, each with rows of its own: :func:`shards`, and what processes exchange in them."""
 
-from ._group import Alone, Group
-from ._shards import current, shards
+from ._group import ALONE, Alone, Group
+from ._shard import Shard, check_alike
+from ._shards import alone, current, shards
 
-__all__ = ["Alone", "Group", "current", "shards"]
+__all__ = ["ALONE", "Alone", "Group", "Shard", "alone", "check_alike", "current", "shards"]

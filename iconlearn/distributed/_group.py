@@ -52,6 +52,31 @@ class Alone:
         """Smallest of all ranks, as :meth:`total`."""
         return values
 
+    def add_up(self, tensors):
+        """Put the sums over all ranks into tensors of one type, all of them by one exchange.
+
+        Parameters
+        ----------
+        tensors : list of Tensor
+            Of equal shapes on all ranks.
+        """
+
+    def joined(self, rows, counts):
+        """As :meth:`gathered`, where all ranks know the numbers of rows and go on alike with what they get.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (counts[rank], ...)
+        counts : sequence of int
+            Rows of each rank.
+
+        Returns
+        -------
+        Tensor of shape (sum of counts, ...)
+            A gradient is taken to be the same on all ranks, so that the sum over these is found without an exchange.
+        """
+        return rows
+
     def gathered(self, rows):
         """Rows of all ranks, one rank after the other; they need not be equally many.
 
@@ -103,6 +128,9 @@ class Alone:
         return lambda n: 0
 
 
+ALONE = Alone()
+
+
 class Group:
     """The processes of a group of torch.distributed.
 
@@ -147,11 +175,31 @@ class Group:
         with self.watch.exchange(what):
             distributed.all_reduce(tensor, op, group=self.group)
 
+    @torch.no_grad()
+    def add_up(self, tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        self._all_reduce(flat, "add_up", distributed.ReduceOp.SUM)
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
     # -- rows ----------------------------------------------------------------------------------------
+
+    def joined(self, rows, counts):
+        return _Joined.apply(rows, self, tuple(counts))
+
+    def _joined(self, rows, counts):
+        most = max(counts)
+        padded = rows.new_zeros((most, *rows.shape[1:]))
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        self.traffic["joined"] += padded.numel() * padded.element_size()
+        with self.watch.exchange("joined"):
+            distributed.all_gather(parts, padded, group=self.group)
+        return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
     def gathered(self, rows):
         if not isinstance(rows, torch.Tensor):
-            return self._gathered(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
+            return self._gathered(torch.from_numpy(np.require(rows, requirements=["C", "W"]))).numpy()
         return _Gathered.apply(rows, self) if rows.requires_grad else self._gathered(rows)
 
     def _gathered(self, rows):
@@ -159,7 +207,7 @@ class Group:
 
     def exchanged(self, parts):
         if not isinstance(parts[0], torch.Tensor):
-            tensors = [torch.from_numpy(np.ascontiguousarray(part)) for part in parts]
+            tensors = [torch.from_numpy(np.require(part, requirements=["C", "W"])) for part in parts]
             return [part.numpy() for part in self._exchanged(tensors, "exchanged")]
         if any(part.requires_grad for part in parts):
             return list(_Exchanged.apply(self, *parts))
@@ -245,6 +293,19 @@ class _Gathered(torch.autograd.Function):
     def backward(ctx, g):
         parts = ctx.group._exchanged(list(g.split(ctx.counts)), "gathered, slopes")
         return torch.stack(parts).sum(0), None
+
+
+class _Joined(torch.autograd.Function):
+    """Rows of all ranks, which all of them go on with alike: a rank's own part of the gradient, as often as it is."""
+
+    @staticmethod
+    def forward(ctx, rows, group, counts):
+        ctx.size, ctx.own = group.size, slice(sum(counts[: group.rank]), sum(counts[: group.rank + 1]))
+        return group._joined(rows, counts)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g[ctx.own] * ctx.size, None, None
 
 
 class _Exchanged(torch.autograd.Function):

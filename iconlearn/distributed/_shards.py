@@ -13,10 +13,10 @@ import torch
 from torch import distributed
 
 from .._checks import check_number
-from ._group import Alone, Group
+from ._group import ALONE, Alone, Group
 
-# Seconds between two signs of life.
-BEAT = 1.0
+# Seconds between two signs of life, and how many may be missing: a machine under load gives them late.
+BEAT, PATIENCE = 1.0, 8
 
 _CURRENT: ContextVar = ContextVar("iconlearn_shards", default=None)
 _NUMBER = iter(range(2**62))
@@ -30,7 +30,17 @@ def current():
     Group or Alone
         Of the innermost :func:`shards`; one process alone where there is none.
     """
-    return _CURRENT.get() or Alone()
+    return _CURRENT.get() or ALONE
+
+
+@contextmanager
+def alone():
+    """Let the body do what it does in one process, with rows that all processes have."""
+    token = _CURRENT.set(None)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
 
 
 @contextmanager
@@ -160,22 +170,23 @@ class Watch:
     def _sentence(self, error):
         """Which rank is to blame for an exchange that failed."""
         try:
-            before = self._signs()
-            self._over.wait(3 * BEAT)
-            blamed = self.store.compare_set("blame", "", "").decode()
-            if blamed:
-                return blamed
-            now = self._signs()
+            before = now = self._signs()
+            for _ in range(PATIENCE):
+                self._over.wait(BEAT)
+                if self.accused():
+                    return self.accused()
+                now = self._signs()
+                if not self._silent(before, now):
+                    break
         except Exception:
             return (
                 f"the process through whose store all ranks have met, rank 0 or the launcher, has ended, and with it "
                 f"exchange {self.number} ({self.what}) failed: {error}"
             )
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        gone = [rank for rank in others if now[rank] == before[rank]]
+        gone = self._silent(before, now)
         if gone:
             return self.accuse(f"rank {gone[0]} has ended, or its machine does not answer any more")
-        late = min(others, key=lambda rank: int(now[rank].split()[1]))
+        late = min(self._others, key=lambda rank: int(now[rank].split()[1]))
         done = int(now[late].split()[1])
         if done < self.number:
             return self.accuse(
@@ -183,6 +194,18 @@ class Watch:
                 f"{self.number} ({self.what}); raise timeout of shards() if its work takes longer"
             )
         return self.accuse(f"exchange {self.number} ({self.what}) failed on rank {self.rank}: {error}")
+
+    def accused(self):
+        """What is to blame, as far as any rank has said; else an empty string."""
+        return self.store.compare_set("blame", "", "").decode()
+
+    @property
+    def _others(self):
+        return [rank for rank in range(self.size) if rank != self.rank]
+
+    def _silent(self, before, now):
+        """The other ranks that have given no sign in between."""
+        return [rank for rank in self._others if now[rank] == before[rank]]
 
     def _signs(self):
         return [self.store.get(str(rank)).decode() for rank in range(self.size)]

@@ -53,6 +53,8 @@ class Engine(BaseEstimator):
         Whether rows may have lists of candidates, whose sums are part of the loss itself.
     balances : bool
         Whether it finds the potentials of a q that is doubly stochastic, by ``potentials``.
+    takes_shards : bool
+        Whether columns may be rows of other processes.
     own_loops : bool
         Whether its long loops start threads of their own.
     block : int
@@ -61,6 +63,8 @@ class Engine(BaseEstimator):
         Whether every epoch is one visit of all rows, by operations that are the same each time.
     batch_size : int or None
         Most rows and columns of a step; None is all.
+    over_processes : bool
+        Whether its steps need no other rows than those that they visit, so that these may lie on several processes.
     """
 
     solves = False
@@ -68,10 +72,12 @@ class Engine(BaseEstimator):
     exact = False
     takes_lists = False
     balances = False
+    takes_shards = False
     own_loops = False
     repeats = False
     block = 2**20
     batch_size: int | None = None
+    over_processes = False
 
     def refuses(self, problem) -> str | None:
         """None if the engine can do the problem, else a sentence a user can act on."""
@@ -85,6 +91,16 @@ class Engine(BaseEstimator):
 
     def refuses_form(self, problem) -> str | None:
         """As :meth:`refuses`, whatever p is zero for: for engines that need log p only."""
+        if problem.p.sharded and not self.takes_shards:
+            return (
+                f"rows of this p have neighbours in other processes, and the {type(self).__name__.lower()} engine sums "
+                f"over the rows of one; use engine='mesh' for a map over several processes"
+            )
+        if problem.group.size > 1 and not (problem.p.sharded or self.over_processes):
+            return (
+                f"the {type(self).__name__.lower()} engine needs all rows in one process, and under shards() each "
+                f"process has rows of its own; use engine='dense' or 'minibatch', or fit in one process"
+            )
         if problem.p.listed and not self.takes_lists:
             return (
                 f"the {type(self).__name__.lower()} engine sums over all columns, and rows of this p have lists of "

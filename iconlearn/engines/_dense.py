@@ -23,6 +23,7 @@ class Dense(Engine):
 
     exact = True
     takes_lists = True
+    over_processes = True
     balances = True
     own_loops = True
     repeats = True

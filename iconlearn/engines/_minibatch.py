@@ -29,7 +29,8 @@ class MiniBatch(Engine):
     Parameters
     ----------
     batch_size : int, default=1024
-        Number of rows of a step, the added neighbours included.
+        Number of rows of a step, the added neighbours included; of all processes together under
+        :func:`iconlearn.distributed.shards`.
     n_positives : int, default=1
         Neighbours drawn from p for every anchor (with replacement), where p is sparse, or made
         of more labels than fit into a batch.  Lists of candidates are never cut, and may make a step larger.
@@ -42,6 +43,7 @@ class MiniBatch(Engine):
     stochastic = True
     exact = True
     takes_lists = True
+    over_processes = True
 
     def __init__(self, batch_size=1024, *, n_positives=1, n_negatives=0):
         self.batch_size = batch_size
@@ -96,12 +98,12 @@ class MiniBatch(Engine):
     def _in_one(self, problem):
         """Whether all rows and columns fit into one batch, or are seen together all the same."""
         n_cols = 0 if problem.columns.whole and not self.n_negatives else problem.p.n_cols
-        return max(problem.p.n_rows, n_cols) <= self.batch_size
+        return max(problem.n_rows, n_cols) <= self.batch_size
 
     def _epoch(self, problem, draw, positives, rng, dtype, device):
-        n = problem.p.n_rows
+        n = problem.n_rows
         if self._in_one(problem):
-            rows = np.arange(n)
+            rows = np.arange(problem.p.n_rows)
             cols = rows if problem.p.n_cols == n else np.arange(problem.p.n_cols)
             yield visit_batch(problem, rows, cols, dtype=dtype, device=device)
             return
@@ -116,14 +118,14 @@ class MiniBatch(Engine):
             order = rng.permutation(np.flatnonzero(problem.p.supported()) if problem.p.listed else n)
         n_visits = -(-len(order) // anchors)
         for start in range(0, len(order), anchors):
-            chosen = order[start : start + anchors]
+            chosen = problem.own(order[start : start + anchors])
             rows, cols = draw(problem.p, chosen, positives, brought, self.batch_size, rng)
             own = None
             if len(rows) > len(chosen) and (problem.p.listed or not _closed(problem.p, rows)):
                 own = np.isin(rows, chosen)
             scale = float(problem.p.row_mass[chosen].sum()) * n_visits
             visit = visit_batch(problem, rows, cols, dtype=dtype, device=device, own=own, scale=scale)
-            if visit.weighs:
+            if problem.anywhere(visit.weighs):
                 yield visit
 
 

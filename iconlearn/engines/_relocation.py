@@ -61,14 +61,16 @@ def relocate(problem, engine, visit):
         # Beside another row there is that row's kernel at distance zero, which is one, in addition.
         share, here, there = visit.row_weight, log_sums, log_sums.logaddexp(torch.zeros_like(log_sums))
     else:
-        sums = 2.0 * torch.exp(log_sums - torch.logsumexp(log_sums, 0))
-        share, here = visit.row_weight.sum().expand(len(U)), sums
-        there = sums + 2.0 * torch.exp(-torch.logsumexp(log_sums, 0))
+        log_total = torch.log(visit.group.total(torch.exp(torch.logsumexp(log_sums, 0))))
+        sums = 2.0 * torch.exp(log_sums - log_total)
+        share, here = visit.group.total(visit.row_weight.sum()).expand(len(U)), sums
+        there = sums + 2.0 * torch.exp(-log_total)
     paid, margin = share * here, MARGIN * visit.row_weight
     find = _cheapest_compiled if compiled_pays(U) else _cheapest
-    at = find(U, visit.both_ways, -factor, offset, paid - margin, share, there)
+    V = visit.columns(U)
+    at = find(V, visit.both_ways, -factor, offset, paid - margin, share, visit.columns(there))
     moved = at >= 0
-    target = U.index_select(0, at.clamp_min(0))
+    target = V.index_select(0, at.clamp_min(0))
     gap = U - target
     length = torch.linalg.vector_norm(gap, dim=1, keepdim=True).clamp_min(torch.finfo(U.dtype).tiny)
     beside = target + gap * (BESIDE * math.sqrt(offset) / length)
@@ -76,34 +78,35 @@ def relocate(problem, engine, visit):
     return moved
 
 
-def _cheapest(U, ties, factor, offset, paid, share, there):
+def _cheapest(V, ties, factor, offset, paid, share, there):
     """The row beside which each row pays least, shape (n,); -1 where none is cheaper than its own place.
 
     Parameters
     ----------
-    U : Tensor of shape (n, d)
+    V : Tensor of shape (n_columns, d)
+        Places of the columns, those of the n rows first.
     ties : tuple
         w_ij + w_ji as pointers, columns and values in CSR form, and on a device the row of each.
     factor, offset : float
         A tie costs ``w factor log(1 + s / offset)`` at squared distance s.
     paid : Tensor of shape (n,)
         What each row pays at its place, besides its ties, less the least gain.
-    share, there : Tensor of shape (n,)
+    share, there : Tensor of shape (n,) and (n_columns,)
         What row i pays beside row j, besides its ties, is ``share[i] * there[j]``.
     """
-    pointers, columns, weights = (torch.as_tensor(part, device=U.device) for part in ties[:3])
-    n, columns, counts = len(U), columns.long(), pointers.diff()
-    rows = torch.arange(n, device=U.device).repeat_interleave(counts, output_size=len(columns))
+    pointers, columns, weights = (torch.as_tensor(part, device=V.device) for part in ties[:3])
+    n, columns, counts = len(share), columns.long(), pointers.diff()
+    U, rows = V[:n], torch.arange(n, device=V.device).repeat_interleave(counts, output_size=len(columns))
     weights = weights.to(U.dtype)
 
     def cost(places):
-        s = (places.index_select(0, rows) - U.index_select(0, columns)).square().sum(1)
+        s = (places.index_select(0, rows) - V.index_select(0, columns)).square().sum(1)
         terms = weights * torch.log1p(s / offset)
         return factor * torch.segment_reduce(terms, "sum", offsets=pointers, axis=0, unsafe=True, initial=0)
 
     best, at = cost(U) + paid, torch.full((n,), -1, device=U.device)
     for tried in _heaviest(pointers, rows, columns, weights).T:
-        found = cost(U.index_select(0, tried)) + share * there.index_select(0, tried)
+        found = cost(V.index_select(0, tried)) + share * there.index_select(0, tried)
         at, best = torch.where(found < best, tried, at), torch.minimum(found, best)
     return at
 
@@ -119,11 +122,9 @@ def _heaviest(pointers, rows, columns, weights):
     return tried.index_put_((rows, rank), columns[order])[:, :N_TRIED]
 
 
-def _cheapest_compiled(U, ties, factor, offset, paid, share, there):
+def _cheapest_compiled(V, ties, factor, offset, paid, share, there):
     from ..numerics.compiled import cheapest_rows
 
     arrays = (part.contiguous().numpy() for part in (paid, share, there))
-    places = U.contiguous().numpy()
-    return torch.from_numpy(
-        cheapest_rows(places, *ties, factor, offset, *arrays, N_TRIED, available())
-    ).long()
+    found = cheapest_rows(V.contiguous().numpy(), *ties, factor, offset, *arrays, N_TRIED, available())
+    return torch.from_numpy(found[: len(share)]).long()

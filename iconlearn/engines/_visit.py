@@ -8,9 +8,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 
 from .._transfer import sent
+from ..distributed import ALONE, current
 from ..numerics.geometry import Edges
+from ..numerics.threads import compiled_pays
 
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
@@ -83,6 +86,13 @@ class Visit:
     sample: object = None
     lists: object = None
     weighs: bool = True
+
+    # The processes whose rows are visited together.
+    group = ALONE
+
+    def columns(self, U):
+        """Places of the columns, where these are the rows, whose places are U."""
+        return U
 
     @cached_property
     def both_ways(self):
@@ -189,6 +199,9 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     p = problem.p
     n_rows = p.n_rows if rows is None else len(rows)
     n_cols = p.n_cols if cols is None else len(cols)
+
+    if p.sharded and rows is cols is None:
+        return _visit_shard(problem, dtype, device)
 
     def tensor(array, kind=dtype):
         return None if array is None else torch.as_tensor(array).to(device=device, dtype=kind)
@@ -321,3 +334,97 @@ def _mass_in_batch(p, rows, cols):
     supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])
     mass = np.where(supported, p.row_mass[rows], 0.0)
     return mass / max(mass.sum(), np.finfo(float).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardVisit(Visit):
+    """All rows of this process; columns are these and, behind them, rows of other processes that they have edges with.
+
+    Attributes
+    ----------
+    halo : Halo
+    """
+
+    group: object = None
+    halo: object = None
+    both_ways: object = None
+
+    def columns(self, U):
+        return torch.cat([U.detach(), self.halo(U)])
+
+
+class Halo:
+    """Values of rows of other processes, which these send whenever it is called.
+
+    Parameters
+    ----------
+    group : Group
+    numbers : ndarray of int64
+        Of these rows among all, ascending.
+    starts : ndarray of shape (size + 1,)
+        Rows before those of each process, and of all.
+    """
+
+    def __init__(self, group, numbers, starts, device):
+        self.group = group
+        cuts = np.searchsorted(numbers, starts)
+        parts = [numbers[a:b] - first for a, b, first in zip(cuts, cuts[1:], starts)]
+        self.asked = [torch.from_numpy(part).to(device) for part in group.exchanged(parts)]
+
+    def __call__(self, values):
+        values = values.detach()
+        return torch.cat(self.group.exchanged([values.index_select(0, rows) for rows in self.asked]))
+
+
+def _visit_shard(problem, dtype, device):
+    p, group = problem.p, current()
+    starts = np.concatenate([[0], np.cumsum(group.objects(p.n_rows))])
+    first, last = starts[group.rank : group.rank + 2]
+    e = p.entries()
+    weighted = csr_array((e.mass[e.i] * e.p, e.j, p.edges.indptr), shape=p.shape)
+    both = csr_array(weighted + p.transposed(weighted))
+    numbers = np.unique(both.indices)
+    numbers = numbers[(numbers < first) | (numbers >= last)].astype(np.int64)
+
+    def local(columns):
+        own = (columns >= first) & (columns < last)
+        return np.where(own, columns - first, p.n_rows + np.searchsorted(numbers, columns))
+
+    def tensor(array, kind=dtype):
+        return torch.as_tensor(array).to(device=device, dtype=kind)
+
+    rows = np.repeat(np.arange(p.n_rows, dtype=np.int32), np.diff(both.indptr))
+    ties = both.indptr.astype(np.int64), local(both.indices).astype(np.int32), both.data.astype(np.float32)
+    if not compiled_pays(next(problem.rows.mapper.parameters())):
+        pointers, columns, values = ties
+        ties = tensor(pointers, None), tensor(columns, None), tensor(values), tensor(rows, None)
+    i, j, values, mass = (
+        tensor(e.i, torch.int64),
+        tensor(local(e.j), torch.int64),
+        tensor(e.p),
+        tensor(e.mass),
+    )
+    edges, weight = Edges(i, j, (p.n_rows, p.n_rows + len(numbers))), mass[i]
+    pulled = weight * values
+    return ShardVisit(
+        rows=None,
+        cols=None,
+        edges=edges,
+        p=values,
+        weight=weight,
+        pulled=pulled,
+        row_weight=edges.row_sums(pulled),
+        at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
+        divergence=problem.summand,
+        block=None,
+        mass=mass,
+        column_weights=mass,
+        floor=e.floor,
+        least=e.floor,
+        n_candidates=p.n_candidates,
+        exclude_self=True,
+        weighs=bool(mass.sum() > 0),
+        group=group,
+        halo=Halo(group, numbers, starts, device),
+        both_ways=ties,
+    )

@@ -30,6 +30,7 @@ from .._device import FORKED, cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
+from ..distributed import Shard, check_alike, current
 from ..engines import choose
 from ..learned import check_kernel
 from ..mappers import Linear, TableModule, build_mapper, declares
@@ -37,7 +38,17 @@ from ..objective import Objective, Points
 from ..optim import OPTIMIZERS, Solution
 from ..out_of_sample._answers import AnswerModule
 from ..out_of_sample._mapped import answering, mapped
-from ..plan import Ends, NoCheckpoint, Plan, Setting, Terms, check_module, features_of, same_shapes
+from ..plan import (
+    CommonCheckpoint,
+    Ends,
+    NoCheckpoint,
+    Plan,
+    Setting,
+    Terms,
+    check_module,
+    features_of,
+    same_shapes,
+)
 from ..registry import COMPONENTS, resolve
 from ..solve import evaluated, solve
 from ..supervisory import declared, sized
@@ -218,14 +229,26 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         table_dtype=torch.float32,
         start=None,
         keeps=True,
+        gathers=False,
     ):
         """Resolve every slot, fit every p, and state the objective; `keeps` is for a fit that is no part of another.
+
+        With `gathers` the rows are so few that every process may hold those of all.
 
         `mass` are weights of the rows in the mean divergence, `copies` numbers of rows that each stands for.
         """
         self.timings_ = {}
-        rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps)
+        group = current()
+        given = {"X": X, "y": y, "sample_weight": mass if copies is None else copies}
+        check_alike(group, "fit", " and ".join(name for name, value in given.items() if value is not None))
+        shard = Shard(group, X.shape[0])
+        rng, keeper = self._first_stage(X, y, mass if copies is None else copies, keeps, group)
         spec = self._resolved("mapper")
+        if group.size > 1 and not (spec.parametric or self._tables_over_processes):
+            raise ValueError(
+                f"mapper={self.mapper!r} gives every row an answer of its own, which is not found over several "
+                f"processes; use mapper='linear', 'mlp' or a module under shards(), or fit in one process"
+            )
         if spec.parametric and self._pairwise:
             raise ValueError(
                 f"mapper={self.mapper!r} maps features, but with p={self.p!r} X is a matrix of pairs; "
@@ -233,18 +256,18 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             )
         generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
         network = spec.parametric and not isinstance(spec, Linear)
-        device = choose_device(self.device, math.inf if network else X.shape[0])
+        device = choose_device(self.device, math.inf if network else shard.n_all)
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype if spec.parametric else table_dtype
         if network and device.type == "cuda":
             dtype = torch.float32  # double precision costs most devices 32 to 64 times as much
-        setting = Setting(dtype, device, generator, rng)
-        n_groups = self._n_groups(X.shape[0], n_outputs)
+        setting = Setting(dtype, device, generator, rng, group)
+        n_groups = self._n_groups(shard.n_all, n_outputs)
         fitted = keeper.recall("supervision") or ()
         # What was fitted may be of a kind that is no longer the default for so many rows.
         if fitted:
             p = fitted[0]
         else:
-            p = self._debiased(self._sized_p(X.shape[0], n_groups, n_outputs) if p is None else p)
+            p = self._debiased(self._sized_p(shard.n_all, n_groups, n_outputs) if p is None else p)
         _check_says_where(p)
         features = features_of(p, X.shape[1])
         shown = X if features is None else X[:, features]
@@ -273,8 +296,8 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             found = declared(p, "targets_of")(X)
             return inputs if found is X and inputs is not None else self._inputs(found, setting)
 
-        ends = Ends(rows, features, X.shape[1], other, inputs, targets)
-        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted)
+        ends = Ends(rows, features, X.shape[1], other, inputs, targets, shard)
+        build = Terms(X, y, ends, setting, self.n_jobs, prototypes, fitted, gathers)
         expected = None if fitted else declared(p, "expected_seconds")(shown)
         with timed(self, "supervision", expected):
             main = build(p, q, clone(resolve("divergence", self.divergence), safe=False), 1.0, mass)
@@ -284,6 +307,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         if copies is not None:
             problems = [problem.of_copies(copies) for problem in problems]
         objective = Objective(tuple(problems), self._penalty(problems))
+        self._share_state(objective, group)
         engine = self._choose_engine(problems)
         return Plan(
             X=X,
@@ -299,12 +323,20 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             keeper=keeper,
         )
 
-    def _first_stage(self, X, y, weight, keeps):
-        """The random state that a fit begins with, and what saves its stages."""
+    @torch.no_grad()
+    def _share_state(self, objective, group):
+        """Let all processes begin with the weights of the first one."""
+        apart = any(problem.p.sharded for problem in objective.problems)  # each has its rows of a table
+        for tensor in objective.state if group.size > 1 and not apart else ():
+            tensor.copy_(group.from_first(tensor))
+
+    def _first_stage(self, X, y, weight, keeps, group):
+        """The random state that a fit begins with, the same in all processes, and what saves its stages."""
         keeper = (checkpoint_of(self, X, y, weight) if keeps else None) or NoCheckpoint()
+        keeper = keeper if group.size == 1 else CommonCheckpoint(keeper, group)
         rng = keeper.recall("begin")
         if rng is None:
-            rng = random_source(self.random_state)
+            rng = group.from_first(random_source(self.random_state))
             keeper.keep("begin", lambda: rng)
         return rng, keeper
 
@@ -364,6 +396,9 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 return module
             features = slice(None)
         return self._module(other, X[:, features], n_outputs, setting, None)
+
+    # Whether a table may have its rows in several processes.
+    _tables_over_processes = False
 
     # Whether outputs of a mapper with codes or features below them may be of any width.
     _free_outputs = False
@@ -457,7 +492,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         progress.stage(f"optimising on {where} by {how}, {type(plan.engine).__name__} engine")
         try:
             with timed(self, "optimisation"), optimisation_observed(self, n_iter) as steps:
-                watchers = Watchers(callbacks(self.callback), [*filter(None, (watch, steps))])
+                watchers = Watchers(callbacks(self.callback), [*filter(None, (watch, steps))], plan.group)
                 solution = solve(
                     plan, progress, n_iter, optimizer=optimizer, phases=phases, tol=self.tol, grad_tol=grad_tol,
                     patience=patience, after_step=after_step, callback=watchers.callback(),
@@ -506,7 +541,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         """
         optimised = plan if part is None else part
         solution = solution if found else evaluated(optimised, solution, shown)
-        self._coded = _coded(optimised.objective)
+        self._coded = _coded(optimised.objective, plan.group)
         self.p_, self.q_ = plan.p, _to_cpu(plan.q)
         self.divergence_, self.engine_ = plan.problem.divergence, clone(plan.engine)  # without its buffers
         self.mapper_ = plan.mapper.to("cpu").eval()
@@ -546,7 +581,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             raise AttributeError(
                 "entropy_ is there once the estimator is fitted (by this version, which keeps what it is found from)"
             )
-        return sum(weight * p.mean_entropy() for weight, p in self._coded[0])
+        return sum(weight * (p if isinstance(p, float) else p.mean_entropy()) for weight, p in self._coded[0])
 
     @property
     def cross_entropy_(self):
@@ -773,14 +808,25 @@ def _begin(q, setting):
 
 
 @torch.no_grad()
-def _coded(objective):
-    """Weight and p of every term, and the penalty within the loss, or None where the loss is no cross-entropy."""
+def _coded(objective, group):
+    """Weight and p of every term, and the penalty within the loss, or None where the loss is no cross-entropy.
+
+    Of a fit over several processes there is the entropy of p in its place, which one process does not know alone.
+    """
     problems = objective.problems
     is_kl = all(
         problem.q.reduce == "logsumexp" and problem.divergence.linear_in_log_q for problem in problems
     )
     penalty = 0.0 if objective.penalty is None else float(objective.penalty())
-    return tuple((problem.weight, problem.p) for problem in problems), penalty if is_kl else None
+    if group.size > 1:
+        of_all = [
+            problem.entropy() if problem.p.sharded else float(group.total(problem.share * problem.entropy()))
+            for problem in problems
+        ]
+    else:
+        of_all = [problem.p for problem in problems]
+    weights = [problem.weight for problem in problems]
+    return tuple(zip(weights, of_all, strict=True)), penalty if is_kl else None
 
 
 def _to_cpu(q):

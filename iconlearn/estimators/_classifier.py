@@ -25,6 +25,7 @@ from ..classification._prototypes import averaged, class_means, class_weights, l
 from ..classification._ridge import MAX_FEATURES, Ridge
 from ..classification._unlabeled import labelled_rows, without_marker
 from ..classification._weights import log_odds, row_weights
+from ..distributed import check_alike, current
 from ..engines import MiniBatch, Partition
 from ..initialization._last_fit import known_from, values_from
 from ..learned import copy_in_double
@@ -489,15 +490,19 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         if y is None and guess is None:
             raise ValueError("ICONClassifier requires y to be passed, but the target y is None")
         self._check_numbers()
+        group = current()
         last_classes, last_table = getattr(self, "classes_", None), self._known
         if guess is None:
-            y, unlabelled = without_marker(plain(y), self.unlabeled)
+            with group.together():
+                y, unlabelled = without_marker(plain(y), self.unlabeled)
             X, y = validated(self, X, plain_labels(y), pairwise=self._pairwise)
-            check_classification_targets(y)
-            self.classes_ = np.unique(y)
+            with group.together():
+                check_classification_targets(y)
+            self.classes_ = np.unique(np.concatenate(group.objects(np.unique(y))))
         else:
             unlabelled, (X, _) = None, validated(self, X, pairwise=self._pairwise)
             y, self.classes_ = guess(X)
+        self._check_over_processes(group, unlabelled)
         codes = np.searchsorted(self.classes_, y)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -506,6 +511,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self._check_teachers()
         self._marked, self._marker = unlabelled is not None, self.unlabeled
         labelled = slice(None) if unlabelled is None else ~unlabelled
+        check_alike(group, "fit", "no sample_weight" if sample_weight is None else "a sample_weight")
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes, labelled)
         self._known, same_classes = None, np.array_equal(last_classes, self.classes_)
         for name in OF_SOME_FITS if same_classes else (*OF_SOME_FITS, "mapper_"):
@@ -526,6 +532,22 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         check_number("graph_weight", self.graph_weight, low=0, closed="neither")
         check_number("validation_fraction", self.validation_fraction, low=0, high=1, closed="neither")
         check_number("n_iter_no_change", self.n_iter_no_change, low=1, integer=True)
+
+    def _check_over_processes(self, group, unlabelled):
+        """Refuse what a fit over several processes does not know how to do."""
+        if group.size == 1:
+            return
+        if group.largest(unlabelled is not None):
+            raise ValueError(
+                f"rows without a label (unlabeled={self.unlabeled!r}) get their classes from a graph of all rows, and "
+                f"under shards() each process has rows of its own; leave them out, or fit in one process"
+            )
+        for name in ("early_stopping", "calibrate"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} holds rows of one process out, which says little of those of all; "
+                    f"use {name}=False under shards()"
+                )
 
     def _check_columns(self):
         """A classifier has a place for columns that are classes, and for those that are the rows."""
@@ -575,7 +597,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         rows, of_rows, held_weight = X[learn], codes[learn], None
         if weight is not None:
             weight, held_weight = weight[learn], weight[held] if held is not None else None
-        self._weight_sum = float(len(of_rows) if weight is None else weight.sum())
+        self._weight_sum = float(current().total(len(of_rows) if weight is None else weight.sum()))
         old = getattr(self, "mapper_", None) if self.warm_start else None
         width = self._width(len(self.classes_))
         # What early stopping has seen is not kept, so such a fit begins anew.
@@ -610,7 +632,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         A mapper that is learned already needs no mates: one row is the mean of its class.
         """
         p = self._resolved("p")
-        if declared(p, "requires_y") and not self._stepwise() and np.bincount(codes).max() == 1:
+        sizes = current().total(np.bincount(codes, minlength=len(self.classes_)))
+        if declared(p, "requires_y") and not self._stepwise() and sizes.max() == 1:
             own = p.get_params() if hasattr(p, "get_params") else {}
             if own.get("self_pairs") is False:
                 if not is_frozen(self._resolved("mapper")):
@@ -690,13 +713,13 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     def _keep_classes(self, plan, X, codes, weight, rng):
         """Prototypes, the coefficients of a linear mapper, and what explanations and new classes need."""
-        Z, n_classes = self._mapped(X), len(self.classes_)
+        Z, n_classes, group = self._mapped(X), len(self.classes_), plan.group
         self._log_odds, self._over_classes = self._odds_beside_means(plan.problem), not plan.problem.tied
         if plan.problem.tied:
-            self._columns = class_means(averaged(self.q_, Z), codes, weight, n_classes)
+            self._columns = class_means(averaged(self.q_, Z), codes, weight, n_classes, group)
         else:
             self._columns = plan.problem.columns.mapper.places.detach().cpu()
-        self._class_mass = np.bincount(codes, weights=weight, minlength=n_classes).astype(float)
+        self._class_mass = group.total(np.bincount(codes, weights=weight, minlength=n_classes).astype(float))
         self.prototypes_ = self._columns.numpy().astype(X.dtype)
         self._training_places = TrainingPlaces.sampled(Z, codes, rng)
         self._moments = None
@@ -705,7 +728,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             small = not sparse.issparse(X) and X.shape[1] <= MAX_FEATURES
             layer = isinstance(self.mapper_, torch.nn.Linear)
             if small and layer and self._class_mass.all() and self._over_classes_by_dot():
-                self._moments = Moments.of(X, class_weights(codes, weight, n_classes).numpy())
+                share = class_weights(codes, weight, n_classes, group).numpy()
+                self._moments = Moments.of(X, share, group)
 
     def _odds_beside_means(self, problem):
         """What class weights add to log similarities to class means; learned prototypes know of them."""
@@ -855,7 +879,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
         Z = self._mapped(X)
         self._columns, self._class_mass = moved_means(
-            self._columns, self._class_mass, averaged(self.q_, Z), codes, weight
+            self._columns, self._class_mass, averaged(self.q_, Z), codes, weight, current()
         )
         self.prototypes_ = self._columns.numpy().astype(self.prototypes_.dtype)
         self._training_places = self._training_places.extended(Z, codes)
@@ -871,9 +895,10 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         n_classes = len(self.classes_)
         weight = row_weights(self.class_weight, sample_weight, X, self.classes_, codes)
         weight = np.ones(len(codes)) if weight is None else weight
-        if old is not None and not weight.any():
+        total = float(current().total(weight.sum()))
+        if old is not None and total == 0:
             return  # all rows are of classes that weigh nothing
-        self._weight_sum += float(weight.sum())
+        self._weight_sum += total
         rows, of_rows, mass = with_a_row_of_every_class(X, codes, weight, n_classes)
         width = self._width(n_classes) if old is None else self.prototypes_.shape[1]
         plan = self._plan(rows, of_rows, width, mass=mass, start=old, keeps=False)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import ClassifierTags
@@ -32,6 +33,7 @@ from ..clusters import (
     without_path,
 )
 from ..conditional import MAX_MATERIALISED
+from ..distributed import ALONE, current
 from ..engines import write_table
 from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, steps_an_epoch
 from ..initialization._last_fit import known_from, values_from
@@ -457,6 +459,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if not self._X.shape[0]:
             raise error(f"a slim model has no p, whose merges {name} is about")
         p = self.p_.conditional_
+        if p.n_rows != self._X.shape[0] and not declared(self.p_, "fresh"):
+            raise error(
+                f"no {name} here: the fit went over several processes, and this one has some of the rows"
+            )
         over_rows = declared(self.p_, "columns") == "rows" and not declared(self.p_, "fresh")
         reason = without_path(p) if over_rows else "p has other columns or draws views"
         if reason is not None:
@@ -517,7 +523,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     # -- a fit ---------------------------------------------------------------------------------------
 
-    def _fit(self, X, y, sample_weight=None):
+    def _fit(self, X, y, sample_weight=None, gathers=False):
         self._check_numbers()
         auto = isinstance(self.n_clusters, str)
         if auto:
@@ -529,21 +535,23 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if isinstance(self.init, str):
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
+        group = current()
+        _check_over_processes(group, X, auto, sample_weight)
         self._copies = _numbers_of_copies(sample_weight, X)
         known = KnownRows(X)
         by_features = self._declares("equal_rows_alike") and not self._pairwise
-        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], by_features)
+        n_clusters = 1 if auto else _possible(self.n_clusters, known, X.shape[0], by_features, group)
         old = getattr(self, "mapper_", None) if self.warm_start else None
         head = old if old is not None and self._parametric else None
         plan = self._plan(
             X, y, n_clusters, q=_shared_q(self.q, self.debias), copies=self._copies, table_dtype=torch.float64,
-            start=head,
+            start=head, gathers=gathers,
         )  # fmt: skip
         self._path, self._sizes = None, None
         if auto:
             with timed(self, "counting"):
                 self._path = counted_path(plan.objective.problems, plan.rng)
-            n_clusters = _possible(max(self._path.suggested, 2), known, X.shape[0], by_features)
+            n_clusters = _possible(max(self._path.suggested, 2), known, X.shape[0], by_features, group)
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         lesson = None
@@ -552,10 +560,12 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         ):
             vars(plan.q).update(self.q_.chosen)
         else:
-            part = _part_of(plan, n_clusters) if isinstance(self.init, str) else plan
+            part = _part_of(self._gathered(plan), n_clusters) if isinstance(self.init, str) else plan
             measured = isinstance(self.init, str) and self.init == "agglomerate"
             expected = SECONDS_PER_ROW * min(part.X.shape[0], MANY_ROWS) if measured else None
             lesson = self._started(plan, lambda: self._put_start(part, n_clusters, n_init), expected)
+            self._share_state(plan.objective, group)
+            vars(plan.q).update(group.from_first(plan.q.chosen))
         if lesson is not None and lesson.reason in ("interrupted", "callback"):
             solution = replace(lesson, loss=present_loss(plan))
         else:
@@ -579,6 +589,31 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             )
         plan.keeper.done(solution)
         return solution
+
+    def _gathered(self, plan):
+        """The plan where every process has the rows of all, or of a part that is enough for a start by k-means."""
+        group, X = plan.group, plan.X
+        if group.size == 1:
+            return plan
+        most = max(MAX_TAUGHT // X.shape[1], 2 * plan.rows.width)
+        n_all = group.total(X.shape[0])
+        if n_all > most:
+            if not all(problem.fresh for problem in plan.objective.problems):
+                raise ValueError(
+                    f"a start is searched among all rows in every process, and {n_all} rows of {X.shape[1]} features "
+                    f"are more than the {most} for which that is done; use p=Views(), or partial_fit with batches"
+                )
+            X = X[np.linspace(0, len(X) - 1, len(X) * most // n_all).astype(np.intp)]
+        X = group.gathered(X)
+        setting = replace(plan.setting, group=ALONE)
+        rows = Points(plan.mapper, len(X), self._inputs(X, setting), plan.rows.width)
+
+        def here(problem):
+            points = replace(rows, view=problem.rows.view)
+            return replace(problem, rows=points, columns=points, share=1.0, group=ALONE)
+
+        objective = replace(plan.objective, problems=tuple(map(here, plan.objective.problems)))
+        return replace(plan, X=X, rows=rows, objective=objective, setting=setting, keeper=NoCheckpoint())
 
     def _counted(self, n_outputs):
         return None if self.n_clusters == "auto" else n_outputs
@@ -674,7 +709,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self._weighs_neighbors = not plan.parametric and _two_sided(plan)
         if plan.parametric:
             # A head needs no rule for new rows, and its assignments are found again when they are asked for.
-            self._used = self._head.winners(plan.X)
+            self._used = np.unique(np.concatenate(plan.group.objects(self._head.winners(plan.X))))
             self.labels_ = self._rows.labels(plan.X, self.min_confidence)
         else:
             self._assignments = among(r, self._used)
@@ -744,7 +779,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             solution = self._fit_further(X, y, sample_weight)
         else:
             used = np.arange(0)
-            solution = self._fit(X, y, sample_weight)
+            solution = self._fit(X, y, sample_weight, gathers=True)
             if self.n_clusters != "auto" and self._outputs < self.n_clusters:
                 raise ValueError(
                     f"the first batch has {self._outputs} distinct rows, fewer than "
@@ -765,14 +800,21 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def _sizes_so_far(self):
         """Shares of all outputs, from which a stream goes on."""
-        return self._head.sizes(self._X, self._copies) if self._sizes is None else self._sizes
+        if self._sizes is not None:
+            return self._sizes
+        group, sizes = current(), self._head.sizes(self._X, self._copies)
+        n_rows = self._X.shape[0]
+        return group.total(sizes * (n_rows / group.total(n_rows)))
 
     def _fit_further(self, X, y, sample_weight):
         self._check_numbers()
         check_number("min_confidence", self.min_confidence, low=0, high=1)
-        X = validated_new(self, X)
-        if X.shape[0] < 2:
-            raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
+        group = current()
+        with group.together():
+            X = validated_new(self, X)
+            if X.shape[0] < 2:
+                raise ValueError(f"a batch needs at least 2 rows, got n_samples={X.shape[0]}")
+        _check_over_processes(group, X, False, sample_weight)
         q = _shared_q(self.q, self.debias)
         if q.mass_momentum == 0:
             q.set_params(mass_momentum=MASS_MOMENTUM)
@@ -786,6 +828,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             table_dtype=torch.float64,
             start=self.mapper_,
             keeps=False,
+            gathers=True,
         )
         plan.q.mean_size_ = torch.as_tensor(self._sizes_so_far(), dtype=plan.dtype, device=plan.device)
         n_iter = N_PASSES if self.max_iter == "auto" else self.max_iter
@@ -809,13 +852,28 @@ def _numbers_of_copies(sample_weight, X):
     return weight / weight.mean()
 
 
-def _possible(n_clusters, known, n_rows, by_features):
-    """The number of clusters that the rows allow."""
+def _check_over_processes(group, X, auto, sample_weight):
+    """Refuse what heads over several processes do not know how to do."""
+    if group.size == 1:
+        return
+    reason = "a sparse X" if sparse.issparse(X) else None
+    if auto or sample_weight is not None:
+        reason = "n_clusters='auto'" if auto else "sample_weight"
+    if group.largest(reason is not None):
+        raise ValueError(
+            f"{reason or 'what another process was given'} is not known under shards(), where each process has rows of "
+            f"its own; give dense rows, a number of clusters and no weights, or fit in one process"
+        )
+
+
+def _possible(n_clusters, known, n_rows, by_features, group):
+    """The number of clusters that the rows of all processes allow."""
+    n_rows = group.total(n_rows)
     if n_clusters > n_rows:
         raise ValueError(
             f"n_clusters={n_clusters} is more than n_samples={n_rows}; ask for at most as many clusters as rows"
         )
-    return min(n_clusters, int(known.groups().max()) + 1) if by_features else n_clusters
+    return min(n_clusters, group.total(int(known.groups().max()) + 1)) if by_features else n_clusters
 
 
 def _shared_q(q, debias):

@@ -27,7 +27,8 @@ from ..out_of_sample._mapped import MappedRows, answering, mapped
 from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
-from ..plan import same_shapes
+from ..out_of_sample._shards import ShardRows
+from ..plan import NoCheckpoint, same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
@@ -205,6 +206,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """
 
     _seeks_rest = False
+    _tables_over_processes = True
+    # Those that have rows of a table; files of earlier versions do not say.
+    _processes = 1
     _free_outputs = True
 
     def __init__(
@@ -402,6 +406,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             Sparse where the training rows were, unless decoded.
         """
         check_is_fitted(self)
+        self._refuse_shards("inverse_transform")
         Z = check_array(plain(Z), dtype=float)
         if declared(self.p_, "pairwise"):
             raise ValueError("inverse_transform needs features, and this fit had a matrix of pairs for X")
@@ -462,6 +467,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             In nats; at most 0.
         """
         check_is_fitted(self)
+        self._refuse_shards("score")
         rows = self._new_rows(X)
         if declared(self.p_, "pairwise"):
             raise ValueError("score needs features; with a precomputed or graph p compare loss_ instead")
@@ -497,6 +503,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         network = old if old is not None and self._parametric else None
         plan = self._plan(X, y, self.n_components, start=network)
         method = self._method(plan)
+        self._check_shards(plan, method)
         exaggeration, coarse = self._exaggeration(plan), False
         if (network is not None and same_shapes(network, plan.mapper)) or (
             old is not None and network is None and self._put_last_places(plan, y, last_words)
@@ -508,6 +515,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             unknown = not isinstance(self.init, str) or self.init == "spectral"
             expected = None if unknown or declared(plan.p, "expected_seconds")(plan.X) is None else seconds
             self._started(plan, lambda: self._put_start(plan, y, method, coarse), expected)
+            self._share_state(plan.objective, plan.group)
             if coarse and self.early_exaggeration == "auto":
                 exaggeration = min(exaggeration, COARSE_EXAGGERATION)
         after_step = _centred(plan) if method == "momentum" and plan.q.geometry == "sqdist" else None
@@ -519,7 +527,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if not plan.parametric:
             share_places(plan.mapper, known, row_identity(plan.p)["by_features"])
         self._keep(plan, solution)
-        self._X, self._known = X, known
+        self._X, self._known, self._processes = X, known, 1 if plan.parametric else plan.setting.group.size
         if plan.parametric:
             self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
@@ -586,8 +594,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.X.shape[0] >= LARGE else 300
-        n = plan.problem.p.n_rows
+            n_iter = (
+                100 if plan.engine.stochastic else 150 if coarse or plan.problem.p.n_all >= LARGE else 300
+            )
+        n = plan.problem.p.n_all
 
         def rate(factor):
             if method == "momentum" and self.learning_rate == "auto":
@@ -604,6 +614,39 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
         return [*phases, *parts, replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)]
+
+    def _refuse_shards(self, asked):
+        if self._processes > 1:
+            raise ValueError(
+                f"{asked} sees the training rows of one process, and this map was fitted over {self._processes}, each "
+                f"with some of its rows; gather rows and places in one process and fit there, or use transform"
+            )
+
+    def _check_shards(self, plan, method):
+        """Refuse what a table of places over several processes cannot do."""
+        if plan.setting.group.size == 1 or plan.parametric:
+            return
+        if self.terms:
+            raise ValueError(
+                "a map over several processes has one term; leave terms out, or fit in one process"
+            )
+        if method == "lbfgs":
+            raise ValueError(
+                "optimizer='lbfgs' sees the rows of one process; use optimizer='momentum' or 'adam'"
+            )
+        if isinstance(self.init, str) and self.init in ("coarse", "spectral"):
+            raise ValueError(
+                f"init={self.init!r} sees the rows of one process; use init='pca', 'random', or an array with the "
+                f"places of this process's rows"
+            )
+        if self.warm_start and hasattr(self, "mapper_"):
+            raise ValueError(
+                "warm_start=True looks for rows of the last fit in one process; give their places as init"
+            )
+        if not isinstance(plan.keeper, NoCheckpoint):
+            raise ValueError(
+                "a Checkpoint is not written of a map over several processes; leave it out of callback"
+            )
 
     # -- where it begins -----------------------------------------------------------------------------
 
@@ -642,13 +685,16 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """Whether the map of a few rows is the start for all."""
         if not isinstance(self.init, str) or self.init not in ("auto", "coarse") or method != "momentum":
             return False
-        able = declared(plan.p, "from_features") and not (plan.parametric or self._pairwise or self.terms)
+        apart = plan.problem.p.sharded
+        able = declared(plan.p, "from_features") and not (
+            plan.parametric or self._pairwise or self.terms or apart
+        )
         if self.init == "coarse" and not able:
             raise ValueError(
                 "init='coarse' starts from the map of some of the rows, which needs a p that is found from features, "
                 "mapper='table' and no further terms; use init='pca'"
             )
-        large = plan.X.shape[0] >= LARGE and not plan.q.heavy_tailed
+        large = plan.problem.p.n_all >= LARGE and not plan.q.heavy_tailed
         return able and (self.init == "coarse" or large)
 
     def _put_start(self, plan, y, method, coarse):
@@ -661,7 +707,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             features = features[:, plan.features]
         if plan.parametric:
             if isinstance(init, str) and init == "pca":
-                start_at_axes(plan.mapper, features, self.n_components, plan.rng)
+                start_at_axes(plan.mapper, features, self.n_components, plan.rng, plan.group)
             return
         # A map of almost no extent is a saddle: momentum leaves it slowly and well, L-BFGS never.
         scale = 1.0 if method == "lbfgs" else SPREAD if plan.q.heavy_tailed else plan.q.start_scale
@@ -669,7 +715,14 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError("a p over classes needs a feature matrix X")
         edges = plan.problem.p.sparse
         places = initial_places(
-            init, features, edges, self.n_components, plan.rng, scale=scale, device=plan.device
+            init,
+            features,
+            edges,
+            self.n_components,
+            plan.rng,
+            scale=scale,
+            device=plan.device,
+            group=plan.setting.group,
         )
         with torch.no_grad():
             plan.mapper.places.copy_(torch.as_tensor(places))
@@ -694,6 +747,11 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """What gives rows their places."""
         if self._parametric:
             return MappedRows(self.q_, self.mapper_, self._features, self.device)
+        if self._processes > 1:
+            return ShardRows(
+                self._processes, self._known, self.embedding_, self._near,
+                lambda places: Placer(self.q_, self.divergence_, places), self._places,
+            )  # fmt: skip
         rows = PlacedRows(
             SeenRows(self._known, self.embedding_, **row_identity(self.p_)), self._near, self._placer
         )
@@ -753,10 +811,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 def _centred(plan):
     if not declares(plan.mapper, "table"):
         return None
-    places = plan.mapper.places
+    places, p, group = plan.mapper.places, plan.problem.p, plan.setting.group
 
     def recentre():
         with torch.no_grad():
-            places.sub_(places.mean(0))
+            places.sub_(group.total(places.sum(0)) / p.n_all if p.sharded else places.mean(0))
 
     return recentre

@@ -19,6 +19,7 @@ from .._checks import canonical, check_squares, unchanging
 from .._device import FORKED, has_cuda
 from .._label_markers import as_labels, filled, is_missing, missing, of_one_type, refuse_mixed
 from .._torch_state import as_array
+from ..distributed import check_alike, current
 from ..supervisory import as_matrix, declared, finite_pairs, is_neighbor_lists, is_network, neighbor_matrix
 from ._images import frame_of
 
@@ -49,6 +50,16 @@ def validated(estimator, X, y=None, *, pairwise=False, read_y=True, ensure_min_s
     Where no p reads y it may hold anything: labels of another task, say.  Labels that are missing are left to
     whatever reads y: they may be its marker.
     """
+    group = current()
+    with group.together():
+        X, y = _validated(estimator, X, y, pairwise, read_y, ensure_min_samples, options)
+    kind = "a sparse matrix" if sparse.issparse(X) else "rows"
+    check_alike(group, "X", f"{kind} of {X.shape[1]} features in {X.dtype}")
+    return X, y
+
+
+def _validated(estimator, X, y, pairwise, read_y, ensure_min_samples, options):
+    """As :func:`validated`, of this process alone."""
     y = plain(y) if read_y else None
     gaps = None
     if y is not None:

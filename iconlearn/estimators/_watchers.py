@@ -5,6 +5,7 @@ from __future__ import annotations
 from sklearn.exceptions import ConvergenceWarning
 
 from .._warnings import warn
+from ..distributed import ALONE
 from ..optim import asks_to_stop
 
 # A callback that ends a fit within so many iterations may have answered True without meaning it.
@@ -20,6 +21,8 @@ class Watchers:
         Those of the user.
     own : list of callable
         Others.
+    group : Group or Alone
+        The processes that the fit goes over; what one of them wants is done by all.
 
     Attributes
     ----------
@@ -27,19 +30,20 @@ class Watchers:
         That one of the user's whose answer ended the optimisation.
     """
 
-    def __init__(self, given, own=()):
-        self.given, self.own, self.stopper, self.last = given, own, None, None
+    def __init__(self, given, own=(), group=ALONE):
+        self.given, self.own, self.group, self.stopper, self.last = given, own, group, None, None
 
     def callback(self):
         """The callback of an optimisation; None where there is none, so that no records are made."""
-        return self if self.given or self.own else None
+        return self if self.group.total(len(self.given) + len(self.own)) else None
 
     def __call__(self, record):
         self.last = record
         stoppers = [watcher for watcher in self.given if asks_to_stop(watcher(record))]
         if stoppers:
             self.stopper = stoppers[0]
-        return any([asks_to_stop(watcher(record)) for watcher in self.own]) or bool(stoppers)
+        stops = any([asks_to_stop(watcher(record)) for watcher in self.own]) or bool(stoppers)
+        return bool(self.group.largest(stops))
 
     def warn_if_hardly_begun(self, n_iter):
         """Say so where a callback ended an optimisation of at most `n_iter` iterations before it led anywhere."""

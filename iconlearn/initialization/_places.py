@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
 from .._torch_state import as_array
+from ..distributed import ALONE
 from ..mappers import declares
 from ..neighbors import on_device
 from ..numerics.graphs import vectors_of_graph
@@ -28,7 +29,7 @@ MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
 
 
-def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu"):
+def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu", group=ALONE):
     """A start of shape (n, n_components).
 
     Parameters
@@ -45,6 +46,8 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="c
         Standard deviation of the first coordinate.
     device : torch.device or str, default="cpu"
         Where principal axes of dense X, and places along them, are found, in double precision.
+    group : Group or Alone
+        The processes that have rows; "spectral" knows those of one alone.
 
     Raises
     ------
@@ -54,46 +57,53 @@ def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="c
     if not isinstance(init, str):
         return _given(init, X if X is not None else edges(), n_components)
     if init == "pca" and X is not None:
-        places = _principal(X, n_components, rng, torch.device(device))
+        places = _principal(X, n_components, rng, torch.device(device if group.size == 1 else "cpu"), group)
     elif init in ("pca", "spectral"):
         places = _spectral(edges(), n_components, rng)
     elif init == "random":
         n = X.shape[0] if X is not None else edges().shape[0]
-        places = rng.standard_normal((n, n_components))
+        places = _noise(rng, n, n_components, group)
     else:
         raise ValueError(f"init={init!r} is not known; use 'pca', 'spectral', 'random' or an array")
-    return _scaled(places, n_components, rng, scale)
+    return _scaled(places, n_components, rng, scale, group)
 
 
-def principal_axes(X, n_components, rng):
+def principal_axes(X, n_components, rng, group=ALONE):
     """Leading principal axes of X as rows, shape (n_components or fewer, n_features).
 
-    X is an array, a sparse matrix, or a tensor on another device than the CPU.
+    X is an array, a sparse matrix, or a tensor on another device than the CPU; up to 1000 features the axes are those
+    of the rows of all processes of the group, and beyond of the first one's.
     """
-    most = min(n_components, X.shape[1], X.shape[0])
+    most = min(n_components, X.shape[1], group.total(X.shape[0]))
     seed = int(rng.randint(2**31 - 1))
     if isinstance(X, torch.Tensor):
         return _leading(_covariance_there(X), most)
     if X.shape[1] <= MAX_COVARIANCE:
-        return _leading(_covariance(X), most)
-    if sparse.issparse(X):
-        return _sparse_axes(X, most, seed)
+        return _leading(_covariance(X, group), most)
+    most = min(most, group.smallest(X.shape[0]))
+    return group.from_first(_sparse_axes(X, most, seed) if sparse.issparse(X) else _wide_axes(X, most, seed))
+
+
+def _wide_axes(X, n_components, seed):
     from sklearn.decomposition import PCA
 
     with np.errstate(invalid="ignore"):  # equal rows have no variance to take shares of
-        return PCA(most, random_state=seed).fit(X).components_
+        return PCA(n_components, random_state=seed).fit(X).components_
 
 
 @torch.no_grad()
-def start_at_axes(mapper, X, n_components, rng):
+def start_at_axes(mapper, X, n_components, rng, group=ALONE):
     """Start a linear mapper at the principal axes, scaled so that its first output has unit variance."""
     if not declares(mapper, "linear"):
         return
     orthonormal = declares(mapper, "orthonormal")
     target = mapper.free if orthonormal else mapper.weight
-    axes = principal_axes(_there(X, target.device), n_components, rng)
-    centre = np.asarray(X.mean(axis=0)).ravel()
-    spread = np.asarray(X @ axes[0]).ravel().std()
+    axes = principal_axes(_there(X, target.device) if group.size == 1 else X, n_components, rng, group)
+    share = X.shape[0] / group.total(X.shape[0])
+    centre = group.total(share * np.asarray(X.mean(axis=0)).ravel())
+    along = np.asarray(X @ axes[0]).ravel()
+    along = along - group.total(share * along.mean())
+    spread = np.sqrt(group.total(share * np.square(along).mean()))
     scale = 1.0 if orthonormal or spread == 0 else 1.0 / spread
     target[: len(axes)] = torch.as_tensor(axes * scale).to(target)
     if getattr(mapper, "bias", None) is not None:
@@ -129,20 +139,32 @@ def _to_one(peak):
     return 2.0 ** -np.clip(np.frexp(peak)[1], -120, 120)
 
 
-def _covariance(X):
+def _covariance(X, group):
     """Scatter matrix about the mean but for its scale, summed in double precision over blocks of rows."""
-    centre = np.asarray(X.mean(axis=0, dtype=float)).ravel().astype(X.dtype)
+    centre = _mean(X, group).astype(X.dtype)
     most, least = X.max(axis=0), X.min(axis=0)
     if sparse.issparse(X):
         X, most, least = sparse.csr_array(X), most.toarray().ravel(), least.toarray().ravel()
-    scale = X.dtype.type(_to_one(np.max([most - centre, centre - least])))
+    scale = X.dtype.type(_to_one(group.largest(float(np.max([most - centre, centre - least])))))
     scatter = np.zeros((X.shape[1], X.shape[1]))
     step = max(1, BLOCK_SIZE // X.shape[1])
     for start in range(0, X.shape[0], step):
         block = X[start : start + step]
         block = ((block.toarray() if sparse.issparse(block) else block) - centre) * scale
         scatter += block.T @ block
-    return scatter
+    return group.total(scatter)
+
+
+def _mean(X, group):
+    """Mean of the rows of all processes, in double precision."""
+    share = X.shape[0] / group.total(X.shape[0])
+    return group.total(np.asarray(X.mean(axis=0, dtype=float)).ravel() * share)
+
+
+def _noise(rng, n, n_columns, group):
+    """Normal numbers for the rows of this process, as they would be if one had all rows."""
+    first = group.starts(n)
+    return rng.standard_normal((group.total(n), n_columns))[first : first + n]
 
 
 def _there(X, device):
@@ -192,19 +214,19 @@ def _given(init, X, n_components):
     return places
 
 
-def _principal(X, n_components, rng, device):
+def _principal(X, n_components, rng, device, group):
     X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
-    peak = float(abs(X).max())
+    peak = group.largest(float(abs(X).max()))
     if peak > 0 and np.isfinite(peak):
         X = X / peak
-    axes = principal_axes(X, n_components, rng)
+    axes = principal_axes(X, n_components, rng, group)
     if isinstance(X, torch.Tensor):
         to = torch.from_numpy(np.ascontiguousarray(axes.T)).to(device)
         places = torch.cat([block.double() @ to for block in X.split(max(1, BLOCK_SIZE // X.shape[1]))])
         return (places - places.mean(0)).cpu().numpy()
     places = np.asarray(X @ axes.T, dtype=float)
-    return places - places.mean(axis=0)
+    return places - _mean(places, group)
 
 
 def _spectral(edges, n_components, rng):
@@ -220,12 +242,20 @@ def _spectral(edges, n_components, rng):
     return places
 
 
-def _scaled(places, n_components, rng, scale):
+def _deviation(values, group):
+    """Standard deviation over the rows of all processes."""
+    if group.size == 1:
+        return values.std(axis=0)
+    found = np.sqrt(_mean((values - _mean(values, group)) ** 2, group))
+    return found if values.ndim > 1 else found[0]
+
+
+def _scaled(places, n_components, rng, scale, group):
     n = len(places)
-    lead = places[:, 0].std() if places.shape[1] else 0.0
+    lead = _deviation(places[:, 0], group) if places.shape[1] else 0.0
     places = places / lead * scale if lead > 0 and np.isfinite(lead) else np.zeros_like(places)
     out = np.zeros((n, n_components))
     out[:, : places.shape[1]] = places
-    flat = out.std(axis=0) <= 1e-12 * scale
-    out[:, flat] = rng.standard_normal((n, flat.sum())) * scale * (0.01 if lead > 0 else 1.0)
+    flat = _deviation(out, group) <= 1e-12 * scale
+    out[:, flat] = _noise(rng, n, flat.sum(), group) * scale * (0.01 if lead > 0 else 1.0)
     return out

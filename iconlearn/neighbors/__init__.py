@@ -15,6 +15,7 @@ from ._equal_rows import KnownRows, duplicate_groups, equal_rows
 from ._parameters import ParametricMetric, with_params
 from ._rows import BLOCK_SIZE, PreparedRows
 from ._search import BACKENDS, choose_backend, expected_search, knn, neighbor_graph
+from ._shards import graph_of_all
 
 __all__ = [
     "KnownRows",
@@ -30,6 +31,7 @@ __all__ = [
     "equal_rows",
     "expected_search",
     "from_products",
+    "graph_of_all",
     "knn",
     "neighbor_graph",
     "on_device",

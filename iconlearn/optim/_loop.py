@@ -45,6 +45,7 @@ def minimise(
     hold: Callable | None = None,
     record: bool = False,
     relocate: Callable | None = None,
+    mean: Callable | None = None,
 ) -> Solution:
     """Minimise a loss over `parameters`, which are changed in place and end at the state that is kept.
 
@@ -93,6 +94,8 @@ def minimise(
     relocate : callable or None
         ``relocate()`` gives rows of the only parameter other places, and the mask of these rows; called before phases
         that ask for it, by the momentum method.
+    mean : callable or None
+        The mean of one value for each row, over the rows of all processes; None where there is one process.
 
     Returns
     -------
@@ -111,7 +114,13 @@ def minimise(
     run = _Run(tensors or (lambda: parameters), rule, history, keep, terms, hold, record, relocate)
 
     def make(phase):
-        options = {"grad_tol": grad_tol, "precondition": precondition, "steady": steady, "rates": rates}
+        options = {
+            "grad_tol": grad_tol,
+            "precondition": precondition,
+            "steady": steady,
+            "rates": rates,
+            "mean": mean,
+        }
         method = optimizer if callable(optimizer) else OPTIMIZERS[optimizer]
         return method(parameters, phase, **options)
 

@@ -46,8 +46,8 @@ class Phase:
     name: str = "main"
 
 
-def _momentum(parameters, phase, **of_others):
-    return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step)
+def _momentum(parameters, phase, mean=None, **of_others):
+    return MomentumGains(parameters, phase.learning_rate, phase.momentum, phase.max_step, mean)
 
 
 def _adam(parameters, phase, rates=None, **of_lbfgs):
@@ -59,7 +59,7 @@ def _adam(parameters, phase, rates=None, **of_lbfgs):
     return torch.optim.Adam(groups)
 
 
-def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False, rates=None):
+def _lbfgs(parameters, phase, grad_tol=0.0, precondition=None, steady=False, **of_others):
     return LBFGS(parameters, grad_tol, precondition, steady)
 
 

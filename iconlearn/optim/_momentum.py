@@ -16,11 +16,14 @@ class MomentumGains:
     It has the ``step(closure)`` of torch's optimisers and is none of them: the first of those in a process
     loads torch's compiler, which takes longer than the whole fit of a small map.
 
+    ``mean(values)`` of rows is that over the rows of all processes; None where there is one.
+
     Steps do not depend on the value of the loss, so that it may be read later.
     """
 
-    def __init__(self, parameters, lr, momentum=0.8, max_step=None):
+    def __init__(self, parameters, lr, momentum=0.8, max_step=None, mean=None):
         self.lr, self.momentum, self.max_step = lr, momentum, max_step
+        self.mean = mean
         self.parameters = list(parameters)
         self.velocities = [torch.zeros_like(p) for p in self.parameters]
         self.gains = [torch.ones_like(p) for p in self.parameters]
@@ -63,10 +66,10 @@ class MomentumGains:
 
     def _shares(self, parameter, length):
         """How much of a step of this length is taken."""
-        if parameter.device.type == "cpu":
+        if parameter.device.type == "cpu" or self.mean is not None:
             longest = self.max_step
             if longest is None:
-                longest = 0.5 * parameter.square().sum(dim=1).mean().sqrt()
+                longest = 0.5 * (self.mean or torch.mean)(parameter.square().sum(dim=1)).sqrt()
             scale = longest / length.clamp_min(1e-30)
             # A map that is a single point at the origin has no radius to measure a step by.
             return torch.where(scale > 0, scale, 1.0).clamp_max(1.0)

@@ -23,13 +23,14 @@ from .._checks import canonical, check_number
 from .._torch_state import as_array
 from .._warnings import warn
 from ..conditional import BlockConditional, Conditional, along_entries, check_conditional, one_column
+from ..distributed import ALONE, current
 from ..neighbors import (
     PreparedRows,
     check_metric,
     choose_backend,
     expected_search,
     from_products,
-    neighbor_graph,
+    graph_of_all,
     with_params,
 )
 from ._edges import neighbor_matrix
@@ -75,6 +76,11 @@ class Supervisory(BaseEstimator, ABC):
         Whether ``fit`` and ``extend`` (and ``_extend``) take a `device`, on which neighbours are searched.
     copies : int
         How many positions of p's rows a row of X takes up.
+    across : str or None
+        How p is found where the rows of X lie on several processes: "own" where a row's p does not depend on other
+        rows, so that each process has its rows' p; "rows" where ``fit`` makes the p of all rows on every process, of
+        their numbers and labels; "neighbors" where each process has its rows' p over the rows of all; None where p
+        cannot.
     prepare : callable
         ``prepare(sentences)`` turns lists of words into (X, y, vocabulary).  This and the next five are absent
         where p has no use for them.
@@ -119,6 +125,7 @@ class Supervisory(BaseEstimator, ABC):
     two_sided: bool = False
     takes_device: bool = False
     copies: int = 1
+    across: str | None = None
 
     # Parameters that came after the first files: part of a state where they are set, so that it stays what it was.
     _later: tuple[str, ...] = ()
@@ -236,6 +243,11 @@ class Supervisory(BaseEstimator, ABC):
             If this p has no rule for new rows.
         """
         check_is_fitted(self, "conditional_")
+        if self.conditional_.sharded and current().size == 1:
+            raise ValueError(
+                f"{self!r:.200} was fitted over several processes, each of which has some of the training rows; ask it "
+                f"in all of them within iconlearn.distributed.shards()"
+            )
         return self._extend(X_new, **search_options(self, n_jobs, device))
 
     def reciprocal(self, X_new, *, n_jobs=None, device=None) -> Conditional | BlockConditional:
@@ -253,6 +265,10 @@ class Supervisory(BaseEstimator, ABC):
         Conditional or BlockConditional of shape (n_new, n_cols)
         """
         check_is_fitted(self, "conditional_")
+        if self.conditional_.sharded:
+            raise ValueError(
+                f"{self!r:.200} was fitted over several processes, and sees new rows from one side only"
+            )
         return self._reciprocal(X_new, **search_options(self, n_jobs, device))
 
     def _reciprocal(self, X_new, **options):
@@ -282,6 +298,7 @@ class NeighborSearch(Supervisory):
 
     # For what was stored before there were such parameters.
     metric_params: dict | None = None
+    across = "neighbors"
     neighbors: tuple | None = None
     far_weight: float = 1.0
 
@@ -307,6 +324,11 @@ class NeighborSearch(Supervisory):
         """See :meth:`Supervisory.expected_seconds`; searches by products of dense rows have been measured."""
         return None if issparse(X) or not from_products(self.metric) else expected_search(X.shape)
 
+    @property
+    def _group(self):
+        """The processes that have training rows."""
+        return current() if self.conditional_.sharded else ALONE
+
     @cached_property
     def _prepared(self):
         """The training rows as searches need them, for the first new rows and all later ones."""
@@ -320,7 +342,7 @@ class NeighborSearch(Supervisory):
         """Distances to the k nearest of the training rows, and the search that found them."""
         search = {"metric": metric, "backend": self.search, "device": device}
         backend = choose_backend(rows, **search)
-        graph = neighbor_graph(rows, k, n_jobs=n_jobs, random_state=random_state, **search)
+        graph = graph_of_all(current(), rows, k, n_jobs=n_jobs, random_state=random_state, **search)
         if metric == "precomputed":
             found = np.diff(graph.indptr) > 0
             warn_empty(found, "any neighbour", "store more distances per row", hint=one_way(graph, "D"))
@@ -356,6 +378,8 @@ def fitted_on(p, X, y, *, random_state, n_jobs, device):
         )
     check_conditional(p.conditional_, f"conditional_ of p={p!r:.200}")
     n_rows = X.shape[0] * declared(p, "copies")
+    if declared(p, "across") == "rows":
+        n_rows = current().total(n_rows)
     if p.conditional_.shape[0] != n_rows:
         raise ValueError(
             f"conditional_ of p={p!r:.200} has {p.conditional_.shape[0]} rows, and X has {n_rows}: it must have one "

@@ -53,6 +53,8 @@ class Debias(Wrapper):
 
     pairs_of_rows = False
     takes_lists = True
+    across = property(lambda self: declared(self.p, "across"))
+    takes_shards = True
 
     def fit(self, X, y=None, *, random_state=None, n_jobs=None, device=None):
         """Fit the inner p and mix in the share; see :meth:`Supervisory.fit`."""
@@ -149,6 +151,9 @@ class Symmetrize(Wrapper):
     ----------
     van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008, section 3.1.
     """
+
+    takes_shards = True
+    across = property(lambda self: "neighbors" if declared(self.p, "across") == "neighbors" else None)
 
     def __init__(self, p, mode="mean"):
         self.p = p
@@ -402,7 +407,7 @@ def reweighted(inner, weight, mode):
 
 def _reweighted_edges(inner, weight, mode):
     there = _scale_rows(inner.sparse(), weight)
-    here = csr_array(there.T)
+    here = inner.transposed(there)
     if mode == "transpose":
         return replace(inner, edges=normalize_rows(here))
     if mode == "mean":

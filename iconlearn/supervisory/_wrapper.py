@@ -32,6 +32,8 @@ class Wrapper(Supervisory):
     keeps_share = True
     # Whether rows of the inner p may have lists of candidates of their own.
     takes_lists = False
+    # Whether columns may be rows of other processes.
+    takes_shards = False
 
     columns = property(lambda self: declared(self.p, "columns"))
     requires_y = property(lambda self: declared(self.p, "requires_y"))
@@ -86,6 +88,8 @@ class Wrapper(Supervisory):
                 f"needs one p for each row, and rows of {p!r:.200} have lists of candidates of their own; use Debias, "
                 f"which takes lists too, or a p such as KNN(15)"
             )
+        if inner.conditional_.sharded and not self.takes_shards:
+            reason = "is made from the rows of one process; leave shards(), or use Symmetrize or the p inside"
         if reason is None and not self.keeps_share and inner.conditional_.uniform > 0:
             reason = (
                 f"has no place for the share of {p!r:.200}; put Debias around {type(self).__name__} instead"
@@ -123,7 +127,7 @@ def _no_pairs_of_rows(p):
             f"use a p such as KNN(15) or Labels(), or Debias, which takes views too"
         )
     columns = declared(p, "columns")
-    if columns != "rows" or conditional.n_rows != conditional.n_cols:
+    if columns != "rows" or conditional.n_all != conditional.n_cols:
         return (
             f"needs a p whose columns are the rows, but {p!r:.200} has {conditional.n_rows} rows and "
             f"{conditional.n_cols} columns, which are {columns}; use a p such as KNN(15) or Labels()"

@@ -1,13 +1,8 @@
-"""What processes exchange, and who is to blame where an exchange fails."""
-
-import os
-import re
-import time
+"""What processes exchange."""
 
 import numpy as np
 import pytest
 import torch
-from processes import Processes
 
 from iconlearn.distributed import Alone, current, shards
 
@@ -79,34 +74,3 @@ def test_an_error_of_one_rank_is_raised_on_all(two, kind):
     answers = two.run(error_of_one, kind)
     assert [type(answer) for answer in answers] == [kind, kind]
     assert [str(answer) for answer in answers] == ["rank 1: X has 3 features"] * 2
-
-
-def fails(how):
-    with shards(timeout=3) as group:
-        for number in range(5):
-            group.total(1.0)
-            if group.rank == 1 and number == 2:
-                if how == "killed":
-                    os.kill(os.getpid(), 9)
-                if how == "hangs":
-                    time.sleep(12)
-                else:
-                    raise KeyError("rows of March")
-
-
-def test_a_rank_that_fails_ends_the_others_by_name():
-    group = Processes(3)
-    try:
-        for how, blame in (
-            ("raises", "rank 1 ended with KeyError: 'rows of March'"),
-            ("hangs", "rank 1 hangs: it has taken part in 3 exchanges"),
-            ("killed", "rank 1 has ended"),
-        ):
-            begun = time.monotonic()
-            first, second, third = group.run(fails, how, seconds=60)
-            assert time.monotonic() - begun < 60
-            assert isinstance(second, {"raises": KeyError, "hangs": RuntimeError}.get(how, type(None)))
-            for answer in (first, third):
-                assert isinstance(answer, RuntimeError) and re.match(blame, str(answer)), answer
-    finally:
-        group.end()

@@ -23,13 +23,14 @@ import torch
 
 from ..._checks import check_number
 from ..._warnings import warn
+from ...distributed import ALONE
 from ...numerics.geometry import matrix
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
 from ._batched import BatchedSums
 from ._field import KEPT, Responses, convolved, fit_grid
-from ._near import near_pairs
+from ._near import near_pairs_of_all
 
 # Row sums below this share of the largest are summed directly: a light tail is lost in the error of the splines, a
 # heavy one only in single precision.  The first share is that for nodes half a width apart, where the sums are off by
@@ -60,6 +61,8 @@ FEW_PAIRS = 10**7
 # Most pairs of a step, at so many for each pair that shares a cell of half the reach.
 MAX_PAIRS = 10**9
 CROWDS = 8
+# Rows of several processes up to which each knows the places of all where near pairs are summed, 160 MB in the plane.
+MOST_GATHERED = 2 * 10**7
 
 
 class Mesh(Engine):
@@ -83,6 +86,7 @@ class Mesh(Engine):
 
     own_loops = True
     repeats = True
+    takes_shards = True
 
     def __init__(self, spacing=0.5, *, min_cells=50, max_nodes=None):
         self.spacing = spacing
@@ -121,7 +125,7 @@ class Mesh(Engine):
                 "the mesh engine sums a uniform share of p for KL only; use engine='dense', or debias=0 for "
                 "other divergences"
             )
-        return super().refuses(problem)
+        return (_refuses_shards(problem) if problem.p.sharded else None) or super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)
@@ -138,15 +142,22 @@ class Mesh(Engine):
         cloud = self._cloud(q, U, visit)
         if cloud is None:
             return super().log_sums(q, U, V, visit)
-        sums = cloud.sums("kernel", visit.exclude_self)
+        sums, group = cloud.sums("kernel", visit.exclude_self), cloud.box.group
         if cloud.held:
             # Of a row off the grid the sum is not a number, and others may lack what it adds to them.
             low, high = sums.detach().aminmax()
             return torch.log(torch.where(low > _least(q, cloud.coarseness) * high, sums, torch.nan))
-        lost = is_lost(q, sums.detach(), sums.detach().max(), cloud.coarseness)
+        highest = group.largest(sums.detach().max())
+        lost = is_lost(q, sums.detach(), highest, cloud.coarseness)
         if hasattr(self, "_held"):
             self._held.able &= not lost.any()
-        return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
+        if group.size == 1:
+            return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
+        if group.total(int(lost.sum())):
+            sums = sums.masked_scatter(
+                lost, cloud.direct("kernel", lost.nonzero()[:, 0], visit.exclude_self)[0]
+            )
+        return torch.log(sums)
 
     def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U, visit)
@@ -158,23 +169,25 @@ class Mesh(Engine):
         if cloud.held:
             total = sums.sum()
             return torch.log(torch.where(total <= least * len(U), torch.nan, total))
-        if float(sums.detach().mean()) <= least:
+        total = of_all(cloud.box.group, sums.sum())
+        if float(total.detach()) <= least * cloud.box.n_all:
             if hasattr(self, "_held"):
                 self._held.able = False
-            return super().log_total(q, U, V, visit)
-        return torch.log(sums.sum())
+            if cloud.box.group.size == 1:
+                return super().log_total(q, U, V, visit)
+        return torch.log(total)
 
     def mean_log_kernels(self, q, U, V, visit):
         cloud = self._cloud(q, U, visit)
         if cloud is None:
             return super().mean_log_kernels(q, U, V, visit)
-        return cloud.sums("log_kernel", visit.exclude_self) / max(len(U) - visit.exclude_self, 1)
+        return cloud.sums("log_kernel", visit.exclude_self) / max(cloud.box.n_all - visit.exclude_self, 1)
 
     def _cloud(self, q, U, visit=None):
         """The points with their grid; None where the map is too wide for one, or not finite."""
         hold = self.__dict__.get("_held")
         if hold is None:
-            return self._chosen(q, U)
+            return self._chosen(q, U, group=ALONE if visit is None else visit.group)
         if id(visit) in hold.choices:
             choice = hold.choices[id(visit)]
             return choice and _Cloud(U, *choice, held=True)
@@ -206,22 +219,23 @@ class Mesh(Engine):
         kept.move_to_end(key)
         return kept[key]
 
-    def _chosen(self, q, U, slack=0.0):
-        if not torch.isfinite(U).all():
+    def _chosen(self, q, U, slack=0.0, group=ALONE):
+        if not group.smallest(bool(torch.isfinite(U).all())):
             return None
-        responses = self._responses_of(q)
+        responses, n_all = self._responses_of(q), group.total(len(U))
         spacing = self.spacing * responses.width
-        coarsest = (COARSEST if len(U) <= FEW_POINTS else COARSEST_OF_MANY) * spacing
-        most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * len(U), LEAST_NODES), MOST_NODES)
-        box = _Box(U.detach(), spacing, self.min_cells, most, slack)
+        coarsest = (COARSEST if n_all <= FEW_POINTS else COARSEST_OF_MANY) * spacing
+        most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, LEAST_NODES), MOST_NODES)
+        box = _Box(U.detach(), spacing, self.min_cells, most, slack, group=group, n_all=n_all)
         if slack and box.grid.spacing > coarsest:
-            box = _Box(U.detach(), spacing, self.min_cells, most)
+            box = _Box(U.detach(), spacing, self.min_cells, most, group=group, n_all=n_all)
         if box.grid.spacing <= coarsest:
             return _Cloud(U, box, responses)
-        if len(U) ** 2 <= FEW_PAIRS:
+        if n_all**2 <= FEW_PAIRS and group.size == 1:
             return None
-        box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
-        if min(CROWDS * box.pairs.crowd(), len(U) ** 2) > MAX_PAIRS:
+        if n_all <= MOST_GATHERED or group.size == 1:
+            box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
+        if box.pairs is None or min(CROWDS * box.pairs.crowd(), n_all**2) > MAX_PAIRS:
             warn(
                 f"the map is too wide for a grid of max_nodes={most}, with too many points near each other to sum "
                 f"their pairs; its row sums are coarse",
@@ -237,6 +251,16 @@ class Mesh(Engine):
         if key not in kept:
             kept[key] = responses_of(q)
         return kept[key]
+
+
+def _refuses_shards(problem):
+    """Why a problem cannot be solved over several processes, which exchange places and the charges of the grid."""
+    p, q = problem.p, problem.q
+    if not problem.divergence.linear_in_log_q or q.debias > 0 or p.uniform > 0:
+        return "maps over several processes are fitted by divergence='kl', with debias=0 of p and of q"
+    if not q.heavy_tailed or q.edge_form is None:
+        return f"maps over several processes need a heavy tail, as q='student' has, and not {q!r}"
+    return None
 
 
 def sums_radial_kernels(q):
@@ -323,30 +347,45 @@ class _Box:
     pairs : near pairs of the points inside, or None where the grid is fine enough
     """
 
-    def __init__(self, U, spacing, min_cells, max_nodes, slack=0.0):
-        low, high = U.amin(0), U.amax(0)
+    def __init__(self, U, spacing, min_cells, max_nodes, slack=0.0, *, group, n_all):
+        self.group, self.n_all = group, n_all
+        low, high = group.smallest(U.amin(0)), group.largest(U.amax(0))
         self.inside = self.outside = self.pairs = None
-        few = min(len(U) // 1000, MAX_OUTSIDE // len(U))
+        few = min(n_all // 1000, MAX_OUTSIDE // n_all)
         if few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE:
-            near_low, near_high = _without_ends(U, few)
+            near_low, near_high = _without_ends(U, few, low, high, group)
             if ((near_high - near_low) < 0.5 * (high - low)).any():
                 outside = ((near_low > U) | (near_high < U)).any(1)
                 low, high = near_low, near_high
                 self.inside, self.outside = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
         self.grid = fit_grid(low, high, spacing, min_cells, max_nodes, slack)
+        self.n_inside = n_all if self.inside is None else group.total(len(self.inside))
 
     def leave_near_pairs(self, U, reach):
         """Have pairs up to `reach` summed one by one; a reach of zero leaves all to the grid."""
         self.grid = replace(self.grid, reach=reach)
-        self.pairs = near_pairs(U if self.inside is None else U[self.inside], reach) if reach else None
+        some = U if reach == 0 or self.inside is None else U[self.inside]
+        self.pairs = near_pairs_of_all(some, reach, self.group) if reach else None
 
 
-def _without_ends(U, few):
+def _without_ends(U, few, lowest, highest, group):
     """A box that leaves at most `few` points off at each end, widened by half of itself."""
-    low = U.topk(few + 1, dim=0, largest=False).values[-1]
-    high = U.topk(few + 1, dim=0).values[-1]
+    own = min(few + 1, len(U))
+    low = (
+        group.gathered(U.topk(own, dim=0, largest=False).values)
+        .topk(few + 1, dim=0, largest=False)
+        .values[-1]
+    )
+    high = group.gathered(U.topk(own, dim=0).values).topk(few + 1, dim=0).values[-1]
     margin = 0.5 * (high - low)
-    return torch.maximum(low - margin, U.amin(0)), torch.minimum(high + margin, U.amax(0))
+    return torch.maximum(low - margin, lowest), torch.minimum(high + margin, highest)
+
+
+def _alike(g, group):
+    """Whether the slopes of all points, those of other processes included, are one number."""
+    ends = torch.stack(g.aminmax()) if len(g) else g.new_tensor([math.inf, -math.inf])
+    low, high = group.largest(ends * ends.new_tensor([-1.0, 1.0]))
+    return bool(-low == high)
 
 
 class _Fixed:
@@ -394,22 +433,46 @@ class _Cloud:
         box, response = self.box, self._response(name)
         if box.outside is None:
             return self._of_field(self.U, response, exclude_self, alike)
-        U_in, U_out = self.U[box.inside], self.U[box.outside]
-        f = self.responses.functions[name]
-        values = f(matrix("sqdist", U_out, self.U))
-        if exclude_self:
-            values = values.masked_fill(own_pairs(box.outside, len(self.U)), 0.0)
-        inner = self._of_field(U_in, response, exclude_self, alike)
-        sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, values.sum(1))
+        outer, values = self.direct(name, box.outside, exclude_self)
+        inner = self._of_field(self.U[box.inside], response, exclude_self, alike)
+        sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, outer)
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
 
+    def direct(self, name, rows, exclude_self):
+        """Sums of some rows over all points, and the function of those rows of all processes and the points of this."""
+        group, U = self.box.group, self.U
+        some = group.gathered(U[rows])
+        values = self.responses.functions[name](matrix("sqdist", some, U))
+        first = group.starts(len(rows))
+        if exclude_self:
+            own = torch.zeros(len(some), len(U), dtype=torch.bool, device=U.device)
+            own[first : first + len(rows)] = own_pairs(rows, len(U))
+            values = values.masked_fill(own, 0.0)
+        return of_all(group, values.sum(1))[first : first + len(rows)], values
+
     def _of_field(self, U, response, exclude_self, alike):
-        if U.device.type == "cpu" and not self.held:
+        if (U.device.type == "cpu" and not self.held) or self.box.group.size > 1:
             return _FieldSums.apply(U, self.box, response, exclude_self)
         grid = self.box.grid
         sums = BatchedSums.apply(U, self.fixed.offset, response.tables(grid, alike))
         sums = sums + (response.constant * (len(U) - 1) + (0.0 if exclude_self else response.at_zero))
         return sums if self.box.pairs is None else sums + _NearSums.apply(U, self.box.pairs, response.split)
+
+
+def of_all(group, values):
+    """The sum of tensors over all processes, each of which has its own slope of it; differentiable."""
+    return values if group.size == 1 else _OfAll.apply(values, group)
+
+
+class _OfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values, group):
+        ctx.group = group
+        return group.total(values)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.group.total(g), None
 
 
 class _NearSums(torch.autograd.Function):
@@ -432,10 +495,10 @@ class _FieldSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, box, response, exclude_self):
         grid, stencil = box.grid, box.grid.stencil(U)
-        value, slope = stencil.read(convolved(stencil.spread(), response, grid))
+        value, slope = stencil.read(convolved(box.group.total(stencil.spread()), response, grid))
         own, own_slope = stencil.own(response.near)
         ctx.setup = stencil, response, box, slope - own_slope, own_slope
-        value = value - own + response.constant * (len(U) - 1)
+        value = value - own + response.constant * (box.n_inside - 1)
         if box.pairs is not None:
             value = value + box.pairs.sums(response.split)
         return value if exclude_self else value + response.at_zero
@@ -443,11 +506,12 @@ class _FieldSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         stencil, response, box, slope, own_slope = ctx.setup
-        if bool((g == g[0]).all()):
+        group = box.group
+        if _alike(g, group):
             # A joint normaliser: every pair counts alike from both of its ends.
-            pull = 2.0 * g[0] * slope
+            pull = 2.0 * g[:1] * slope
         else:
-            _, pulled = stencil.read(convolved(stencil.spread(g), response, box.grid))
+            _, pulled = stencil.read(convolved(group.total(stencil.spread(g)), response, box.grid))
             pull = g[:, None] * slope + (pulled - g[:, None] * own_slope)
         if box.pairs is not None:
             pull = pull + box.pairs.pulls(response.split, g)

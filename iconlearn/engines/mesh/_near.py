@@ -25,6 +25,8 @@ from ...numerics.threads import available, compiled_pays
 
 # Candidates for near pairs that are held at a time.
 BLOCK = 2**22
+# The first of one part.
+WHOLE = 0, 1
 
 
 class Split:
@@ -85,6 +87,30 @@ def near_pairs(points, reach):
     return (CompiledPairs if compiled_pays(points) else NearPairs)(points, reach)
 
 
+def near_pairs_of_all(points, reach, group):
+    """Near pairs of the points of all processes; see :class:`NearPairs`."""
+    return near_pairs(points, reach) if group.size == 1 else PairsOfAll(points, reach, group)
+
+
+class PairsOfAll:
+    """Near pairs of the points of all processes: each knows all places, and sums a part of the pairs."""
+
+    def __init__(self, points, reach, group):
+        self.group, first = group, group.starts(len(points))
+        self.own = slice(first, first + len(points))
+        self.pairs = near_pairs(group.gathered(points.detach()), reach)
+        self.part = group.rank, group.size
+
+    def crowd(self):
+        return self.pairs.crowd()
+
+    def sums(self, split):
+        return self.group.total(self.pairs.sums(split, self.part))[self.own]
+
+    def pulls(self, split, charges):
+        return self.group.total(self.pairs.pulls(split, self.group.gathered(charges), self.part))[self.own]
+
+
 class NearPairs:
     """The pairs of points that are nearer to each other than `reach`.
 
@@ -109,18 +135,21 @@ class NearPairs:
         """Pairs of points that share a cell of half the reach, each counted from both ends; about."""
         return int(self.starts.diff().square().sum()) // 2 ** self.points.shape[1]
 
-    def sums(self, split):
-        """Sum of the split's rest over each point's pairs, shape (n,)."""
-        return self._over_blocks(lambda i, j, gaps: split.rest(gaps.square().sum(1)))
+    def sums(self, split, part=WHOLE):
+        """Sum of the split's rest over each point's pairs, shape (n,).
 
-    def pulls(self, split, charges):
+        A `part` (k, m) is the k-th of m parts of the pairs.
+        """
+        return self._over_blocks(lambda i, j, gaps: split.rest(gaps.square().sum(1)), part)
+
+    def pulls(self, split, charges, part=WHOLE):
         """Gradient of sum_i c_i S_i with S those sums, shape (n, d)."""
 
         def pull(i, j, gaps):
             f = split.rest_slope(gaps.square().sum(1)) * (charges[i] + charges[j])
             return 2.0 * f[:, None] * gaps
 
-        return self._over_blocks(pull, self.points.shape[1])
+        return self._over_blocks(pull, part, self.points.shape[1])
 
     def _rows_of_cells(self, x, strides):
         """Where the three cells around each point begin in every row of cells beside it, and their counts."""
@@ -134,12 +163,12 @@ class NearPairs:
         end = self.starts[base + torch.minimum(last + 2, self.cells[-1])]
         return first, torch.where(exists, end - first, 0)
 
-    def _over_blocks(self, summand, *width):
+    def _over_blocks(self, summand, part, *width):
         """Sums over j of ``summand(i, j, u_i - u_j)``, of shape (n, *width)."""
         out = self.points.new_zeros(len(self.points), *width)
-        per_point = self.counts.sum(1)
+        begin, end = (len(self.points) * k // part[1] for k in (part[0], part[0] + 1))
+        per_point = self.counts[begin:end].sum(1)
         block = (per_point.cumsum(0) - per_point) // BLOCK
-        begin = 0
         for size in torch.unique_consecutive(block, return_counts=True)[1].tolist():
             i, j = self._candidates(begin, begin + size)
             gaps = self.points[i] - self.points[j]
@@ -173,14 +202,14 @@ class CompiledPairs:
     def crowd(self):
         return self.points.crowd()
 
-    def sums(self, split):
+    def sums(self, split, part=WHOLE):
         from ...numerics.compiled import near_sums
 
-        return torch.from_numpy(near_sums(self.points, split.tables[0], split.unit, available()))
+        return torch.from_numpy(near_sums(self.points, split.tables[0], split.unit, available(), part))
 
-    def pulls(self, split, charges):
+    def pulls(self, split, charges, part=WHOLE):
         from ...numerics.compiled import near_pulls
 
         charges = charges.contiguous().numpy()
-        pulls = near_pulls(self.points, split.tables[1], split.unit, charges, available())
+        pulls = near_pulls(self.points, split.tables[1], split.unit, charges, available(), part)
         return torch.from_numpy(np.ascontiguousarray(pulls[:, 3 - self.d :]))

@@ -61,7 +61,7 @@ class SortedPoints:
         return int((np.diff(self.starts).astype(np.int64) ** 2).sum())
 
 
-def near_sums(points, table, unit, n_threads):
+def near_sums(points, table, unit, n_threads, part=(0, 1)):
     """Sum of a radial function over the points near each one, of shape (n,); its own pair is not among them.
 
     Parameters
@@ -72,25 +72,31 @@ def near_sums(points, table, unit, n_threads):
     unit : float
         Squared distance that the table counts in.
     n_threads : int
+    part : tuple of int, default=(0, 1)
+        Which of how many parts of the pairs are summed.
     """
-    return _by_stretches(_sums, points, (), table, unit, (), n_threads)
+    return _by_stretches(_sums, points, (), table, unit, (), n_threads, part)
 
 
-def near_pulls(points, table, unit, charges, n_threads):
+def near_pulls(points, table, unit, charges, n_threads, part=(0, 1)):
     """sum_j (c_i + c_j) f(s_ij) 2 (u_i - u_j), of shape (n, 3), over the same pairs.
 
     Axes that the map lacks come first, with zeros; `table` is that of f.
     """
-    return _by_stretches(_pulls, points, (3,), table, unit, (charges[points.order],), n_threads).T
+    return _by_stretches(_pulls, points, (3,), table, unit, (charges[points.order],), n_threads, part).T
 
 
-def _by_stretches(loop, points, width, table, unit, charges, n_threads):
+def _by_stretches(loop, points, width, table, unit, charges, n_threads, part):
     """What a loop adds up over the pairs (i, j > i), in the order of the points as they came.
 
     Each pair serves both of its ends, so every thread has a copy of the sums.
     """
     n, per_unit = len(points.order), np.float32(1.0 / unit)
-    found, cuts = np.zeros((n_threads, *width, n), np.float32), cuts_of_rows(n, n_threads)
+    first, last = (n * k // part[1] for k in (part[0], part[0] + 1))
+    found, cuts = (
+        np.zeros((n_threads, *width, n), np.float32),
+        [first + cut for cut in cuts_of_rows(last - first, n_threads)],
+    )
 
     def stretch(k):
         loop(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, table,

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._label_markers import column_of, marked, missing, of_one_type, warn_of_minus_one
 from ...conditional import BlockConditional, one_column
+from ...distributed import current
 from .._base import Supervisory, n_rows_of, warn_empty
 
 
@@ -54,6 +55,7 @@ class Labels(Supervisory):
     """
 
     requires_y = True
+    across = "rows"
 
     def __init__(self, *, self_pairs=False, unlabeled=None):
         self.self_pairs = self_pairs
@@ -64,6 +66,7 @@ class Labels(Supervisory):
         if not isinstance(self.self_pairs, (bool, np.bool_)):
             raise TypeError(f"self_pairs={self.self_pairs!r} must be True or False")
         self.classes_, codes = _encode(y, n_rows_of(X), type(self).__name__, self.unlabeled)
+        codes = current().gathered(codes)
         lone = codes < 0
         # Rows without a label are of a class of their own each.
         codes[lone] = len(self.classes_) + np.arange(lone.sum())
@@ -98,6 +101,7 @@ class Classes(Supervisory):
 
     columns = "classes"
     requires_y = True
+    across = "own"
 
     def __init__(self, *, unlabeled=None):
         self.unlabeled = unlabeled
@@ -155,7 +159,19 @@ class LabelBlock:
 
 
 def _encode(y, n_rows, name, unlabeled):
-    """Sorted classes and one code per row, -1 for rows without a label."""
+    """Sorted classes of all processes and one code per row of this one, -1 for rows without a label."""
+    group = current()
+    with group.together():
+        classes, codes = _encoded(y, n_rows, name, unlabeled)
+    every = group.objects(classes)
+    if len(every) == 1:
+        return classes, codes
+    known = np.unique(np.concatenate(every))
+    return known, np.where(codes < 0, -1, np.searchsorted(known, classes)[codes])
+
+
+def _encoded(y, n_rows, name, unlabeled):
+    """As :func:`_encode`, of this process alone."""
     if y is None:
         raise ValueError(f"{name} needs y, the class of every row: call fit(X, y)")
     labels = column_of(y, n_rows)

@@ -15,6 +15,7 @@ from ..._checks import check_number
 from ..._label_markers import column_of, marked, missing, of_one_type
 from ..._torch_state import as_array
 from ...conditional import Conditional, normalize_rows, one_column
+from ...distributed import current
 from .._base import Supervisory, n_rows_of, warn_empty
 
 
@@ -51,6 +52,10 @@ class Paired(Supervisory):
     @property
     def columns(self):
         return "rows" if self.pairs is not None else "features"
+
+    @property
+    def across(self):
+        return "rows" if self.pairs is None else None
 
     def features(self, n_features):
         """The groups of columns of X that the rows and the columns of p are read off, as two slices."""
@@ -89,6 +94,7 @@ class Paired(Supervisory):
             raise ValueError("Paired takes split or pairs, not both")
         n = X.shape[0]
         if self.pairs is None:
+            n = current().total(n)
             self.features(X.shape[1])
             self.conditional_ = one_column(np.arange(n), n)
             return self

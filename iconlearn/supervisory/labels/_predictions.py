@@ -57,6 +57,7 @@ class Predictions(Supervisory):
     """
 
     columns = "classes"
+    across = "own"
 
     def __init__(self, teacher, temperature=1.0):
         self.teacher = teacher

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from ..._checks import check_choice, check_number, unchanging
-from ...conditional import Conditional, along_entries, normalize_rows
-from ...neighbors import neighbor_graph
+from ...conditional import Conditional, along_entries, conditional_of, normalize_rows
+from ...distributed import current
+from ...neighbors import graph_of_all
 from .._base import (
     NeighborSearch,
     Supervisory,
@@ -106,11 +107,13 @@ class KNN(NeighborSearch):
         X = check_metric_input(X, self._metric)
         check_number("far_weight", self.far_weight, low=0, high=1, closed="right")
         rows, metric = self._searched(X)
+        group = current()
+        n_all = group.total(X.shape[0])
         if isinstance(self.n_neighbors, str):
             check_choice("n_neighbors", self.n_neighbors, ("auto",))
-            self._k = neighbors_by_default(N_NEIGHBORS, X.shape[0])
+            self._k = neighbors_by_default(N_NEIGHBORS, n_all)
         else:
-            self._k = clamp_neighbors(self.n_neighbors, X.shape[0] - 1)
+            self._k = clamp_neighbors(self.n_neighbors, n_all - 1)
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
         graph, backend = self._neighbor_graph(rows, metric, self._k, random_state, n_jobs, device)
@@ -118,7 +121,7 @@ class KNN(NeighborSearch):
         if self.far_weight == 1:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
             edges = csr_array((edges.data, _sorted_columns(graph), edges.indptr), shape=edges.shape)
-        self.conditional_ = Conditional(edges, self_pairs=False)
+        self.conditional_ = conditional_of(group, edges)
         self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
         if self.far_weight < 1:
             self._mates = self._within_gaps(graph)
@@ -171,7 +174,7 @@ class KNN(NeighborSearch):
         """The k nearest training rows of new ones, by ascending distance."""
         X_new = check_metric_input(X_new, self._metric, self._n_features)
         search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared}
-        graph = neighbor_graph(self._X, k, metric=self._metric, queries=X_new, **search)
+        graph = graph_of_all(self._group, self._X, k, metric=self._metric, queries=X_new, **search)
         if self.pairwise:
             warn_empty(np.diff(graph.indptr) > 0, "any neighbour", "", new_rows=True)
         return graph

@@ -21,8 +21,9 @@ from scipy.special import entr
 
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
-from ...conditional import BlockConditional, Conditional, along_entries, normalize_rows
-from ...neighbors import BLOCK_SIZE, check_defined, choose_backend, distance_block, neighbor_graph
+from ...conditional import BlockConditional, Conditional, along_entries, conditional_of, normalize_rows
+from ...distributed import ALONE, current
+from ...neighbors import BLOCK_SIZE, check_defined, choose_backend, distance_block, graph_of_all
 from .._base import LARGEST_SHARE, NeighborSearch, check_metric_input, one_way, warn_empty
 from ._calibration import GaussianKernel, StudentKernel, calibrate, entropies_of, kernel_rows
 from ._reciprocal import WIDER, both_sides, first, reach
@@ -128,7 +129,8 @@ class Gaussian(NeighborSearch):
 
     def _extend(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
-        return self._recipe.rows(self._X, X_new, n_jobs=n_jobs, device=device, prepared=self._prepared)[0]
+        search = {"n_jobs": n_jobs, "device": device, "prepared": self._prepared, "group": self._group}
+        return self._recipe.rows(self._X, X_new, **search)[0]
 
     def _reciprocal(self, X_new, n_jobs, device):
         X_new = check_metric_input(X_new, self._metric, self._n_features)
@@ -238,19 +240,24 @@ class KernelRecipe:
                 f"matrix of distances) leaves some out; use n_neighbors=None"
             )
         sparse_distances = _is_precomputed(metric) and issparse(X)
-        available = _stored_neighbors(X) if sparse_distances else X.shape[0] - 1
+        n_all = current().total(X.shape[0])
+        available = _stored_neighbors(X) if sparse_distances else n_all - 1
         if isinstance(n_neighbors, str) and n_neighbors != "auto":
             raise ValueError(f'n_neighbors={n_neighbors!r} is not known: give a whole number, "auto" or None')
         automatic = isinstance(n_neighbors, str)
         k = None if automatic or n_neighbors is None else _support(n_neighbors, max(1, available))
         if perplexity is not None:
             perplexity = _resolved_perplexity(
-                perplexity, available if k is None else k, X.shape[0] - 1, kernel.quadratic
+                perplexity, available if k is None else k, n_all - 1, kernel.quadratic
             )
             if automatic:
                 k = max(1, min(available, ceil(3 * perplexity)))
             return cls(kernel, perplexity, None, k, metric, search, self_pairs)
         if isinstance(sigma, str) and sigma == "scale":
+            if n_all > X.shape[0]:
+                raise ValueError(
+                    "sigma='scale' sees the rows of one process; give sigma as a number, or a perplexity"
+                )
             sigma = _scale(X, metric)
             if sigma == 0:
                 what = (
@@ -284,7 +291,8 @@ class KernelRecipe:
             rows = along_entries(np.arange(edges.shape[0]), edges)
             self._warn_wide(np.bincount(rows, entr(edges.data), minlength=edges.shape[0]))
         spans = _spans(graph, edges, self.k) if queries is None and self.k is not None else None
-        return Conditional(edges, self_pairs=queries is not None), sigma, spans
+        p = conditional_of(current(), edges) if queries is None else Conditional(edges)
+        return p, sigma, spans
 
     def reciprocal(self, X, queries, sigma, spans, **search):
         """How near queries and training rows are, seen from both sides, the latter's bandwidths as they are.
@@ -304,7 +312,8 @@ class KernelRecipe:
 
     def _nearest(self, X, queries, k, **search):
         """Distances to the k nearest columns, ascending; None: to all that are stored."""
-        graph = neighbor_graph(X, k, metric=self.metric, queries=queries, backend=self.search, **search)
+        group = search.pop("group", None) or (current() if queries is None else ALONE)
+        graph = graph_of_all(group, X, k, metric=self.metric, queries=queries, backend=self.search, **search)
         if _is_precomputed(self.metric):
             warn_empty(
                 np.diff(graph.indptr) > 0,

@@ -57,6 +57,8 @@ class LocalRadius(NeighborSearch):
 
     columns = "targets"
 
+    across = None
+
     def __init__(
         self, n_neighbors=15, *, metric="euclidean", search="auto", metric_params=None, neighbors=None
     ):

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_choice, check_number
 from ..._transfer import sent
 from ...conditional import Conditional, one_column
+from ...distributed import ALONE, current
 from .._base import Supervisory
 
 KINDS = ("noise", "mask", "mix")
@@ -60,6 +61,7 @@ class Views(Supervisory):
         self.columns_augment = columns_augment
 
     fresh = True
+    across = "rows"
 
     # For what was stored before there was such a parameter.
     columns_augment: object = None
@@ -93,8 +95,9 @@ class Views(Supervisory):
             raise ValueError(
                 f"n_views={k} with cross=True: rows and columns are one view each, so it must be 2"
             )
-        n = X.shape[0]
-        self._mean, self._spread = moments(X)
+        group = current()
+        n = group.total(X.shape[0])
+        self._mean, self._spread = moments(X, group)
         if self.cross:
             self.conditional_ = one_column(np.arange(n), n)
             return self
@@ -155,14 +158,19 @@ def corrupted(X, kind, strength, mean, spread):
     return torch.where(torch.rand_like(X) < strength, mean, X)
 
 
-def moments(X):
-    """Mean and standard deviation of every feature; a block of rows at a time, since X may lie in a file."""
+def moments(X, group=ALONE):
+    """Mean and standard deviation of every feature; a block of rows at a time, since X may lie in a file.
+
+    With a group they are those of the rows of all processes.
+    """
     if issparse(X):
-        mean = np.asarray(X.mean(axis=0)).ravel()
-        square = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+        share = X.shape[0] / group.total(X.shape[0])
+        mean = group.total(share * np.asarray(X.mean(axis=0)).ravel())
+        square = group.total(share * np.asarray(X.multiply(X).mean(axis=0)).ravel())
         return mean, np.sqrt(np.maximum(square - mean**2, 0))
     step = max(1, BLOCK // X.shape[1])
     parts = [X[start : start + step] for start in range(0, len(X), step)]
-    mean = sum(part.sum(axis=0, dtype=float) for part in parts) / len(X)
-    square = sum(np.square(part - mean).sum(axis=0) for part in parts) / len(X)
+    n = group.total(len(X))
+    mean = group.total(sum(part.sum(axis=0, dtype=float) for part in parts)) / n
+    square = group.total(sum(np.square(part - mean).sum(axis=0) for part in parts)) / n
     return mean, np.sqrt(square)

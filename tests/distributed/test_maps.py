@@ -1,0 +1,162 @@
+"""Maps over several processes: neighbours, p, and steps are those of one process with all rows."""
+
+import numpy as np
+import pytest
+from scipy.sparse import vstack
+from sklearn.datasets import load_digits
+
+from iconlearn import ICONClustering, ICONEmbedding
+from iconlearn.distributed import shards
+from iconlearn.engines import Mesh
+from iconlearn.learned import Student
+from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
+from iconlearn.out_of_sample._placed import Placer
+from iconlearn.supervisory import KNN, Gaussian, Symmetrize
+
+X = load_digits().data
+CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}
+FEW = {2: [0, 650, 1100], 3: [0, 200, 680, 1100]}
+
+
+def own(rank, size, cuts=CUTS):
+    return X[cuts[size][rank] : cuts[size][rank + 1]]
+
+
+def neighbors_of_own(most, metric="euclidean"):
+    _shards.MAX_EXACT, before = most, _shards.MAX_EXACT
+    try:
+        with shards(timeout=60) as group:
+            return graph_of_all(group, own(group.rank, group.size), 10, metric=metric, random_state=0)
+    finally:
+        _shards.MAX_EXACT = before
+
+
+def test_neighbors_of_all_rows(two, three):
+    whole = neighbor_graph(X, 10, backend="exact")
+    found = vstack(three.results(neighbors_of_own, 10_000))
+    np.testing.assert_allclose(found.data, whole.data)  # ties may have other numbers
+    assert (found.indices == whole.indices).mean() > 0.999
+    # Where cells decide which processes are asked.
+    near = vstack(two.results(neighbors_of_own, 100))
+    recall = np.mean([len(np.intersect1d(near[[i]].indices, whole[[i]].indices)) / 10 for i in range(len(X))])
+    assert 0.98 <= recall < 1
+    assert np.allclose(np.sort(near.data.reshape(-1, 10), axis=1), near.data.reshape(-1, 10))
+    cosine = vstack(two.results(neighbors_of_own, 10_000, "cosine"))
+    np.testing.assert_allclose(cosine.data, neighbor_graph(X, 10, metric="cosine").data, atol=1e-12)
+
+
+def fitted(parameters, rows):
+    return ICONEmbedding(**{"engine": Mesh(), "random_state": 0} | parameters).fit(rows)
+
+
+def map_of_own(parameters, new):
+    with shards(timeout=60) as group:
+        rows = own(group.rank, group.size, FEW)
+        model = fitted(parameters, rows)
+        new = new[group.rank :: group.size]
+        return {
+            "embedding": model.embedding_,
+            "seen": (model.transform(rows), model.transform(X[:3])),
+            "placed": model.transform(new),
+            "history": model.loss_history_,
+            "entropy": model.entropy_,
+            "traffic": dict(group.traffic),
+        }
+
+
+JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 30}
+
+
+def test_a_map_over_processes(two, three):
+    """By row, with rows that relocate, and t-SNE."""
+    new = X[1200:1220]
+    for group, parameters in ((three, {"max_iter": 110}), (two, JOINT)):
+        whole = fitted(parameters, X[:1100])
+        parts = group.results(map_of_own, parameters, new)
+        for part in parts:
+            np.testing.assert_allclose(part["history"][0], whole.loss_history_[0], rtol=1e-5)
+            np.testing.assert_allclose(part["history"][:20], whole.loss_history_[:20], rtol=1e-4)
+            np.testing.assert_allclose(part["history"], whole.loss_history_, rtol=0.01)
+            np.testing.assert_array_equal(part["history"], parts[0]["history"])
+            np.testing.assert_allclose(part["entropy"], whole.entropy_, rtol=1e-9)
+            np.testing.assert_array_equal(part["seen"][0], part["embedding"])
+            np.testing.assert_array_equal(part["seen"][1], parts[0]["embedding"][:3])
+            print(part["history"] / whole.loss_history_ - 1, part["traffic"])
+        places = np.vstack([part["embedding"] for part in parts])
+        print(np.abs(places - whole.embedding_).max(0), whole.embedding_.std(0))
+        again = Placer(whole.q_, whole.divergence_, places)(whole.p_.extend(new))
+        placed = np.empty_like(again)
+        for rank, part in enumerate(parts):
+            placed[rank :: group.size] = part["placed"]
+        np.testing.assert_allclose(placed, again, atol=1e-4)
+
+
+def wide_map(scale):
+    with shards(timeout=60) as group:
+        rows = own(group.rank, group.size, FEW)
+        places = scale * rows[:, [20, 28]]  # of pixels, so that many rows are near each other
+        places += np.random.RandomState(0).standard_normal((1100, 2))[FEW[2][group.rank] :][: len(rows)]
+        engine = Mesh(max_nodes=4096)
+        model = ICONEmbedding(engine=engine, init=places, max_iter=3, learning_rate=1e-6, random_state=0)
+        return model.fit(rows).loss_history_, places
+
+
+def test_near_pairs_and_far_points_over_processes(two):
+    """A map too wide for its grid, whose near pairs are summed one by one, and with points far outside."""
+    parts = two.results(wide_map, 20.0)
+    places = np.vstack([part[1] for part in parts])
+    whole = ICONEmbedding(engine="dense", init=places, max_iter=3, learning_rate=1e-6, random_state=0)
+    whole.fit(X[:1100])
+    print(parts[0][0], whole.loss_history_, places.std(0))
+    np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
+
+
+def refused(parameters, clusters=False):
+    with shards(timeout=60) as group:
+        rows = own(group.rank, group.size, FEW)
+        kind = ICONClustering if clusters else ICONEmbedding
+        return kind(random_state=0, max_iter=3, **parameters).fit(rows)
+
+
+def test_clusters_with_a_table_are_refused(two):
+    for answer in two.run(refused, {}, True):
+        assert isinstance(answer, ValueError) and "mapper='table'" in str(answer), answer
+
+
+def of_one_process():
+    with shards(timeout=60) as group:
+        model = ICONEmbedding(random_state=0, max_iter=3).fit(own(group.rank, group.size, FEW))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"q": "gaussian"}, "need a heavy tail"),
+        ({"divergence": "hellinger"}, "divergence='kl'"),
+        ({"debias": 0.1}, "debias=0"),
+        ({"engine": "dense"}, "use engine='mesh'"),
+        ({"n_components": 4}, "1 to 3 dimensions"),
+        ({"init": "spectral"}, "sees the rows of one process"),
+        ({"optimizer": "lbfgs"}, "optimizer='lbfgs'"),
+        ({"p": Gaussian(n_neighbors=None)}, "number of neighbours"),
+        ({"p": KNN(5, metric="manhattan")}, "Euclidean or cosine"),
+        ({"p": "labels"}, "mapper='table'"),
+        ({"mapper": "linear"}, "looks across rows"),
+    ],
+)
+def test_what_is_refused(two, parameters, sentence):
+    for answer in two.run(refused, parameters):
+        assert isinstance(answer, ValueError) and sentence in str(answer), answer
+
+
+def test_one_process_alone_does_not_answer_for_all(two):
+    model = two.results(of_one_process)[0]
+    for ask in (
+        model.transform,
+        model.score,
+        lambda rows: model.inverse_transform(rows[:, :2]),
+        model.p_.extend,
+    ):
+        with pytest.raises(ValueError, match="fitted over"):
+            ask(X[:3])
