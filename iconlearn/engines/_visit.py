@@ -90,7 +90,7 @@ class Visit:
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form.
 
-        On a device they are tensors there, followed by the row of each entry.
+        On a device they are tensors there, followed by the rows of all entries and their columns.
         """
         arrays = self.edges.symmetric(self.pulled)
         device = self.pulled.device
@@ -98,7 +98,8 @@ class Visit:
             return arrays
         pointers, columns, values = map(torch.from_numpy, arrays)
         rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
-        return tuple(part.to(device) for part in (pointers, columns, values, rows))
+        pointers, values, ends = (part.to(device) for part in (pointers, values, torch.cat([rows, columns])))
+        return pointers, ends[len(values) :], values, ends
 
     @cached_property
     def column_weight(self):
