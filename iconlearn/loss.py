@@ -14,7 +14,7 @@ import math
 
 import torch
 
-from .numerics.geometry import matrix, pairs, rows_at
+from .numerics.geometry import gaps_between, matrix, pairs
 from .numerics.threads import available, compiled_pays
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 MAX_PAIRS = 2**25
 
 
-def loss(problem, engine, visit, pull=1.0):
+def loss(problem, engine, visit, pull=1.0, whole=False):
     """Mean divergence over the rows of one visit, differentiable.
 
     Parameters
@@ -49,13 +49,20 @@ def loss(problem, engine, visit, pull=1.0):
     pull : float, default=1.0
         Exaggeration: the gradient of every supported pair's kernel is multiplied by it where it attracts.  The value
         of the loss is the true one whatever the pull.
+    whole : bool, default=False
+        Whether it is the loss alone that will be differentiated: neither a multiple of it nor a sum with more.
 
     Returns
     -------
     Tensor
         A scalar, in the precision of the mapper.
     """
-    return _mean_divergence(problem, engine, visit, pull)
+    return _mean_divergence(problem, engine, visit, pull, whole=whole)
+
+
+def _weighted_sum(weights, values):
+    """sum_i w_i x_i: on the CPU by pairs, which loses fewest digits; on a device in one operation."""
+    return (weights * values).sum() if values.device.type == "cpu" else weights.dot(values)
 
 
 def row_divergences(problem, engine, visit, at=None):
@@ -107,7 +114,7 @@ def _places(problem, visit):
     )
 
 
-def _mean_divergence(problem, engine, visit, pull, by_sums=False):
+def _mean_divergence(problem, engine, visit, pull, by_sums=False, whole=False):
     q, divergence = problem.q, problem.summand
     U, V = _places(problem, visit)
     if visit.lists is not None:
@@ -121,13 +128,17 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False):
         # Linear in the normaliser too: one number a row instead of one an edge.
         # Of a batch they would be found for one step alone, by the host.
         both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
+        if both_ways is not None and U.device.type != "cpu":
+            value = engine.edge_loss(q, U, V, visit, pull, whole)
+            if value is not None:
+                return value
         pulled = attraction(
             q, U, V, visit.edges, visit.pulled, pull, both_ways, problem.tied and q.same_places
         )
         if q.normalize == "self":
             return visit.at_one - pulled
         log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
-        value = visit.at_one - pulled + (visit.row_weight * log_norm).sum()
+        value = visit.at_one - pulled + _weighted_sum(visit.row_weight, log_norm)
         return value if of_columns is None else value + (visit.column_weight * of_columns).sum()
     log_norm, of_columns = log_normalizers(q, engine, U, V, visit)
     if visit.edges is None:
@@ -322,8 +333,8 @@ class _DeviceAttraction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, U, both_ways, factor, offset, pull, V=None):
-        pointers, columns, weights, rows = both_ways
-        gaps = rows_at(U, rows).sub_(rows_at(U if V is None else V, columns))
+        pointers, _, weights, ends = both_ways
+        gaps = gaps_between(U if V is None else V, ends)
         s = (gaps * gaps).sum(1)
         if math.isinf(offset):
             total, slope = weights.dot(s), weights

@@ -530,17 +530,19 @@ def _epochs(plan, streams):
     group, apart = plan.group, plan.problem.p.sharded
     first, *others = streams
     others = [itertools.chain.from_iterable(stream) for stream in others]
+    with_more = len(objective.problems) > 1 or objective.penalty is not None or _costly(plan.problem)
 
     def closure(visits, pull):
         for parameter in parameters:
             parameter.grad = None
         values, costs = [], []
         for problem, visit in zip(objective.problems, visits, strict=True):
-            value = loss(problem, engine, visit, pull)
+            factor = problem.weight * problem.share * visit.scale
+            value = loss(problem, engine, visit, pull, whole=not with_more and factor == 1)
             if pull != 1 and problem.rows.reading is not None:
                 # In the small map of that time it would outweigh all others: its slope is that of a logarithm.
                 value = value.detach()
-            values.append(_times(problem.weight * problem.share * visit.scale, value))
+            values.append(_times(factor, value))
             if problem is plan.problem and _costly(problem):
                 costs = [_times(visit.scale, problem.rows.mapper.cost())]
         values += costs

@@ -97,7 +97,7 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
                 continue
             history.append(loss)
             best_r = r
-            if observe is not None and observe(loss, partial(_copy, r)):
+            if observe is not None and observe(loss, partial(graph.table, r)):
                 reason = "stopped"
                 break
             if len(history) > 5 and history[-2] - loss <= tol * abs(loss - offset):
@@ -107,10 +107,6 @@ def refine(graph, r, *, max_iter, tol, offset=0.0, held=None, beliefs=None, obse
     except KeyboardInterrupt:
         reason = "interrupted"
     return (best_r.table(SMALLEST) if isinstance(best_r, Lists) else best_r), Descent(history, reason)
-
-
-def _copy(r):
-    return r.table(SMALLEST) if isinstance(r, Lists) else r.copy()
 
 
 def refined(graph, r, *, max_iter, tol, **fixed):

@@ -181,15 +181,23 @@ class PairWeights:
         -------
         r : Lists or ndarray
         """
-        work, n_clusters = len(self.edges.data) * r.shape[1], r.shape[1]
-        few = n_clusters < MANY_LISTED or work < LISTED_WORK or not self.compiled(n_clusters)
-        if few or self.floor.any() or self._square is not None:
+        if not self.may_list(r.shape[1]):
             return r
         for listed in sorted({least, max(least, doubt)}):
             if np.count_nonzero(r > listed) <= SHORT * r.size:
                 lists = Lists.of(r, listed, least, self.size, idle)
                 return r if lists is None else lists
         return r
+
+    def may_list(self, n_clusters):
+        """Whether lists of so many clusters may take less for a step than a table."""
+        work = len(self.edges.data) * n_clusters
+        few = n_clusters < MANY_LISTED or work < LISTED_WORK or not self.compiled(n_clusters)
+        return not (few or self.floor.any() or self._square is not None)
+
+    def table(self, r):
+        """Assignments as an array of their own."""
+        return r.table(SMALLEST) if isinstance(r, Lists) else r.copy()
 
     def idle(self):
         """Which rows nothing pulls: no edge has any weight, and there is no constant part."""

@@ -170,6 +170,12 @@ class Engine(BaseEstimator):
         """log of every row's sum of kernels; U and V are the places of the visited rows and columns."""
         return row_sums(q, U, V, visit.exclude_self, self.block)
 
+    def edge_loss(self, q, U, V, visit, pull, whole):
+        """What :func:`iconlearn.loss.loss` gives for edges and a linear divergence; None but where attraction and row
+        sums take fewer operations of a device together.
+        """
+        return None
+
     def log_total(self, q, U, V, visit):
         """log of the sum of all kernels, a scalar."""
         return torch.logsumexp(self.log_sums(q, U, V, visit), 0)

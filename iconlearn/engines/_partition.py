@@ -9,6 +9,7 @@ from .._checks import check_number
 from ..clusters import LOOSE, SMALLEST, PairWeights, pair_weights, refine, transduce, with_groups
 from ..optim import History, Solution
 from ._base import Engine
+from ._device_weights import DeviceWeights
 
 # What records call these steps.
 PHASE = "partition"
@@ -72,11 +73,14 @@ class Partition(Engine):
         graph = self.graph(problems, rng, exact)
         table, offset = problems[0].rows.mapper.places, -_entropy(problems)
         history = History(callback, report)
+        steps = {"max_iter": max_iter, "tol": tol, "offset": offset, "observe": _adder(history)}
         # Tables of many rows and clusters are large: this one is not kept beside the next.
-        r, descent = refine(
-            graph, torch.softmax(table.detach().double(), 1).cpu().numpy(), max_iter=max_iter, tol=tol,
-            offset=offset, observe=_adder(history),
-        )  # fmt: skip
+        if table.device.type == "cpu" or graph.floor.any() or graph.may_list(table.shape[1]):
+            r, descent = refine(graph, torch.softmax(table.detach().double(), 1).cpu().numpy(), **steps)
+        else:
+            there = DeviceWeights(graph, table.device)
+            r, descent = refine(there, torch.softmax(table.detach().double(), 1), **steps)
+            r = there.table(r)
         if graph is not exact:
             history.losses[-1:] = [self.loss(problems, exact, r, rng) + offset]
         write_table(problems[0].rows.mapper, r)

@@ -98,7 +98,7 @@ class Visit:
     def both_ways(self):
         """w_ij + w_ji of tied points, with w = weight * p, as the arrays of a matrix in CSR form.
 
-        On a device they are tensors there, followed by the row of each entry.
+        On a device they are tensors there, followed by the rows of all entries and their columns.
         """
         arrays = self.edges.symmetric(self.pulled)
         device = self.pulled.device
@@ -106,7 +106,8 @@ class Visit:
             return arrays
         pointers, columns, values = map(torch.from_numpy, arrays)
         rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
-        return tuple(part.to(device) for part in (pointers, columns, values, rows))
+        pointers, values, ends = (part.to(device) for part in (pointers, values, torch.cat([rows, columns])))
+        return pointers, ends[len(values) :], values, ends
 
     @cached_property
     def column_weight(self):
@@ -393,11 +394,12 @@ def _visit_shard(problem, dtype, device):
     def tensor(array, kind=dtype):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
-    rows = np.repeat(np.arange(p.n_rows, dtype=np.int32), np.diff(both.indptr))
     ties = both.indptr.astype(np.int64), local(both.indices).astype(np.int32), both.data.astype(np.float32)
     if not compiled_pays(next(problem.rows.mapper.parameters())):
         pointers, columns, values = ties
-        ties = tensor(pointers, None), tensor(columns, None), tensor(values), tensor(rows, None)
+        rows = np.repeat(np.arange(p.n_rows, dtype=np.int32), np.diff(pointers))
+        ends = tensor(np.concatenate([rows, columns]), None)
+        ties = tensor(pointers, None), ends[len(rows) :], tensor(values), ends
     i, j, values, mass = (
         tensor(e.i, torch.int64),
         tensor(local(e.j), torch.int64),

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-__all__ = ["Edges", "MatrixBlocks", "matrix", "pairs", "rows_at"]
+__all__ = ["Edges", "MatrixBlocks", "gaps_between", "matrix", "pairs", "rows_at"]
 
 # Below this width differences are formed coordinate by coordinate: exact, and as fast as a product.
 DIRECT_WIDTH = 3
@@ -329,6 +329,12 @@ def _spread(Z, sums):
 def rows_at(U, index):
     """U[index] by the kernel that reads rows fastest."""
     return torch.nn.functional.embedding(index, U)
+
+
+def gaps_between(U, ends):
+    """Differences of the rows of U at the first and at the second half of `ends`."""
+    first, second = rows_at(U, ends).view(2, -1, U.shape[1])
+    return torch.sub(first, second)
 
 
 def _pointers(sorted_rows, n):

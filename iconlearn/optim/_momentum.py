@@ -27,6 +27,7 @@ class MomentumGains:
         self.parameters = list(parameters)
         self.velocities = [torch.zeros_like(p) for p in self.parameters]
         self.gains = [torch.ones_like(p) for p in self.parameters]
+        self.constants = {}
 
     def state_dict(self):
         """What the next step depends on, besides the parameters."""
@@ -56,8 +57,13 @@ class MomentumGains:
     def _move(self, parameter, velocity, gains):
         g = parameter.grad
         # The velocity points downhill where it opposes the gradient; at rest it points nowhere.
-        turning = torch.logical_and(velocity, g * velocity >= 0)
-        torch.clamp_min(torch.where(turning, gains * 0.8, gains + 0.2), 0.01, out=gains)
+        if parameter.device.type == "cpu":
+            turning = torch.logical_and(velocity, g * velocity >= 0)
+            torch.clamp_min(torch.where(turning, gains * 0.8, gains + 0.2), 0.01, out=gains)
+        else:
+            # The same with as few launches as can be, but where rounding makes a slope exactly zero.
+            lowered = torch.where(g * velocity > 0, gains, self._constant(gains, -1.0))
+            gains.add_(lowered, alpha=-0.2).clamp_min_(0.01)
         velocity.mul_(self.momentum).addcmul_(gains, g, value=-self.lr)
         if parameter.ndim == 2:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
@@ -75,6 +81,13 @@ class MomentumGains:
             return torch.where(scale > 0, scale, 1.0).clamp_max(1.0)
         if self.max_step is not None:
             return (self.max_step / length).clamp_max(1.0)
-        # The same with as few launches as can be.
-        longest = torch.linalg.vector_norm(parameter) * (0.5 / len(parameter) ** 0.5)
-        return (torch.where(longest > 0, longest, math.inf) / length).clamp_max(1.0)
+        radius = torch.threshold(torch.linalg.vector_norm(parameter), 0.0, math.inf)
+        half = 0.5 / len(parameter) ** 0.5
+        return torch.addcdiv(self._constant(length, 0.0), radius, length, value=half).clamp_max_(1.0)
+
+    def _constant(self, like, value):
+        """A number where a tensor is, made once."""
+        key = value, like.dtype, like.device
+        if key not in self.constants:
+            self.constants[key] = like.new_full((), value)
+        return self.constants[key]

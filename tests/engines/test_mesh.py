@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -407,6 +408,67 @@ def test_batched_sums_are_those_of_the_stencil(width, alike, exclude_self):
         found += [sums.detach(), torch.autograd.grad((weights * sums).sum(), points)[0]]
     torch.testing.assert_close(found[2], found[0], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found[3], found[1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("width", "dof", "pull"), [(1, 1.0, 1.0), (2, 0.6, 4.0), (3, 3.0, 1.0)])
+def test_edges_and_row_sums_at_once_are_both_of_them(width, dof, pull, whole):
+    """The form of a step on a device, against the formula in plain sums over all pairs."""
+    q, U = begun(Student(dof)), torch.as_tensor(places(N, width) * (3 if width < 3 else 1.2)).requires_grad_()
+    P = random_rows(N, self_pairs=False)
+    w = torch.as_tensor(P.toarray() if hasattr(P, "toarray") else P) / N
+    log_k = -0.5 * (dof + 1) * torch.log1p((U[:, None] - U).square().sum(2) / dof)
+    attracted = -(w * log_k).sum()
+    of_rows = torch.logsumexp(log_k.masked_fill(torch.eye(N, dtype=torch.bool), -torch.inf), 1)
+    repelled = (w.sum(1) * of_rows).sum()
+    expected = torch.autograd.grad(pull * attracted + repelled, U)[0] * (1 if whole else -3)
+
+    both_ways = w + w.T
+    ends, values = both_ways.nonzero().T, both_ways[both_ways != 0]
+    pointers = torch.searchsorted(ends[0].contiguous(), torch.arange(N + 1))
+    visit = SimpleNamespace(
+        both_ways=(pointers, ends[1], values, ends.reshape(-1)),
+        row_weight=w.sum(1),
+        exclude_self=True,
+        at_one=torch.tensor(0.7),
+    )
+    mesh = Mesh(0.25)
+    with mesh.hold():
+        assert mesh.edge_loss(q, U, U, visit, pull, whole) is None  # nothing is held yet
+        mesh.log_sums(q, U.detach(), U.detach(), visit)
+        found = mesh.edge_loss(q, U, U, visit, pull, whole)
+        gradient = torch.autograd.grad(found * (1 if whole else -3), U)[0]
+        assert mesh.edge_loss(q, 50 * U.detach(), U, visit, pull, whole) is None  # not one set of points
+        off = (50 * U).detach()
+        assert mesh.edge_loss(q, off, off, visit, pull, whole).isnan()
+    assert float(found.detach()) == pytest.approx(float((0.7 + attracted + repelled).detach()), rel=1e-4)
+    assert torch.linalg.norm(gradient - expected) <= 2e-2 * torch.linalg.norm(expected)
+
+
+def test_a_lost_row_makes_the_loss_no_number():
+    """Its sum is far below that of the others, in a map that widens while a grid is held."""
+    q, U = begun(Student(9.0)), torch.as_tensor(places(N, 2))
+    ends = torch.tensor([[0, 1], [1, 0]])
+    pointers = torch.tensor([0, 1] + [2] * (N - 1))
+    weight = torch.zeros(N, dtype=U.dtype).index_fill_(0, torch.tensor([0, 1]), 0.5)
+    visit = SimpleNamespace(
+        both_ways=(pointers, ends[1], torch.ones(2, dtype=U.dtype), ends.reshape(-1)),
+        row_weight=weight,
+        exclude_self=True,
+        at_one=torch.zeros((), dtype=U.dtype),
+    )
+    mesh = Mesh()
+    with mesh.hold() as held:
+        mesh.log_sums(q, U, U, visit)
+        grid = next(iter(held.choices.values()))[0].grid
+        far = U.clone()
+        far[0] = grid.low + grid.spacing * (torch.tensor(grid.shape) - 5)
+        assert grid.contains(far).all()
+        assert mesh.edge_loss(q, U, U, visit, 1.0, True).isfinite()
+        sums = mesh._cloud(q, far, visit).sums("kernel", True)
+        lost = bool(sums[0] <= held.key[-1])
+        assert mesh.edge_loss(q, far, far, visit, 1.0, True).isnan() == lost
+        assert lost
 
 
 HELD = {

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from reference import (
     FLOAT64,
     cluster_kernel,
@@ -16,11 +17,13 @@ from reference import (
     sparse_p,
 )
 from scipy.optimize import minimize
+from scipy.sparse import csr_array
 from sklearn.datasets import make_blobs
 
-from iconlearn.clusters import _reverse_divergence, assign, refine, soften
+from iconlearn import ICONClustering
+from iconlearn.clusters import PairWeights, _reverse_divergence, assign, refine, soften
 from iconlearn.conditional import Conditional
-from iconlearn.engines import Dense, Partition
+from iconlearn.engines import Dense, Partition, _device_weights
 from iconlearn.engines import _partition as partition
 from iconlearn.learned import Cluster
 from iconlearn.loss import loss
@@ -297,3 +300,46 @@ def test_a_share_sees_rows_that_are_assigned_alike_together(monkeypatch):
     exact = assign(p, r, debias=0.3)
     monkeypatch.setattr(_reverse_divergence, "N_LIKE", 40)
     np.testing.assert_allclose(assign(p, r, debias=0.3), exact, atol=1e-7)
+
+
+@pytest.mark.parametrize(("debias", "mass", "balance"), [(0.0, None, 1.0), (0.1, MASS, 0.7)])
+def test_steps_on_a_device_are_those_of_the_host(debias, mass, balance, monkeypatch):
+    """The operations of a device, here on the CPU, where a row has no edges and rows stand for several."""
+    monkeypatch.setattr(_device_weights, "BLOCK", 64)
+    edges = P.copy()
+    edges[5], edges[:, 5] = 0, 0
+    size = None if mass is None else 1.0 + np.arange(N) % 3
+    graph = PairWeights(csr_array(edges), np.zeros(N), debias, size, balance)
+    there, r = _device_weights.DeviceWeights(graph, torch.device("cpu")), softmax(LOGITS)
+    (G, loss), (found, its_loss) = graph.explained(r), there.explained(torch.from_numpy(r))
+    np.testing.assert_allclose(found, G, rtol=1e-12, atol=1e-15)
+    assert its_loss == pytest.approx(loss, rel=1e-12)
+    for idle in (None, graph.idle()):
+        new = there.improved(torch.from_numpy(r), found, idle=idle)
+        np.testing.assert_allclose(new, graph.improved(r, G, idle=idle), rtol=1e-9, atol=1e-14)
+    histories = []
+    for weights, start in ((graph, r), (there, torch.from_numpy(r))):
+        seen = []
+        end, descent = refine(
+            weights, start, max_iter=30, tol=0.0, observe=lambda loss, r, seen=seen: seen.append(r()) or False
+        )
+        histories.append(descent.history)
+        assert all(isinstance(outputs, np.ndarray) for outputs in seen)
+    np.testing.assert_allclose(*histories, rtol=1e-9)
+    np.testing.assert_allclose(weights.table(end), seen[-1])
+
+
+@pytest.mark.gpu
+@pytest.mark.pretended
+def test_a_clustering_is_the_same_on_a_device(monkeypatch):
+    steps, explained = [], _device_weights.DeviceWeights.explained
+    monkeypatch.setattr(
+        _device_weights.DeviceWeights,
+        "explained",
+        lambda self, r: steps.append(r.device.type) or explained(self, r),
+    )
+    X, _ = make_blobs(300, 5, centers=6, random_state=0)
+    fits = [ICONClustering(6, device=device, random_state=0).fit(X) for device in ("cpu", "cuda")]
+    assert set(steps) == {"cuda"}
+    np.testing.assert_allclose(fits[1].probabilities_, fits[0].probabilities_, atol=1e-6)
+    assert fits[1].loss_ == pytest.approx(fits[0].loss_, rel=1e-9)

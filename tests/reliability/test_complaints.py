@@ -144,6 +144,9 @@ def test_a_graph_in_parts_is_laid_out(init, n_parts):
     assert np.mean(together) < 1.5
 
 
+@pytest.mark.cpu(
+    reason="losses of steps in single precision are rounded more on a device, and so is their minimum"
+)
 def test_a_fit_says_its_loss_and_stops_when_nothing_is_gained():
     X, _ = make_blobs(80, random_state=0)
     fit = ICONEmbedding(max_iter=5000, random_state=0).fit(X)

@@ -105,8 +105,13 @@ def places_of(model, X):
     """What the mapper holds or gives, in double precision."""
     with torch.no_grad():
         table = getattr(model.mapper_, "places", None)
-        Z = model.mapper_(torch.as_tensor(X)) if table is None else table
+        Z = model.mapper_(torch.as_tensor(X, dtype=dtype_of(model))) if table is None else table
     return Z.detach().double().numpy()
+
+
+def dtype_of(model):
+    """In which precision the mapper was trained: on a device networks are in single precision."""
+    return next(model.mapper_.parameters()).dtype
 
 
 def assert_is_the_loss(model, expected, *, penalised=False, single=False):
@@ -265,7 +270,7 @@ def check_map(draw):
     for further in model.terms or []:
         expected += of_term(further, X, model.q_, model.divergence_, U if further.q is None else Z)
     assert_is_the_loss(
-        model, expected, penalised=bool(terms), single=mapper != "table" and X.dtype == np.float32
+        model, expected, penalised=bool(terms), single=mapper != "table" and dtype_of(model) == torch.float32
     )
 
 
@@ -302,7 +307,7 @@ def check_clustering(draw):
     expected = written(model.p_.conditional_, model.q_, model.divergence_, r)
     for further in terms or []:
         expected += of_term(further, X, model.q_, model.divergence_, r)
-    assert_is_the_loss(model, expected, single=mapper != "table" and X.dtype == np.float32)
+    assert_is_the_loss(model, expected, single=mapper != "table" and dtype_of(model) == torch.float32)
 
 
 # -- classifiers --------------------------------------------------------------------------------------------------
@@ -349,7 +354,9 @@ def check_classifier(draw):
             matrices.append(torch.as_tensor(columns))
         scale = (1.0 if free_dot and n_classes == 2 and not over_pairs else 0.5) / (model.C * rows.sum())
         expected += scale * sum(float(w.square().sum()) for w in matrices)
-    assert_is_the_loss(model, expected, penalised=model.C is not None, single=X.dtype == np.float32)
+    assert_is_the_loss(
+        model, expected, penalised=model.C is not None, single=dtype_of(model) == torch.float32
+    )
 
 
 def check_few_labels(draw):
@@ -453,7 +460,7 @@ def check_lists(draw):
     U = np.exp(U - np.logaddexp.reduce(U, 1)[:, None]) if isinstance(q, learned.Cluster) else U
     # A list of two, one of them without p, is at its minimum far away: what is left of the loss is rounding.
     expected = written_lists(lists, p, anchors, weights, share, model.q_, model.divergence_, U)
-    assert_is_the_loss(model, expected, single=mapper != "table" and X.dtype == np.float32)
+    assert_is_the_loss(model, expected, single=mapper != "table" and dtype_of(model) == torch.float32)
 
 
 CHECKS = {

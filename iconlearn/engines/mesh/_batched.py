@@ -1,20 +1,23 @@
 """Sums over all pairs of points on a grid in few and large operations, for devices, where each of them is a launch.
 
-    sums_i = sum_a B(x_i - a) field[a]  -  sum_ab B(x_i - a) B(x_i - b) near[a - b]
+    sums_i = sum_a B(x_i - a) taken_i[a],      taken_i[a] = field[a] - sum_b near[a - b] B(x_i - b)
 
 ``_splines.py`` finds the same by one tap and axis after the other.  With t in [0, 1) the place of a point between its
-nodes, the weights of the nodes are cubic polynomials of t.  What a point reads of itself is made of sums of products of
-weights that lie 0 to 3 nodes apart; these are the same for 1 - t, and cubic polynomials of v = t (1 - t).  So all of
-them come from one Horner scheme, and what a point reads of the others and of itself from one contraction.
+nodes and v = t (1 - t), the weights of the nodes are cubic polynomials of t, so of the form (a + b t) + (c + d t) v.
+What a point reads at its nodes is the field without its own share, of which the derivative along an axis is that of
+the sum where only the other ends of the pairs stay where they are.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import torch
 
+from ..._transfer import sent
+from ...numerics.geometry import gaps_between
 from ._splines import TAPS
 
 # v is negative off the cell by more than rounding.
@@ -22,14 +25,6 @@ OFF = -1e-4
 
 # Coefficients of the weights of the four nodes by powers of t.
 WEIGHTS = np.array([[1, -3, 3, -1], [4, 0, -6, 3], [1, 3, 3, -3], [0, 0, 0, 1]]) / 6
-
-
-def _overlaps():
-    """Coefficients by powers of v of the sums of products of weights that lie 0 to 3 nodes apart, both ways."""
-    t = np.array([0.0, 0.1, 0.3, 0.5])
-    w = WEIGHTS @ t ** np.arange(4)[:, None]
-    sums = [(1 if gap == 0 else 2) * (w[: TAPS - gap] * w[gap:]).sum(0) for gap in range(TAPS)]
-    return np.linalg.solve((t * (1 - t))[:, None] ** np.arange(4), np.transpose(sums)).T
 
 
 def _derivative(coefficients):
@@ -43,96 +38,159 @@ class Tables:
     ----------
     grid : Grid
     response : Response
-    alike : bool
-        Whether all sums have the same weight in what is differentiated.
+    constant : float
+        Added to all sums.
     """
 
-    def __init__(self, grid, response, alike):
-        like = {"device": grid.low.device, "dtype": grid.low.dtype}
-        self.grid_shape, self.spacing, self.alike = grid.padded, grid.spacing, alike
-        self.transform, self.minus_near = response.transform, -response.near[..., None]
-        # A point's own place moves both ends of the pair with itself; where weights differ, the other end is in the
-        # field of the charges already.
-        own = _overlaps(), _derivative(_overlaps()) * (0.5 if alike else 1.0) / grid.spacing
-        read = WEIGHTS, _derivative(WEIGHTS) / grid.spacing
-        powers = np.transpose([np.concatenate(read), np.concatenate(own)], (2, 0, 1))
-        self.powers = torch.tensor(powers[..., None, None], **like).unbind(0)
-        strides = [math.prod(grid.padded[k + 1 :]) for k in range(len(grid.padded))]
-        taps = sum(np.ix_(*(np.arange(TAPS) * stride for stride in strides)))
-        self.strides, self.taps = strides, torch.tensor(taps[..., None], device=like["device"])
-        self.last = torch.tensor(grid.shape, device=like["device"])[:, None] - TAPS
-        self.first = torch.zeros_like(self.last)
+    def __init__(self, grid, response, constant):
+        d, near = len(grid.padded), response.near
+        self.grid_shape, self.spacing, self.transform = grid.padded, grid.spacing, response.transform
+        # By (axis; value and derivative along each axis; tap; power): of axis k the derivative is in row 1 + k.
+        rows = np.tile(WEIGHTS, (d, 1 + d, 1, 1))
+        for axis in range(d):
+            rows[axis, 1 + axis] = _derivative(WEIGHTS) / grid.spacing
+        c0, c1, c2, c3 = np.moveaxis(rows, -1, 0)[..., None]
+        self.strides = [math.prod(grid.padded[k + 1 :]) for k in range(d)]
+        taps = np.array(list(itertools.product(range(TAPS), repeat=d)))
+        apart = np.abs(taps[:, None] - taps) @ [TAPS ** (d - 1 - k) for k in range(d)]
+        # The constant is added at the first tap of the value.
+        added = np.zeros((1 + d, len(taps), 1))
+        added[0, 0] = constant
+        numbers = [np.stack([c0, -c2 - c3]), np.stack([c1 + c2 + c3, -c3]), added, np.zeros(()), np.ones(())]
+        last = np.array(grid.shape)[:, None] - TAPS
+        indices = [(taps @ self.strides)[:, None], np.zeros_like(last), last, apart.ravel()]
+        arrays = [(x, near.dtype) for x in numbers] + [(x, torch.int64) for x in indices]
+        self.intercepts, self.slopes, self.constant, self.zero, self.one, *indices = sent(arrays, near.device)
+        self.taps, self.first, self.last, apart = indices
+        self.near = near.reshape(-1).index_select(0, apart).view(len(taps), len(taps))
 
 
 class BatchedSums(torch.autograd.Function):
     """Sums over all pairs of points on a grid; those of points off the grid are not numbers.
 
     Its arguments are the points, shape (n, d), the negative place of the first node in units of the spacing, shape
-    (d, 1), and the :class:`Tables`.
+    (d, 1), the :class:`Tables`, and whether all sums have the same weight in what is differentiated.
     """
 
     @staticmethod
-    def forward(ctx, U, offset, tables):
-        x = torch.add(offset, U.T, alpha=1.0 / tables.spacing)
-        cell = torch.clamp(x.long(), tables.first, tables.last)
-        t = x - cell
-        v = torch.threshold(torch.addcmul(t, t, t, value=-1.0), OFF, math.nan)
-        at = torch.stack([t, v])[:, None]
-        constant, *powers = tables.powers
-        basis = torch.addcmul(powers[1], powers[2], at)
-        basis = torch.addcmul(powers[0], basis, at)
-        basis = torch.addcmul(constant, basis, at)
-        basis[1, TAPS:].mul_(torch.rsub(t, 1.0, alpha=2.0))
-        # By (nodes and the point itself; value and derivative; tap; axis; point).
-        basis = basis.view(2, 2, TAPS, *t.shape)
-        node = cell[-1]
-        for part, stride in zip(cell[:-1], tables.strides, strict=False):
-            node = torch.add(node, part, alpha=stride)
-        nodes = node + tables.taps
-        weights = basis[0, 0, :, 0]
-        for axis in basis[0, 0].unbind(1)[1:]:
-            weights = weights[..., None, :] * axis
-        taken = _field(weights, nodes, tables)
-        both = torch.stack([taken, tables.minus_near.expand_as(taken)])
-        sums = _contracted(basis, both)
-        ctx.tables, ctx.n_axes = tables, len(t)
-        ctx.save_for_backward(sums, *(() if tables.alike else (basis, nodes, weights)))
+    def forward(ctx, U, offset, tables, alike):
+        weights, nodes = _stencil(U, offset, tables)
+        taken = _taken(weights.new_zeros(tables.grid_shape), weights[0], nodes, tables)
+        sums = torch.addcmul(tables.constant, weights, taken).sum(1)
+        ctx.tables, ctx.alike = tables, alike
+        ctx.save_for_backward(sums, *(() if alike else (weights, nodes)))
         return sums[0]
 
     @staticmethod
     def backward(ctx, g):
         sums, *rest = ctx.saved_tensors
-        slope = _slopes(sums, ctx.n_axes)
-        if ctx.tables.alike:
-            return (slope * (2.0 * g[:1])).T, None, None
-        basis, nodes, weights = rest
-        taken = _field(weights * g, nodes, ctx.tables)
-        pulled = _slopes(_contracted(basis[:1], taken[None]), ctx.n_axes)
-        return torch.addcmul(pulled, slope, g).T, None, None
+        if ctx.alike:
+            return (sums[1:] * (2.0 * g[:1])).T, None, None, None
+        weights, nodes = rest
+        density = weights.new_zeros(ctx.tables.grid_shape)
+        taken = _taken(density, weights[0] * g, nodes, ctx.tables)
+        gradient = torch.empty_like(sums[1:].T, memory_format=torch.contiguous_format)
+        torch.addcmul((weights[1:] * taken).sum(1), sums[1:], g, out=gradient.T)
+        return gradient, None, None, None
 
 
-def _field(weights, nodes, tables):
-    """What the nodes of the points have of the field of charges that are spread with these weights."""
-    density = weights.new_zeros(tables.grid_shape)
+class Joined:
+    """What the steps of one visit need to find its loss at once: edges and points in one array.
+
+        loss = weights . log numbers,     numbers = (1, 1, 1, e; 1 + s_e / width; sums_i)
+
+    so that one operation serves for all logarithms, and one for all quotients of their gradient.
+
+    Parameters
+    ----------
+    q : Learned
+        With an `edge_form`.
+    U : Tensor of shape (n, d)
+        The points.
+    visit : Visit
+        Of all of them, by edges.
+    """
+
+    # Numbers before those of the edges, which then begin where several are read at once.
+    FIRST = 4
+
+    def __init__(self, q, U, visit):
+        self.pointers, _, weights, self.ends = visit.both_ways
+        factor, self.width = q.edge_form
+        constant = torch.zeros_like(weights[:1]).expand(self.FIRST - 1), visit.at_one.reshape(1)
+        # Each pair is met from both of its ends.
+        self.weights = torch.cat([*constant, -0.5 * factor * weights, visit.row_weight])
+        (n, d), n_edges = U.shape, len(weights)
+        self.numbers = U.new_full((len(self.weights) + d * n,), 1.0)
+        self.numbers[self.FIRST - 1] = math.e
+        self.terms, self.of_points = self.numbers[: -d * n], self.numbers[-(1 + d) * n :].view(1 + d, n)
+        self.of_edges, self.charges = slice(self.FIRST, self.FIRST + n_edges), slice(-n, None)
+
+
+class BatchedLoss(torch.autograd.Function):
+    """The loss of :class:`Joined` with its gradient, which is made in the forward pass.
+
+    Its arguments are those of :class:`BatchedSums` but the last, and then what is joined; the number that all row sums
+    should be above, else the loss is not a number; by what the gradient at edges is multiplied; and whether the loss is
+    what is differentiated, so that the gradient is not multiplied by anything.
+    """
+
+    @staticmethod
+    def forward(ctx, U, offset, tables, joined, least, pull, whole):
+        terms, of_points = joined.terms, joined.of_points
+        gaps = gaps_between(U, joined.ends)
+        length = torch.linalg.vector_norm(gaps, dim=1)
+        torch.addcmul(tables.one, length, length, value=1.0 / joined.width, out=terms[joined.of_edges])
+        weights, nodes = _stencil(U, offset, tables)
+        densities = U.new_zeros(2, *tables.grid_shape)
+        taken = _taken(densities[0], weights[0], nodes, tables)
+        torch.sum(torch.addcmul(tables.constant, weights, taken), 1, out=of_points)
+        torch.threshold_(of_points[0], least, math.nan)
+        quotients = torch.log(terms)
+        value = joined.weights.dot(quotients)
+        torch.div(joined.weights, terms, out=quotients)
+        slopes, charges = quotients[joined.of_edges, None], quotients[joined.charges]
+        # The derivatives are sums over taps, of which each adds its part of what is no sum over them.
+        part = 1.0 / len(nodes)
+        pulls = torch.addcmul(tables.zero, gaps, slopes, value=4.0 * pull / joined.width * part)
+        pulls = torch.segment_reduce(pulls, "sum", offsets=joined.pointers, axis=0, unsafe=True, initial=0)
+        others = torch.addcmul(pulls.T, of_points[1:], charges, value=part)
+        taken = _taken(densities[1], weights[0] * charges, nodes, tables)
+        gradient = torch.empty_like(pulls)
+        torch.sum(torch.addcmul(others[:, None], weights[1:], taken), 1, out=gradient.T)
+        ctx.save_for_backward(gradient)
+        ctx.whole = whole
+        return value
+
+    @staticmethod
+    def backward(ctx, g):
+        (gradient,) = ctx.saved_tensors
+        return gradient if ctx.whole else gradient * g, *(None,) * 6
+
+
+def _stencil(U, offset, tables):
+    """Weights of the nodes of each point, (value and derivatives; tap; point), and the nodes, (tap; point)."""
+    x = torch.add(offset, U.T, alpha=1.0 / tables.spacing)
+    cell = torch.clamp(x.long(), tables.first, tables.last)
+    t = x - cell
+    v = torch.threshold(torch.addcmul(t, t, t, value=-1.0), OFF, math.nan)
+    parts = torch.addcmul(tables.intercepts, tables.slopes, t[:, None, None])
+    weights, *axes = torch.addcmul(parts[0], parts[1], v[:, None, None]).unbind(0)
+    for axis in axes:
+        weights = (weights[:, :, None] * axis[:, None]).flatten(1, 2)
+    node = cell[-1]
+    for part, stride in zip(cell[:-1], tables.strides, strict=False):
+        node = torch.add(node, part, alpha=stride)
+    return weights, node + tables.taps
+
+
+def _taken(density, weights, nodes, tables):
+    """What the nodes of each point have of the field of charges that are spread with these weights, but for its own.
+
+    `density` is all zeros, and written to.
+    """
     # The only accumulation on CUDA that sorts, and so gives the same bits every time.
     density.view(-1).index_put_((nodes.view(-1),), weights.reshape(-1), accumulate=True)
     field = torch.fft.irfftn(torch.fft.rfftn(density).mul_(tables.transform), s=tables.grid_shape)
-    return field.view(-1).index_select(0, nodes.view(-1)).view(nodes.shape)
-
-
-def _contracted(basis, taken):
-    """Sums over all taps, with the value or the derivative along each axis: row 2^k has that along axis k alone."""
-    *axes, last = basis.unbind(3)
-    # Rows that are done lie between those of this axis and the taps that are left.
-    taken = taken[:, None]
-    for axis in axes:
-        left = taken.ndim - 4
-        shape = axis.shape[:2] + (1,) + axis.shape[2:3] + (1,) * left + axis.shape[3:]
-        taken = (axis.reshape(shape) * taken[:, None]).sum(3)
-        taken = taken.flatten(1, 2)
-    return (last[:, :, None] * taken[:, None]).sum((0, 3)).flatten(0, 1)
-
-
-def _slopes(sums, n_axes):
-    """Derivatives along the axes, shape (d, n)."""
-    return torch.stack([sums[1], sums[2], sums[4]]) if n_axes == 3 else sums[1 : 1 + n_axes]
+    taken = field.view(-1).index_select(0, nodes.view(-1)).view(nodes.shape)
+    return taken.addmm_(tables.near, weights, alpha=-1.0)

@@ -148,11 +148,11 @@ class Response:
     split: Split | None
     _tables: dict = field(default_factory=dict)
 
-    def tables(self, grid, alike):
-        """The :class:`Tables` of the grids that this response is for."""
-        if alike not in self._tables:
-            self._tables[alike] = Tables(grid, self, alike)
-        return self._tables[alike]
+    def tables(self, grid, constant):
+        """The :class:`Tables` of the grids that this response is for, by what is added to all sums."""
+        if constant not in self._tables:
+            self._tables[constant] = Tables(grid, self, constant)
+        return self._tables[constant]
 
 
 class Responses:

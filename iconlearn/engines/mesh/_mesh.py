@@ -28,7 +28,7 @@ from ...numerics.geometry import matrix
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
-from ._batched import BatchedSums
+from ._batched import BatchedLoss, BatchedSums, Joined
 from ._field import KEPT, Responses, convolved, fit_grid
 from ._near import near_pairs_of_all
 
@@ -150,7 +150,7 @@ class Mesh(Engine):
         highest = group.largest(sums.detach().max())
         lost = is_lost(q, sums.detach(), highest, cloud.coarseness)
         if hasattr(self, "_held"):
-            self._held.able &= not lost.any()
+            self._hold_least(visit, _least(q, cloud.coarseness) * highest, lost)
         if group.size == 1:
             return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
         if group.total(int(lost.sum())):
@@ -158,6 +158,21 @@ class Mesh(Engine):
                 lost, cloud.direct("kernel", lost.nonzero()[:, 0], visit.exclude_self)[0]
             )
         return torch.log(sums)
+
+    def edge_loss(self, q, U, V, visit, pull, whole):
+        offset = None if q.edge_form is None or q.cools else q.edge_form[1]
+        alone = U is V and q.normalize == "row" and offset is not None and math.isfinite(offset)
+        hold = self.__dict__.get("_held")
+        if not alone or hold is None:
+            return None
+        kept = self.__dict__.setdefault("_joined", {})
+        if id(visit) not in kept:
+            kept[id(visit)] = Joined(q, U.detach(), visit)
+        cloud = self._cloud(q, U, visit) if id(visit) in hold.choices else None
+        if cloud is None or cloud.box.outside is not None or cloud.box.pairs is not None:
+            return None
+        tables, joined = cloud.tables("kernel", visit.exclude_self), kept[id(visit)]
+        return BatchedLoss.apply(U, cloud.fixed.offset, tables, joined, cloud.least, pull, whole)
 
     def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U, visit)
@@ -190,13 +205,13 @@ class Mesh(Engine):
             return self._chosen(q, U, group=ALONE if visit is None else visit.group)
         if id(visit) in hold.choices:
             choice = hold.choices[id(visit)]
-            return choice and _Cloud(U, *choice, held=True)
+            return choice and _Cloud(U, *choice)
         cloud = self._chosen(q, U, SLACK)
         if cloud is None:
             choice = None
         else:
             cloud.fixed = self._fixed_for(visit, cloud.box)
-            choice = cloud.box, cloud.responses, cloud.fixed
+            choice = cloud.box, cloud.responses, cloud.fixed, 0.0
             # Near pairs are others at every step.
             hold.able &= cloud.box.pairs is None
             if cloud.box.outside is not None:
@@ -205,6 +220,17 @@ class Mesh(Engine):
         if hold.key is not None:
             hold.key = *hold.key, (id(visit), choice and id(cloud.fixed))
         return cloud
+
+    def _hold_least(self, visit, least, lost):
+        """Hold on to what row sums are lost below, rounded down so that a recording serves for a while."""
+        hold = self._held
+        least, any_lost = torch.stack([least, lost.any().to(least.dtype)]).tolist()
+        hold.able &= not any_lost and 0 < least < math.inf
+        if hold.able:
+            least = 2.0 ** math.floor(math.log2(least))
+            hold.choices[id(visit)] = *hold.choices[id(visit)][:-1], least
+            if hold.key is not None:
+                hold.key = *hold.key, least
 
     def _fixed_for(self, visit, box):
         """What steps on grids like this one share."""
@@ -404,10 +430,13 @@ class _Fixed:
 
 
 class _Cloud:
-    """Points, their grid, and sums of radial functions over all pairs of them."""
+    """Points, their grid, and sums of radial functions over all pairs of them.
 
-    def __init__(self, U, box, responses, fixed=None, held=False):
-        self.U, self.box, self.responses, self.held = U, box, responses, held
+    `least` is the number that row sums should be above where nothing is read from the device, else None.
+    """
+
+    def __init__(self, U, box, responses, fixed=None, least=None):
+        self.U, self.box, self.responses, self.least, self.held = U, box, responses, least, least is not None
         self.fixed = fixed or _Fixed(box.grid.offset)
 
     @property
@@ -424,6 +453,14 @@ class _Cloud:
         if name not in kept:
             kept[name] = self.responses(name, self.box.grid)
         return kept[name]
+
+    def tables(self, name, exclude_self):
+        """The :class:`Tables` of sums of the function called `name` over all points."""
+        return self._tables(self._response(name), len(self.U), exclude_self)
+
+    def _tables(self, response, n, exclude_self):
+        constant = response.constant * (n - 1) + (0.0 if exclude_self else response.at_zero)
+        return response.tables(self.box.grid, constant)
 
     def sums(self, name, exclude_self, alike=False):
         """sum_j f(|u_i - u_j|^2) for the radial function called `name`, shape (n,); differentiable.
@@ -453,9 +490,7 @@ class _Cloud:
     def _of_field(self, U, response, exclude_self, alike):
         if (U.device.type == "cpu" and not self.held) or self.box.group.size > 1:
             return _FieldSums.apply(U, self.box, response, exclude_self)
-        grid = self.box.grid
-        sums = BatchedSums.apply(U, self.fixed.offset, response.tables(grid, alike))
-        sums = sums + (response.constant * (len(U) - 1) + (0.0 if exclude_self else response.at_zero))
+        sums = BatchedSums.apply(U, self.fixed.offset, self._tables(response, len(U), exclude_self), alike)
         return sums if self.box.pairs is None else sums + _NearSums.apply(U, self.box.pairs, response.split)
 
 
