@@ -128,6 +128,7 @@ def main(options):
     raw, y = mnist(options.data)
     some = np.random.default_rng(0).permutation(len(raw))[: options.rows]
     X, y, rows = PCA(50, random_state=0).fit_transform(raw[some]).astype(np.float32), y[some], []
+    path = None
     with tempfile.TemporaryDirectory() as folder:
         features, result = pathlib.Path(folder) / "X.npy", pathlib.Path(folder) / "Z.npz"
         np.save(features, X)
@@ -142,7 +143,8 @@ def main(options):
             rows.append({"method": method, "rows": len(X), "cpu_seconds": round(float(found["seconds"]), 1)})
             rows[-1] |= figures
             print(f"{method:24s} {rows[-1]['cpu_seconds']:7.1f} s  {figures}", flush=True)
-    print(f"written to {write(__file__, rows)}")
+            path = write(__file__, rows)
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":
