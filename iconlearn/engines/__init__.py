@@ -35,8 +35,8 @@ __all__ = [
     "write_table",
 ]
 
-# Up to so many pairs an exact step costs less than a grid, and up to the second less than one with columns drawn; beyond
-# the third, minutes of exact steps.
+# Up to so many pairs an exact step costs less than a grid, and up to the second less than one with columns drawn;
+# beyond the third, minutes of exact steps.
 FEW_PAIRS = 10**6
 SAMPLED_PAIRS = 25 * 10**6
 MAX_DENSE_PAIRS = 10**8

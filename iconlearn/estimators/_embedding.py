@@ -606,7 +606,9 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         settling = []
         if method == "momentum" and plan.engine.draws_columns:
             settling = [
-                Phase(round(share * main.n_iter), factor * main.learning_rate, LESSER_MOMENTUM, name="settling")
+                Phase(
+                    round(share * main.n_iter), factor * main.learning_rate, LESSER_MOMENTUM, name="settling"
+                )
                 for share, factor in SETTLING
             ]
             main = replace(main, n_iter=main.n_iter - sum(phase.n_iter for phase in settling))

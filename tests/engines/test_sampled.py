@@ -116,7 +116,9 @@ def test_steps_divide_by_the_mean_of_the_last_sums():
     step = 1e-6 * torch.as_tensor(places(N, 5, seed=2))
     with torch.no_grad():
         ahead, back = (engine.log_sums(q, V, V, visit).exp() for V in (U + step, U - step))
-        assert float((found * step).sum()) == pytest.approx(float(((ahead - back) / (2 * means)).sum()), rel=1e-5)
+        assert float((found * step).sum()) == pytest.approx(
+            float(((ahead - back) / (2 * means)).sum()), rel=1e-5
+        )
 
 
 def test_a_map_settles_by_shorter_steps(monkeypatch):

@@ -82,9 +82,9 @@ class Mesh(Engine):
     min_cells : int, default=50
         Cells across a map that is small.
     max_nodes : int or None, default=None
-        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at
-        least (2^16 where compiled loops sum near pairs) and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on (twice for more than
-        20 000 rows) near pairs are summed one by one.
+        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at least
+        (2^16 where compiled loops sum near pairs) and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times
+        `spacing` on (twice for more than 20 000 rows) near pairs are summed one by one.
     """
 
     own_loops = True
