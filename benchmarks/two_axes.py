@@ -3,10 +3,10 @@
     python benchmarks/two_axes.py DATA [--rows 5000] [--methods ...]
 
 DATA is a folder with ``mnist.npz``, of which so many rows are drawn, in 50 principal components.  Every fit has a
-process of its own, on one thread; methods whose library is not installed are left out.  One axis is the share of the 15 nearest
-rows that are among the 15 nearest in the map, the other Spearman's correlation of the distances of 200 000 pairs;
-triplets are those of three rows whose two distances from the first have the same order in the map.  Seconds are those
-of the process's cores, with compilation (of libraries that compile at each start), without imports.
+process of its own, on one thread; methods whose library is not installed are left out.  One axis is the share of the
+15 nearest rows that are among the 15 nearest in the map, the other Spearman's correlation of the distances of 200 000
+pairs; triplets are those of three rows whose two distances from the first have the same order in the map.  Seconds are
+those of the process's cores, with compilation (of libraries that compile at each start), without imports.
 """
 
 from __future__ import annotations
