@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from ..numerics.threads import MANY_POINTS, available
+from ..numerics.threads import available
 from ._lists import Lists
 
 # Numbers that are held at a time in sums over pairs and clusters.
@@ -30,6 +30,8 @@ TILE = 256
 # Steps of a descent and of a search, about; edges times clusters times steps that repay loading the compiler's library,
 # some tenths of a second.
 DESCENT, SEARCH, MUCH_WORK = 100, 2000, 3 * 10**8
+# So many rows repay it whatever there is to do.
+MANY_POINTS = 5000
 # Loops over fewer clusters than these gain less by it.
 MANY_CLUSTERS = 64
 # From so many edges on, and such a share of all pairs, edges are summed as a matrix.

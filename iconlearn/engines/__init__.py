@@ -35,8 +35,10 @@ __all__ = [
     "write_table",
 ]
 
-# Up to so many pairs an exact step costs less than a grid; beyond the second, minutes of exact steps.
+# Up to so many pairs an exact step costs less than a grid, and up to the second less than one with columns drawn;
+# beyond the third, minutes of exact steps.
 FEW_PAIRS = 10**6
+SAMPLED_PAIRS = 25 * 10**6
 MAX_DENSE_PAIRS = 10**8
 
 ORDER = (
@@ -44,8 +46,9 @@ ORDER = (
     Partition(),
     Dense(max_pairs=FEW_PAIRS),
     Mesh(),
-    Dense(max_pairs=MAX_DENSE_PAIRS),
+    Dense(max_pairs=SAMPLED_PAIRS),
     Sampled(),
+    Dense(max_pairs=MAX_DENSE_PAIRS),
     MiniBatch(),
 )
 

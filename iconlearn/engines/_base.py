@@ -59,6 +59,8 @@ class Engine(BaseEstimator):
         Whether its long loops start threads of their own.
     block : int
         Number of pairs that are held at a time.
+    draws_columns : bool
+        Whether sums are estimated from columns drawn anew at every step.
     repeats : bool
         Whether every epoch is one visit of all rows, by operations that are the same each time.
     batch_size : int or None
@@ -74,6 +76,7 @@ class Engine(BaseEstimator):
     balances = False
     takes_shards = False
     own_loops = False
+    draws_columns = False
     repeats = False
     block = 2**20
     batch_size: int | None = None

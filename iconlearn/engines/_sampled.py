@@ -4,7 +4,17 @@
 
 N_i is the support of p in row i, where the kernel is large, and M are m columns drawn anew at every step, the
 same for all rows.  The estimate of S_i has no bias.  Its logarithm, which the loss has, is low by about
-var(S_i) / (2 S_i^2): the bias falls as 1 / m, and so does the variance.
+var(S_i) / (2 S_i^2), and the gradient of that logarithm weighs rows by how low their estimate is.  So steps divide the
+gradient of S_i by its mean over the last steps,
+
+    d log S_i  ~  dS_i / M_i,        M_i <- MEMORY M_i + (1 - MEMORY) S_i,
+
+which has the bias and the variance of many more columns, and lags behind by as many steps.
+
+References
+----------
+Yuan et al., "Provable stochastic optimization for global contrastive learning: small batch does not harm performance",
+ICML 2022 (moving averages of the normalisers).
 """
 
 from __future__ import annotations
@@ -19,6 +29,9 @@ from ._base import Engine
 from ._sums import row_sums
 from ._visit import visit_all
 
+# Of a row's sum, what is left in its mean after a step.
+MEMORY = 0.9
+
 
 class Sampled(Engine):
     """All rows at every step, their sums estimated; for maps of more than three dimensions.
@@ -30,6 +43,7 @@ class Sampled(Engine):
     """
 
     own_loops = True
+    draws_columns = True
     repeats = True
 
     def __init__(self, n_columns=1000):
@@ -75,7 +89,8 @@ class Sampled(Engine):
             # How many of them there are only the device knows.
             far = far - sample.sums_again(near, q.log_kernel(U.new_zeros(1)).exp())
         sums = sample.near.row_sums(near) + sample.scale * far.clamp_min(0.0)
-        return torch.log(sums.clamp_min(torch.finfo(sums.dtype).tiny))
+        sums = sums.clamp_min(torch.finfo(sums.dtype).tiny)
+        return sample.log_with_memory(sums) if sums.requires_grad else torch.log(sums)
 
 
 class Sample:
@@ -97,12 +112,24 @@ class Sample:
         In the order they were drawn; all different.
     scale : float
         How many columns each drawn one stands for.
+    means : Tensor of shape (n,) or None
+        The rows' sums, averaged over the last steps; None before the first.
     """
 
     def __init__(self, near, size, exclude_self, rng):
         self.near, self.size, self.exclude_self, self.rng = near, size, exclude_self, rng
         self.scale = near.shape[1] / size
         self.columns = torch.empty(size, dtype=torch.int64, device=near.i.device)
+        self.means = None
+
+    def log_with_memory(self, sums):
+        """log of the rows' mean sums, these among them, with the gradient of these sums over the means."""
+        if self.means is None:
+            self.means = sums.detach().clone()
+        else:
+            self.means.lerp_(sums.detach(), 1.0 - MEMORY)
+        means = self.means.clone()
+        return torch.log(means) + (sums - sums.detach()) / means
 
     def draw(self):
         """Take new columns; on a device they lie where the last ones did."""

@@ -45,6 +45,9 @@ MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
 RELOCATING, BEFORE_RELOCATION = 100, ((0.7, 200), (0.1, 25))
+# Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
+# unexaggerated iterations, and what they leave of the length of steps.
+SETTLING = ((0.3, 0.3), (0.15, 0.05))
 # A coarse map is sorted already; its exaggeration only draws the newcomers in.
 COARSE_EXAGGERATION = 4.0
 
@@ -608,12 +611,22 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1 and n >= FEW_ROWS
         main = Phase(n_iter - first, rate(1.0), MOMENTUM if smooth else LESSER_MOMENTUM)
+        settling = []
+        if method == "momentum" and plan.engine.draws_columns:
+            settling = [
+                Phase(
+                    round(share * main.n_iter), factor * main.learning_rate, LESSER_MOMENTUM, name="settling"
+                )
+                for share, factor in SETTLING
+            ]
+            main = replace(main, n_iter=main.n_iter - sum(phase.n_iter for phase in settling))
         able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
         if n_iter < RELOCATING or n < FEW_ROWS or not able:
-            return [*phases, main]
+            return [*phases, main, *settling]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
-        return [*phases, *parts, replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)]
+        last = replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)
+        return [*phases, *parts, last, *settling]
 
     def _refuse_shards(self, asked):
         if self._processes > 1:

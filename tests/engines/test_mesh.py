@@ -261,6 +261,27 @@ def test_many_points_take_the_compiled_way(monkeypatch):
     torch.testing.assert_close(compiled[1], plain[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("width", [2, 3])
+def test_few_points_of_a_wide_map_have_a_small_grid(width):
+    """Its near pairs cost less than the nodes of a fine one, and are exact."""
+    pytest.importorskip("numba")
+    q, U = begun(Student(), torch.float32), torch.as_tensor(places(2000, width) * 30, dtype=torch.float32)
+    box = Mesh()._cloud(q, U).box
+    assert box.pairs is not None and np.prod(box.grid.padded) <= 64 * len(U)
+    exact = value_and_gradient(Dense(), q, U, "row")
+    small, large = (value_and_gradient(mesh, q, U, "row") for mesh in (Mesh(), Mesh(max_nodes=2**20)))
+    assert small[0] == pytest.approx(exact[0], rel=1e-4, abs=5e-4 * len(U))
+    error, of_large = (float(torch.linalg.norm(found[1] - exact[1])) for found in (small, large))
+    assert error <= 1e-2 * float(torch.linalg.norm(exact[1])) and error < of_large
+
+
+def test_pairs_that_cost_less_than_a_grid_are_summed_directly():
+    q, U = begun(Student()), torch.as_tensor(places(1100, 2) * 40)
+    assert Mesh()._cloud(q, U) is None and Mesh()._cloud(q, 0.1 * U) is not None
+    assert torch.equal(Mesh().log_sums(q, U, U, OTHERS), Dense().log_sums(q, U, U, OTHERS))
+    assert Mesh(max_nodes=2**20)._cloud(q, U) is not None
+
+
 P = random_rows(12, density=0.4, self_pairs=False)
 FLAT = places(12, 2)
 REFUSED = {
@@ -548,8 +569,9 @@ def test_slack_widens_a_grid():
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_cuda_agrees_and_repeats_itself(width, how):
     q, U = begun(Student(), torch.float32), torch.as_tensor(places(3000, width) * 5, dtype=torch.float32)
-    on_cpu = value_and_gradient(Mesh(), q, U, how)
-    once, again = (value_and_gradient(Mesh(), q, U.cuda(), how) for _ in range(2))
+    grid = Mesh(max_nodes=2**22)  # the default is another one for the compiled loops of the CPU
+    on_cpu = value_and_gradient(grid, q, U, how)
+    once, again = (value_and_gradient(grid, q, U.cuda(), how) for _ in range(2))
     assert once[0] == again[0] and torch.equal(once[1], again[1])
     assert once[0] == pytest.approx(on_cpu[0], rel=1e-4)
     assert torch.linalg.norm(once[1].cpu() - on_cpu[1]) <= 1e-3 * torch.linalg.norm(on_cpu[1])

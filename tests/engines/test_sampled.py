@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 from reference import FLOAT64, OTHERS, evaluate, make_problem, places, random_rows, sparse_p
+from scipy import sparse
 from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
+from iconlearn.conditional import Conditional
 from iconlearn.divergences import JensenShannon
-from iconlearn.engines import Dense, Sampled, choose
+from iconlearn.engines import Dense, Mesh, Sampled, choose
+from iconlearn.engines._sampled import MEMORY
+from iconlearn.estimators import _embedding
 from iconlearn.learned import Dot, Gaussian, Student
 from iconlearn.numerics.geometry import pairs
 
@@ -93,6 +97,47 @@ def test_drawn_neighbours_are_left_out_however_they_are_found(self_pairs):
 def test_what_it_cannot_do_is_refused_with_another_way(q, options):
     assert "minibatch" in Sampled().refuses(make_problem(P, q, Z, **options))
     assert Sampled().refuses(make_problem(P, Student(), Z)) is None
+
+
+def test_steps_divide_by_the_mean_of_the_last_sums():
+    problem = make_problem(P, Student(), Z)
+    q, U, engine = problem.q, problem.rows.at().detach().requires_grad_(), Sampled(10)
+    visits = engine.visits(problem, rng=np.random.RandomState(0), **FLOAT64)
+    means = None
+    for _ in range(5):
+        visit = next(visits)[0]
+        with torch.no_grad():
+            now = engine.log_sums(q, U, U, visit).exp()
+        means = now if means is None else MEMORY * means + (1 - MEMORY) * now
+        logs = engine.log_sums(q, U, U, visit)
+        torch.testing.assert_close(logs, means.log())
+        (found,) = torch.autograd.grad(logs.sum(), U)
+    # Of one sample of columns the sums are a function of places, whose slopes are found by differences.
+    step = 1e-6 * torch.as_tensor(places(N, 5, seed=2))
+    with torch.no_grad():
+        ahead, back = (engine.log_sums(q, V, V, visit).exp() for V in (U + step, U - step))
+        assert float((found * step).sum()) == pytest.approx(
+            float(((ahead - back) / (2 * means)).sum()), rel=1e-5
+        )
+
+
+def test_a_map_settles_by_shorter_steps(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(300, 8)) + 4 * np.eye(8)[np.arange(300) % 8]
+    model = ICONEmbedding(5, engine=Sampled(20), max_iter=100, random_state=0)
+    phases = model.fit(X).loss_phases_
+    assert list(phases[-36:]) == ["settling"] * 36 and "settling" not in phases[:-36]
+    loss = model.loss_
+    monkeypatch.setattr(_embedding, "SETTLING", ())
+    assert model.fit(X).loss_ > 1.02 * loss
+
+
+def test_from_some_thousand_rows_on_columns_are_drawn():
+    n = 5100
+    edges = sparse.csr_array((np.ones(n), np.roll(np.arange(n), 1), np.arange(n + 1)), shape=(n, n))
+    p = Conditional(edges, self_pairs=False)
+    for rows, engine in ((places(n, 4), Sampled), (places(n, 2), Mesh)):
+        assert isinstance(choose([make_problem(p, Student(), rows)]), engine)
+    assert isinstance(choose([make_problem(p, Gaussian(), places(n, 4))]), Dense)
 
 
 def test_wide_maps_of_many_rows_take_it(monkeypatch):

@@ -25,6 +25,7 @@ from ..._checks import check_number
 from ..._warnings import warn
 from ...distributed import ALONE
 from ...numerics.geometry import matrix
+from ...numerics.threads import compiled_pays
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
@@ -43,9 +44,12 @@ LOST_SPACING, MOST_LOST = 0.5, 0.05
 WIDE = 2**18
 MAX_OUTSIDE = 2**22
 # Bounds of the grid where the user gives none: it is to cost no more than the points, which touch more nodes
-# in three dimensions.
+# in three dimensions.  What it leaves to near pairs compiled loops sum at once, and torch at many times the price.
 NODES_PER_POINT = {1: 16, 2: 16, 3: 64}
-LEAST_NODES, MOST_NODES = 2**20, 2**24
+LEAST_NODES, MOST_NODES, LEAST_NODES_COMPILED = 2**20, 2**24, 2**16
+# Without compiled loops, on the CPU, a node costs as much as so many pairs of a direct sum; fewer pairs than these have
+# a grid only where the user names the engine.
+PAIRS_PER_NODE, LEAST_PAIRS = 6, 10**6
 # A grid that is to serve for several steps is wider than the map by this share of its sides.
 SLACK = 0.25
 # A grid may be coarser than asked for by this factor, and its error three times as large.  A coarser one leaves pairs
@@ -79,9 +83,9 @@ class Mesh(Engine):
     min_cells : int, default=50
         Cells across a map that is small.
     max_nodes : int or None, default=None
-        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at
-        least and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times `spacing` on (twice for more than
-        20 000 rows) near pairs are summed one by one.
+        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at least
+        (2^16 where compiled loops sum near pairs) and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times
+        `spacing` on (twice for more than 20 000 rows) near pairs are summed one by one.
     """
 
     own_loops = True
@@ -251,13 +255,17 @@ class Mesh(Engine):
         responses, n_all = self._responses_of(q), group.total(len(U))
         spacing = self.spacing * responses.width
         coarsest = (COARSEST if n_all <= FEW_POINTS else COARSEST_OF_MANY) * spacing
-        most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, LEAST_NODES), MOST_NODES)
+        compiled, alone = compiled_pays(U), group.size == 1
+        least = LEAST_NODES_COMPILED if compiled and alone else LEAST_NODES
+        most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, least), MOST_NODES)
         box = _Box(U.detach(), spacing, self.min_cells, most, slack, group=group, n_all=n_all)
         if slack and box.grid.spacing > coarsest:
             box = _Box(U.detach(), spacing, self.min_cells, most, group=group, n_all=n_all)
+        if alone and not compiled and self._costs_more_than_pairs(U, box.grid):
+            return None
         if box.grid.spacing <= coarsest:
             return _Cloud(U, box, responses)
-        if n_all**2 <= FEW_PAIRS and group.size == 1:
+        if alone and not compiled and n_all**2 <= FEW_PAIRS:
             return None
         if n_all <= MOST_GATHERED or group.size == 1:
             box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
@@ -268,6 +276,10 @@ class Mesh(Engine):
             )
             box.leave_near_pairs(None, 0.0)
         return _Cloud(U, box, responses)
+
+    def _costs_more_than_pairs(self, U, grid):
+        direct = LEAST_PAIRS < len(U) ** 2 <= PAIRS_PER_NODE * math.prod(grid.padded)
+        return direct and self.max_nodes is None and U.device.type == "cpu"
 
     def _responses_of(self, q):
         # Valid for the lifetime of the engine, which is one fit; copies start empty.
