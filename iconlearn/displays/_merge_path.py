@@ -10,7 +10,7 @@ __all__ = ["MergePathDisplay"]
 
 # What is drawn by default, and what it is called.
 NAMES = {
-    "score": "eigengap times stability",
+    "score": "eigengap times (exp(information) - 1)",
     "relative_gap": "relative gap of merges",
     "stability": "stability",
 }
