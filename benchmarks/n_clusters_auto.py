@@ -1,8 +1,9 @@
 """How near is n_clusters="auto" to the number of classes, and how near are other criteria?
 
 For every labelled set: the number of classes, what ICONClustering("auto") used, and what the largest relative gap
-of merges, the largest eigengap, the greatest stability and the least hard loss would have suggested (all columns of
-``merge_path_``).  A suggestion within a factor of two of the classes counts as near.
+of merges, the largest eigengap (alone, and times the stability), the greatest stability and the least hard loss would
+have suggested (all from columns of ``merge_path_``).  A suggestion within a factor of two of the classes counts as
+near.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from iconlearn import ICONClustering
 CRITERIA = {
     "score": lambda path: path.score.argmax(),
     "eigengap": lambda path: path.eigengap.argmax(),
+    "eigengap, stability": lambda path: (path.eigengap * path.stability).argmax(),
     "relative gap": lambda path: path.relative_gap.argmax(),
     "stability": lambda path: path.stability.argmax(),
     "least loss": lambda path: path.loss.argmin(),
@@ -49,7 +51,7 @@ def main(folder, seeds):
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     for key in ("auto", *CRITERIA):
         near = [0.5 <= row[key] / row["classes"] <= 2 for row in rows]
-        print(f"{key:13s} within a factor of two on {sum(near)} of {len(near)} fits")
+        print(f"{key:19s} within a factor of two on {sum(near)} of {len(near)} fits")
     print(f"written to {write(__file__, rows)}")
 
 

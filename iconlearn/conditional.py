@@ -106,6 +106,8 @@ class _Rows:
     graph: Any = None
     # How many equal rows each stands for, of mean one; None where each is one.
     copies: np.ndarray | None = None
+    # What rows alone give, where both sides are summed.
+    own: csr_array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -232,6 +234,9 @@ class Conditional(_Rows):
     copies : ndarray of shape (n_cols,) or None, default=None
         How many equal rows each stands for, of mean one; see :meth:`of_copies`.  `edges` hold what p gives to all
         copies of a column, :meth:`entries` what it gives to one.
+    own : csr_array of shape (n_rows, n_cols) or None, default=None
+        What rows alone give to columns, where `edges` sum what both give each other (``Supervisory.reciprocal``) and
+        that is known from the same search.
     """
 
     edges: csr_array
@@ -240,6 +245,7 @@ class Conditional(_Rows):
     self_pairs: bool = True
     column_weights: np.ndarray | None = None
     copies: np.ndarray | None = None
+    own: csr_array | None = None
 
     dense = False
 

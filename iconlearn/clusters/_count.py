@@ -5,14 +5,17 @@ Several coarse graphs of the same p are merged greedily, and for every number k 
     gain          what the merge to k clusters saved in the hard, debiased loss
     relative gap  log T_k - log T_(k+1), where T_k is what a lost edge must cost for the merge k -> k - 1 to pay:
                   [ (W_c + W_d + 2 B) log(N_c + N_d) - W_c log N_c - W_d log N_d ] / 2 B
-    eigengap      (lambda_k - lambda_(k+1)) / (1 - lambda_k + 0.05), of the random walk among the micro-clusters
+    eigengap      (lambda_k - lambda_(k+1)) / (1 - lambda_k + 0.02), of the random walk among the micro-clusters
     stability     adjusted Rand index between the merges of different coarse graphs
+    information   I = sum_cd W_cd log[ W_cd / (W_c W_d) ], what the cluster at one end of an edge says of the other's
 
-W are masses inside, B is the mass from one cluster to the other and N are sizes.  What is suggested is the largest
-product of eigengap and stability.  Of all that was tried it did best on real data and on clouds that lie apart alike
-(``benchmarks/n_clusters_auto.py`` compares them): without the 0.05 the walk sees two clusters nearly everywhere,
-the plain difference of eigenvalues splits clouds that nothing connects, gaps of merges alone see too many clusters
-in sentences and strokes of a pen, and the least loss sees far too many.
+W are masses inside (of I: shares of the mass between clusters, and their sums), B is the mass from one cluster to the
+other and N are sizes.  What is suggested is the largest product of eigengap and exp(I) - 1: exp(I) is how many clusters
+of equal size, without edges between them, would say as much.  An eigengap alone, or times the stability, is large where
+the walk has its first bottleneck, and sees two or three clusters in most data; the product asks how much is known
+behind it.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds
+that nothing connects, gaps of merges alone see too many clusters in sentences and strokes of a pen, and the least loss
+sees far too many.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.special import xlogy
 
 from ._agglomeration import merges, price_of_an_edge
 from ._microclusters import coarsen, merge_smallest
@@ -34,7 +38,7 @@ MOST, ROWS_PER_CLUSTER = 150, 10
 # The debias weight of the merges; rows that stability compares.
 RESOLUTION, N_COMPARED = 0.05, 1000
 # Added to 1 - lambda, so that of two weak bonds the weaker does not count for all.
-SOFT = 0.05
+SOFT = 0.02
 
 
 class MergePath(NamedTuple):
@@ -55,7 +59,10 @@ class MergePath(NamedTuple):
     stability : ndarray of shape (m,)
         Mean adjusted Rand index between merges of different starts.
     score : ndarray of shape (m,)
-        eigengap * stability; the largest is what "auto" takes.
+        eigengap * (exp(information) - 1); the largest is what "auto" takes.
+    information : ndarray of shape (m,) or None
+        Mutual information between the clusters at both ends of an edge of p, in nats; None in files of earlier
+        versions, whose score is eigengap * stability.
     """
 
     n_clusters: np.ndarray
@@ -65,6 +72,7 @@ class MergePath(NamedTuple):
     eigengap: np.ndarray
     stability: np.ndarray
     score: np.ndarray
+    information: np.ndarray | None = None
 
     @property
     def suggested(self) -> int:
@@ -143,15 +151,14 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     sample = rng.permutation(n)[:N_COMPARED]
     starts = [_start(edges, size, most, sample, rng, balance, weight) for _ in range(N_STARTS)]
     most = min(len(start.gain) for start in starts)
-    loss, gain, gap, eigengap = (
+    loss, gain, gap, eigengap, information = (
         np.mean([column[:most] for column in columns], axis=0)
-        for columns in list(zip(*starts, strict=True))[:4]
+        for columns in list(zip(*starts, strict=True))[:5]
     )
     labels = [start.labels for start in starts]
     stability = np.array([_agreement([found[k] for found in labels]) for k in range(most)])
-    return MergePath(
-        np.arange(2, most + 2), loss / weight, gain / weight, gap, eigengap, stability, eigengap * stability
-    )
+    counts, score = np.arange(2, most + 2), eigengap * np.expm1(information)
+    return MergePath(counts, loss / weight, gain / weight, gap, eigengap, stability, score, information)
 
 
 def counted_path(terms, rng) -> MergePath:
@@ -189,6 +196,7 @@ class _Start(NamedTuple):
     gain: np.ndarray
     gap: np.ndarray
     eigengap: np.ndarray
+    information: np.ndarray
     labels: list
 
 
@@ -198,7 +206,8 @@ def _start(edges, size, most, sample, rng, balance, weight):
     node = merge_smallest(coarsen(edges, n_nodes, rng, size), size, n_nodes, most=2 * N_NODES)
     m = int(node.max()) + 1
     walk = members(node)
-    values = _eigenvalues((walk.T @ edges @ walk).toarray())
+    between = (walk.T @ edges @ walk).toarray()
+    values = _eigenvalues(between)
     eigengap = (values[1:-1] - values[2:]) / (1.0 - values[1:-1] + SOFT)
     merged = list(merges(edges, node, RESOLUTION, size, balance))
     # Merge number t leads from m - t clusters to m - t - 1.
@@ -210,6 +219,7 @@ def _start(edges, size, most, sample, rng, balance, weight):
         kept.append(parent[labels])
         parent[parent == merge.drop] = merge.keep
     most = max(min(most, m - 1), 1)
+    information = np.cumsum(_information_lost(between, merged)[::-1])
     # From the single cluster, whose mean loss is log n, backwards.
     loss = weight * np.log(size.sum()) + np.cumsum(gain[::-1])
     return _Start(
@@ -217,8 +227,30 @@ def _start(edges, size, most, sample, rng, balance, weight):
         gain[::-1][1:][: most - 1],
         gap[: most - 1],
         eigengap[: most - 1],
+        information[: most - 1],
         kept[::-1][: most - 1],
     )
+
+
+def _information_lost(between, merged):
+    """What each merge takes of the information, from symmetric masses between the nodes; zero is left at the end."""
+    W = between / max(between.sum(), np.finfo(float).tiny)
+    lost = np.empty(len(merged))
+    for at, merge in enumerate(merged):
+        # W log W summed over all pairs, less 2 d log d over the clusters; a pair of different clusters counts twice.
+        pair = [merge.keep, merge.drop]
+        inside, outer = W[np.ix_(pair, pair)], W[pair].copy()
+        outer[:, pair] = 0.0
+        degree, both = W[pair].sum(axis=1), outer.sum(axis=0)
+        before = (
+            xlogy(inside, inside).sum() + 2.0 * xlogy(outer, outer).sum() - 2.0 * xlogy(degree, degree).sum()
+        )
+        whole, total = inside.sum(), degree.sum()
+        lost[at] = before - xlogy(whole, whole) - 2.0 * xlogy(both, both).sum() + 2.0 * xlogy(total, total)
+        W[merge.keep] = W[:, merge.keep] = both
+        W[merge.keep, merge.keep] = whole
+        W[merge.drop] = W[:, merge.drop] = 0.0
+    return lost
 
 
 def _eigenvalues(edges):

@@ -67,7 +67,7 @@ DOUBT = 0.1
 N_AFTER_SPLIT, N_AFTER_MERGE, N_LAST = 20, 4, 80
 
 
-def search(graph, n_clusters, n_init, rng, tol):
+def search(graph, n_clusters, n_init, rng, tol, *, promising=None):
     """Assignments of low loss: merges at several resolutions, crossed, then rounds of splits and merges.
 
     Merges see masses between groups, and not the way around a ring or along a curve.  The leading eigenvectors of the
@@ -83,12 +83,20 @@ def search(graph, n_clusters, n_init, rng, tol):
     rng : RandomState
     tol : float
         As in :func:`refine`.
+    promising : callable or None
+        ``promising(r)`` says of the assignments by the best of the first merges whether it is worth to go on from them;
+        these are the answer where it is not.
 
     Returns
     -------
     r : ndarray of shape (n, n_clusters)
     """
     coarse = _CoarseSearch(graph, n_clusters, rng, tol)
+    if promising is not None:
+        n_merges = min(n_init, N_COMPARED)
+        first = coarse.of_rows(min(coarse.merged(graph.balance, n_merges, spectral=False), key=_loss)[1])
+        if not promising(first):
+            return first
     return coarse.of_rows(coarse.best(graph.balance, n_init))
 
 

@@ -41,7 +41,8 @@ from ._weights import SMALLEST
 # Chances that a walk from a row to a label goes on: 10 and 100 steps on average.
 KEEP = (0.9, 0.99)
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.
-AGREE = 0.8
+# The first merges, before they are crossed and split, may fall short of it by so much.
+AGREE, LATER = 0.8, 0.1
 # Merges and rounds of the search for clusters, and steps after which starts are compared.
 N_SEARCH, N_RANK = 12, 150
 # The least that a logarithm is taken of.
@@ -170,11 +171,19 @@ def _starts(coarse, known, n_labels, walks, proportions, rng, tol):
         yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
         return
-    clusters = search(coarse, n_classes, N_SEARCH, rng, tol)
-    votes = np.zeros((n_classes, n_classes))
-    np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
-    by_votes = linear_sum_assignment(-votes)[1]
-    if votes[np.arange(n_classes), by_votes].sum() < AGREE * n_labels.sum():
+
+    def matched(clusters):
+        """The cluster of each class, and the share of the labels that lie in it."""
+        votes = np.zeros((n_classes, n_classes))
+        np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
+        of_class = linear_sum_assignment(-votes)[1]
+        return of_class, votes[np.arange(n_classes), of_class].sum() / n_labels.sum()
+
+    clusters = search(
+        coarse, n_classes, N_SEARCH, rng, tol, promising=lambda r: matched(r)[1] >= AGREE - LATER
+    )
+    by_votes, share = matched(clusters)
+    if share < AGREE:
         return
     yield clusters[:, by_votes]
     tried = {tuple(by_votes)}

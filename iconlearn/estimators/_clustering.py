@@ -75,9 +75,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Parameters
     ----------
     n_clusters : int or "auto", default=8
-        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengap and the stability
-        of its merges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).  It is a
-        suggestion, and not the truth.
+        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengaps of its walk and what
+        merged clusters say of its edges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).
+        It is a suggestion, and not the truth.
     p : str, object or matrix, default="auto"
         Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows
         (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40
@@ -134,7 +134,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     n_clusters_ : int
         Clusters that have rows; a warning is given where they are fewer than asked for.
     merge_path_ : MergePath
-        For every number of clusters the loss, gain, relative gap, eigengap and stability of merging
+        For every number of clusters the loss, gain, relative gap, eigengap, stability and information of merging
         micro-clusters of p until one is left: a named tuple of arrays, which
         :class:`iconlearn.displays.MergePathDisplay` plots.  Found when anything of it is first read, and not listed
         by ``dir`` before; absent where p is no sparse distribution over the rows.

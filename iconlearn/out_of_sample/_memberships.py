@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..clusters import assign, joined, mutual_shares, pairs_of_new
+from ..conditional import Conditional
 from ..supervisory import extended
 from ._mapped import answering, mapped
 from ._placed import blocks_of_rows
@@ -123,8 +124,10 @@ class MutualShares:
 
     def near(self, X, n_jobs, device):
         """p of new rows over the training rows, from both sides and from theirs alone."""
-        ours = extended(self.assigner.p, X, n_jobs=n_jobs, device=device)
-        return self.assigner.near(X, n_jobs, device), ours
+        sides = self.assigner.near(X, n_jobs, device)
+        if sides.own is not None:
+            return sides, Conditional(sides.own)
+        return sides, extended(self.assigner.p, X, n_jobs=n_jobs, device=device)
 
     def __call__(self, near):
         """Shares of new rows, shape (n_new, n_clusters)."""

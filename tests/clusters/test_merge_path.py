@@ -40,19 +40,19 @@ def test_eigengaps_are_those_of_the_walk(rows_as_they_are):
     A = (P + P.T) / 2
     values = np.sort(np.linalg.eigvals(A / A.sum(axis=1, keepdims=True)).real)[::-1]
     found = path_of(P)
-    gaps = (values[1:-1] - values[2:]) / (1.05 - values[1:-1])
+    gaps = (values[1:-1] - values[2:]) / (1.02 - values[1:-1])
     np.testing.assert_allclose(found.eigengap, gaps[: len(found.eigengap)])
-    np.testing.assert_allclose(found.score, found.eigengap * found.stability)
+    np.testing.assert_allclose(found.score, found.eigengap * (np.exp(found.information) - 1))
 
 
-def test_losses_are_those_of_the_merged_clusters(rows_as_they_are, monkeypatch):
-    """The hard, debiased loss written out, at the labels of the path."""
+def test_losses_and_information_are_those_of_the_merged_clusters(rows_as_they_are, monkeypatch):
+    """The hard, debiased loss and the mutual information written out, at the labels of the path."""
     kept = {}
     monkeypatch.setattr(_count, "_agreement", lambda labels: kept.setdefault(len(kept), labels[0]) is None)
     rng = np.random.RandomState(3)
     sample = np.random.RandomState(3).permutation(N)
     found, a = merge_path(sparse_p(P), rng), _count.RESOLUTION
-    losses = []
+    losses, informations = [], []
     for k, labels in kept.items():
         r = np.zeros((N, N))
         r[sample, labels] = 1.0
@@ -60,7 +60,12 @@ def test_losses_are_those_of_the_merged_clusters(rows_as_they_are, monkeypatch):
         assert r.shape[1] == k + 2 == found.n_clusters[k]
         q = (1 - a) * (r @ (r / r.sum(axis=0)).T) + a / N
         losses.append(-(((1 - a) * P + a / N) * np.log(q)).sum() / N)
+        W = r.T @ (P + P.T) @ r / (2 * N)
+        informations.append(
+            (W * np.log(np.where(W > 0, W, 1) / np.outer(W.sum(0), W.sum(0)) ** (W > 0))).sum()
+        )
     np.testing.assert_allclose(found.loss, losses, rtol=1e-10)
+    np.testing.assert_allclose(found.information, informations, rtol=1e-9)
     np.testing.assert_allclose(found.gain[:-1], np.diff(losses), rtol=1e-8, atol=1e-12)
 
 

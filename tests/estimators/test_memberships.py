@@ -8,7 +8,8 @@ from sklearn.metrics import pairwise_distances
 
 from iconlearn import ICONClustering
 from iconlearn.learned import Cluster
-from iconlearn.supervisory import KNN, Debias, Mix, Symmetrize, Walk
+from iconlearn.supervisory import KNN, Debias, Gaussian, Mix, Symmetrize, Walk
+from iconlearn.supervisory.neighborhoods import _graph, _kernel
 
 X = load_digits().data[:400] / 16
 K = 8
@@ -51,6 +52,30 @@ def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
         assert objective(weight, model, t) < best + 1e-6
         one_sided += np.array_equal(weight > 0, np.isin(np.arange(320), np.argsort(weight)[-K:]))
     assert one_sided < 22  # else nothing is said about the other side
+
+
+@pytest.mark.parametrize("p", [KNN(K), KNN(K, far_weight=0.5), Gaussian(3.0)], ids=str)
+def test_probabilities_of_new_rows_take_one_search(p, monkeypatch):
+    """It finds what rows give by themselves as well, which is what a search for that alone finds."""
+    model = ICONClustering(4, p=p, n_init=2, max_iter=5, random_state=0).fit(X[:200])
+    searched = []
+    for module in (_graph, _kernel):
+        search = module.neighbor_graph
+        monkeypatch.setattr(
+            module, "neighbor_graph", lambda *a, search=search, **k: searched.append(1) or search(*a, **k)
+        )
+    found = model.predict_proba(X[200:])
+    assert len(searched) == 1
+    sides, own = model.p_.reciprocal(X[200:]), model.p_.extend(X[200:]).sparse()
+    np.testing.assert_allclose(sides.own.toarray(), own.toarray(), atol=1e-12)
+    theirs = sides.edges.toarray() * sides.mass[:, None] - own.toarray()
+    mutual, either = np.minimum(own.toarray(), theirs), own.toarray() + theirs
+    r = model.transform(X[:200])
+    t = mutual @ r + 0.1 * either @ r / either.sum(axis=1, keepdims=True) + 0.005 / model.n_clusters_
+    t /= t.sum(axis=1, keepdims=True)
+    agree = t.argmax(axis=1) == model.transform(X[200:]).argmax(axis=1)
+    assert agree.mean() > 0.9
+    np.testing.assert_allclose(found[agree], t[agree], atol=1e-6)
 
 
 def test_a_p_of_one_side_is_enough(model):

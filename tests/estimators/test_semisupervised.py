@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import LabelSpreading
 
 from iconlearn import ICONClassifier, ICONEmbedding, Term, load, recipes, save
-from iconlearn.clusters import PairWeights, _transduction, assign
+from iconlearn.clusters import PairWeights, _search, _transduction, assign
 from iconlearn.engines import Dense, Partition, _partition
 from iconlearn.learned import Cluster, Dot
 from iconlearn.loss import loss
@@ -707,3 +707,14 @@ def test_labels_walk_once_for_both_balances(monkeypatch):
     monkeypatch.setattr(_transduction, "_walked", lambda *told: taken.append(told[2]) or walked(*told))
     classifier().fit(X, SOME)
     assert taken == list(_transduction.KEEP)
+
+
+def test_a_search_ends_where_its_first_clusters_disagree_with_the_labels(monkeypatch):
+    """It would be no start of the classes, and crossings and rounds are most of what it costs."""
+    crossed, cross = [], _search.cross
+    monkeypatch.setattr(_search, "cross", lambda *told, **how: crossed.append(1) or cross(*told, **how))
+    classifier().fit(X, SOME)
+    assert len(crossed) == 1
+    others = np.where(SOME >= 0, np.arange(len(y)) // 10 % 3, -1)
+    model = classifier().fit(X, others)
+    assert len(crossed) == 1 and (model.transduction_[SOME >= 0] == others[SOME >= 0]).all()

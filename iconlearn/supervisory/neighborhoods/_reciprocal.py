@@ -42,6 +42,8 @@ def first(graph, k):
 
 def both_sides(graph, ours, theirs):
     """The sum of two weights for the entries of a graph, as probabilities; the mass of a row is what they sum to."""
+    own = csr_array((ours, graph.indices, graph.indptr), shape=graph.shape, copy=True)
+    own.eliminate_zeros()
     edges = csr_array((ours + theirs, graph.indices, graph.indptr), shape=graph.shape)
     edges.eliminate_zeros()
-    return Conditional(normalize_rows(edges), mass=np.asarray(edges.sum(axis=1)).ravel())
+    return Conditional(normalize_rows(edges), mass=np.asarray(edges.sum(axis=1)).ravel(), own=own)
