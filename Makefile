@@ -18,7 +18,7 @@ PACKAGES := -c constraints.txt -e ".[test,plot,browser]" ruff
 OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
 INTEGRATION_PACKAGES := -c .ci/integration.txt -e ".[test,integration]"
 DOC_PACKAGES := -c constraints.txt -e ".[doc]"
-EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
+EXAMPLES := $(sort $(wildcard examples/*/plot_*.py)) examples/demo.py
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 export MPLBACKEND ?= Agg

@@ -70,6 +70,11 @@ html_sidebars = {"index": [], "changes": [], "results": []}
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [
+        f"../examples/{group}" for group in ("maps", "clusters", "few_labels", "contrast", "formula")
+    ],
+    # A script may open with what it shows first.
+    "thumbnail_size": (400, 280),
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"demo\.py",
     "show_memory": False,

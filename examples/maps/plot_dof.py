@@ -1,10 +1,9 @@
 """
-From t-SNE to SNE
-=================
+Part the groups of a map: heavier tails of q
+============================================
 
-The tails of ``q`` decide how far apart a map may put what is not alike.  ``Student(dof)`` runs from tails
-heavier than t-SNE's (``dof < 1``) over t-SNE itself (``dof = 1``) to SNE, the Gaussian, which is the limit of
-many degrees of freedom:
+The tails of ``q`` decide how far apart a map may put dissimilar rows.  ``Student(dof)`` has tails heavier than
+t-SNE's for ``dof < 1``, t-SNE's for ``dof = 1``, and approaches SNE's Gaussian with many degrees of freedom:
 
 .. math::
 
@@ -35,7 +34,7 @@ kernels = {
 fits = {name: ICONEmbedding(q=q, random_state=0).fit(X) for name, q in kernels.items()}
 
 # %%
-# Heavy tails shrink the groups to islands; a Gaussian lets them touch.
+# Heavy tails contract the groups to islands; with a Gaussian they touch.
 
 COLOURS = np.array(
     [

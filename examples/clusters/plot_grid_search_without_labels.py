@@ -1,11 +1,11 @@
 """
-A grid search without labels
-============================
+Choose the number of clusters without labels
+============================================
 
-How many clusters, and how large a uniform share?  ``iconlearn.scorers`` holds three scores that need no labels and
-go straight into :class:`~sklearn.model_selection.GridSearchCV`.  Each sees one side of the matter: the held-out loss
-rewards clusters that follow the neighbours, however many; stability asks whether other rows and other seeds give the
-same clusters; and a linear classifier asks whether what was found can be described simply.
+How many clusters, and how large a uniform share?  :mod:`iconlearn.scorers` has three scores that need no labels and
+can be passed to :class:`~sklearn.model_selection.GridSearchCV`.  Each measures something else: the held-out loss
+rewards clusters that follow the neighbours, however many there are; stability compares the clusters of different rows
+and seeds; and the accuracy of a linear classifier shows whether the clusters have a simple description.
 """
 
 # %%
@@ -16,7 +16,7 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from iconlearn import ICONClustering
 from iconlearn.displays import MergePathDisplay
@@ -38,7 +38,7 @@ search = GridSearchCV(
     {"n_clusters": NUMBERS, "debias": SHARES},
     scoring=SCORES,
     refit=False,
-    cv=2,
+    cv=ShuffleSplit(1, test_size=0.5, random_state=0),
 )
 with warnings.catch_warnings():
     # Twenty-four clusters are sometimes more than half of the rows have room for.
@@ -46,7 +46,7 @@ with warnings.catch_warnings():
     search.fit(X, y)
 
 # %%
-# One panel for each score, one line for each share; the last panel is what ``n_clusters="auto"`` looks at: the
+# One panel for each score and one line for each share.  The last panel has what ``n_clusters="auto"`` decides by: the
 # eigengaps and the stability of merging micro-clusters, for which nothing is refitted.
 
 COLOURS = ("#332288", "#EE7733")

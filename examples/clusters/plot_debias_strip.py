@@ -1,6 +1,6 @@
 """
-A uniform share keeps clusters modest
-=====================================
+Keep clusters modest by a uniform share
+=======================================
 
 ``debias=a`` spreads a share ``a`` of both distributions evenly over the n rows:
 
@@ -8,9 +8,9 @@ A uniform share keeps clusters modest
 
     \\tilde p(j|i) = (1 - a)\\, p(j|i) + a / n, \\qquad \\tilde q(j|i) = (1 - a)\\, q(j|i) + a / n.
 
-No pair can then cost more than :math:`\\log(n / a)`, so a row between two clusters need not take a side at
-any price, nor need an outlying row that few others count among their neighbours.  The strip shows the same
-three overlapping clouds with a growing share.
+No pair can then cost more than :math:`\\log(n / a)`, so a row between two clusters may keep a probability in both, and
+outlying rows, which are neighbours of few others, have less influence.  The figure shows the same three overlapping
+clouds with a growing share.
 """
 
 # %%
@@ -30,8 +30,8 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 fits = [ICONClustering(3, debias=share, n_init=3, random_state=0).fit(X) for share in SHARES]
 
 # %%
-# A row's colour is the mean of the three cluster colours, weighted by its probabilities: pure where the row
-# is sure, pale where it is not.  The accuracy needs the true clouds; the fits did not.
+# Each row's colour is the mean of the three cluster colours, weighted by its probabilities, and paler where they are
+# uncertain.  The accuracy needs the true clouds; the fits did not.
 
 COLOURS = np.array([[0.20, 0.13, 0.53], [0.07, 0.60, 0.50], [0.85, 0.45, 0.10]])
 PALE = np.array([0.90, 0.90, 0.90])
