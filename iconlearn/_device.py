@@ -5,11 +5,16 @@ torch's default device is the user's: tensors that are made in here without a de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
+from typing import TypeVar, cast
 
 import torch
 
-__all__ = ["FORKED", "cpu_by_default", "has_cuda"]
+__all__ = ["FORKED", "Function", "cpu_by_default", "has_cuda"]
+
+# Of decorators, which give back the type that they are given.
+Function = TypeVar("Function", bound=Callable)
 
 # What a process cannot do that has been forked, and what to do instead.
 FORKED = (
@@ -31,7 +36,7 @@ def has_cuda() -> bool:
     return True
 
 
-def cpu_by_default(function):
+def cpu_by_default(function: Function) -> Function:
     """The function with the CPU for torch's default device while it runs, whatever the default of the process is.
 
     Where that is the CPU already nothing is set: torch would look at every call of its functions meanwhile.
@@ -44,4 +49,4 @@ def cpu_by_default(function):
         with torch.device("cpu"):
             return function(*args, **kwargs)
 
-    return with_cpu
+    return cast(Function, with_cpu)

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import supervisory
 from .._checks import check_choice, check_number
-from .._device import FORKED, cpu_by_default
+from .._device import FORKED, Function, cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
@@ -55,6 +55,8 @@ from ._term import Term
 from ._watchers import Watchers
 
 __all__ = ["ICONBase", "for_mappers_of_features", "row_identity", "slim", "to_module"]
+
+Model = TypeVar("Model")
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -106,7 +108,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             raise TypeError(remedy(cls, name, params[name]))
         return super().__new__(cls)
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters, nested ones included.
 
         A nested parameter such as ``p__perplexity`` reaches into a slot that holds a name: the name is
@@ -610,7 +612,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self
 
 
-def slim(model):
+def slim(model: Model) -> Model:
     """A copy of a fitted model for serving, without the training rows.
 
     The copy answers for new rows as the model does, and may be saved, pickled and trained further by ``partial_fit``.
@@ -660,13 +662,13 @@ def slim(model):
         ]
         return small
     _with_mapper_of_features(model, "slim")
-    small = type(model).__new__(type(model))
+    small: Any = type(model).__new__(type(model))
     vars(small).update(vars(model))
     small._drop_rows()
     return copy.deepcopy(small)
 
 
-def to_module(model):
+def to_module(model) -> torch.nn.Module:
     """The answers of a fitted model as one torch module, for export to ONNX and other runtimes.
 
     Parameters
@@ -718,8 +720,9 @@ def _with_mapper_of_features(model, asked):
     return model
 
 
-# Marks methods that only an estimator whose mapper reads features has.
-for_mappers_of_features = available_if(ICONBase._reads_features)
+def for_mappers_of_features(method: Function) -> Function:
+    """The method, of estimators whose mapper reads features alone."""
+    return available_if(ICONBase._reads_features)(method)
 
 
 def row_identity(p) -> dict:
