@@ -50,7 +50,9 @@ with warnings.catch_warnings():
 # eigengaps and the stability of merging micro-clusters, for which nothing is refitted.
 
 COLOURS = ("#332288", "#EE7733")
-figure, axes = plt.subplots(1, 5, figsize=(19, 4.2), layout="constrained", width_ratios=(1, 1, 1, 1, 1.5))
+figure = plt.figure(figsize=(12, 8), layout="constrained")
+above, below = figure.subfigures(2, 1)
+axes = [*above.subplots(1, 3), *below.subplots(1, 2, width_ratios=(1, 2))]
 for ax, name in zip(axes, SCORES, strict=False):
     table = search.cv_results_[f"mean_test_{name}"].reshape(len(SHARES), len(NUMBERS))
     for values, share, colour in zip(table, SHARES, COLOURS, strict=True):

@@ -67,10 +67,9 @@ for name, fit in fits.items():
 # %%
 # Neighbours in space leave a crossing; neighbours in time open it.
 
-figure, axes = plt.subplots(1, 4, figsize=(15, 4.1))
-figure.subplots_adjust(left=0.01, right=0.99, top=0.86, bottom=0.03, wspace=0.06)
+figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
 pictures = {"the path, unseen": path, **{name: fit.embedding_ for name, fit in fits.items()}}
-for ax, (name, Z) in zip(axes, pictures.items(), strict=True):
+for ax, (name, Z) in zip(axes.flat, pictures.items(), strict=True):
     ax.plot(*Z.T, color="#cccccc", linewidth=0.6, zorder=0)
     ax.scatter(*Z.T, c=t, cmap="viridis", s=14, linewidths=0)
     ax.set_title(name, loc="left", fontsize=12)

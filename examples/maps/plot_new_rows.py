@@ -53,9 +53,8 @@ pictures = {
     "refitted to all, warm start": (Z_all, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
     "refitted to all, random start": (Z_fresh, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
 }
-figure, axes = plt.subplots(1, 4, figsize=(16, 4.5))
-figure.subplots_adjust(left=0.01, right=0.99, top=0.9, bottom=0.02, wspace=0.05)
-for ax, (title, (Z, digits, grey, bright)) in zip(axes, pictures.items(), strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(10, 8.6), layout="constrained")
+for ax, (title, (Z, digits, grey, bright)) in zip(axes.flat, pictures.items(), strict=True):
     ax.scatter(*Z[grey].T, c="#dddddd", s=5, linewidths=0)
     ax.scatter(*Z[bright].T, c=COLOURS[digits[bright]], s=6, linewidths=0)
     for digit in range(10):

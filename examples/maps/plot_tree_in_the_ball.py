@@ -44,7 +44,7 @@ pairs = np.triu_indices(len(D), 1)
 fig, axes = plt.subplots(1, 2, figsize=(11, 5.5))
 apart = {
     "t-SNE, the plane": (plane, cdist(plane.embedding_, plane.embedding_)),
-    "CO-SNE, the Poincare ball": (ball, hyperbolic_distances(ball.embedding_)),
+    "CO-SNE, the Poincaré ball": (ball, hyperbolic_distances(ball.embedding_)),
 }
 for ax, (name, (model, distances)) in zip(axes, apart.items(), strict=True):
     kept = spearmanr(D[pairs], distances[pairs])[0]
