@@ -655,12 +655,12 @@ def slim(model: Model) -> Model:
             raise TypeError(
                 "the pipeline has no step of iconlearn, so there is nothing to make slim; pickle it as it is"
             )
-        small = copy.copy(model)
-        small.steps = [
+        pipeline = copy.copy(model)
+        pipeline.steps = [
             (name, slim(step) if isinstance(step, ICONBase | Pipeline) else step)
             for name, step in model.steps
         ]
-        return small
+        return pipeline
     _with_mapper_of_features(model, "slim")
     small: Any = type(model).__new__(type(model))
     vars(small).update(vars(model))
