@@ -85,10 +85,9 @@ COLOURS = np.array(
     ]
 )
 
-figure, axes = plt.subplots(2, 2, figsize=(10, 11.6))
-figure.subplots_adjust(left=0.02, right=0.98, top=0.97, bottom=0.08, wspace=0.06, hspace=0.3)
-axes[1, 1].set_visible(len(maps) == 4)
-for ax, (name, Z) in zip(axes.flat, maps.items(), strict=False):
+figure, axes = plt.subplots(1, len(maps), figsize=(4.2 * len(maps), 5.2))
+figure.subplots_adjust(left=0.01, right=0.99, top=0.93, bottom=0.19, wspace=0.06)
+for ax, (name, Z) in zip(axes, maps.items(), strict=True):
     ax.scatter(*Z.T, c=COLOURS[y], s=5, linewidths=0)
     for digit in range(10):
         ax.annotate(
