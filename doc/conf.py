@@ -63,9 +63,18 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
     "header_links_before_dropdown": 6,
+    # Scripts and wide tables have the room of the list of headings.
+    "secondary_sidebar_items": {
+        "**": ["page-toc", "sourcelink"],
+        "index": [],
+        "periodic_table": [],
+        "auto_examples/*/plot_*": [],
+    },
 }
 # These have no pages beside them, and wide tables.
-html_sidebars = {"index": [], "changes": [], "results": []}
+html_sidebars = {"index": [], "changes": [], "results": [], "periodic_table": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
