@@ -65,10 +65,11 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     # Scripts and wide tables have the room of the list of headings.
     "secondary_sidebar_items": {
-        "**": ["page-toc", "sourcelink"],
+        "*": ["page-toc", "sourcelink"],
+        "generated/*": ["page-toc", "sourcelink"],
+        "auto_examples/index": ["page-toc", "sourcelink"],
         "index": [],
         "periodic_table": [],
-        "auto_examples/*/plot_*": [],
     },
 }
 # These have no pages beside them, and wide tables.

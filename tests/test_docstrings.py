@@ -60,9 +60,9 @@ def test_it_follows_numpydoc(name):
 
 def references(text):
     """What reStructuredText takes for a reference or a substitution in a text, and what is rather a formula."""
-    text = re.sub(
-        r"^\s*(>>>|\.\.\.) .*|``[^`]+``|`[^`]+`_?|^ *(?:\w+, )*\w+_(?:,| : .*)$", "", text, flags=re.M
-    )
+    # numpydoc has a syntax of its own there.
+    text = re.sub(r"^Attributes\n-+\n.*?(?=^\w[^\n]*\n---|\Z)", "", text, flags=re.M | re.S)
+    text = re.sub(r"^\s*(>>>|\.\.\.) .*|``[^`]+``|`[^`]+`_?", "", text, flags=re.M)
     return re.findall(r"(?<![\w|])\|[^\s|][^|]*[^\s|]\|(?![\w|])|(?<![\w*])\w+_(?=[-\s.,;:)])", text)
 
 

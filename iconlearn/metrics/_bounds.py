@@ -250,9 +250,9 @@ def multiview_bound(represented, conditional, weights=None, *, reads=None) -> Do
     Notes
     -----
     For each view that U does not read, ``I(U; Z) >= I(U; X_i) - I(U; X_i | Z)``, and U is made of the other views, so
-    that ``I(U; X_i | Z) <= I(X_i; X_-i | Z)``.  Any mean of such bounds is one, and the largest is the best of them.  Adding
-    a multiple of what the views tell of the label, as is in print, breaks it: a U that is the same for all rows would be
-    promised that multiple.
+    that ``I(U; X_i | Z) <= I(X_i; X_-i | Z)``.  Any mean of such bounds is one, and the largest is the best of them.
+    Adding a multiple of what the views tell of the label, as is in print, breaks it: a U that is the same for all rows
+    would be promised that multiple.
 
     Examples
     --------
