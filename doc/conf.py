@@ -52,6 +52,9 @@ autodoc_default_options = {
     "exclude-members": "set_fit_request, set_score_request, set_transform_request, set_inverse_transform_request, "
     "set_partial_fit_request"
 }
+# Each parameter has a line of its own where they need more than one; headings name methods without their class.
+maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 # Methods have their place on the page of their class.
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -1,5 +1,7 @@
 """Types that users of the estimators see: `make lint` checks the assertions, by mypy, and nothing here is run."""
 
+# mypy: warn-unused-ignores
+
 from typing import assert_type
 
 import numpy as np
@@ -50,3 +52,4 @@ assert_type(NeighborsTransformer().fit(X).transform(X), csr_matrix)
 assert_type(recipes.tsne, Recipe)
 assert_type(slim(embedding), ICONEmbedding)
 module: torch.nn.Module = to_module(embedding)
+ICONClustering(n_cluster=3)  # type: ignore[call-arg]
