@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
+NEWEST_VENV ?= .venv-newest
+# What the newest versions are tested with: make test-newest NEWEST_PYTHON=python3.13
+NEWEST_PYTHON ?= $(PYTHON)
 DOC_VENV ?= .venv-doc
 INTEGRATION_VENV ?= .venv-integration
 # Passed on to pytest: make test ARGS="-k mesh --run-slow"
@@ -12,13 +15,15 @@ JOBS ?= 2
 
 STAMP := $(VENV)/.installed
 OLDEST_STAMP := $(OLDEST_VENV)/.installed
+NEWEST_STAMP := $(NEWEST_VENV)/.installed
 DOC_STAMP := $(DOC_VENV)/.installed
 INTEGRATION_STAMP := $(INTEGRATION_VENV)/.installed
 PACKAGES := -c constraints.txt -e ".[test,plot,browser]" ruff
 OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
+NEWEST_PACKAGES := --upgrade -e ".[test,plot]"
 INTEGRATION_PACKAGES := -c .ci/integration.txt -e ".[test,integration]"
 DOC_PACKAGES := -c constraints.txt -e ".[doc]"
-EXAMPLES := $(sort $(wildcard examples/plot_*.py)) examples/demo.py
+EXAMPLES := $(sort $(wildcard examples/*/plot_*.py)) examples/demo.py
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 export MPLBACKEND ?= Agg
@@ -26,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-device lint coverage doctest examples test-oldest test-integration doc clean
+.PHONY: help demo test test-device lint coverage doctest examples test-oldest test-newest test-integration doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +49,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 $(OLDEST_STAMP): setup.cfg pyproject.toml .ci/oldest.txt
 	$(call make_venv,$(OLDEST_VENV),$(OLDEST_PACKAGES))
+
+$(NEWEST_STAMP): PYTHON := $(NEWEST_PYTHON)
+$(NEWEST_STAMP): setup.cfg pyproject.toml
+	$(call make_venv,$(NEWEST_VENV),$(NEWEST_PACKAGES))
 
 $(DOC_STAMP): setup.cfg pyproject.toml constraints.txt
 	$(call make_venv,$(DOC_VENV),$(DOC_PACKAGES))
@@ -78,6 +87,9 @@ examples: $(STAMP) ## run every example; shows the output of the first that fail
 test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
 	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)
 
+test-newest: $(NEWEST_STAMP) ## run the tests with the newest published versions, by NEWEST_PYTHON (a large download)
+	$(ONE_THREAD) $(NEWEST_VENV)/bin/python -m pytest -q -n $(JOBS) $(ARGS)
+
 test-integration: $(INTEGRATION_STAMP) ## run the tests with scanpy, BERTopic and other tools (a large download)
 	$(ONE_THREAD) $(INTEGRATION_VENV)/bin/python -m pytest -q tests/integration $(ARGS)
 
@@ -87,7 +99,7 @@ doc: $(DOC_STAMP) ## draw the pictures of the periodic table and build the docum
 	$(DOC_VENV)/bin/python -m sphinx -W --keep-going -b html doc doc/_build/html
 
 clean: ## remove environments, caches and builds
-	rm -rf $(VENV) $(OLDEST_VENV) $(DOC_VENV) $(INTEGRATION_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
+	rm -rf $(VENV) $(OLDEST_VENV) $(NEWEST_VENV) $(DOC_VENV) $(INTEGRATION_VENV) build dist *.egg-info examples/output doc/_build doc/generated doc/auto_examples
 	rm -rf doc/pictures doc/benchmarks.md
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

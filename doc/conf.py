@@ -52,6 +52,9 @@ autodoc_default_options = {
     "exclude-members": "set_fit_request, set_score_request, set_transform_request, set_inverse_transform_request, "
     "set_partial_fit_request"
 }
+# Each parameter has a line of its own where they need more than one; headings name methods without their class.
+maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 # Methods have their place on the page of their class.
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
@@ -63,13 +66,28 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": False,
     "header_links_before_dropdown": 6,
+    # Scripts and wide tables have the room of the list of headings.
+    "secondary_sidebar_items": {
+        "*": ["page-toc", "sourcelink"],
+        "generated/*": ["page-toc", "sourcelink"],
+        "auto_examples/index": ["page-toc", "sourcelink"],
+        "index": [],
+        "periodic_table": [],
+    },
 }
 # These have no pages beside them, and wide tables.
-html_sidebars = {"index": [], "changes": [], "results": []}
+html_sidebars = {"index": [], "changes": [], "results": [], "periodic_table": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [
+        f"../examples/{group}" for group in ("maps", "clusters", "few_labels", "contrast", "formula")
+    ],
+    # A script may open with what it shows first.
+    "thumbnail_size": (400, 280),
     "filename_pattern": r"/plot_",
     "ignore_pattern": r"demo\.py",
     "show_memory": False,

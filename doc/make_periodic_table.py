@@ -16,10 +16,12 @@ PAGE = Path(__file__).with_name("periodic_table.md")
 
 HEAD = """# The periodic table
 
-Every method below is one formula, the mean divergence of q from p, with another choice of the two. Columns of
-the grid are what should be near what (p), rows how nearness is read off the model (q). Names in italics were
-empty cells before the table was drawn; the others are published methods.
+Every method is one formula, the mean divergence of q from p. A column is a choice of p, which rows should be near each
+other; a row is a choice of q, how near the model has them. Names in italics filled empty cells; the others are
+published methods.
+"""
 
+TAIL = """
 `iconlearn.recipes` has a function for each; it returns an unfitted estimator. `iconlearn.periodic_table()` is
 the table as a value, `.to_pandas()` as a data frame.
 
@@ -70,7 +72,7 @@ OWN = {
 def page() -> str:
     """The text of the page."""
     table = iconlearn.periodic_table()
-    return "\n".join([HEAD, grid(table), *(section(entry) for entry in table)])
+    return "\n".join([HEAD, grid(table), TAIL, *(section(entry) for entry in table)])
 
 
 def grid(table):

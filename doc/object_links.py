@@ -1,8 +1,8 @@
 """Sphinx extension: names in code font become links to their pages.
 
 ``ICONEmbedding``, ``supervisory.KNN``, ``recipes.tsne`` and the like, as written in Markdown, to the API,
-``examples/plot_graph.py`` to the gallery, and ``benchmarks/embedding.py`` to the page of results; a name that has no
-page stays as it is.
+``examples/clusters/plot_graph.py`` to the gallery, and ``benchmarks/embedding.py`` to the page of results; a name that
+has no page stays as it is.  And classes have the signature that Python shows.
 """
 
 import inspect
@@ -20,7 +20,7 @@ MODULES = (
 )  # fmt: skip
 # Links already; and titles, which are copied into tables of contents, where no reference is resolved.
 CLOSED = (addnodes.pending_xref, nodes.reference, nodes.title)
-SCRIPT = re.compile(r"(?:python )?(examples|benchmarks)/(\w+)\.py( .*)?")
+SCRIPT = re.compile(r"(?:python )?(examples|benchmarks)/([\w/]+)\.py( .*)?")
 CALL = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
 
 
@@ -88,6 +88,14 @@ def ancestors(node):
         yield node
 
 
+def signature_of(app, what, name, obj, options, args, returned):
+    """The parameters of a class as Python shows them; autodoc prefers those of an inherited ``__new__``."""
+    return (
+        (str(inspect.signature(obj)), returned) if what == "class" and args == "(*args, **params)" else None
+    )
+
+
 def setup(app):
     app.add_transform(LinkNames)
+    app.connect("autodoc-process-signature", signature_of)
     return {"parallel_read_safe": True}

@@ -5,9 +5,14 @@ torch's default device is the user's: tensors that are made in here without a de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import wraps
+from typing import TypeVar, cast
 
 import torch
+
+# Of decorators, which give back the type that they are given.
+Function = TypeVar("Function", bound=Callable)
 
 # What a process cannot do that has been forked, and what to do instead.
 FORKED = (
@@ -29,7 +34,7 @@ def has_cuda() -> bool:
     return True
 
 
-def cpu_by_default(function):
+def cpu_by_default(function: Function) -> Function:
     """The function with the CPU for torch's default device while it runs, whatever the default of the process is.
 
     Where that is the CPU already nothing is set: torch would look at every call of its functions meanwhile.
@@ -42,4 +47,4 @@ def cpu_by_default(function):
         with torch.device("cpu"):
             return function(*args, **kwargs)
 
-    return with_cpu
+    return cast(Function, with_cpu)

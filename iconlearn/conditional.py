@@ -422,7 +422,7 @@ class BlockConditional(_Rows):
         shape (len(rows), n_cols or len(cols)); either argument may be None for "all".  Entries of
         pairs that are no candidates are zero.  It must be picklable: a small object that holds what
         it needs.  It may have ``log(rows, cols)``, logarithms that do not underflow; ``quadratic``, (points, b)
-        where - log p(j|i) is b |x_i - x_j|^2 plus a constant of the row; ``graph``, the sparse weights that the
+        where - log p(j|i) is ``b |x_i - x_j|^2`` plus a constant of the row; ``graph``, the sparse weights that the
         rows were made of; and ``draw(rows, rng)`` with ``expected(n_rows)``, a neighbour of each row drawn from
         p, and how many neighbours a row has among so many rows on average.
     shape : tuple of int

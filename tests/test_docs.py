@@ -64,7 +64,7 @@ def test_a_broken_promise_is_seen():
 
 TEXTS = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md",
-    *sorted((ROOT / "doc").glob("*.md")), *sorted((ROOT / "examples").glob("*.py")),
+    *sorted((ROOT / "doc").glob("*.md")), *sorted((ROOT / "examples").rglob("*.py")),
 ]  # fmt: skip
 # Written when the pages are built.
 MADE = {"benchmarks.md", "benchmarks"}

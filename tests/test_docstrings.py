@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from dataclasses import is_dataclass
 
 import pytest
@@ -55,6 +56,20 @@ def found(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_follows_numpydoc(name):
     assert found(name) == []
+
+
+def references(text):
+    """What reStructuredText takes for a reference or a substitution in a text, and what is rather a formula."""
+    # numpydoc has a syntax of its own there.
+    text = re.sub(r"^Attributes\n-+\n.*?(?=^\w[^\n]*\n---|\Z)", "", text, flags=re.M | re.S)
+    text = re.sub(r"^\s*(>>>|\.\.\.) .*|``[^`]+``|`[^`]+`_?", "", text, flags=re.M)
+    return re.findall(r"(?<![\w|])\|[^\s|][^|]*[^\s|]\|(?![\w|])|(?<![\w*])\w+_(?=[-\s.,;:)])", text)
+
+
+def test_formulas_are_no_references():
+    assert references("sum |P - Q| / 2, X_-i and ``|x|``, embedding_ too") == ["|P - Q|", "X_", "embedding_"]
+    doubted = {name: references(inspect.getdoc(validate.Validator._load_obj(name)) or "") for name in NAMES}
+    assert {name: what for name, what in doubted.items() if what} == {}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,8 +33,9 @@ PATTERN = re.compile("|".join(rf"(?P<w{i}>\b(?:{word})\b)" for i, word in enumer
 PAGES = [
     ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md",
     ROOT / "benchmarks" / "README.md", *sorted((ROOT / "doc").glob("*.md")), *sorted((ROOT / "doc").glob("*.rst")),
+    *sorted((ROOT / "examples").rglob("*.rst")),
 ]  # fmt: skip
-SOURCES = [*sorted((ROOT / "iconlearn").rglob("*.py")), *sorted((ROOT / "examples").glob("*.py"))]
+SOURCES = [*sorted((ROOT / "iconlearn").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
 
 
 def complaints(text):
@@ -57,6 +58,11 @@ def docstrings(source):
             yield getattr(node, "name", "the module"), re.sub(r"^\s*(>>>|\.\.\.) .*", "", text, flags=re.M)
 
 
+def gallery_text(source):
+    """What a script of the gallery says between its blocks of code: the comments that a line ``# %%`` begins."""
+    return "\n".join(re.findall(r"^# %%\n((?:#.*\n)+)", source, flags=re.M))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_is_in_plain_english(page):
     assert complaints(page.read_text("utf-8")) == []
@@ -72,9 +78,22 @@ def test_docstrings_are_in_plain_english():
     assert not found, "\n".join(found)
 
 
+def test_the_gallery_is_in_plain_english():
+    scripts = sorted((ROOT / "examples").rglob("plot_*.py"))
+    found = [
+        f"{path.name}: {what}"
+        for path in scripts
+        for what in complaints(gallery_text(path.read_text("utf-8")))
+    ]
+    assert scripts and not found, "\n".join(found)
+
+
 def test_words_of_the_list_are_seen_in_prose_alone():
     assert len(complaints("A row that was told its label stands beside the others.\nLabels are dear.")) == 3
     assert complaints("Each row stands for three; `told` and\n```python\ndear = 1\n```\nare code.") == []
     assert complaints("\n\nThe weights were told.")[0].startswith("line 3: 'told'")
     source = 'def f():\n    """Mend it.\n\n    >>> dear = 1\n    """\n    # told'
     assert [text.split()[0] for _, text in docstrings(source)] == ["Mend"]
+    assert complaints(gallery_text("# %%\n# It was told.\n\n# told\n")) == [
+        "line 1: 'told'; say given, or known to"
+    ]

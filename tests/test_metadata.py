@@ -14,10 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def metadata():
+def setup():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", "utf-8")
-    return config["metadata"]
+    return config
+
+
+@pytest.fixture(scope="module")
+def metadata(setup):
+    return setup["metadata"]
 
 
 def test_links_classifiers_and_keywords(metadata):
@@ -29,6 +34,21 @@ def test_links_classifiers_and_keywords(metadata):
     assert (ROOT / "iconlearn" / "py.typed").exists()
     keywords = metadata["keywords"].split(", ")
     assert len(keywords) == len(set(keywords)) >= 8
+
+
+def test_what_the_gallery_imports_is_installed_with_the_documentation(setup):
+    lines = setup["options"]["install_requires"] + setup["options.extras_require"]["doc"]
+    installed = {re.match(r"[\w-]+", line)[0] for line in lines.split() if line[0].isalpha()}
+    used = set()
+    for script in (ROOT / "examples").glob("*/plot_*.py"):
+        code = script.read_text("utf-8")
+        used |= set(re.findall(r"^(?:import|from) (\w+)", code, re.M)) | (
+            {"pandas"} if ".to_pandas()" in code else set()
+        )
+    others = (
+        used - set(sys.stdlib_module_names) - {"iconlearn", "sklearn"}
+    )  # scikit-learn has another name there
+    assert {"matplotlib", "pandas"} <= others <= installed
 
 
 def test_citation_has_this_version_and_licence(metadata):

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import supervisory
 from .._checks import check_choice, check_number, in_a_file
-from .._device import FORKED, cpu_by_default
+from .._device import FORKED, Function, cpu_by_default
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
@@ -64,6 +64,8 @@ from ._monitoring import (
 from ._parameter_names import nested_remedy, remedy, unknown_names
 from ._term import Term
 from ._watchers import Watchers
+
+Model = TypeVar("Model")
 
 # Sparse features, and those that lie in a file, become a tensor at once while they have at most this many entries,
 # else batch by batch.
@@ -115,7 +117,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
             raise TypeError(remedy(cls, name, params[name]))
         return super().__new__(cls)
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters, nested ones included.
 
         A nested parameter such as ``p__perplexity`` reaches into a slot that holds a name: the name is
@@ -643,7 +645,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         return self
 
 
-def slim(model):
+def slim(model: Model) -> Model:
     """A copy of a fitted model for serving, without the training rows.
 
     The copy answers for new rows as the model does, and may be saved, pickled and trained further by ``partial_fit``.
@@ -686,20 +688,20 @@ def slim(model):
             raise TypeError(
                 "the pipeline has no step of iconlearn, so there is nothing to make slim; pickle it as it is"
             )
-        small = copy.copy(model)
-        small.steps = [
+        pipeline = copy.copy(model)
+        pipeline.steps = [
             (name, slim(step) if isinstance(step, ICONBase | Pipeline) else step)
             for name, step in model.steps
         ]
-        return small
+        return pipeline
     _with_mapper_of_features(model, "slim")
-    small = type(model).__new__(type(model))
+    small: Any = type(model).__new__(type(model))
     vars(small).update(vars(model))
     small._drop_rows()
     return copy.deepcopy(small)
 
 
-def to_module(model):
+def to_module(model) -> torch.nn.Module:
     """The answers of a fitted model as one torch module, for export to ONNX and other runtimes.
 
     Parameters
@@ -751,8 +753,9 @@ def _with_mapper_of_features(model, asked):
     return model
 
 
-# Marks methods that only an estimator whose mapper reads features has.
-for_mappers_of_features = available_if(ICONBase._reads_features)
+def for_mappers_of_features(method: Function) -> Function:
+    """The method, of estimators whose mapper reads features alone."""
+    return available_if(ICONBase._reads_features)(method)
 
 
 def row_identity(p) -> dict:

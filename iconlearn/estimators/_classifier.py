@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -262,7 +263,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Learn the mapper and the prototypes.
 
         Parameters
@@ -284,7 +285,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     @for_mappers_of_features
     @cpu_by_default
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None) -> Self:
         """Learn from further rows, without the earlier ones.
 
         With a p over pairs ("labels"), whose prototypes are class means in the learned space, the space stays
@@ -330,7 +331,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
 
     @for_mappers_of_features
     @cpu_by_default
-    def add_classes(self, X, y):
+    def add_classes(self, X, y) -> Self:
         """Take classes that were not there when the classifier was fitted, from a few rows of each.
 
         Nothing is trained.  The prototype of a new class is the mean of its rows in the learned space.  With the
@@ -355,7 +356,7 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         return self
 
     @cpu_by_default
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Rows in the mapped space, shape (n_new, n_components); beside a table their probabilities."""
         check_is_fitted(self)
         if not self._parametric:
@@ -363,12 +364,12 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         rows = validated_new(self, X)
         return like_input(self.q_.represent(self._mapped(rows)).numpy().astype(rows.dtype, copy=False), X)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """Probability of every class, shape (n_new, n_classes): q over the prototypes."""
         log_q, rows = self._log_q(X)
         return like_input(torch.softmax(log_q, 1).numpy().astype(rows.dtype, copy=False), X)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X) -> np.ndarray:
         """Logarithms of :meth:`predict_proba`, finite also where a probability is too small to be stored."""
         log_q, rows = self._log_q(X)
         # Where a probability is stored as one its logarithm is zero, so that the two methods agree.
@@ -376,19 +377,19 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         log_p = np.where(certain, 0.0, torch.log_softmax(log_q, 1).numpy())
         return like_input(log_p.astype(rows.dtype, copy=False), X)
 
-    def decision_function(self, X):
+    def decision_function(self, X) -> np.ndarray:
         """Log similarity to every prototype, shape (n_new, n_classes), or their difference for two classes."""
         log_q, rows = self._log_q(X)
         scores = log_q.numpy().astype(rows.dtype, copy=False)
         return like_input(scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores, X)
 
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Class of the most similar prototype."""
         best = self._log_q(X)[0].argmax(1).numpy()
         labels = self.classes_[best]
         return like_input(labels, X) if labels.dtype.kind in "iufb" else labels
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Accuracy of :meth:`predict` on the rows whose class is known.
 
         Rows that y marks as unlabelled say nothing about the answers, and are left out.  The marker is `unlabeled`,

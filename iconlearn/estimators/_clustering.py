@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -241,7 +241,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None) -> Self:
         """Find the clusters of X.
 
         Parameters
@@ -267,18 +267,18 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         return self._completed(self._fit, X, y, sample_weight, observed=observed(self, X, y))
 
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(self, X, y=None, sample_weight=None) -> np.ndarray:
         """Fit and return ``labels_``; see :meth:`fit`."""
         return like_input(self.fit(X, y, sample_weight).labels_.copy(), X)
 
-    def fit_transform(self, X, y=None, sample_weight=None):
+    def fit_transform(self, X, y=None, sample_weight=None) -> np.ndarray:
         """Fit and return the soft assignments; see :meth:`fit`."""
         self.fit(X, y, sample_weight)
         r = self._rows.outputs(self._X) if self._parametric else self._assignments
         return like_input(r.astype(self._X.dtype), X)
 
     @for_mappers_of_features
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Learn from one batch of rows of a stream; for heads.
 
         The first batch is fitted as :meth:`fit` does, so it should hold rows of all clusters.  Each further one, or
@@ -310,7 +310,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return self._completed(self._fit_batch, X, y, sample_weight)
 
     @cpu_by_default
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Soft assignments that minimise the loss, shape ``(n_new, n_clusters_)``.
 
         A head maps them.  With a table each row takes the assignments that best explain its own p over the
@@ -321,7 +321,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self._rows.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
-    def predict_proba(self, X):
+    def predict_proba(self, X) -> np.ndarray:
         """How probable the clusters of each row are, shape ``(n_new, n_clusters_)``.
 
         These are the assignments of :meth:`transform`, and with a table over neighbours (p="auto", a
@@ -339,7 +339,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(self._sure_rows.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
-    def predict(self, X):
+    def predict(self, X) -> np.ndarray:
         """Most probable cluster of each row, -1 where `min_confidence` is not reached; see :meth:`predict_proba`."""
         check_is_fitted(self)
         rows = validated_new(self, X)
@@ -349,7 +349,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return like_input(labels_of(found.outputs(rows), self._least_confidence), X)
 
     @cpu_by_default
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Minus the mean divergence of the assignments of X from one fixed reference.
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,
@@ -394,7 +394,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Those of the training rows in double precision."""
         return self._rows.outputs(self._X) if self._parametric else self._shares()
 
-    def labels_at(self, n_clusters):
+    def labels_at(self, n_clusters) -> np.ndarray:
         """Labels of the training rows at another number of clusters, of one path of merges.
 
         For the number that was fitted they are its clusters; for fewer, some of these are merged, and for more, they

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .._checks import check_choice, check_number
-from .._device import cpu_by_default
+from .._device import Function, cpu_by_default
 from .._randomness import random_source
 from ..engines import relocatable
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
@@ -32,7 +33,7 @@ from ..plan import NoCheckpoint, same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
-from ._classifier import of_prototypes
+from ._classifier import ICONClassifier, of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, observed, with_callbacks
 
@@ -61,7 +62,8 @@ def _draws_samples(model):
     return True
 
 
-_for_mappers_that_sample = available_if(_draws_samples)
+def _for_mappers_that_sample(method: Function) -> Function:
+    return available_if(_draws_samples)(method)
 
 
 class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase):
@@ -262,7 +264,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         self.callback = callback
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Find the embedding of X.
 
         Parameters
@@ -285,12 +287,12 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         """
         return self._completed(self._fit, X, y, observed=observed(self, X, y))
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None) -> np.ndarray:
         """Fit and return a copy of ``embedding_``; see :meth:`fit`."""
         return like_input(self.fit(X, y).embedding_.copy(), X)
 
     @cpu_by_default
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Places of new rows in the fitted embedding.
 
         A mapper maps them.  With a table each row is placed by its own p over the training rows, which
@@ -316,7 +318,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
-    def transform_columns(self, X):
+    def transform_columns(self, X) -> np.ndarray:
         """Places of rows as columns of p: their other group of features, or their keys.
 
         Parameters
@@ -341,7 +343,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
-    def classifier(self, descriptions, classes):
+    def classifier(self, descriptions, classes) -> ICONClassifier:
         """A classifier of rows by what describes their classes; it may never have seen a row of them.
 
         The prototype of a class is the place of its description, or the mean of several: captions where the fit had
@@ -392,7 +394,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         )
 
     @cpu_by_default
-    def inverse_transform(self, Z):
+    def inverse_transform(self, Z) -> np.ndarray:
         """Rows of features for places of the map, by interpolation between the training rows.
 
         A place gets the mean of the ten training rows whose places are nearest, weighted by inverse squared
@@ -430,7 +432,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     @_for_mappers_that_sample
     @cpu_by_default
-    def sample(self, n_samples=1, *, random_state=None):
+    def sample(self, n_samples=1, *, random_state=None) -> np.ndarray:
         """Rows of features drawn from what a variational autoencoder has learned.
 
         Codes are drawn from N(0, I) and decoded; the noise of q around a decoded row is left out.
@@ -450,7 +452,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return self.inverse_transform(codes)
 
     @cpu_by_default
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Minus the mean divergence of the places of X from one fixed reference.
 
         The reference p is uniform over 15 neighbours (a fifth of the rows, where that is less) among the rows of X,

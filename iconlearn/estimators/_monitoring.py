@@ -13,16 +13,18 @@ import time
 from contextlib import contextmanager, suppress
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Nothing to support."""
 
-    def with_callbacks(method):
-        """The method as it is."""
+    def _with_callbacks(method):
         return method
 
+
+from .._device import Function
 
 with suppress(ImportError):  # not on every system
     import resource
@@ -30,6 +32,11 @@ with suppress(ImportError):  # not on every system
 LOGGER = logging.getLogger("iconlearn")
 # Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5
+
+
+def with_callbacks(fit: Function) -> Function:
+    """scikit-learn's decorator of ``fit``, of the type of what it decorates; before 1.9 the method as it is."""
+    return _with_callbacks(fit)
 
 
 def shows(verbose, level=logging.INFO):

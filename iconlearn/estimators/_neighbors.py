@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from scipy.sparse import csr_array, csr_matrix
 from sklearn import get_config
@@ -100,7 +102,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return isinstance(self.metric, str) and self.metric == "precomputed"
 
     @cpu_by_default
-    def fit(self, X, y=None):
+    def fit(self, X, y=None) -> Self:
         """Keep the rows among which neighbours are searched; the search itself is part of ``transform``.
 
         Parameters
@@ -145,7 +147,7 @@ class NeighborsTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         return self
 
     @cpu_by_default
-    def transform(self, X):
+    def transform(self, X) -> csr_matrix:
         """Distances of each row to its nearest training rows.
 
         The training rows, given all together and in their order, are their own first neighbours, and have the others

@@ -228,17 +228,17 @@ def multiview_bound(represented, conditional, weights=None, *, reads=None) -> Do
     represented : array-like of shape (k,)
         I(U; X_i) for every view, from below.
     conditional : array-like of shape (k,)
-        I(X_i; X_-i | Z), what a view shares with all the others beyond the label, from above.
+        ``I(X_i; X_-i | Z)``, what a view shares with all the others beyond the label, from above.
     weights : array-like of shape (k,) or None, default=None
         a_i, at least 0 and one in all; None puts all on the view that gives the most.
     reads : array-like of bool of shape (k,) or None, default=None
-        Which views U is made of; None: none of them, but of a further one that is among the X_-i.  Such a view cannot
-        have a weight: what U tells of it need not be about the label.
+        Which views U is made of; None: none of them, but of a further one that is among the ``X_-i``.  Such a view
+        cannot have a weight: what U tells of it need not be about the label.
 
     Returns
     -------
     DownstreamBound
-        With the bound sum_i a_i (I(U; X_i) - I(X_i; X_-i | Z)).
+        With the bound ``sum_i a_i (I(U; X_i) - I(X_i; X_-i | Z))``.
 
     Raises
     ------
@@ -247,10 +247,10 @@ def multiview_bound(represented, conditional, weights=None, *, reads=None) -> Do
 
     Notes
     -----
-    For each view that U does not read, I(U; Z) >= I(U; X_i) - I(U; X_i | Z), and U is made of the other views, so that
-    I(U; X_i | Z) <= I(X_i; X_-i | Z).  Any mean of such bounds is one, and the largest is the best of them.  Adding a
-    multiple of what the views tell of the label, as is in print, breaks it: a U that is the same for all rows would be
-    promised that multiple.
+    For each view that U does not read, ``I(U; Z) >= I(U; X_i) - I(U; X_i | Z)``, and U is made of the other views, so
+    that ``I(U; X_i | Z) <= I(X_i; X_-i | Z)``.  Any mean of such bounds is one, and the largest is the best of them.
+    Adding a multiple of what the views tell of the label, as is in print, breaks it: a U that is the same for all rows
+    would be promised that multiple.
 
     Examples
     --------

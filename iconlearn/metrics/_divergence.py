@@ -95,7 +95,7 @@ def divergence(P, Q, kind="kl", base=None):
     kind : {"kl", "reverse_kl", "jensen_shannon", "hellinger", "total_variation"}, default="kl"
         "kl" is sum P log(P / Q) and "reverse_kl" sum Q log(Q / P), both without a highest value; "jensen_shannon" is
         the mean of KL(P || M) and KL(Q || M), M = (P + Q) / 2, at most log 2; "hellinger" is the squared distance
-        1 - sum sqrt(P Q) and "total_variation" sum |P - Q| / 2, both at most 1.  They are those of
+        1 - sum sqrt(P Q) and "total_variation" ``sum |P - Q| / 2``, both at most 1.  They are those of
         :mod:`iconlearn.divergences`.
     base : float or None, default=None
         Of the logarithm: None gives nats, 2 bits.  "hellinger" and "total_variation" have none.

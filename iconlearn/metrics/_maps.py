@@ -18,8 +18,8 @@ from ..neighbors import knn
 def hyperbolic_distances(Y, Z=None):
     """Distances of points of the Poincare ball, whose curvature is -1.
 
-    cosh(rho) = 1 + 2 |y - z|^2 / ((1 - |y|^2) (1 - |z|^2)), computed by sinh(rho / 2), which keeps the digits of small
-    distances.
+    ``cosh(rho) = 1 + 2 |y - z|^2 / ((1 - |y|^2) (1 - |z|^2))``, computed by sinh(rho / 2), which keeps the digits of
+    small distances.
 
     Parameters
     ----------

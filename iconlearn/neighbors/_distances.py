@@ -138,7 +138,7 @@ def distance_block(A, B, *, metric="euclidean") -> np.ndarray:
 def pair_distances(A, B, i, j, *, metric="euclidean") -> np.ndarray:
     """Distances d(A[i], B[j]) of single pairs, from differences; Euclidean or cosine only.
 
-    The cosine distance is |u - v|^2 / 2 of the unit vectors, which keeps its digits near zero; a
+    The cosine distance is ``|u - v|^2 / 2`` of the unit vectors, which keeps its digits near zero; a
     row of zeros is at distance 1 from everything.
     """
     A, B = both_rows(A, B)

@@ -8,6 +8,8 @@ paper, and what it was verified against); ``iconlearn.periodic_table()`` lists t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import (
     _clustering,
     _contrastive,
@@ -43,6 +45,11 @@ _ordered = sorted(RECIPES.values(), key=lambda entry: FAMILIES.index(entry.make.
 RECIPES.clear()
 RECIPES.update((entry.key, entry) for entry in _ordered)
 globals().update(RECIPES)
+
+if TYPE_CHECKING:
+    # The names come from the rows of the table, which type checkers do not read.
+    def __getattr__(name: str) -> Recipe: ...
+
 
 __all__ = ["PeriodicTable", "Recipe", "periodic_table"]
 __all__ += list(RECIPES)

@@ -1,10 +1,10 @@
 """
-From texts to named clusters
-============================
+Cluster texts and name the clusters
+===================================
 
-Texts become rows of word weights, a few hundred directions of them are kept, and the clusters of the
-neighbourhoods get names: the words that are most their own.  The corpus lies on every machine that runs this:
-the documentation strings of scipy's functions.  Which subpackage a function comes from is not given.
+Texts become rows of word weights, the leading directions of these weights are kept, neighbours are found in them and
+clustered, and each cluster is named by its most characteristic words.  The corpus is on every machine that runs this:
+the documentation strings of scipy's functions.  The subpackage that a function comes from is not given.
 """
 
 # %%
@@ -56,8 +56,8 @@ rooms = np.array(rooms)
 print(f"{len(texts)} texts from {len(ROOMS)} subpackages")
 
 # %%
-# Word weights are sparse and wide; their leading directions, of length one, are what neighbours are found in.
-# More themes than subpackages are asked for: some subpackages have several.
+# Word weights are sparse and wide; neighbours are found in their leading directions, scaled to length one.  There are
+# more clusters than subpackages, since some subpackages have several themes.
 
 words = TfidfVectorizer(
     stop_words=list(ENGLISH_STOP_WORDS.union(IDIOMS)), min_df=4, max_df=0.3, sublinear_tf=True,
@@ -92,7 +92,7 @@ for c, name in enumerate(names):
     print(f"{counts.sum():4d} texts, {counts.max() / counts.sum():4.0%} from {mostly:<18} {', '.join(name)}")
 
 # %%
-# The map; a name stands at the middle of its cluster.  Rows that the clustering is unsure of are pale.
+# The map, with each name in the middle of its cluster.  Rows with uncertain clusters are pale.
 
 sure = clustering.probabilities_.max(axis=1)
 titles = np.array(["\n".join(name) for name in names])

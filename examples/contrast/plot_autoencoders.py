@@ -1,10 +1,10 @@
 """
-Codes that rows can be restored from
-====================================
+Restore rows from short codes: autoencoders
+===========================================
 
-An autoencoder has to restore every row from a short code of it.  Here that is one more choice of p and q: p says that
-a row belongs to its own features and to nothing else, and q is a density around what the decoder makes of the code.
-What differs between the kinds is what the code may be, what it costs, and what is seen of the row.
+An autoencoder restores every row from a short code of it.  In terms of p and q, p says that a row belongs to its own
+features and to nothing else, and q is a density around what the decoder makes of the code.  The kinds differ in what
+the code may be, what it costs, and what is seen of the row.
 """
 
 # %%
@@ -24,10 +24,10 @@ X_train, X_new, y_train, y_new = train_test_split(X, y, test_size=0.5, random_st
 
 made = {
     "principal components": lambda k: PCA(k),
-    "autoencoder": lambda k: recipes.autoencoder(n_components=k, max_iter=150, random_state=0),
-    "variational": lambda k: recipes.vae(n_components=k, sigma=0.05**0.5, max_iter=150, random_state=0),
-    "denoising": lambda k: recipes.denoising_autoencoder(n_components=k, max_iter=150, random_state=0),
-    "contractive": lambda k: recipes.contractive_autoencoder(n_components=k, max_iter=150, random_state=0),
+    "autoencoder": lambda k: recipes.autoencoder(n_components=k, max_iter=60, random_state=0),
+    "variational": lambda k: recipes.vae(n_components=k, sigma=0.05**0.5, max_iter=60, random_state=0),
+    "denoising": lambda k: recipes.denoising_autoencoder(n_components=k, max_iter=60, random_state=0),
+    "contractive": lambda k: recipes.contractive_autoencoder(n_components=k, max_iter=60, random_state=0),
 }
 narrow = {name: make(2).fit(X_train) for name, make in made.items()}
 wide = {name: make(16).fit(X_train) for name, make in made.items()}
@@ -74,7 +74,7 @@ for (top, bottom), name in zip(axes.T, made, strict=True):
 axes[0, 0].legend(markerscale=3, fontsize=8, loc="upper right", handletextpad=0.1, ncols=2, columnspacing=0.5)
 
 # %%
-# A variational autoencoder has a distribution of codes, so digits can be drawn from it that nobody wrote.
+# A variational autoencoder has a distribution of codes, from which new digits can be drawn.
 
 figure, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
 drawn = wide["variational"].sample(40, random_state=0).reshape(4, 10, 64)

@@ -1,22 +1,23 @@
 """
-A grid search without labels
-============================
+Choose the number of clusters without labels
+============================================
 
-How many clusters, and how large a uniform share?  ``iconlearn.scorers`` holds three scores that need no labels and
-go straight into :class:`~sklearn.model_selection.GridSearchCV`.  Each sees one side of the matter: the held-out loss
-rewards clusters that follow the neighbours, however many; stability asks whether other rows and other seeds give the
-same clusters; and a linear classifier asks whether what was found can be described simply.
+How many clusters, and how large a uniform share?  :mod:`iconlearn.scorers` has three scores that need no labels and
+can be passed to :class:`~sklearn.model_selection.GridSearchCV`.  Each measures something else: the held-out loss
+rewards clusters that follow the neighbours, however many there are; stability compares the clusters of different rows
+and seeds; and the accuracy of a linear classifier shows whether the clusters have a simple description.
 """
 
 # %%
-# The digits, and a search over the number of clusters and the debias weight.
+# The digits, and a search over the number of clusters and the debias weight.  Candidates begin at five clusters: two
+# are easily stable and easily described, whatever the data.
 
 import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from iconlearn import ICONClustering
 from iconlearn.displays import MergePathDisplay
@@ -25,7 +26,7 @@ from iconlearn.scorers import LinearPredictability, Stability, held_out_loss
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:500] / 16, y[:500]
-NUMBERS, SHARES = (2, 5, 8, 10, 12, 24), (0.0, 0.9)
+NUMBERS, SHARES = (5, 8, 10, 12, 24), (0.0, 0.9)
 SCORES = {
     "held-out loss": held_out_loss,
     "stability": Stability(2),
@@ -38,7 +39,7 @@ search = GridSearchCV(
     {"n_clusters": NUMBERS, "debias": SHARES},
     scoring=SCORES,
     refit=False,
-    cv=2,
+    cv=ShuffleSplit(1, test_size=0.5, random_state=0),
 )
 with warnings.catch_warnings():
     # Twenty-four clusters are sometimes more than half of the rows have room for.
@@ -46,11 +47,13 @@ with warnings.catch_warnings():
     search.fit(X, y)
 
 # %%
-# One panel for each score, one line for each share; the last panel is what ``n_clusters="auto"`` looks at: the
+# One panel for each score and one line for each share.  The last panel has what ``n_clusters="auto"`` decides by: the
 # eigengaps and the stability of merging micro-clusters, for which nothing is refitted.
 
 COLOURS = ("#332288", "#EE7733")
-figure, axes = plt.subplots(1, 5, figsize=(19, 4.2), layout="constrained", width_ratios=(1, 1, 1, 1, 1.5))
+figure = plt.figure(figsize=(12, 8), layout="constrained")
+above, below = figure.subfigures(2, 1)
+axes = [*above.subplots(1, 3), *below.subplots(1, 2, width_ratios=(1, 2))]
 for ax, name in zip(axes, SCORES, strict=False):
     table = search.cv_results_[f"mean_test_{name}"].reshape(len(SHARES), len(NUMBERS))
     for values, share, colour in zip(table, SHARES, COLOURS, strict=True):
@@ -60,7 +63,7 @@ for ax, name in zip(axes, SCORES, strict=False):
     row, column = np.unravel_index(table.argmax(), table.shape)
     ax.set_title(f"{name}: {NUMBERS[column]} clusters", loc="left", fontsize=12)
     ax.set(xscale="log", xlabel="number of clusters")
-    ax.set_xticks([2, 5, 10, 24], ["2", "5", "10", "24"])
+    ax.set_xticks([5, 10, 24], ["5", "10", "24"])
     ax.minorticks_off()
     ax.axvline(10, color="#BBBBBB", lw=6, alpha=0.5, zorder=0)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,9 +1,9 @@
 """
-A graph: layout, communities, and the degree of doubt
-=====================================================
+Lay out a graph and find its communities
+========================================
 
 With ``p="graph"`` X is an adjacency matrix, and there are no features at all.  The graph here is that of a
-package on this machine: the modules of scikit-learn, tied where one imports the other.
+package on this machine: the modules of scikit-learn, connected where one imports the other.
 """
 
 # %%
@@ -53,7 +53,7 @@ pairs = [
 i, j = np.array(pairs).T
 A = sparse.csr_array((np.ones(len(i)), (i, j)), shape=(len(modules), len(modules)))
 A = A + A.T
-# What everybody imports ties nobody together.
+# Modules that nearly all others import say nothing about groups.
 degree = np.asarray((A > 0).sum(axis=1)).ravel()
 common = np.array([".utils" in name for name in modules]) | (degree > 25)
 kept = np.flatnonzero(~common)
@@ -65,7 +65,8 @@ names = np.array(list(modules))[kept][giant]
 print(f"{A.shape[0]} modules, {A.nnz // 2} imports between them")
 
 # %%
-# A layout and ten communities of the same graph.  A walk of two steps lets modules be near that import the same.
+# A layout and ten communities of the same graph.  A walk of two steps places modules near each other that import the
+# same ones.
 
 p = Walk(Graph(), length=2)
 places = ICONEmbedding(p=p, init="spectral", random_state=0).fit_transform(A)
@@ -83,7 +84,7 @@ inside = (labels[A.tocoo().row] == labels[A.tocoo().col]).mean()
 print(f"{inside:.0%} of the imports stay within a community")
 
 # %%
-# Colour is the community, size the number of imports, and pale modules sit between communities.
+# Colour is the community, size the number of imports, and pale modules lie between communities.
 
 figure, ax = plt.subplots(figsize=(9.5, 7.5))
 figure.subplots_adjust(left=0.02, right=0.98, top=0.94, bottom=0.02)

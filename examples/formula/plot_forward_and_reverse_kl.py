@@ -1,11 +1,11 @@
 """
-Which way round? One bump on two modes
-======================================
+Choose the direction of KL: cover modes or seek one
+===================================================
 
-KL is not symmetric.  KL(p || q) asks q to give all that p draws its share, so a q that is too simple spreads over
-everything; KL(q || p) asks that whatever q draws be likely under p, so the same q settles on a part and leaves the rest
-out.  Every estimator here takes either, as ``divergence="kl"`` or ``"reverse_kl"``; this picture has the least q and p
-that show the difference.
+KL is not symmetric.  KL(p || q) is large where q is small and p is not, so a q of too few parameters spreads over all
+of p; KL(q || p) is large where p is small and q is not, so the same q settles on a part of p and omits the rest.  Every
+estimator takes either, as ``divergence="kl"`` or ``"reverse_kl"``; this picture has the simplest p and q that show the
+difference.
 """
 
 # %%
@@ -56,16 +56,16 @@ for (name, start), (mean, width, loss) in fits.items():
     print(f"{name} from {start:+.0f}: mean {mean:+.3f}, width {width:.3f}, divergence {loss:.4f} nats")
 
 # %%
-# The forward fit has the mean and the width of p itself, whichever the start.  The reverse fit is one of the modes, at
-# a divergence of - log of that mode's share: 0.511 for six tenths and 0.916 for four.  The second is a local minimum
-# only, and nothing near it says that there is a better one.
+# The forward fit has the mean and the width of p itself, from either start.  The reverse fit is one of the modes, at a
+# divergence of - log of that mode's share: 0.511 for 0.6 and 0.916 for 0.4.  The second is a local minimum only, and
+# no gradient near it leads to the better one.
 
 moments = float((p * x).sum()), float((p * x**2).sum() - (p * x).sum() ** 2) ** 0.5
 print(f"mean and width of p: {moments[0]:+.3f}, {moments[1]:.3f};  - log 0.6 = {-np.log(0.6):.4f}")
 
 # %%
-# What a wrong belief costs.  H(p) is the shortest mean length of words that say what p drew; a code that was made for q
-# needs H(p, q), and KL is the difference.
+# What it costs to code draws from p by q.  H(p) is the shortest mean code length of draws from p; a code that was made
+# for q needs H(p, q), and KL is the difference.
 
 q = log_bump(*fits["KL(p || q)", -2.0][:2]).exp().numpy()
 bits = entropy(p.numpy(), base=2), cross_entropy(p.numpy(), q, base=2)
@@ -75,7 +75,7 @@ print(
 )
 
 # %%
-# Below, each fit over p, and the two divergences of a bump of width 0.7 along the line: one valley, and two.
+# Each fit over p, and the two divergences of a bump of width 0.7 as a function of its mean: one valley, and two.
 
 BLUE, RED = "#332288", "#CC6677"
 figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained", width_ratios=[1, 1, 1.15])

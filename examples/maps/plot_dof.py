@@ -1,10 +1,9 @@
 """
-From t-SNE to SNE
-=================
+Part the groups of a map: heavier tails of q
+============================================
 
-The tails of ``q`` decide how far apart a map may put what is not alike.  ``Student(dof)`` runs from tails
-heavier than t-SNE's (``dof < 1``) over t-SNE itself (``dof = 1``) to SNE, the Gaussian, which is the limit of
-many degrees of freedom:
+The tails of ``q`` decide how far apart a map may put dissimilar rows.  ``Student(dof)`` has tails heavier than
+t-SNE's for ``dof < 1``, t-SNE's for ``dof = 1``, and approaches SNE's Gaussian with many degrees of freedom:
 
 .. math::
 
@@ -29,13 +28,12 @@ kernels = {
     "dof = 0.5": learned.Student(dof=0.5),
     "dof = 1 (t-SNE)": learned.Student(dof=1),
     "dof = 3": learned.Student(dof=3),
-    "dof = 10": learned.Student(dof=10),
     "Gaussian (SNE)": learned.Gaussian(),
 }
 fits = {name: ICONEmbedding(q=q, random_state=0).fit(X) for name, q in kernels.items()}
 
 # %%
-# Heavy tails shrink the groups to islands; a Gaussian lets them touch.
+# Heavy tails contract the groups to islands; with a Gaussian they touch.
 
 COLOURS = np.array(
     [
@@ -52,10 +50,9 @@ COLOURS = np.array(
     ]
 )
 
-figure, axes = plt.subplots(1, len(fits), figsize=(15, 3.7))
-figure.subplots_adjust(left=0.01, right=0.99, top=0.82, bottom=0.02, wspace=0.06)
+figure, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
 look = {"ha": "center", "va": "center", "fontsize": 10, "weight": "bold"}
-for ax, (name, fit) in zip(axes, fits.items(), strict=True):
+for ax, (name, fit) in zip(axes.flat, fits.items(), strict=True):
     recall = neighbor_recall(X, fit.embedding_, 15)
     print(f"{name:<16} loss {fit.loss_:.3f}, neighbours kept {recall:.3f}")
     ax.scatter(*fit.embedding_.T, c=COLOURS[y], s=13, linewidths=0)

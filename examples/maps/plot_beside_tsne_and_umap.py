@@ -1,18 +1,18 @@
 """
-The same digits by three libraries
-==================================
+Measure what a map keeps: three libraries
+=========================================
 
-Which picture can be trusted?  The same rows, the same colours, and under each picture what can be measured:
+Three measures of how well a map shows the data, for maps of the same rows by several libraries:
 
 * *neighbours kept*: the share of a row's 15 nearest neighbours that are among its 15 nearest in the map;
-* *labels*: how often the ten nearest places agree with a row's own label, which no map has seen;
+* *labels*: the accuracy of a vote of the ten nearest places, by labels that no map has seen;
 * *order of distances*: how often, of two random rows, the one that is nearer in the data is nearer in the map.
 
-umap-learn is drawn where it is installed.
+umap-learn is included where it is installed.
 """
 
 # %%
-# Every library with its own defaults; the times hold whatever each has to load and to compile.
+# Every library with its own defaults; the times include loading and compiling.
 
 import time
 from importlib.util import find_spec
@@ -46,7 +46,7 @@ for name, maker in makers.items():
 
 
 # %%
-# The figures.
+# The measures.
 
 i, j, k = np.random.default_rng(0).integers(0, len(X), (3, 100_000))
 
@@ -85,9 +85,9 @@ COLOURS = np.array(
     ]
 )
 
-figure, axes = plt.subplots(1, len(maps), figsize=(4.2 * len(maps), 5.2), squeeze=False)
+figure, axes = plt.subplots(1, len(maps), figsize=(4.2 * len(maps), 5.2))
 figure.subplots_adjust(left=0.01, right=0.99, top=0.93, bottom=0.19, wspace=0.06)
-for ax, (name, Z) in zip(axes[0], maps.items(), strict=True):
+for ax, (name, Z) in zip(axes, maps.items(), strict=True):
     ax.scatter(*Z.T, c=COLOURS[y], s=5, linewidths=0)
     for digit in range(10):
         ax.annotate(

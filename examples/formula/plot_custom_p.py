@@ -1,15 +1,15 @@
 """
-A p of your own, and a q
-========================
+Write a p of your own, and a q
+==============================
 
-A ``p`` is any object that can ``fit`` rows and leave a ``conditional_``: for every row, which others should
-be near it, and how much.  Here is one for recordings, where rows that were taken shortly after each other
-belong together, however alike other rows may look.
+A ``p`` is any object with a ``fit`` that leaves a ``conditional_``: which other rows should be near each row, and with
+which weights.  Here is one for recordings, where rows that were taken shortly after each other belong together, however
+similar other rows are.
 """
 
 # %%
-# The data: a point runs once around a lemniscate, and we see it through 20 noisy channels.  Halfway through
-# it crosses its own path, and there no measurement tells the two passes apart.
+# The data: a point moves once around a lemniscate and is measured by 20 noisy channels.  Halfway through it crosses
+# its own path, and there no measurement distinguishes the two passes.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,8 +26,8 @@ path = np.column_stack([np.sin(t), np.sin(t) * np.cos(t)])
 X = path @ rng.standard_normal((2, 20)) + 0.1 * rng.standard_normal((len(t), 20))
 
 # %%
-# Our own p: even weights on the rows at most ``width`` steps away.  ``self_pairs=False`` says that a row is
-# no neighbour of itself.
+# The p: equal weights on the rows at most ``width`` steps away.  ``self_pairs=False`` says that a row is no neighbour
+# of itself.
 
 
 class TimeWindow(Supervisory):
@@ -44,8 +44,8 @@ class TimeWindow(Supervisory):
 
 
 # %%
-# It goes where a name would go, and composes with everything else: ``Walk(TimeWindow(5), length=2)``,
-# ``p__width=20`` in a grid search, and so on.
+# It is passed as ``p=``, and combines with the others: ``Walk(TimeWindow(5), length=2)``, ``p__width=20`` in a grid
+# search.
 #
 # A q needs even less: a function from squared distances to log similarities.  This one falls like a Laplace
 # density, exp(-distance).
@@ -65,12 +65,11 @@ for name, fit in fits.items():
     print(f"{name:<28} loss {fit.loss_:.3f} after {fit.n_iter_} iterations")
 
 # %%
-# Neighbours in space tie the crossing into a knot; neighbours in time open it.
+# Neighbours in space leave a crossing; neighbours in time open it.
 
-figure, axes = plt.subplots(1, 4, figsize=(15, 4.1))
-figure.subplots_adjust(left=0.01, right=0.99, top=0.86, bottom=0.03, wspace=0.06)
+figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
 pictures = {"the path, unseen": path, **{name: fit.embedding_ for name, fit in fits.items()}}
-for ax, (name, Z) in zip(axes, pictures.items(), strict=True):
+for ax, (name, Z) in zip(axes.flat, pictures.items(), strict=True):
     ax.plot(*Z.T, color="#cccccc", linewidth=0.6, zorder=0)
     ax.scatter(*Z.T, c=t, cmap="viridis", s=14, linewidths=0)
     ax.set_title(name, loc="left", fontsize=12)

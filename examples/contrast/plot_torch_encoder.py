@@ -1,15 +1,14 @@
 """
-An encoder of your own, and what should not matter
-==================================================
+Train a convolutional encoder on views
+======================================
 
-A mapper may be any torch module.  Here it is a small convolutional network, and ``p`` is
-:class:`~iconlearn.supervisory.Views`: two views of one image belong together, and views are made by a function
-that turns, moves and stretches.  No label is used.  The encoder learns that those changes do not matter; to the
-pixels they are everything.
+The mapper is a small convolutional network, and ``p`` is :class:`~iconlearn.supervisory.Views`: two views of one image
+belong together, and views are made by a function that rotates, shifts and stretches.  No label is used.  The encoder
+learns to ignore these changes, which alter most of the pixels.
 """
 
 # %%
-# The digits.  Half of them is never seen in the fit.
+# The digits.  Half of them is held out.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,7 +27,7 @@ X = (X / 16).astype(np.float32)
 X_train, X_new, y_train, y_new = train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)
 
 # %%
-# Views.  Whatever is drawn comes from torch's generator, which a fit seeds and gives back.
+# Views.  Their random numbers come from torch's generator, which a fit seeds, and whose state it restores at the end.
 
 SHAPE = (8, 8)
 view = views.compose(views.turn(SHAPE, 40), views.stretch(SHAPE, 0.15), views.move(SHAPE, 0.8))
@@ -51,7 +50,7 @@ model = ICONEmbedding(
 print(f"{model.n_iter_} epochs in {model.timings_['optimisation']:.0f} s, loss {model.loss_:.3f}")
 
 # %%
-# The test: images that were not seen, turned by more and more.  Ten upright neighbours name each.
+# Held-out images, rotated by a growing angle, are classified by their ten nearest upright training images.
 
 ANGLES = np.arange(0, 61, 5)
 
@@ -67,17 +66,16 @@ def named_right(represent):
 
 curves = {"pixels": named_right(lambda rows: rows), "encoder": named_right(model.transform)}
 for name, curve in curves.items():
-    print(f"{name}: upright {curve[0]:.1%}, turned by 30 degrees {curve[6]:.1%}, by 45 {curve[9]:.1%}")
+    print(f"{name}: upright {curve[0]:.1%}, rotated by 30 degrees {curve[6]:.1%}, by 45 {curve[9]:.1%}")
 
 # %%
-# And the eye's test: a map of new images, each turned by an angle of its own, once from the pixels and once from
-# what the encoder makes of them.
+# A map of held-out images, each rotated by a random angle, once from the pixels and once from the encoder's output.
 
 torch.manual_seed(0)
 turned = views.turn(SHAPE, 45)(torch.from_numpy(X_new)).numpy()
 maps = {
-    "turned digits, by their pixels": turned,
-    "the same, by the encoder": model.transform(turned),
+    "rotated digits, from their pixels": turned,
+    "the same, from the encoder": model.transform(turned),
 }
 maps = {title: ICONEmbedding(random_state=0).fit_transform(rows) for title, rows in maps.items()}
 
@@ -115,9 +113,9 @@ for (name, curve), colour, lift in zip(curves.items(), ("#888888", "#332288"), (
         name, (ANGLES[6], curve[6]), (8, lift), textcoords="offset points", color=colour, fontsize=13
     )
 right.axvspan(0, 40, color="#332288", alpha=0.06, lw=0)
-right.text(39, 0.03, "turns seen in training", ha="right", fontsize=10, color="#555555")
-right.set(xlabel="degrees turned", xlim=(0, 60), ylim=(0, 1.02), xticks=range(0, 61, 15))
-right.set_title("new digits named right by ten neighbours", loc="left", fontsize=12)
+right.text(39, 0.03, "angles seen in training", ha="right", fontsize=10, color="#555555")
+right.set(xlabel="rotation (degrees)", xlim=(0, 60), ylim=(0, 1.02), xticks=range(0, 61, 15))
+right.set_title("accuracy of ten nearest neighbours", loc="left", fontsize=12)
 right.spines[["top", "right"]].set_visible(False)
 
 # Above the curve: an image, and views of it.
@@ -128,6 +126,6 @@ strip = np.block([[np.pad(image, 1) for image in row] for row in strip])
 top = figure.add_axes((0.735, 0.7, 0.25, 0.19))
 top.imshow(strip, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
 top.axvline(9.5, color="#332288", lw=2)
-top.set_title("a digit, and what should not matter", loc="left", fontsize=12)
+top.set_title("two digits, each with six views", loc="left", fontsize=12)
 top.axis("off")
 plt.show()

@@ -1,10 +1,11 @@
 """
-Local against global
-====================
+Keep neighbours or large distances: one weight
+==============================================
 
-A map of few dimensions cannot keep all distances.  t-SNE keeps who is near whom, and lets groups lie where they may;
-metric scaling keeps the order of large distances, and mixes what is near.  Both are a KL between a p of the data and a
-q of the map, so that their sum is one more loss, and the weight of the second goes from one kind of map to the other.
+A map of few dimensions cannot keep all distances.  t-SNE keeps the nearest neighbours, and the distances between groups
+mean little; metric scaling keeps the order of large distances, and mixes near rows.  Both are a KL divergence between a
+p of the data and a q of the map, so their weighted sum is a loss as well, and the weight leads from one kind of map to
+the other.
 """
 
 # %%
@@ -27,8 +28,8 @@ for weight in (10, 100, 400):
 maps["metric scaling"] = recipes.metric_mds().fit_transform(X)
 
 # %%
-# What is kept: of the ten nearest rows those that are among the ten nearest places, and of the distances of many pairs
-# the order.
+# What is kept: the share of the ten nearest rows that are among the ten nearest places, and the rank correlation of
+# the distances of many pairs.
 
 pairs = np.random.default_rng(0).integers(len(X), size=(2, 20_000))
 
@@ -43,7 +44,7 @@ for name in maps:
     print(f"{name:>15}: {near[name]:.2f} of ten neighbours kept, distances in order {order[name]:.2f}")
 
 # %%
-# Colours are digits.  No map has both; a weight is a choice of what it is to show.
+# Colours are digits.  No map keeps both; the weight is a choice between them.
 
 figure, axes = plt.subplots(2, 3, figsize=(12, 8), layout="constrained")
 *panels, last = axes.flat

@@ -1,14 +1,14 @@
 """
-A tree in the plane and in the ball
-===================================
+Map a tree into the Poincaré ball
+=================================
 
-A tree has three times as many nodes at every further level here, and the plane has no such room: a map folds the
-branches.  Hyperbolic space grows as fast as the tree does, so a map in the Poincare ball can have the root in the
-middle and all leaves near the boundary, where what looks short is long.
+Each level of this tree has three times as many nodes as the one before.  A plane has no room for that, and a map folds
+the branches.  Hyperbolic space grows as fast as the tree, so a map in the Poincaré ball has the root in the middle and
+the leaves near the boundary, where the same length in the picture is a larger distance.
 """
 
 # %%
-# A tree with three branches everywhere, and all distances along it.
+# A tree with three branches at every node, and all distances along it.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,8 +30,8 @@ D = shortest_path(edges, directed=False, unweighted=True)
 depth = D[0].astype(int)
 
 # %%
-# The same p, from the distances along the tree, beside two q.  In the ball the map is of another loss and another
-# space, and its distances are hyperbolic ones.
+# The same p, from the distances along the tree, with two q.  The map in the ball has another loss, and its distances
+# are hyperbolic.
 
 p = Symmetrize(Gaussian(5, metric="precomputed", n_neighbors=None))
 plane = recipes.tsne(random_state=0).set_params(p=p).fit(D)
@@ -44,7 +44,7 @@ pairs = np.triu_indices(len(D), 1)
 fig, axes = plt.subplots(1, 2, figsize=(11, 5.5))
 apart = {
     "t-SNE, the plane": (plane, cdist(plane.embedding_, plane.embedding_)),
-    "CO-SNE, the Poincare ball": (ball, hyperbolic_distances(ball.embedding_)),
+    "CO-SNE, the Poincaré ball": (ball, hyperbolic_distances(ball.embedding_)),
 }
 for ax, (name, (model, distances)) in zip(axes, apart.items(), strict=True):
     kept = spearmanr(D[pairs], distances[pairs])[0]

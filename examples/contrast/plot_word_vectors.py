@@ -1,10 +1,10 @@
 """
-Words and their analogies
-=========================
+Learn word vectors and solve analogies
+======================================
 
 Skip-gram learns a vector for each word from the words around it.  Where two words differ in the same way, so do their
-vectors: king - man + woman is near queen.  In the sentences below a word has company of two kinds, by its role and by
-its sex, and the pictures show the differences between the members of the pairs.
+vectors: king - man + woman is near queen.  In the sentences below the words near a word depend on its role and on its
+sex, and the pictures show the differences between the members of the pairs.
 """
 
 # %%
@@ -30,9 +30,9 @@ for _ in range(3000):
     lines.append(["the", *rng.permutation(line)])
 
 # %%
-# Three ways to choose a word among all: a softmax over the vocabulary; the turns on the way down a tree, in which
-# frequent words are near the root; and whether a pair of words is one of the text, or of noise.  And CBOW, which
-# guesses a word from the bag of words around it.
+# Three models of the choice of a word among all: a softmax over the vocabulary; the branches on the way down a tree,
+# in which frequent words are near the root; and whether a pair of words is from the text or random.  And CBOW, which
+# predicts a word from the bag of words around it.
 
 questions = [(*a, *b) for a, b in itertools.permutations(PAIRS, 2)]
 fits = {
@@ -48,8 +48,8 @@ print("man is to king as woman is to", words.analogy(model, "man", "king", "woma
 print("like 'he':", words.most_similar(model, "he", n=3))
 
 # %%
-# Left, the twelve words along the difference of the sexes and one other direction, each pair as an arrow.  Right, the
-# cosines of the six arrows with one another in all sixteen dimensions: they point much the same way.
+# Left, the twelve words along the mean difference of the pairs and one other direction, each pair as an arrow.  Right,
+# the cosines of the six arrows with one another in all sixteen dimensions: they point in similar directions.
 
 vectors = words.word_vectors(model)
 place = {word: k for k, word in enumerate(model.vocabulary_)}

@@ -1,10 +1,10 @@
 """
-Two views of the same thing: which lower half belongs to this upper half?
-=========================================================================
+Match two modalities, as CLIP does
+==================================
 
-A row may show the same thing twice, as an image and a caption do.  Here the two "modalities" are the upper
-and the lower half of a handwritten digit.  Each half gets an encoder of its own, and the divergence asks that
-an upper half be nearest to its own lower half, among all, and the other way round: this is CLIP's loss.
+A row may show the same thing twice, as an image and its caption do.  Here the two modalities are the upper and the
+lower half of a handwritten digit.  Each half has an encoder of its own, and the loss is CLIP's: each upper half should
+be nearest to its own lower half among all, and the other way round.
 """
 
 # %%
@@ -26,8 +26,7 @@ model = recipes.clip(
 ).fit(X_train)
 
 # %%
-# Both halves of digits that no encoder has seen.  ``transform`` maps the first group of columns and
-# ``transform_columns`` the second.
+# Both halves of held-out digits.  ``transform`` maps the first group of columns and ``transform_columns`` the second.
 
 upper, lower = normalize(model.transform(X_new)), normalize(model.transform_columns(X_new))
 similar = upper @ lower.T
@@ -38,7 +37,8 @@ print(f"among the first five for {np.mean(rank < 5):.0%}; the first one shows th
       f"{np.mean(y_new[order[:, 0]] == y_new):.0%}")  # fmt: skip
 
 # %%
-# An upper half, its own lower half, and the five lower halves that the model thinks fit best.  Blue: the right one.
+# An upper half, its own lower half, and the five lower halves that are most similar to it.  The right one has a blue
+# frame.
 
 shown = [np.flatnonzero(y_new == digit)[0] for digit in range(10)]
 figure, axes = plt.subplots(5, 14, figsize=(12, 5.4))

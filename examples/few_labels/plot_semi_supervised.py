@@ -1,10 +1,10 @@
 """
-Ten labels are enough
-=====================
+Classify images from ten labels
+===============================
 
-One labelled image of each digit, and 1787 without a label.  A classifier that sees the ten alone has little to go
-by; one that also sees which images are near which puts nearly all of them in the right class.  Nothing but ``y``
-says so: ``-1`` marks a row without a label.
+One labelled image of each digit, and 1787 without a label.  A classifier that learns from the ten alone is often wrong;
+one that also uses which images are near each other puts most of the others in the right class.  The labels are given by
+``y`` alone: ``-1`` marks a row without one.
 """
 
 # %%
@@ -31,8 +31,8 @@ def labelled(seed):
 
 
 # %%
-# From the ten alone, and from the ten and the neighbours.  Which ten matters: where the one labelled 1 is an odd one,
-# no neighbour sets it right.  So five draws are tried, and the one in the middle is shown.
+# A classifier from the ten alone, and one from the ten and the neighbours.  The result depends on which ten are
+# labelled: an untypical image of a 1 misleads both.  So five draws are tried, and the median one is shown.
 
 
 def answered(seed):
@@ -56,7 +56,7 @@ middle = int(np.argsort([share["from ten labels and the neighbours of all rows"]
 shown = labelled(middle)[0]
 
 # %%
-# A map of all images, made without labels.  Colours are the classes that were answered, rings the labelled images,
+# A map of all images, made without labels.  Colours are the predicted classes, circles the labelled images, and
 # crosses the mistakes.
 
 Z = ICONEmbedding(random_state=0).fit(X).embedding_
@@ -85,7 +85,7 @@ for ax, (name, found) in zip(axes, answers.items(), strict=True):
     for row in shown:
         ax.text(*Z[row], y[row], ha="center", va="center", weight="bold", zorder=4)
     left = ax.get_position().x0 + 0.01
-    figure.text(left, 0.935, f"{right[name]:.1%} right", fontsize=20, weight="bold")
+    figure.text(left, 0.935, f"{right[name]:.1%} correct", fontsize=20, weight="bold")
     figure.text(left, 0.895, f"{name}; crosses are mistakes", fontsize=13, color="#555555")
     ax.set_aspect("equal", adjustable="datalim")
     ax.axis("off")

@@ -1,22 +1,22 @@
 """
-A corner of the periodic table
-==============================
+Combine four p with four q
+==========================
 
-Sixteen methods on the same three hundred digits.  A column is a choice of ``p``, what should be near what; a
-row is a choice of ``q``, how nearness is read off the map:
+Sixteen methods on the same three hundred digits.  A column is a choice of ``p``, which rows should be near each other;
+a row is a choice of ``q``, the similarity of two places of the map:
 
 .. math::
 
     L = \\frac{1}{n} \\sum_i D\\big(p(\\cdot|i)\\,\\|\\,q(\\cdot|i)\\big).
 
 Four of the sixteen are SNE, t-SNE, t-SNE with uniform affinities and supervised contrastive learning; the
-others come with them.
+others are the remaining combinations.
 """
 
 # %%
-# The last two rows of ``q`` are a limit and a kernel between clusters: the one needs places that cannot run
-# away, so it lives on a circle; the other has clusters for places, which are drawn as the corners of a decagon
-# with every digit at the mean of its corners.
+# The last two rows of ``q`` are a limit and a kernel between clusters.  The limit needs bounded places, so its map is
+# on a circle.  Rows of a clustering are drawn in a decagon: each corner is a cluster, and each digit is at the mean of
+# the corners, weighted by its probabilities.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,17 +44,17 @@ qs = {
 def fitted(p, q):
     """A map, or the soft assignments of a clustering."""
     if getattr(q, "shared_clusters", False):
-        model = ICONClustering(10, p=p, q=q, n_init=4, debias=0.05, random_state=0).fit(X, y)
+        model = ICONClustering(10, p=p, q=q, n_init=2, debias=0.05, random_state=0).fit(X, y)
         angles = 2 * np.pi * np.arange(model.n_clusters_) / model.n_clusters_
         return model.probabilities_ @ np.column_stack([np.cos(angles), np.sin(angles)]), model
-    # A circle has no room to pass one another: gradients with momentum of their own get around.
+    # On a circle points have to pass through one another; Adam's steps, scaled for each coordinate, do.
     method = "adam" if getattr(q, "sphere", False) else "auto"
     model = ICONEmbedding(2, p=p, q=q, max_iter=250, optimizer=method, random_state=0).fit(X, y)
     return model.embedding_, model
 
 
 # %%
-# The grid.  Colours are the digits, which only the last column was told.
+# The grid.  Colours are the digits, which are known in the last column alone.
 
 COLOURS = (
     "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",

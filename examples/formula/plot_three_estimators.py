@@ -1,14 +1,14 @@
 """
-Three estimators, one formula
-=============================
+Map, cluster and classify by one formula
+========================================
 
-Every fit here minimises the mean divergence of what should be near (``p``) from what the model says is near
-(``q``).  Only the two of them change:
+Every fit here minimises the mean divergence of ``q``, which rows the model places near each other, from ``p``, which
+rows should be.  The three estimators differ in these two:
 
 ====================  ==========================================  ====================================
-estimator             p: what should be near what                 q: how near the model says they are
+estimator             p                                           q
 ====================  ==========================================  ====================================
-``ICONEmbedding``     a Gaussian around every row                 a Student kernel between places
+``ICONEmbedding``     the 15 nearest neighbours of a row          a Student kernel between places
 ``ICONClustering``    the 15 nearest neighbours of a row          sharing a cluster
 ``ICONClassifier``    the class of a row                          softmax of the logits
 ====================  ==========================================  ====================================
@@ -29,7 +29,7 @@ X, y = load_digits(n_class=6, return_X_y=True)
 X, X_new, y, y_new = train_test_split(X / 16, y, train_size=600, stratify=y, random_state=0)
 
 # %%
-# Places in a plane.  No label is used.
+# A map of two dimensions, without labels.
 
 embedding = ICONEmbedding(random_state=0).fit(X)
 Z = embedding.embedding_
@@ -44,14 +44,14 @@ print(f"rows in the right cluster: {clustering_accuracy(y, clustering.labels_):.
 print(f"new rows in the right cluster: {clustering_accuracy(y_new, clustering.predict(X_new)):.3f}")
 
 # %%
-# Classes, with labels.  These defaults are multinomial logistic regression.
+# Classes, with labels.  The defaults are multinomial logistic regression.
 
 classifier = ICONClassifier(random_state=0).fit(X, y)
 print(f"new rows in the right class: {classifier.score(X_new, y_new):.3f}")
 
 # %%
-# The map of the rows, with a hundred new rows put in (black rims); the same map coloured by cluster, paler
-# where the clustering is unsure; and the weights that the classifier gives to every pixel.
+# The map, with a hundred new rows (black rims); the same map coloured by cluster, paler where the cluster is
+# uncertain; and the weights of the classifier for every pixel.
 
 COLOURS = np.array(["#332288", "#88CCEE", "#44AA99", "#999933", "#CC6677", "#AA4499"])
 

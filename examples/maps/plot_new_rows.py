@@ -1,14 +1,14 @@
 """
-New rows in an old map
-======================
+Put new rows into an old map
+============================
 
-A map is worth more when tomorrow's rows can be put into it.  ``transform`` places each new row beside the rows
-that it resembles; the old ones stay where they are, and no new row sees another.  With ``warm_start`` the map
-is made anew from all rows, and begins where it was: what one has learned to read stays readable.
+``transform`` places each new row beside the rows that it resembles; the others stay where they are, and new rows do not
+affect each other.  With ``warm_start`` a map is fitted again to all rows from where it was, so that groups keep their
+places.
 """
 
 # %%
-# A map of two thirds of the digits.  Nothing of the last third is known yet.
+# A map of two thirds of the digits; the last third is new.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,17 +25,17 @@ embedding = ICONEmbedding(warm_start=True, random_state=0)
 Z_old = embedding.fit_transform(X_old)
 Z_new = embedding.transform(X_new)
 votes = KNeighborsClassifier(10).fit(Z_old, y_old)
-print(f"ten neighbours in the map name {votes.score(Z_new, y_new):.1%} of the new rows right")
+print(f"accuracy of ten neighbours in the map on new rows: {votes.score(Z_new, y_new):.1%}")
 
 # %%
-# The same estimator, fitted to all rows: known rows start at their places, new ones where ``transform`` put them.
+# The same estimator, fitted to all rows: known rows start at their places, new ones where ``transform`` places them.
 
 Z_all = embedding.fit_transform(np.vstack([X_old, X_new]))
 moved = np.linalg.norm(Z_all[: len(X_old)] - Z_old, axis=1)
 print(f"old rows moved by {np.median(moved) / np.ptp(Z_old, axis=0).max():.1%} of the map's width (median)")
 
 # %%
-# A map made from nothing, for comparison: as good, and every group elsewhere.
+# A map from a random start, for comparison: as good, and with the groups in other places.
 
 Z_fresh = ICONEmbedding(init="random", random_state=1).fit_transform(np.vstack([X_old, X_new]))
 
@@ -50,12 +50,11 @@ new = np.r_[np.zeros(len(y_old), dtype=bool), np.ones(len(y_new), dtype=bool)]
 pictures = {
     f"the first {len(y_old)} rows": (Z_old, y_old, np.zeros(len(y_old), dtype=bool), y_old >= 0),
     f"{len(y_new)} new ones placed": (np.vstack([Z_old, Z_new]), y_all, ~new, new),
-    "refitted to all, warm": (Z_all, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
-    "refitted to all, from nothing": (Z_fresh, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
+    "refitted to all, warm start": (Z_all, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
+    "refitted to all, random start": (Z_fresh, y_all, np.zeros(len(y_all), dtype=bool), y_all >= 0),
 }
-figure, axes = plt.subplots(1, 4, figsize=(16, 4.5))
-figure.subplots_adjust(left=0.01, right=0.99, top=0.9, bottom=0.02, wspace=0.05)
-for ax, (title, (Z, digits, grey, bright)) in zip(axes, pictures.items(), strict=True):
+figure, axes = plt.subplots(2, 2, figsize=(10, 8.6), layout="constrained")
+for ax, (title, (Z, digits, grey, bright)) in zip(axes.flat, pictures.items(), strict=True):
     ax.scatter(*Z[grey].T, c="#dddddd", s=5, linewidths=0)
     ax.scatter(*Z[bright].T, c=COLOURS[digits[bright]], s=6, linewidths=0)
     for digit in range(10):
