@@ -368,7 +368,7 @@ class ShardConditional(Conditional):
         return self.n_cols
 
     def mean_entropy(self) -> float:
-        return self._entropy
+        return vars(self)["_entropy"]
 
     def entries(self, rows=None, cols=None) -> Entries:
         if rows is not None or cols is not None:

@@ -11,8 +11,6 @@ import torch
 from .._transfer import sent
 from ..clusters import SMALLEST
 
-__all__ = ["DeviceWeights"]
-
 # Numbers at the ends of edges that are held together.
 BLOCK = 2**25
 # Newton's steps onto the simplex: at most so many, and so many between two looks at whether they have ended.

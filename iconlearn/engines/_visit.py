@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class Visit:
     weighs: bool = True
 
     # The processes whose rows are visited together.
-    group = ALONE
+    group: ClassVar[object] = ALONE
 
     def columns(self, U):
         """Places of the columns, where these are the rows, whose places are U."""
@@ -346,7 +347,7 @@ class ShardVisit(Visit):
     halo : Halo
     """
 
-    group: object = None
+    group: object = None  # type: ignore[misc]
     halo: object = None
     both_ways: object = None
 
