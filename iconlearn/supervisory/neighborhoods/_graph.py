@@ -14,6 +14,8 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_choice, check_number, unchanging
 from ...conditional import Conditional, along_entries, normalize_rows
 from ...neighbors import neighbor_graph
+from ...neighbors._edges import as_matrix
+from ...neighbors._matrices import are_distances
 from .._base import (
     NeighborSearch,
     Supervisory,
@@ -26,8 +28,6 @@ from .._base import (
     one_way,
     warn_empty,
 )
-from .._edges import as_matrix
-from .._matrices import are_distances
 from ._calibration import GaussianKernel
 from ._kernel import KernelRecipe
 from ._reciprocal import WIDER, both_sides, first, reach
