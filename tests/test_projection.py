@@ -15,16 +15,8 @@ import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, recipes
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cosine, Gaussian
-from iconlearn.mappers import (
-    EMA,
-    MLP,
-    BatchNorm,
-    Projected,
-    ProjectedModule,
-    Residual,
-    build_mapper,
-    declares,
-)
+from iconlearn.mappers import EMA, MLP, Projected, Residual, build_mapper, declares
+from iconlearn.mappers._parts import BatchNorm, ProjectedModule
 from iconlearn.supervisory import Debias, Restore, Views
 
 X, Y = load_digits(return_X_y=True)

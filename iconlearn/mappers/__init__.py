@@ -6,12 +6,7 @@ z_i = table[i]            z_i = W x_i + b            z_i = any torch.nn.Module (
 from __future__ import annotations
 
 from ._autoencoder import Autoencoder, ConvAutoencoder
-from ._autoencoder import AutoencoderModule as AutoencoderModule
-from ._autoencoder import made_again as made_again
 from ._base import EMA, MLP, Linear, Mapper, Table, build_mapper, declares, draws, given
-from ._base import Follower as Follower
-from ._base import OfImages as OfImages
-from ._base import OrthonormalModule as OrthonormalModule
 from ._base import TableModule as TableModule
 from ._base import Target as Target
 from ._base import UnitVectors as UnitVectors
@@ -19,14 +14,8 @@ from ._base import images_read_by as images_read_by
 from ._base import is_frozen as is_frozen
 from ._base import rates_of as rates_of
 from ._costs import L1, Contractive, Prior, Sparse
-from ._parts import BatchNorm as BatchNorm
 from ._parts import Headed, PatchPairs, Projected, Residual
-from ._parts import HeadedModule as HeadedModule
-from ._parts import PatchPairsModule as PatchPairsModule
-from ._parts import ProjectedModule as ProjectedModule
-from ._parts import ResidualModule as ResidualModule
 from ._recurrent import Recurrent
-from ._recurrent import RecurrentModule as RecurrentModule
 
 __all__ = [
     "EMA",

@@ -7,21 +7,10 @@ import copy
 import torch
 from torch import nn
 
-from ..mappers import (
-    AutoencoderModule,
-    BatchNorm,
-    Follower,
-    HeadedModule,
-    OfImages,
-    OrthonormalModule,
-    PatchPairsModule,
-    ProjectedModule,
-    RecurrentModule,
-    ResidualModule,
-    TableModule,
-    Target,
-    made_again,
-)
+from ..mappers._autoencoder import AutoencoderModule, made_again
+from ..mappers._base import Follower, OfImages, OrthonormalModule, TableModule, Target
+from ..mappers._parts import BatchNorm, HeadedModule, PatchPairsModule, ProjectedModule, ResidualModule
+from ..mappers._recurrent import RecurrentModule
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype

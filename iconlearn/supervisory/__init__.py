@@ -4,11 +4,11 @@ Every class here has ``fit(X, y)``, which stores a ``conditional_``, and ``exten
 gives new rows their distribution over the training columns.  Wrappers take another p and change it.
 """
 
+from ..neighbors._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
+from ..neighbors._matrices import finite_pairs
 from ._base import Supervisory, declared, extended, fitted_on, search_options, sized
 from ._companion import Companion
 from ._composition import Debias, Mix, Symmetrize, Walk
-from ._edges import as_matrix, is_neighbor_lists, is_network, n_listed, neighbor_matrix
-from ._matrices import finite_pairs
 from .labels import (
     CannotLink,
     Choices,

@@ -33,8 +33,8 @@ from ..neighbors import (
     graph_of_all,
     with_params,
 )
-from ._edges import neighbor_matrix
-from ._matrices import are_similarities, finite_pairs
+from ..neighbors._edges import neighbor_matrix
+from ..neighbors._matrices import are_similarities, finite_pairs
 
 # The share of the other rows that may be neighbours: a p that is spread over more of them is close to uniform, and asks
 # nothing of a map or of clusters.  Three neighbours are never too many.

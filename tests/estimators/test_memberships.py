@@ -32,26 +32,25 @@ def sides(row):
     return ours + theirs / K
 
 
-def objective(weight, model, t):
-    """Of the mean loss, what depends on the assignments t of one more row."""
-    r = model.transform(X[:320])
+def objective(weight, r, t):
+    """Of the mean loss, what depends on the assignments t of one more row beside those r of the others."""
     return -weight @ np.log(np.maximum(r / r.sum(axis=0) @ t, 1e-300))
 
 
 def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
-    found, one_sided = model.transform(X[320:350]), 0
-    for row, t in zip(X[320:350], found, strict=True):
+    known, found, one_sided = model.transform(X[:320]), model.transform(X[320:]), 0
+    for row, t in zip(X[320:], found, strict=True):
         weight = sides(row)
 
         def of_logits(z, weight=weight):
-            return objective(weight, model, np.exp(z - np.logaddexp.reduce(z)))
+            return objective(weight, known, np.exp(z - np.logaddexp.reduce(z)))
 
         best = min(
             minimize(of_logits, np.log(np.maximum(start, 1e-6))).fun for start in (np.full(10, 0.1), t)
         )
-        assert objective(weight, model, t) < best + 1e-6
+        assert objective(weight, known, t) < best + 1e-6
         one_sided += np.array_equal(weight > 0, np.isin(np.arange(320), np.argsort(weight)[-K:]))
-    assert one_sided < 22  # else nothing is said about the other side
+    assert one_sided < 60  # else nothing is said about the other side
 
 
 @pytest.mark.parametrize("p", [KNN(K), KNN(K, far_weight=0.5), Gaussian(3.0)], ids=str)

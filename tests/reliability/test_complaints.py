@@ -97,8 +97,8 @@ for name in ("numba", "pynndescent", "faiss", "matplotlib", "pandas", "umap"):
 import numpy as np, iconlearn
 X = np.random.RandomState(0).normal(size=(300, 5))
 y = (X[:, 0] > 0).astype(int)
-iconlearn.ICONEmbedding(max_iter=20).fit(X).transform(X[:3] + 1)
-iconlearn.ICONClustering(3).fit(X).predict(X[:3] + 1)
+iconlearn.ICONEmbedding(max_iter=3).fit(X).transform(X[:3] + 1)
+iconlearn.ICONClustering(3, n_init=1).fit(X).predict(X[:3] + 1)
 iconlearn.ICONClassifier().fit(X, y).predict(X[:3])
 """
 

@@ -18,7 +18,8 @@ from torch import nn
 import iconlearn
 from iconlearn import ICONClassifier, ICONEmbedding, Term, recipes
 from iconlearn.engines import MiniBatch
-from iconlearn.mappers import Recurrent, RecurrentModule
+from iconlearn.mappers import Recurrent
+from iconlearn.mappers._recurrent import RecurrentModule
 from iconlearn.objective import Points
 from iconlearn.supervisory import Ahead, Cooccurrence, Debias
 

@@ -18,8 +18,8 @@ from scipy.sparse import csr_array, issparse
 from ..._checks import check_number, unchanging
 from ..._warnings import warn
 from ...conditional import MAX_MATERIALISED, Conditional, normalize_rows
+from ...neighbors._matrices import check_all_known
 from .._base import LARGEST_SHARE, Supervisory, check_metric_input, metric_of
-from .._matrices import check_all_known
 from ._calibration import GaussianKernel, calibrate
 from ._kernel import PERPLEXITY, KernelBlock, perplexity_by_default
 

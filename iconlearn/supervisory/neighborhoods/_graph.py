@@ -15,6 +15,8 @@ from ..._checks import check_choice, check_number, unchanging
 from ...conditional import Conditional, along_entries, conditional_of, normalize_rows
 from ...distributed import current
 from ...neighbors import graph_of_all
+from ...neighbors._edges import as_matrix
+from ...neighbors._matrices import are_distances
 from .._base import (
     NeighborSearch,
     Supervisory,
@@ -27,8 +29,6 @@ from .._base import (
     one_way,
     warn_empty,
 )
-from .._edges import as_matrix
-from .._matrices import are_distances
 from ._calibration import GaussianKernel
 from ._kernel import KernelRecipe
 from ._reciprocal import WIDER, both_sides, first, reach

@@ -15,8 +15,8 @@ import numpy as np
 from ..._checks import check_number, unchanging
 from ...conditional import WideConditional
 from ...neighbors import BLOCK_SIZE, check_defined, distance_block
+from ...neighbors._matrices import check_all_known
 from .._base import Supervisory, check_metric_input, metric_of
-from .._matrices import check_all_known
 
 # Root mean squared distance of the places of a map by t-SNE, by the root of the number of rows.
 MAP_SIZE = 1.2

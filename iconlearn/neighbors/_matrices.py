@@ -9,7 +9,8 @@ from scipy.sparse import csr_array, issparse
 from scipy.stats import rankdata
 
 from ..conditional import along_entries
-from ..neighbors import BLOCK_SIZE, distance_block
+from ._distances import distance_block
+from ._rows import BLOCK_SIZE
 
 # Rows that are looked at; all their triples are.
 SAMPLE = 64
