@@ -34,6 +34,7 @@ FLOORS = [
     {"clusters"},
     {"conditional", "neighbors", "optim", "metrics", "scorers", "views"},
     {"numerics"},
+    {"distributed"},
 ]
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
@@ -108,7 +109,14 @@ OPTIONAL = {
     "stationary": "a method that knows when its gradient is zero",
 }
 # Private names that scikit-learn and numpy give to those who extend them.
-PRIVATE_BY_OTHERS = {"_fields", "_replace", "_asdict", "_getframe", "_init_callback_context"}
+PRIVATE_BY_OTHERS = {
+    "_fields",
+    "_replace",
+    "_asdict",
+    "_getframe",
+    "_init_callback_context",
+    "_get_default_store",
+}
 NOUNS_IN_ING = {"_clustering", "_embedding", "_monitoring"}
 # Private modules with one importer, and why they are files of their own.
 APART = {

@@ -38,8 +38,8 @@ def objective(weight, model, t):
 
 
 def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
-    found, one_sided = model.transform(X[320:]), 0
-    for row, t in zip(X[320:], found, strict=True):
+    found, one_sided = model.transform(X[320:350]), 0
+    for row, t in zip(X[320:350], found, strict=True):
         weight = sides(row)
 
         def of_logits(z, weight=weight):
@@ -50,7 +50,7 @@ def test_new_rows_take_the_assignments_that_explain_both_sides_best(model):
         )
         assert objective(weight, model, t) < best + 1e-6
         one_sided += np.array_equal(weight > 0, np.isin(np.arange(320), np.argsort(weight)[-K:]))
-    assert one_sided < 60  # else nothing is said about the other side
+    assert one_sided < 22  # else nothing is said about the other side
 
 
 def test_a_p_of_one_side_is_enough(model):
