@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import iconlearn
 from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, supervisory
 from iconlearn.conditional import Conditional, normalize_rows
+from iconlearn.estimators._inputs import choose_device
 from iconlearn.learned import Learned
 
 rng = np.random.default_rng(0)
@@ -423,6 +424,12 @@ def test_devices_that_are_not_supported(name, device):
         ValueError, match=rf"device='{device}' is not supported.*'cpu' and 'cuda'.*device='cpu'"
     ):
         clone(EACH[name]).set_params(device=device).fit(X, y)
+
+
+def test_a_machine_with_mps_alone_computes_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto", 10**6) == torch.device("cpu")
 
 
 def test_scorers_are_there_after_the_import():
