@@ -77,7 +77,8 @@ METHODS = {
     "EVoC": ("evoc", evoc),
     "EVoC, best layer by y": ("evoc", evoc_best_layer),
     "PLSCAN": ("fast_plscan", plscan),
-    "HDBSCAN (fast_hdbscan)": ("fast_hdbscan", hdbscan),
+    # Beyond thirty columns fast_hdbscan 0.3.4 searches by pynndescent, which it does not install.
+    "HDBSCAN (fast_hdbscan)": ("fast_hdbscan pynndescent", hdbscan),
 }
 
 
@@ -100,9 +101,9 @@ def main(folder, cache, names):
     truth = {}
     for name, X, y in sets(folder, names):
         truth[name] = y
-        for method, (module, run) in METHODS.items():
+        for method, (modules, run) in METHODS.items():
             path = cache / f"{name}, {method}.npz".replace(" ", "_")
-            if path.exists() or importlib.util.find_spec(module) is None:
+            if path.exists() or any(importlib.util.find_spec(name) is None for name in modules.split()):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

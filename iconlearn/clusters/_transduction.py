@@ -40,6 +40,8 @@ from ._weights import SMALLEST
 
 # Chances that a walk from a row to a label goes on: 10 and 100 steps on average.
 KEEP = (0.9, 0.99)
+# What may be left of walks, as a share of every score, and after how many steps each time that is looked at.
+LEFT, STRIDE = 0.01, 10
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.
 # The first merges, before they are crossed and split, may fall short of it by so much.
 AGREE, LATER = 0.8, 0.1
@@ -227,10 +229,12 @@ def propagate(edges, targets, keep, size=None, *, even=True):
 def _walked(edges, targets, keep):
     degree = np.asarray(edges.sum(axis=1)).ravel()
     walk = sparse.diags(1.0 / np.where(degree > 0, degree, 1.0)) @ edges
-    scores = targets
-    # After so many steps all but a hundredth of the walks have stopped.
-    for _ in range(int(np.ceil(np.log(0.01) / np.log(keep)))):
-        scores = keep * (walk @ scores) + (1.0 - keep) * targets
+    scores, stopping = targets, (1.0 - keep) * targets
+    # After so many steps all but a hundredth of the walks have stopped, or none that goes on would change more.
+    for step in range(1, int(np.ceil(np.log(LEFT) / np.log(keep))) + 1):
+        before, scores = scores, keep * (walk @ scores) + stopping
+        if step % STRIDE == 0 and (np.abs(scores - before) <= LEFT * (1.0 - keep) * scores).all():
+            break
     return scores
 
 

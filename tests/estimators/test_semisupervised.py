@@ -607,7 +607,7 @@ def test_walks_tell_which_cluster_is_which_class_where_labels_cannot(stray, monk
     known[::10] = np.arange(8)
     known[[0, 1, 20]] = [2 - stray, stray, -1]
     clusters = np.eye(8)[block]
-    monkeypatch.setattr(_transduction, "search", lambda *told: clusters)
+    monkeypatch.setattr(_transduction, "search", lambda *told, **how: clusters)
     graph = PairWeights(csr_array(A), np.zeros(80), 0.0)
     n_labels = (known >= 0).astype(int)
     walks = _transduction._walks(graph, known, n_labels, np.eye(8))
