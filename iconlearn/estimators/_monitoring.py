@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -23,8 +25,6 @@ except ImportError:  # scikit-learn before 1.9
     def _with_callbacks(method):
         return method
 
-
-from .._device import Function
 
 with suppress(ImportError):  # not on every system
     import resource
@@ -40,12 +40,14 @@ __all__ = [
     "with_callbacks",
 ]
 
+Method = TypeVar("Method", bound=Callable)
+
 LOGGER = logging.getLogger("iconlearn")
 # Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5
 
 
-def with_callbacks(fit: Function) -> Function:
+def with_callbacks(fit: Method) -> Method:
     """scikit-learn's decorator of ``fit``, of the type of what it decorates; before 1.9 the method as it is."""
     return _with_callbacks(fit)
 
