@@ -349,7 +349,7 @@ def main():
     try:
         draw(X, y, found)
     except ModuleNotFoundError as error:
-        print(f"No picture without {error.name}: pip install 'iconlearn[plot]'")
+        print(f"No picture without {error.name}: pip install matplotlib")
         return
     print(f"Picture: {os.path.relpath(PICTURE)}")
 

@@ -51,6 +51,19 @@ def test_what_the_gallery_imports_is_installed_with_the_documentation(setup):
     assert {"matplotlib", "pandas"} <= others <= installed
 
 
+def test_nothing_is_installed_by_the_name_of_this_package():
+    # An unpublished name may be anybody's.
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "doc").glob("*.md"),
+        *(ROOT / "iconlearn").rglob("*.py"),
+        *(ROOT / "examples").rglob("*.py"),
+    ]
+    assert [
+        page.name for page in pages if re.search(r"pip install '?\"?iconlearn", page.read_text("utf-8"))
+    ] == []
+
+
 def test_citation_has_this_version_and_licence(metadata):
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
     assert re.search(r"^version: (.*)$", citation, re.M)[1] == iconlearn.__version__

@@ -23,7 +23,7 @@ def axes_of(ax, **figure):
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise ImportError("drawing needs matplotlib; install it with: pip install iconlearn[plot]") from error
+        raise ImportError("drawing needs matplotlib; install it with: pip install matplotlib") from error
     return pyplot.subplots(layout="constrained", **figure)[1] if ax is None else ax
 
 
@@ -33,6 +33,18 @@ def colors_of(n):
     tints = [base, 0.55 * base + 0.45, 0.6 * base]
     rows = np.arange(n)
     return np.array(tints)[rows // len(base) % len(tints), rows % len(base)].reshape(n, 3)
+
+
+def ink_on(color):
+    """The ink or white, whichever has more contrast with a background, by the relative luminance of WCAG 2."""
+
+    def luminance(parts):
+        parts = np.asarray(parts)
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    behind = luminance(color) + 0.05
+    return "white" if 1.05 / behind > behind / (luminance(rgb(INK)) + 0.05) else INK
 
 
 def rgb(color):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._canvas import INK, axes_of, colors_of, name_of
+from ._canvas import INK, axes_of, colors_of, ink_on, name_of
 
 # Bars narrower than this share of the rows have no number.
 NARROW = 0.03
@@ -92,7 +92,8 @@ class ClusterTreeDisplay:
             self.bars_[cluster] = drawn[0]
             if width >= NARROW * n_rows or cluster in names:
                 text = name_of(names.get(cluster, cluster[1]))
-                ax.text(left + width / 2, layer + 0.45, text, ha="center", va="center", fontsize=8, color=INK)
+                look = {"ha": "center", "va": "center", "fontsize": 8, "color": ink_on(color)}
+                ax.text(left + width / 2, layer + 0.45, text, **look)
             for child in self.tree.get(cluster, []):
                 stack.append((child, left, color))
                 left += self._width(sizes, child)

@@ -75,7 +75,7 @@ class InteractiveMapDisplay:
     """A map as a page for the browser: zoom, hover over a point, click on a group to hide it, search.
 
     Points are drawn by WebGL, which is fluent to some hundred thousand of them.  Needs plotly
-    (``pip install iconlearn[interactive]``).  Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+    (``pip install 'plotly>=6'``).  Make one with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -337,7 +337,7 @@ def _plotly():
         from plotly import graph_objects
     except ImportError as error:
         raise ImportError(
-            "an interactive map needs plotly; install it with: pip install iconlearn[interactive]"
+            "an interactive map needs plotly; install it with: pip install 'plotly>=6'"
         ) from error
     return graph_objects
 

@@ -99,6 +99,10 @@ class NeighborDistributionDisplay:
         q = _row_of_q(estimator.q_, conditional, as_array(estimator.transform(X)), columns, index)
         names, same, row, kind = None, None, f"row {index}", "training rows"
         groups = None if y is None else np.asarray(as_array(y))
+        if groups is not None and groups.shape != (n,):
+            raise ValueError(
+                f"y has shape {groups.shape}, and X has {n} rows; give one group for each row, and the row as index="
+            )
         if groups is not None:
             row = f"{row}, {name_of(groups[index])}"
         if declared(estimator.p_, "columns") == "classes":

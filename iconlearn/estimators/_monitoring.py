@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -24,17 +26,17 @@ except ImportError:  # scikit-learn before 1.9
         return method
 
 
-from .._device import Function
-
 with suppress(ImportError):  # not on every system
     import resource
+
+Method = TypeVar("Method", bound=Callable)
 
 LOGGER = logging.getLogger("iconlearn")
 # Iterations after which the rest of an optimisation is estimated for the first time.
 FIRST = 5
 
 
-def with_callbacks(fit: Function) -> Function:
+def with_callbacks(fit: Method) -> Method:
     """scikit-learn's decorator of ``fit``, of the type of what it decorates; before 1.9 the method as it is."""
     return _with_callbacks(fit)
 

@@ -90,7 +90,7 @@ def faiss_search(space, k, seed) -> np.ndarray:
     except ImportError as error:
         raise ImportError(
             "backend='faiss' needs the package faiss, which is not installed: "
-            "pip install iconlearn[faiss], or use backend='auto'"
+            "pip install faiss-cpu, or use backend='auto'"
         ) from error
 
     n, d = space.shape

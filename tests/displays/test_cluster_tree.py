@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from iconlearn import ICONClustering
 from iconlearn.displays import ClusterTreeDisplay
 
-pytest.importorskip("matplotlib")
+to_rgb = pytest.importorskip("matplotlib.colors").to_rgb
 
 
 @pytest.mark.parametrize("least", [0.0, 0.9])
@@ -24,3 +24,17 @@ def test_bars_are_clusters(least):
             assert bar.get_x() <= bars[child].get_x()
             assert bars[child].get_x() + bars[child].get_width() <= bar.get_x() + bar.get_width()
     assert any(text.get_text() == "largest" for text in display.ax_.texts)
+
+
+def test_names_are_readable_on_their_bars():
+    tree = {(1, 0): [(0, number) for number in range(30)]}
+    display = ClusterTreeDisplay([np.repeat(np.arange(30), 10)], tree).plot()
+    assert len(display.ax_.texts) == 30
+
+    def luminance(color):
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for text, bar in zip(display.ax_.texts, display.bars_.values(), strict=True):
+        dark, light = sorted(map(luminance, (to_rgb(text.get_color()), to_rgb(bar.get_facecolor()))))
+        assert (light + 0.05) / (dark + 0.05) > 3

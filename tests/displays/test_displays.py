@@ -334,6 +334,8 @@ def test_what_the_model_has_near_and_should_not_is_shown():
 def test_only_training_rows_have_both(embedding, rows, index, match):
     with pytest.raises(ValueError, match=match):
         NeighborDistributionDisplay.from_estimator(embedding, rows, index=index)
+    with pytest.raises(ValueError, match=r"y has shape \(\), and X has 60 rows"):
+        NeighborDistributionDisplay.from_estimator(embedding, X, 3)
 
 
 def test_views_have_no_fixed_neighbours():
