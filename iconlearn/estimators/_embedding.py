@@ -106,7 +106,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the
         principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, and
+        where the engine draws columns), or 100 epochs.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -591,7 +592,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = 100 if plan.engine.stochastic else 150 if coarse or plan.X.shape[0] >= LARGE else 300
+            few = coarse or plan.X.shape[0] >= LARGE or plan.engine.draws_columns
+            n_iter = 100 if plan.engine.stochastic else 150 if few else 300
         n = plan.problem.p.n_rows
 
         def rate(factor):
