@@ -9,7 +9,8 @@ gradient of S_i by its mean over the last steps,
 
     d log S_i  ~  dS_i / M_i,        M_i <- MEMORY M_i + (1 - MEMORY) S_i,
 
-which has the bias and the variance of many more columns, and lags behind by as many steps.
+which has the bias and the variance of many more columns, and lags behind by as many steps (on the CPU; on another
+device columns cost little).
 
 References
 ----------
@@ -90,7 +91,9 @@ class Sampled(Engine):
             far = far - sample.sums_again(near, q.log_kernel(U.new_zeros(1)).exp())
         sums = sample.near.row_sums(near) + sample.scale * far.clamp_min(0.0)
         sums = sums.clamp_min(torch.finfo(sums.dtype).tiny)
-        return sample.log_with_memory(sums) if sums.requires_grad else torch.log(sums)
+        # On a device steps are recorded and taken back, which knows of no state but that of parameters and method.
+        remembers = sums.requires_grad and sums.device.type == "cpu"
+        return sample.log_with_memory(sums) if remembers else torch.log(sums)
 
 
 class Sample:

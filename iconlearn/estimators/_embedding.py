@@ -46,6 +46,8 @@ MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
 RELOCATING, BEFORE_RELOCATION = 100, ((0.7, 200), (0.1, 25))
+# From so many rows on fewer iterations do, where columns are drawn.
+LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
 # unexaggerated iterations, and what they leave of the length of steps.
 SETTLING = ((0.3, 0.3), (0.15, 0.05))
@@ -107,7 +109,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the
         principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on), or 100 epochs.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, or
+        5000 where the engine draws columns), or 100 epochs.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -599,9 +602,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _phases(self, plan, method, exaggeration, coarse):
         n_iter = self.max_iter
         if n_iter == "auto":
-            n_iter = (
-                100 if plan.engine.stochastic else 150 if coarse or plan.problem.p.n_all >= LARGE else 300
-            )
+            few = coarse or plan.problem.p.n_all >= (LARGE_DRAWN if plan.engine.draws_columns else LARGE)
+            n_iter = 100 if plan.engine.stochastic else 150 if few else 300
         n = plan.problem.p.n_all
 
         def rate(factor):

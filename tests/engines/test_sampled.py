@@ -127,6 +127,8 @@ def test_a_map_settles_by_shorter_steps(monkeypatch):
     phases = model.fit(X).loss_phases_
     assert list(phases[-36:]) == ["settling"] * 36 and "settling" not in phases[:-36]
     loss = model.loss_
+    monkeypatch.setattr(_embedding, "LARGE_DRAWN", 50)
+    assert clone(model).set_params(max_iter="auto", tol=0.0).fit(X[:50]).n_iter_ == 150
     monkeypatch.setattr(_embedding, "SETTLING", ())
     assert model.fit(X).loss_ > 1.02 * loss
 
