@@ -16,9 +16,8 @@ def dask():
     distributed = pytest.importorskip("dask.distributed")
     with distributed.LocalCluster(
         1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster:
-        with distributed.Client(cluster), parallel_config("dask"):
-            yield
+    ) as cluster, distributed.Client(cluster), parallel_config("dask"):
+        yield
 
 
 @contextmanager
