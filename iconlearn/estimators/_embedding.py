@@ -632,6 +632,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError(
                 "a map over several processes has one term; leave terms out, or fit in one process"
             )
+        if plan.engine.solves:
+            raise ValueError(
+                f"{plan.engine!r} sees the rows of one process; use engine='mesh', or fit in one"
+            )
         if method == "lbfgs":
             raise ValueError(
                 "optimizer='lbfgs' sees the rows of one process; use optimizer='momentum' or 'adam'"
