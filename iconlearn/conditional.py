@@ -12,7 +12,7 @@ A :class:`ListConditional` has lists of candidates instead, any number for a row
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -346,6 +346,7 @@ class ShardConditional(Conditional):
     """
 
     start: int = 0
+    _entropy: float = field(default=0.0, init=False)
 
     sharded = True
 

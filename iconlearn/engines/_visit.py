@@ -90,7 +90,7 @@ class Visit:
     weighs: bool = True
 
     # The processes whose rows are visited together.
-    group = ALONE
+    group: object = ALONE
 
     def columns(self, U):
         """Places of the columns, where these are the rows, whose places are U."""
@@ -347,7 +347,6 @@ class ShardVisit(Visit):
     halo : Halo
     """
 
-    group: object = None
     halo: object = None
     both_ways: object = None
 

@@ -644,11 +644,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 solution = self._improve(plan_of_all, n_iter, 20)
                 self._warn_at_max_iter(plan_of_all, self.optimizer, solution)
                 r = _represented(plan_of_all)
-        parts = (
-            [r[first:last] for first, last in zip(starts, starts[1:])]
-            if group.rank == 0
-            else [r] * group.size
-        )
+        parts = np.split(r, starts[1:-1]) if group.rank == 0 else [r] * group.size
         write_table(plan.mapper, group.exchanged(parts)[0])
         vars(plan.q).update(group.from_first(plan.q.chosen))
         return group.from_first(solution)

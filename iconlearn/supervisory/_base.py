@@ -292,7 +292,7 @@ class NeighborSearch(Supervisory):
 
     # For what was stored before there were such parameters.
     metric_params: dict | None = None
-    across = "neighbors"
+    across: str | None = "neighbors"
     neighbors: tuple | None = None
     far_weight: float = 1.0
 
