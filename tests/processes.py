@@ -1,5 +1,6 @@
-"""Processes that form a group of torch.distributed (gloo), and run functions of test modules together."""
+"""Processes that form groups of torch.distributed (gloo), and run functions of test modules together."""
 
+import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -16,30 +17,74 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Processes:
-    """Ranks of one group, each waiting for functions to run.
+    """Processes that wait for functions to run, all of them or the first ones; imports are made once.
 
     Parameters
     ----------
-    size : int
-        Number of ranks.
+    most : int
+        Number of processes.
     """
 
-    def __init__(self, size):
-        self.size = size
-        self._start()
+    def __init__(self, most):
+        self.most, self.number, self.pipes, self.processes = most, 0, [], []
 
     def _start(self):
-        size, self.ready = self.size, False
-        store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self.store = store
-        self.pipes, self.processes = [], []
-        for rank in range(size):
+        """As many processes as there are to be; anew where one has ended."""
+        if self.processes and all(process.is_alive() for process in self.processes):
+            return
+        self.end()
+        self.store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for rank in range(self.most):
             ours, theirs = _SPAWN.Pipe()
-            process = _SPAWN.Process(target=_serve, args=(rank, size, store.port, theirs), daemon=True)
+            process = _SPAWN.Process(target=_serve, args=(rank, self.store.port, theirs), daemon=True)
             process.start()
             theirs.close()
             self.pipes.append(ours)
             self.processes.append(process)
+        for rank, pipe in enumerate(self.pipes):  # imports take long on a machine with other work
+            assert pipe.poll(600) and pipe.recv(), f"process {rank} did not start"
+
+    def run(self, size, function, args, each, seconds):
+        self._start()
+        self.number += 1
+        pipes = self.pipes[:size]
+        path = Path(sys.modules[function.__module__].__file__)
+        for rank, pipe in enumerate(pipes):
+            own = () if each is None else (each[rank],)
+            pipe.send((self.number, size, path, function.__name__, (*args, *own)))
+        answers, end = [], time.monotonic() + seconds
+        for rank, pipe in enumerate(pipes):
+            try:
+                if not pipe.poll(max(end - time.monotonic(), 0.0)):
+                    self.end()
+                    raise TimeoutError(f"rank {rank} did not answer within {seconds} seconds")
+                answers.append(pipe.recv())
+            except (EOFError, ConnectionResetError):
+                answers.append(None)
+        return answers
+
+    def end(self):
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self.pipes, self.processes = [], []
+
+
+class Ranks:
+    """The first of some processes, as the ranks of a group.
+
+    Parameters
+    ----------
+    processes : Processes
+    size : int
+    """
+
+    def __init__(self, processes, size):
+        self.processes, self.size = processes, size
 
     def run(self, function, *args, each=None, seconds=600):
         """Run ``function(*args)`` on every rank, or ``function(*args, own)`` where `each` has something for every rank.
@@ -56,25 +101,7 @@ class Processes:
         list
             The answers; an exception where the function raised one, and None where the process has ended.
         """
-        if not all(process.is_alive() for process in self.processes):
-            self.end()
-            self._start()
-        if not self.ready:  # imports take long on a machine with other work
-            self.ready = all([pipe.poll(600) and pipe.recv() for pipe in self.pipes])
-        path = Path(sys.modules[function.__module__].__file__)
-        for rank, pipe in enumerate(self.pipes):
-            own = () if each is None else (each[rank],)
-            pipe.send((path, function.__name__, (*args, *own)))
-        answers, end = [], time.monotonic() + seconds
-        for rank, pipe in enumerate(self.pipes):
-            try:
-                if not pipe.poll(max(end - time.monotonic(), 0.0)):
-                    self.end()
-                    raise TimeoutError(f"rank {rank} did not answer within {seconds} seconds")
-                answers.append(pipe.recv())
-            except (EOFError, ConnectionResetError):
-                answers.append(None)
-        return answers
+        return self.processes.run(self.size, function, args, each, seconds)
 
     def results(self, function, *args, each=None, seconds=600):
         """As :meth:`run`; raises what any rank raised."""
@@ -84,36 +111,29 @@ class Processes:
                 raise AssertionError(f"rank {rank}: {''.join(getattr(answer, '__notes__', []))}") from answer
         return answers
 
-    def end(self):
-        for pipe in self.pipes:
-            pipe.close()
-        for process in self.processes:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
 
-
-def _serve(rank, size, port, pipe):
+def _serve(rank, port, pipe):
     """Answer until the pipe is closed."""
     torch.set_num_threads(1)
-    store = distributed.TCPStore("127.0.0.1", port, is_master=False)
-    distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=600)
-    )
-    modules = {}
     importlib.import_module("iconlearn")
+    store = distributed.TCPStore("127.0.0.1", port, is_master=False)
     pipe.send(True)
+    modules = {}
     try:
         while True:
-            path, name, args = pipe.recv()
+            number, size, path, name, args = pipe.recv()
+            distributed.init_process_group(
+                "gloo", store=distributed.PrefixStore(f"run {number}", store), rank=rank, world_size=size,
+                timeout=timedelta(seconds=600),
+            )  # fmt: skip
             try:
                 answer = getattr(_loaded(path, modules), name)(*args)
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 answer = error
+            distributed.destroy_process_group()
             pipe.send(answer)
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         os._exit(0)  # without waiting for the other ranks
 
 

@@ -90,7 +90,9 @@ def shards(timeout=300.0):
         yield Alone()
         return
     group = distributed.new_group(timeout=timedelta(seconds=timeout))
-    watch = Watch(distributed.get_rank(), distributed.get_world_size(), next(_NUMBER))
+    number = [next(_NUMBER)]  # of the first rank, since others may have been in groups of their own before
+    distributed.broadcast_object_list(number, 0, group=group)
+    watch = Watch(distributed.get_rank(), distributed.get_world_size(), number[0])
     token = _CURRENT.set(Group(group, watch))
     try:
         yield _CURRENT.get()
@@ -127,7 +129,7 @@ class Watch:
     ----------
     rank, size : int
     number : int
-        Of this group in its process.
+        Of this group, the same on all ranks.
     """
 
     def __init__(self, rank, size, number):

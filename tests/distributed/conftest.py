@@ -1,18 +1,21 @@
 """Groups of two and of three processes, which the tests of this folder share."""
 
 import pytest
-from processes import Processes
+from processes import Processes, Ranks
 
 
 @pytest.fixture(scope="session")
-def two():
-    group = Processes(2)
-    yield group
-    group.end()
+def processes():
+    processes = Processes(3)
+    yield processes
+    processes.end()
 
 
 @pytest.fixture(scope="session")
-def three():
-    group = Processes(3)
-    yield group
-    group.end()
+def two(processes):
+    return Ranks(processes, 2)
+
+
+@pytest.fixture(scope="session")
+def three(processes):
+    return Ranks(processes, 3)
