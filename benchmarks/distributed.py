@@ -58,9 +58,8 @@ def work(rank, size, folder, answers):
         for name, model in fits().items():
             begun, sent = time.process_time(), group.traffic.copy()
             model.fit(X, y)
-            found[name] = (
-                memory("VmHWM") - before, time.process_time() - begun, model.loss_history_[-1], dict(group.traffic - sent)
-            )  # fmt: skip
+            seconds, sent = time.process_time() - begun, group.traffic - sent
+            found[name] = (memory("VmHWM") - before, seconds, model.loss_history_[-1], dict(sent))
     answers.put(found)
     distributed.destroy_process_group()
 

@@ -14,9 +14,11 @@ from iconlearn import ICONClassifier
 @contextmanager
 def dask():
     distributed = pytest.importorskip("dask.distributed")
-    with distributed.LocalCluster(
-        1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster, distributed.Client(cluster), parallel_config("dask"):
+    with (
+        distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        parallel_config("dask"),
+    ):
         yield
 
 
