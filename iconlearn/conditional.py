@@ -12,7 +12,7 @@ A :class:`ListConditional` has lists of candidates instead, any number for a row
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -353,6 +353,7 @@ class ShardConditional(Conditional):
     """
 
     start: int = 0
+    _entropy: float = field(default=0.0, init=False)
 
     sharded = True
 
@@ -377,6 +378,21 @@ class ShardConditional(Conditional):
             )
         found = super().entries()
         return found._replace(mass=np.where(self.supported(), self.row_mass, 0.0))
+
+    def gathered_by_first(self):
+        """p of all rows, which the first process has and others None, and where the rows of each begin."""
+        group, none = current(), slice(0, 0)
+        to = [slice(None)] + [none] * (group.size - 1)
+        counts = np.diff(self.edges.indptr)
+        parts = (counts, self.edges.indices, self.edges.data, self.row_mass)
+        counts, j, p, mass = (np.concatenate(group.exchanged([part[rows] for rows in to])) for part in parts)
+        starts = np.concatenate([[0], np.cumsum(group.objects(self.n_rows))])
+        if group.rank > 0:
+            return None, starts
+        edges = csr_array((p, j, np.concatenate([[0], np.cumsum(counts)])), shape=(self.n_all, self.n_all))
+        # Masses of rows that all weigh the same are none.
+        given = None if self.mass is None else mass
+        return Conditional(edges, self.uniform, given, self.self_pairs), starts
 
     def transposed(self, weights) -> csr_array:
         group, n = current(), self.n_rows

@@ -39,6 +39,7 @@ class Partition(Engine):
     """
 
     solves = True
+    takes_shards = True
 
     def __init__(self, max_exact=2000, *, n_off=32):
         self.max_exact = max_exact

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -89,7 +88,7 @@ class Visit:
     weighs: bool = True
 
     # The processes whose rows are visited together.
-    group: ClassVar[object] = ALONE
+    group: object = ALONE
 
     def columns(self, U):
         """Places of the columns, where these are the rows, whose places are U."""
@@ -347,7 +346,6 @@ class ShardVisit(Visit):
     halo : Halo
     """
 
-    group: object = None  # type: ignore[misc]
     halo: object = None
     both_ways: object = None
 

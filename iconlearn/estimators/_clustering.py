@@ -33,11 +33,11 @@ from ..clusters import (
     without_path,
 )
 from ..conditional import MAX_MATERIALISED
-from ..distributed import ALONE, current
+from ..distributed import ALONE, alone, current
 from ..engines import write_table
 from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, steps_an_epoch
 from ..initialization._last_fit import known_from, values_from
-from ..mappers import build_mapper
+from ..mappers import TableModule, build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
 from ..optim import Phase, Solution
@@ -51,7 +51,7 @@ from ..solve import adam_rate, present_loss
 from ..supervisory import KNN, Gaussian, declared, perplexity_by_default
 from ._base import ICONBase, for_mappers_of_features, row_identity
 from ._inputs import like_input, search_device, validated, validated_new
-from ._monitoring import observed, timed, with_callbacks
+from ._monitoring import callbacks, observed, timed, with_callbacks
 
 N_INIT = 12
 # Iterations: steps on all rows, or epochs of batches, which are as many steps at least.
@@ -372,6 +372,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """
         check_is_fitted(self)
         rows = validated_new(self, X)
+        if not self._parametric and self.p_.conditional_.sharded:
+            raise ValueError(
+                "score compares rows with their neighbours, some of which lie in other processes"
+            )
         copies = _numbers_of_copies(sample_weight, rows)
         probabilities = self._rows.outputs(rows)
         if declared(self.p_, "pairwise"):
@@ -387,6 +391,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if not self._X.shape[0]:
             raise AttributeError(
                 "a slim model has no training rows; predict_proba(X) gives those of any rows"
+            )
+        if self.p_.conditional_.sharded:
+            raise AttributeError(
+                "probabilities_ weigh neighbours, some of which lie in other processes; transform(X) gives the "
+                "assignments of this process's rows"
             )
         return self._probabilities().astype(self._X.dtype)
 
@@ -459,7 +468,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if not self._X.shape[0]:
             raise error(f"a slim model has no p, whose merges {name} is about")
         p = self.p_.conditional_
-        if p.n_rows != self._X.shape[0] and not declared(self.p_, "fresh"):
+        if p.sharded or (p.n_rows != self._X.shape[0] and not declared(self.p_, "fresh")):
             raise error(
                 f"no {name} here: the fit went over several processes, and this one has some of the rows"
             )
@@ -554,6 +563,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             n_clusters = _possible(max(self._path.suggested, 2), known, X.shape[0], by_features, group)
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
+        if plan.problem.p.sharded:
+            solution = self._found_by_first(plan, n_clusters, n_init)
+            self._keep_clusters(plan, solution, known, shown=_among_winners)
+            self._warn_of_fewer(self.n_clusters)
+            return solution
         lesson = None
         if (head is not None and same_shapes(head, plan.mapper)) or (
             old is not None and head is None and self._put_last_assignments(plan)
@@ -580,15 +594,58 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             self._warn_at_max_iter(plan, self.optimizer, solution)
         _spread_idle_rows(plan)
         self._keep_clusters(plan, solution, known, shown=_among_winners)
-        asked = plan.rows.width if auto else self.n_clusters
+        self._warn_of_fewer(plan.rows.width if auto else self.n_clusters)
+        plan.keeper.done(solution)
+        return solution
+
+    def _warn_of_fewer(self, asked):
         if self.n_clusters_ < asked:
             warn(
                 f"found {self.n_clusters_} clusters where n_clusters={asked} were asked for: the others "
                 f"ended without rows; ask for fewer, or try another p or another debias",
                 ConvergenceWarning,
             )
-        plan.keeper.done(solution)
-        return solution
+
+    def _found_by_first(self, plan, n_clusters, n_init):
+        """A table over several processes: the first has the graph of all rows, without their features."""
+        group, problem = plan.group, plan.problem
+        able = plan.engine.solves and isinstance(self.init, str) and self.init == "agglomerate"
+        reason = None if able else f"init={self.init!r:.60} and {plan.engine!r}"
+        reason = "terms" if self.terms else "min_confidence" if self.min_confidence > 0 else reason
+        reason = "warm_start" if self.warm_start else reason
+        if reason is not None:
+            raise ValueError(
+                f"{reason}: clusters of a table over several processes are found by engine='partition' from "
+                f"init='agglomerate', without terms, min_confidence or warm_start; or fit in one process"
+            )
+        if group.largest(any(hasattr(callback, "keeper") for callback in callbacks(self.callback))):
+            raise ValueError(
+                "a Checkpoint is not written of a table over several processes; leave it out of callback"
+            )
+        p, starts = problem.p.gathered_by_first()
+        solution, r = None, np.empty((0, n_clusters))
+        with group.together(), alone():
+            if group.rank == 0:
+                whole = Points(
+                    TableModule(torch.zeros(p.n_rows, n_clusters, dtype=torch.float64)),
+                    p.n_rows,
+                    None,
+                    n_clusters,
+                )
+                problem = replace(problem, p=p, rows=whole, columns=whole, group=ALONE)
+                plan_of_all = replace(
+                    plan, mapper=whole.mapper, rows=whole, objective=Objective((problem,)),
+                    setting=replace(plan.setting, group=ALONE), keeper=NoCheckpoint(),
+                )  # fmt: skip
+                self._started(plan_of_all, lambda: self._put_start(plan_of_all, n_clusters, n_init))
+                n_iter = N_ITER if self.max_iter == "auto" else self.max_iter
+                solution = self._improve(plan_of_all, n_iter, 20)
+                self._warn_at_max_iter(plan_of_all, self.optimizer, solution)
+                r = _represented(plan_of_all)
+        parts = np.split(r, starts[1:-1]) if group.rank == 0 else [r] * group.size
+        write_table(plan.mapper, group.exchanged(parts)[0])
+        vars(plan.q).update(group.from_first(plan.q.chosen))
+        return group.from_first(solution)
 
     def _gathered(self, plan):
         """The plan where every process has the rows of all, or of a part that is enough for a start by k-means."""
@@ -621,6 +678,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _n_groups(self, n_rows, n_outputs):
         yet_to_be_counted = self.n_clusters == "auto" and n_outputs == 1
         return min(GROUPS_TO_COUNT, max(n_rows // 4, 2)) if yet_to_be_counted else n_outputs
+
+    _tables_over_processes = True
 
     def _sized_p(self, n_rows, n_groups, n_outputs):
         if not isinstance(self.p, str) or self.p != "auto":
@@ -698,7 +757,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             if mean is not r:
                 write_table(plan.mapper, mean)
                 r, found = _represented(plan), False
-            self._used = np.unique(r.argmax(axis=1))
+            self._used = np.unique(np.concatenate(plan.group.objects(np.unique(r.argmax(axis=1)))))
             uniform = any(problem.p.uniform > 0 for problem in plan.objective.problems)
             found = found and plan.engine.solves and len(self._used) == r.shape[1] and not uniform
         self._keep(plan, solution, shown, found=found)
@@ -752,6 +811,11 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Probabilities of the training rows of a table."""
         if not self._weighs_neighbors:
             return self._assignments
+        if self.p_.conditional_.sharded:
+            raise ValueError(
+                "probabilities weigh neighbours, some of which lie in other processes; transform(X) gives the "
+                "assignments of this process's rows"
+            )
         if not self._kept_shares:
             p, r = self.p_.conditional_, self._assignments
             pairs = pairs_of(p if self._copies is None else p.of_copies(self._copies))

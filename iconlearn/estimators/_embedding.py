@@ -29,13 +29,13 @@ from ..out_of_sample._placed import PlacedRows, Placer
 from ..out_of_sample._score import reference_score
 from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
 from ..out_of_sample._shards import ShardRows
-from ..plan import NoCheckpoint, same_shapes
+from ..plan import same_shapes
 from ..solve import adam_rate
 from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
 from ._base import ICONBase, row_identity
 from ._classifier import ICONClassifier, of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
-from ._monitoring import Progress, observed, with_callbacks
+from ._monitoring import Progress, callbacks, observed, with_callbacks
 
 # One in so many iterations is exaggerated, and at most so many.
 EARLY, MOST_EARLY = 5, 100
@@ -535,7 +535,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         if not plan.parametric:
             share_places(plan.mapper, known, row_identity(plan.p)["by_features"])
         self._keep(plan, solution)
-        self._X, self._known, self._processes = X, known, 1 if plan.parametric else plan.setting.group.size
+        self._X, self._known, self._processes = X, known, 1 if plan.parametric else plan.group.size
         if plan.parametric:
             self.embedding_ = self._rows.outputs(X).astype(X.dtype, copy=False)
         else:
@@ -641,11 +641,15 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _check_shards(self, plan, method):
         """Refuse what a table of places over several processes cannot do."""
-        if plan.setting.group.size == 1 or plan.parametric:
+        if plan.group.size == 1 or plan.parametric:
             return
         if self.terms:
             raise ValueError(
                 "a map over several processes has one term; leave terms out, or fit in one process"
+            )
+        if plan.engine.solves:
+            raise ValueError(
+                f"{plan.engine!r} sees the rows of one process; use engine='mesh', or fit in one"
             )
         if method == "lbfgs":
             raise ValueError(
@@ -660,7 +664,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             raise ValueError(
                 "warm_start=True looks for rows of the last fit in one process; give their places as init"
             )
-        if not isinstance(plan.keeper, NoCheckpoint):
+        if plan.group.largest(any(hasattr(callback, "keeper") for callback in callbacks(self.callback))):
             raise ValueError(
                 "a Checkpoint is not written of a map over several processes; leave it out of callback"
             )
@@ -739,7 +743,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             plan.rng,
             scale=scale,
             device=plan.device,
-            group=plan.setting.group,
+            group=plan.group,
         )
         with torch.no_grad():
             plan.mapper.places.copy_(torch.as_tensor(places))
@@ -828,7 +832,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 def _centred(plan):
     if not declares(plan.mapper, "table"):
         return None
-    places, p, group = plan.mapper.places, plan.problem.p, plan.setting.group
+    places, p, group = plan.mapper.places, plan.problem.p, plan.group
 
     def recentre():
         with torch.no_grad():

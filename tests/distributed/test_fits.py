@@ -150,7 +150,7 @@ REFUSED = {
     "columns": "rows of 32 features in float64, and that of rank 1 has rows of 31 features",
     "dtype": "that of rank 1 has rows of 32 features in float32",
     "weights": "fit of rank 0 has no sample_weight, and that of rank 1 has a sample_weight",
-    "table": "mapper='table' gives every row an answer of its own",
+    "table": "mapper='table' gives every row a place of its own",
     "neighbours": "looks across rows",
     "clusters": "partial_fit with batches",
     "held out": "early_stopping=True holds rows of one process out",
