@@ -159,7 +159,7 @@ def test_faiss(X):
 
 def test_without_faiss_the_mend_is_named(X, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"iconlearn\[faiss\]"):
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
         knn(X, 5, backend="faiss")
 
 

@@ -174,9 +174,7 @@ class Engine(BaseEstimator):
         return row_sums(q, U, V, visit.exclude_self, self.block)
 
     def edge_loss(self, q, U, V, visit, pull, whole):
-        """What :func:`iconlearn.loss.loss` gives for edges and a linear divergence; None but where attraction and row
-        sums take fewer operations of a device together.
-        """
+        """The loss of edges and a linear divergence, where a device finds attraction and row sums together; else None."""
         return None
 
     def log_total(self, q, U, V, visit):

@@ -7,7 +7,7 @@ steps run on one thread, and so do those of engines whose long loops start threa
 each work through blocks of their own (:func:`share`, :func:`in_stretches`) never wait: a search of 20 000 rows
 took one second with them and twelve with torch's.
 
-Compiled loops need numba, which takes a while to load; they pay from one or two thousand points on.
+Compiled loops need numba, which takes a while to load; they pay from some thousands of points on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # So many points repay loading the compiler's library.
-MANY_POINTS = 1500
+MANY_POINTS = 2500
 
 # Products of a step that are not worth a second thread: some milliseconds of a core.
 SMALL = 2**26

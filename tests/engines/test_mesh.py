@@ -262,9 +262,10 @@ def test_many_points_take_the_compiled_way(monkeypatch):
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_few_points_of_a_wide_map_have_a_small_grid(width):
+def test_few_points_of_a_wide_map_have_a_small_grid(width, monkeypatch):
     """Its near pairs cost less than the nodes of a fine one, and are exact."""
     pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY_POINTS", 2000)
     q, U = begun(Student(), torch.float32), torch.as_tensor(places(2000, width) * 30, dtype=torch.float32)
     box = Mesh()._cloud(q, U).box
     assert box.pairs is not None and np.prod(box.grid.padded) <= 64 * len(U)

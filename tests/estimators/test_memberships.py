@@ -59,9 +59,9 @@ def test_probabilities_of_new_rows_take_one_search(p, monkeypatch):
     model = ICONClustering(4, p=p, n_init=2, max_iter=5, random_state=0).fit(X[:200])
     searched = []
     for module in (_graph, _kernel):
-        search = module.neighbor_graph
+        search = module.graph_of_all
         monkeypatch.setattr(
-            module, "neighbor_graph", lambda *a, search=search, **k: searched.append(1) or search(*a, **k)
+            module, "graph_of_all", lambda *a, search=search, **k: searched.append(1) or search(*a, **k)
         )
     found = model.predict_proba(X[200:])
     assert len(searched) == 1

@@ -264,16 +264,16 @@ def test_device(kind, capsys):
 @shows(KINDS, "n_jobs")
 @kinds
 def test_n_jobs_reaches_the_neighbour_search(kind, monkeypatch):
-    from iconlearn.supervisory.neighborhoods import _graph
+    from iconlearn.supervisory import _base
 
     asked = []
-    search = _graph.neighbor_graph
+    search = _base.graph_of_all
 
     def spy(*args, n_jobs=None, **kwargs):
         asked.append(n_jobs)
         return search(*args, n_jobs=n_jobs, **kwargs)
 
-    monkeypatch.setattr(_graph, "neighbor_graph", spy)
+    monkeypatch.setattr(_base, "graph_of_all", spy)
     fitted(kind, p="knn", n_jobs=2)
     assert asked == [2]
     with joblib.parallel_config(n_jobs=1):
