@@ -121,8 +121,8 @@ def test_far_rows(name, monkeypatch):
     boxes, n = [], 1200
 
     class Box(_mesh._Box):
-        def __init__(self, *args):
-            super().__init__(*args)
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
             boxes.append(self.outside is not None)
 
     monkeypatch.setattr(_mesh, "_Box", Box)
