@@ -9,7 +9,7 @@ from iconlearn import Checkpoint, ICONClassifier, ICONClustering, ICONEmbedding,
 from iconlearn.distributed import shards
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cosine
-from iconlearn.mappers import MLP
+from iconlearn.mappers import EMA, MLP
 from iconlearn.supervisory import Paired, Views
 
 X, y = load_digits(n_class=4, return_X_y=True)
@@ -43,6 +43,9 @@ ALIKE = {
     "class mates": lambda: ICONClassifier(p="labels", q="cosine", n_components=3, mapper=SMALL, **BATCHES),
     "simclr": lambda: encoder(Fixed(), q=Cosine(temperature=0.2)),
     "keys": lambda: encoder(Views("mask", strength=0.0, cross=True), q="cosine"),
+    "teacher": lambda: encoder(
+        Views("mask", strength=0.0, cross=True), q="cosine", column_mapper=EMA(momentum=0.5)
+    ),
     "clip": lambda: encoder(
         Paired(16), q=Cosine(temperature=0.2, learnable=True), terms=[Term(Paired(ends=(1, 0)))]
     ),
