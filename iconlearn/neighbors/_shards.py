@@ -90,7 +90,7 @@ def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=
     owners = _owners(centres, group.total(np.bincount(label, minlength=len(centres))), group.size)
     home = [np.flatnonzero(owners[label] == rank) for rank in range(group.size)]
     numbers = np.concatenate(group.exchanged([start + rows for rows in home]))
-    held = np.concatenate(group.exchanged([X[rows] for rows in home]))
+    held = _moved(group, X, home, len(numbers))
     options = {"metric": metric, "n_jobs": n_jobs, "device": device}
     ask = _Asked(held, numbers, k, options)
     found = ask.among_themselves(backend, int(rng.randint(2**31 - 1)))
@@ -110,6 +110,19 @@ def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=
         ):
             found = _merged(found, rows, answer, k)
     return _returned(group, found, len(X), numbers, start)
+
+
+def _moved(group, X, home, n_held):
+    """Rows of X at the ranks of their homes, those of one rank after the other's; a block of them travels at a time."""
+    counts = np.array([len(rows) for rows in home])
+    ends = np.cumsum(np.concatenate(group.exchanged(list(counts[:, None]))))
+    held, at = np.empty((n_held, X.shape[1]), X.dtype), np.concatenate([[0], ends[:-1]])
+    step = max(1, BLOCK // (X.shape[1] * group.size))
+    for first in range(0, group.largest(int(counts.max())), step):
+        for rank, part in enumerate(group.exchanged([X[rows[first : first + step]] for rows in home])):
+            held[at[rank] : at[rank] + len(part)] = part
+            at[rank] += len(part)
+    return held
 
 
 def _queried(group, X, queries, k, metric, *, prepared=None, n_jobs=None, device=None, **of_searches):
