@@ -350,26 +350,38 @@ class ShardConditional(Conditional):
     ----------
     start : int, default=0
         Rows of the processes before this one.
+
+    Attributes
+    ----------
+    share : float
+        What the rows of this process weigh of all.
+    entropy : float
+        Mean entropy of all rows.
     """
 
     start: int = 0
-    _entropy: float = field(default=0.0, init=False)
+    share: float = field(default=1.0, init=False)
+    entropy: float = field(default=0.0, init=False)
 
     sharded = True
 
     def __post_init__(self):
-        group, mass = current(), super().row_mass
+        group = current()
         own = float(np.where(self.supported(), 1.0 if self.mass is None else self.mass, 0.0).sum())
         total = group.total(own)
-        vars(self)["row_mass"] = mass * (own / total if total > 0 else 0.0)
-        vars(self)["_entropy"] = group.total(super().mean_entropy())
+        vars(self)["share"] = own / total if total > 0 else 0.0
+        vars(self)["entropy"] = group.total(super().mean_entropy())
+
+    @property
+    def row_mass(self) -> np.ndarray:  # type: ignore[override]
+        return super().row_mass * self.share
 
     @property
     def n_all(self) -> int:
         return self.n_cols
 
     def mean_entropy(self) -> float:
-        return vars(self)["_entropy"]
+        return self.entropy
 
     def entries(self, rows=None, cols=None) -> Entries:
         if rows is not None or cols is not None:

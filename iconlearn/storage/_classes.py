@@ -56,7 +56,7 @@ CLASSES: dict[str, type] = {
     "supervisory.SymmetrizedBlock": SymmetrizedBlock,
     "calibration.GaussianKernel": GaussianKernel,
     "calibration.StudentKernel": StudentKernel,
-    **_of(conditional, "BlockConditional Conditional ListConditional WideConditional"),
+    **_of(conditional, "BlockConditional Conditional ListConditional ShardConditional WideConditional"),
     # q, and divergences.
     **_of(
         learned,

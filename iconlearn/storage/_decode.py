@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from inspect import signature
 
 import numpy as np
@@ -88,9 +88,15 @@ class Decoder:
         return cls
 
     def _called(self, cls, node):
-        """An object of a class that is called with its fields."""
+        """An object of a class that is called with its fields, but for those that it finds itself."""
+        state = self.mapping(node["state"])
+        own = [field.name for field in fields(cls) if not field.init] if is_dataclass(cls) else []
+        found = {name: state.pop(name) for name in own if name in state}
         try:
-            return cls(**self.mapping(node["state"]))
+            value = cls(**state)
+            if found:
+                vars(value).update(found)
+            return value
         except TypeError as error:
             raise ValueError(f"its {node['class']} is not of this version: {error}") from error
 

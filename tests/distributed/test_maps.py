@@ -1,12 +1,15 @@
 """Maps over several processes: neighbours, p, and steps are those of one process with all rows."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
-from iconlearn import ICONClustering, ICONEmbedding
+from iconlearn import ICONClustering, ICONEmbedding, load, save
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
@@ -50,6 +53,13 @@ def fitted(parameters, rows):
     return ICONEmbedding(**{"engine": Mesh(), "random_state": 0} | parameters).fit(rows)
 
 
+def read(model):
+    """What a file of the model holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder) / "map.icon")
+        return load(Path(folder) / "map.icon")
+
+
 def map_of_own(parameters, new):
     with shards(timeout=60) as group:
         rows = own(group.rank, group.size, FEW)
@@ -59,6 +69,7 @@ def map_of_own(parameters, new):
             "embedding": model.embedding_,
             "seen": (model.transform(rows), model.transform(X[:3])),
             "placed": model.transform(new),
+            "read": read(model).transform(new),
             "history": model.loss_history_,
             "entropy": model.entropy_,
             "traffic": dict(group.traffic),
@@ -82,9 +93,8 @@ def test_a_map_over_processes(two, three):
             np.testing.assert_allclose(part["entropy"], whole.entropy_, rtol=1e-9)
             np.testing.assert_array_equal(part["seen"][0], part["embedding"])
             np.testing.assert_array_equal(part["seen"][1], parts[0]["embedding"][:3])
-            print(part["history"] / whole.loss_history_ - 1, part["traffic"])
+            np.testing.assert_array_equal(part["read"], part["placed"])
         places = np.vstack([part["embedding"] for part in parts])
-        print(np.abs(places - whole.embedding_).max(0), whole.embedding_.std(0))
         again = Placer(whole.q_, whole.divergence_, places)(whole.p_.extend(new))
         placed = np.empty_like(again)
         for rank, part in enumerate(parts):
@@ -108,7 +118,6 @@ def test_near_pairs_and_far_points_over_processes(two):
     places = np.vstack([part[1] for part in parts])
     whole = ICONEmbedding(engine="dense", init=places, max_iter=3, learning_rate=1e-6, random_state=0)
     whole.fit(X[:1100])
-    print(parts[0][0], whole.loss_history_, places.std(0))
     np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
 
 

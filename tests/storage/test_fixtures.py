@@ -143,7 +143,7 @@ def test_earlier_files_hold_nearly_all_classes(unpacked):
         "estimators.Hierarchy", "estimators.MergePath", "learned.Custom", "divergences.FDivergence", "optim.Solution",
         "neighbors.ParametricMetric",
         "supervisory.CannotLink", "supervisory.Choices", "supervisory.HuffmanTree", "supervisory.Pairs",
-        "supervisory.Triplets", "conditional.ListConditional",
+        "supervisory.Triplets", "conditional.ListConditional", "conditional.ShardConditional",
         "mappers.Headed", "mappers.PatchPairs", "supervisory.Predictions", "supervisory.Pretext",
         "supervisory.SymmetricEntropic", "learned.BallRadius", "learned.Hyperbolic",
         "views.Composition", "views.ImageView", "views.Tiles",
