@@ -122,10 +122,9 @@ class Alone:
         """
         yield
 
-    @property
-    def starts(self):
-        """Number of rows before this rank's own, for a number of rows on each rank: ``starts(n)``."""
-        return lambda n: 0
+    def starts(self, n_rows):
+        """How many rows the ranks before this one have, each of which gives its number of rows."""
+        return 0
 
 
 ALONE = Alone()
@@ -275,9 +274,8 @@ class Group:
                 kind = {"TypeError": TypeError, "ValueError": ValueError}.get(sentence[0], RuntimeError)
                 raise kind(f"rank {rank}: {sentence[1]}") from error
 
-    @property
-    def starts(self):
-        return lambda n: sum(self.objects(int(n))[: self.rank])
+    def starts(self, n_rows):
+        return sum(self.objects(int(n_rows))[: self.rank])
 
 
 class _Gathered(torch.autograd.Function):
