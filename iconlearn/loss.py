@@ -332,9 +332,9 @@ class _DeviceAttraction(torch.autograd.Function):
     """The same in few operations, and sums in the order of the edges; the gradient is made in the forward pass."""
 
     @staticmethod
-    def forward(ctx, U, both_ways, factor, offset, pull, V=None):
+    def forward(ctx, U, both_ways, factor, offset, pull, V):
         pointers, _, weights, ends = both_ways
-        gaps = gaps_between(U if V is None else V, ends)
+        gaps = gaps_between(V, ends)
         s = (gaps * gaps).sum(1)
         if math.isinf(offset):
             total, slope = weights.dot(s), weights

@@ -59,7 +59,7 @@ def test_sums_in_the_order_of_the_edges_are_plain(name, width, pull):
     U = problem.rows.mapper.places
     plain = attraction(q, U, U, visit.edges, visit.pulled, pull)
     ends = torch.cat([rows, columns])
-    found = _DeviceAttraction.apply(U, (pointers, columns, weights, ends), *q.edge_form, pull)
+    found = _DeviceAttraction.apply(U, (pointers, columns, weights, ends), *q.edge_form, pull, U.detach())
     assert float(found) == pytest.approx(float(plain), rel=1e-5)
     # The loss falls as the attraction rises, and only such gradients are multiplied by the exaggeration.
     one, two = (torch.autograd.grad(-3.0 * value, U)[0] for value in (plain, found))

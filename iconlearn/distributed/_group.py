@@ -198,7 +198,7 @@ class Group:
 
     def gathered(self, rows):
         if not isinstance(rows, torch.Tensor):
-            return self._gathered(torch.from_numpy(np.require(rows, requirements=["C", "W"]))).numpy()
+            return self._gathered(_shared(rows)).numpy()
         return _Gathered.apply(rows, self) if rows.requires_grad else self._gathered(rows)
 
     def _gathered(self, rows):
@@ -206,8 +206,7 @@ class Group:
 
     def exchanged(self, parts):
         if not isinstance(parts[0], torch.Tensor):
-            tensors = [torch.from_numpy(np.require(part, requirements=["C", "W"])) for part in parts]
-            return [part.numpy() for part in self._exchanged(tensors, "exchanged")]
+            return [part.numpy() for part in self._exchanged([_shared(part) for part in parts], "exchanged")]
         if any(part.requires_grad for part in parts):
             return list(_Exchanged.apply(self, *parts))
         return self._exchanged(parts, "exchanged")
@@ -215,11 +214,9 @@ class Group:
     def _exchanged(self, parts, what):
         """Parts sent point to point; numbers of rows first."""
         like = parts[self.rank]
-        counts = torch.tensor([len(part) for part in parts])
+        counts = torch.tensor([len(part) for part in parts], device=like.device)
         table = [torch.empty_like(counts) for _ in range(self.size)]
         with self.watch.exchange(what):
-            device = like.device if like.device.type != "cpu" else "cpu"
-            counts, table = counts.to(device), [row.to(device) for row in table]
             distributed.all_gather(table, counts, group=self.group)
         due = torch.stack(table)[:, self.rank].tolist()
         received = [like.new_empty((n, *like.shape[1:])) for n in due]
@@ -276,6 +273,11 @@ class Group:
 
     def starts(self, n_rows):
         return sum(self.objects(int(n_rows))[: self.rank])
+
+
+def _shared(array):
+    """A tensor over the memory of an array, unless that cannot be written or lies in another order."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 class _Gathered(torch.autograd.Function):

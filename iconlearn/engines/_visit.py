@@ -269,19 +269,21 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     copies = None if p.copies is None else tensor(p.copies_of(cols))
     if copies is not None:
         weight = weight * copies[j]
-    pulled = weight * values
-    return Visit(
-        edges=edges,
-        p=values,
-        weight=weight,
-        pulled=pulled,
-        row_weight=edges.row_sums(pulled),
-        at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
-        block=None,
-        floor=e.floor,
-        copies=copies,
-        **common,
-    )
+    return Visit(**_of_edges(problem, edges, values, weight), floor=e.floor, copies=copies, **common)
+
+
+def _of_edges(problem, edges, p, weight):
+    """What a visit has of its edges, and of their sums."""
+    pulled = weight * p
+    return {
+        "edges": edges,
+        "p": p,
+        "weight": weight,
+        "pulled": pulled,
+        "row_weight": edges.row_sums(pulled),
+        "at_one": (weight * problem.summand(p, torch.zeros_like(p))).sum(),
+        "block": None,
+    }
 
 
 def _visit_lists(problem, rows, cols, own, scale, tensor):
@@ -405,19 +407,12 @@ def _visit_shard(problem, dtype, device):
         tensor(e.p),
         tensor(e.mass),
     )
-    edges, weight = Edges(i, j, (p.n_rows, p.n_rows + len(numbers))), mass[i]
-    pulled = weight * values
+    edges = Edges(i, j, (p.n_rows, p.n_rows + len(numbers)))
     return ShardVisit(
+        **_of_edges(problem, edges, values, mass[i]),
         rows=None,
         cols=None,
-        edges=edges,
-        p=values,
-        weight=weight,
-        pulled=pulled,
-        row_weight=edges.row_sums(pulled),
-        at_one=(weight * problem.summand(values, torch.zeros_like(values))).sum(),
         divergence=problem.summand,
-        block=None,
         mass=mass,
         column_weights=mass,
         floor=e.floor,
