@@ -15,6 +15,8 @@ import math
 
 import torch
 
+from .._kernels import either
+
 # Most steps between two looks; the first stretch has two.
 LONGEST = 25
 # Fewest repetitions that a step is recorded for; to record it takes about as long as to take it.
@@ -192,10 +194,26 @@ class _Best:
     def note(self, loss):
         if self.loss is None:
             self.loss = torch.full_like(loss, self.known)
-        better = loss < self.loss
+        state = loss, self.loss, *self.values, *self.tensors
+        either("the best state", state, _kept_by_kernel, _kept)
         torch.fmin(self.loss, loss, out=self.loss)
-        for value, tensor in zip(self.values, self.tensors, strict=True):
-            torch.where(better, tensor, value, out=value)
+
+
+def _kept(loss, best, *tensors):
+    """The first half of the tensors, over which the second half is written where the loss is below the best."""
+    values, better = tensors[: len(tensors) // 2], loss < best
+    for value, tensor in zip(values, tensors[len(values) :], strict=True):
+        torch.where(better, tensor, value, out=value)
+    return values
+
+
+def _kept_by_kernel(loss, best, *tensors):
+    from ..numerics.fused import keep_better
+
+    values = tensors[: len(tensors) // 2]
+    for value, tensor in zip(values, tensors[len(values) :], strict=True):
+        keep_better(value, tensor, loss, best)
+    return values
 
 
 class _Deferred:
