@@ -63,7 +63,7 @@ class Tables:
         arrays = [(x, near.dtype) for x in numbers] + [(x, torch.int64) for x in indices]
         self.intercepts, self.slopes, self.constant, self.zero, self.one, *indices = sent(arrays, near.device)
         self.taps, self.first, self.last, apart = indices
-        # The same for kernels, in which numbers stand.
+        # The same for kernels, as numbers where they take numbers.
         ends = [nodes - TAPS for nodes in grid.shape]
         self.grid = grid.padded, ends, grid.spacing, response.transform, near, constant
         self.near = near.reshape(-1).index_select(0, apart).view(len(taps), len(taps))

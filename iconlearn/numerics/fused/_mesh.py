@@ -3,7 +3,7 @@
     loss = sum_i c_i log S_i + sum_e w_e log(1 + s_e / width),       S_i = sum_{j != i} k(|u_i - u_j|^2)
 
 The first spreads unit charges onto a grid, the second reads S off their field and spreads the charges c_i / S_i, and
-the third reads the field of these and adds up the edges of each point.  Between them stand the transforms of torch.
+the third reads the field of these and adds up the edges of each point.  Between them are the transforms of torch.
 Weights, what a point reads of itself, and what is no number are as in ``iconlearn.engines.mesh``.
 
 Charges are spread as multiples of a small unit, in whole numbers of 64 bits: their sum is the same in every order, so
@@ -95,7 +95,7 @@ def _three(numbers):
 
 def _field(density, transform):
     spectrum = torch.fft.rfftn(density.to(transform.dtype))
-    return torch.fft.irfftn(spectrum.mul_(transform), s=density.shape)
+    return torch.fft.irfftn(spectrum.mul_(transform), s=density.shape).contiguous()
 
 
 # -- kernels; an axis that there is not has one node of weight one ----------------------------------------------
