@@ -30,9 +30,8 @@ def _has_triton():
 def either(kind, tensors, fused, plain):
     """What a kernel finds where it can be used, else what plain operations do.
 
-    At the first use of a kind on a device both are run, which also compiles the kernel, and what plain operations
-    have found is taken.  If the kernel fails or has found anything else, there is one warning and it is not used in
-    this process.
+    At the first use of a kind on a device both work on copies, which also compiles the kernel.  If it fails or finds
+    anything else than plain operations, there is one warning and it is not used in this process.
 
     Parameters
     ----------
@@ -50,28 +49,30 @@ def either(kind, tensors, fused, plain):
     if not all(map(fuses, tensors)):
         return plain(*tensors)
     key = kind, tensors[0].device
-    if key in _agreed:
-        return (fused if _agreed[key] else plain)(*tensors)
-    if torch.cuda.is_current_stream_capturing():
-        return plain(*tensors)  # it can neither be compiled nor looked at here
-    copies = [t.detach().clone() for t in tensors]
-    expected = plain(*tensors)
+    # While a step is recorded nothing can be compiled or looked at.
+    if key not in _agreed and not torch.cuda.is_current_stream_capturing():
+        expected = plain(*_copies(tensors))
+        # From what is no number nothing can be learned.
+        if all(bool(torch.isfinite(t).all()) for t in expected):
+            _agreed[key] = _agrees(lambda: fused(*_copies(tensors)), expected, key)
+    return (fused if _agreed.get(key) else plain)(*tensors)
+
+
+def _copies(tensors):
+    return [t.detach().clone() for t in tensors]
+
+
+def _agrees(find, expected, key):
+    """Whether a kernel finds what is expected; warns where it does not."""
+    reason = "its results are others than those of plain operations"
     try:
-        found = fused(*copies)
-        # Of numbers that are none there is nothing to be learned.
-        if not all(bool(torch.isfinite(t).all()) for t in expected):
-            return expected
-        _agreed[key] = all(map(_agree, found, expected))
-        reason = "its results differ from theirs"
+        if all(bool((a - b).norm() <= TOLERANCE * b.norm()) for a, b in zip(find(), expected, strict=True)):
+            return True
     except Exception as error:  # a library without a compiler, a card that it does not know, ...
-        _agreed[key], reason = False, f"{type(error).__name__}: {error}"
-    if not _agreed[key]:
-        warn(
-            f"the Triton kernel for {kind} cannot be used on {key[1]} ({reason}); plain operations of torch are used "
-            f"instead, which take longer"
-        )
-    return expected
-
-
-def _agree(found, expected):
-    return bool((found - expected).norm() <= TOLERANCE * expected.norm())
+        reason = f"{type(error).__name__}: {error}"
+    kind, device = key
+    warn(
+        f"the Triton kernel for {kind} cannot be used on {device} ({reason}); plain operations of torch are used "
+        f"instead, which take longer"
+    )
+    return False
