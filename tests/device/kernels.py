@@ -7,8 +7,9 @@ from importlib.util import find_spec
 
 import torch
 
+GPU = torch.version.cuda is not None and torch.cuda.is_available()
 # With a GPU they are compiled for it.  Read where a kernel is defined, those of Triton's own library among them.
-if torch.version.cuda is None and "triton" not in sys.modules:
+if not GPU and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
 
@@ -16,7 +17,7 @@ def reason_against():
     """Why kernels cannot run here, or None."""
     if find_spec("triton") is None:
         return "Triton, which comes with torch's builds for CUDA, is not there"
-    if torch.version.cuda is None and os.environ.get("TRITON_INTERPRET") != "1":
+    if not GPU and os.environ.get("TRITON_INTERPRET") != "1":
         return "there is no GPU, and Triton has been imported without its interpreter"
     return None
 
@@ -42,7 +43,7 @@ def _operation():
 
 def few_large_programs(monkeypatch):
     """The interpreter takes the same time for a small one as for a large one."""
-    if reason_against() is None and torch.version.cuda is None:
+    if reason_against() is None and not GPU:
         from iconlearn.numerics.fused import _mesh
 
         for name, value in {"POINTS": 512, "ROWS": 512, "EDGES": 64}.items():

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 needs_triton = pytest.mark.skipif(
     kernels.reason_against() is not None, reason=f"kernels: {kernels.reason_against()}"
 )
-DEVICE = "cuda" if torch.version.cuda is not None and torch.cuda.is_available() else "cpu"
+DEVICE = "cuda" if kernels.GPU else "cpu"
 N = 60
 
 
@@ -169,6 +169,9 @@ for generation in (80, 90):
 @needs_triton
 @pytest.mark.parametrize("ds", ["2", pytest.param("1,3", marks=pytest.mark.slow)])
 def test_kernels_compile_for_gpus_and_have_no_sums_without_an_order(ds, tmp_path):
+    pytest.importorskip(
+        "triton", minversion="3.3", reason="kernels: Triton compiles without a GPU from 3.3 on"
+    )
     script = tmp_path / "compiling.py"  # Triton reads the source of its functions from files
     script.write_text(COMPILE)
     run = subprocess.run(
