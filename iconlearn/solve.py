@@ -22,7 +22,7 @@ from .engines import Dense, relocatable, relocate, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
 from .numerics.geometry import matrix
-from .numerics.threads import threads_for
+from .numerics.threads import one_ahead, threads_for
 from .objective import Points
 from .optim import Entropies, EstimatedPlateau, Plateau, Solution, answering, minimise
 from .supervisory import declared
@@ -100,9 +100,9 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     streams = _streams(plan)
-    with _own_randomness(plan), threads:
+    with _own_randomness(plan), threads, _preparation(plan) as prepared:
         solution = minimise(
-            _epochs(plan, streams),
+            _epochs(plan, streams, prepared),
             parameters,
             rates=rates,
             rule=_rule(plan)(tol, patience),
@@ -120,6 +120,12 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             **options,
         )
     return replace(solution, parts=parts.history())
+
+
+def _preparation(plan):
+    """What lets the visits of an epoch be prepared; on a device a thread does it while the host waits for a step."""
+    drawn = plan.engine.stochastic and plan.group.size == 1
+    return one_ahead(plan.device) if drawn and plan.device.type == "cuda" else nullcontext(iter)
 
 
 def _costly(problem):
@@ -524,8 +530,11 @@ def _relocation(plan, streams):
     return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))
 
 
-def _epochs(plan, streams):
-    """The closures of each epoch: the first term's visits set the pace, the others follow."""
+def _epochs(plan, streams, prepared):
+    """The closures of each epoch: the first term's visits set the pace, the others follow.
+
+    ``prepared(visits)`` gives these visits in their order.
+    """
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
     group, apart = plan.group, plan.problem.p.sharded
     first, *others = streams
@@ -561,8 +570,7 @@ def _epochs(plan, streams):
             problem.q.cool(phase.cooling)
         for _ in range(MAX_EMPTY):
             visits = None
-            for visit in next(first):
-                visits = [visit, *(next(stream) for stream in others)]
+            for visits in prepared([visit, *map(next, others)] for visit in next(first)):
                 yield lambda visits=visits: closure(visits, phase.exaggeration)
             if visits is not None:
                 return
