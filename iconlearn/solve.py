@@ -101,8 +101,9 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     streams = _streams(plan)
     with _own_randomness(plan), threads, _preparation(plan) as prepared:
+        saved = _SavedLoop(plan, parts)
         solution = minimise(
-            _epochs(plan, streams, prepared),
+            _epochs(plan, streams, prepared, saved),
             parameters,
             rates=rates,
             rule=_rule(plan)(tol, patience),
@@ -114,7 +115,7 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             relocate=_relocation(plan, streams),
             mean=_mean_of_all(plan),
             after_step=after_step,
-            keep=_SavedLoop(plan, parts),
+            keep=saved,
             tensors=lambda: plan.objective.state,
             outputs=lambda: _present_outputs(plan),
             **options,
@@ -187,6 +188,7 @@ class _SavedLoop:
         self.plan, self.parts = plan, parts
         kept = plan.keeper.recall("optimisation")
         self.state = None if kept is None else kept["loop"]
+        self._visits, self._means = (), [] if kept is None else kept.get("means of sums", [])
         if kept is not None:
             plan.restore(kept["plan"])
             parts.rows = list(kept["parts"])
@@ -195,6 +197,14 @@ class _SavedLoop:
     def __call__(self, iteration, state):
         if self.plan.keeper.due(iteration):
             self.plan.keeper.keep("optimisation", lambda: self._everything(state()))
+
+    def follow(self, visits):
+        """Take note of the visits of a step, one for each term, and give those of the first what was saved of them."""
+        self._visits = visits
+        for visit, means in zip(visits, self._means):
+            if visit.sample is not None:
+                visit.sample.means = means
+        self._means = []
 
     def _everything(self, loop):
         draws, on_device = None, None
@@ -208,6 +218,7 @@ class _SavedLoop:
             "parts": self.parts.rows,
             "draws": draws,
             "draws on device": on_device,
+            "means of sums": [visit.sample and visit.sample.means for visit in self._visits],
         }
 
     def _draw_on(self, kept):
@@ -530,10 +541,10 @@ def _relocation(plan, streams):
     return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))
 
 
-def _epochs(plan, streams, prepared):
+def _epochs(plan, streams, prepared, saved):
     """The closures of each epoch: the first term's visits set the pace, the others follow.
 
-    ``prepared(visits)`` gives these visits in their order.
+    ``prepared(visits)`` gives these visits in their order, and ``saved.follow(visits)`` is called with those of a step.
     """
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
     group, apart = plan.group, plan.problem.p.sharded
@@ -571,6 +582,7 @@ def _epochs(plan, streams, prepared):
         for _ in range(MAX_EMPTY):
             visits = None
             for visits in prepared([visit, *map(next, others)] for visit in next(first)):
+                saved.follow(visits)
                 yield lambda visits=visits: closure(visits, phase.exaggeration)
             if visits is not None:
                 return
