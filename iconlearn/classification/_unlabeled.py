@@ -37,6 +37,12 @@ def without_marker(y, marker):
     )
     unlabelled = marked(labels, marker)
     if not unlabelled.any():
+        # -1 and what is missing are conventions, and y may be complete; a text is the marker of this y alone.
+        if isinstance(marker, str) and not is_auto(marker):
+            warn(
+                f"unlabeled={marker!r} occurs nowhere in y, so every row counts as labelled, with the classes "
+                f"{', '.join(map(repr, list(dict.fromkeys(labels.tolist()))[:5]))}, ...; is the marker spelt as in y?"
+            )
         return y, None
     if unlabelled.all():
         raise ValueError(

@@ -23,6 +23,9 @@ WRITTEN = [
     ({"hidden": (8,)}, r"MLP\(hidden=\(8,\)\)"),
     ({"eps": 0.3}, r"radius_neighbors_graph\(X, 0.3\)"),
     ({"min_dist": 0.1}, "q="),
+    ({"densmap": True}, "recipes.density_tsne"),
+    ({"penalty": "l1"}, "is L2, and C is"),
+    ({"solver": "lbfgs"}, "optimizer='lbfgs'"),
     ({"nothing_like_it": 1}, "it has .*max_iter"),
 ]
 each_kind = pytest.mark.parametrize("kind", KINDS)
