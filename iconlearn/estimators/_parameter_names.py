@@ -23,7 +23,7 @@ ELSEWHERE = {
     "epochs": "use max_iter={value}",
     "eps": "a graph of all pairs within a radius is p=sklearn.neighbors.radius_neighbors_graph(X, {value})",
     "exaggeration": "use early_exaggeration={value}",
-    "fit_intercept": "a linear map has an intercept; leave it out with mapper=torch.nn.Linear(..., bias=False)",
+    "fit_intercept": "a linear map has an intercept; none is mapper=iconlearn.mappers.Linear(bias=False)",
     "gamma": "a Gaussian kernel exp(-gamma d^2) is p=iconlearn.supervisory.Gaussian(sigma=(2 * gamma) ** -0.5)",
     "hidden_layer_sizes": "use mapper=iconlearn.mappers.MLP({value})",
     "k": "use p=iconlearn.supervisory.KNN({value})",

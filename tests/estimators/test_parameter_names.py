@@ -41,6 +41,11 @@ def test_a_name_of_another_library_is_answered_with_ours(kind, params, said):
         kind().set_params(**params)
 
 
+def test_a_method_given_as_p_is_answered_with_the_recipes():
+    with pytest.raises(ValueError, match="p='tsne' is not known.*t-SNE.* iconlearn.recipes"):
+        ICONEmbedding(p="tsne").fit([[0.0], [1.0], [2.0]])
+
+
 @each_kind
 def test_what_is_advised_exists(kind):
     known = inspect.signature(kind).parameters
