@@ -42,7 +42,7 @@ def test_a_name_of_another_library_is_answered_with_ours(kind, params, said):
 
 
 def test_a_method_given_as_p_is_answered_with_the_recipes():
-    with pytest.raises(ValueError, match="p='tsne' is not known.*t-SNE.* iconlearn.recipes"):
+    with pytest.raises(ValueError, match=r"p='tsne' is not known.*t-SNE.* iconlearn\.recipes"):
         ICONEmbedding(p="tsne").fit([[0.0], [1.0], [2.0]])
 
 
