@@ -39,9 +39,11 @@ def without_marker(y, marker):
     if not unlabelled.any():
         # -1 and what is missing are conventions, and y may be complete; a text is the marker of this y alone.
         if isinstance(marker, str) and not is_auto(marker):
+            kinds = list(dict.fromkeys(labels.tolist()))
+            more = ", ..." if len(kinds) > 5 else ""
             warn(
                 f"unlabeled={marker!r} occurs nowhere in y, so every row counts as labelled, with the classes "
-                f"{', '.join(map(repr, list(dict.fromkeys(labels.tolist()))[:5]))}, ...; is the marker spelt as in y?"
+                f"{', '.join(map(repr, kinds[:5]))}{more}; is the marker spelt as in y?"
             )
         return y, None
     if unlabelled.all():
