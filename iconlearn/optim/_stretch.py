@@ -26,6 +26,8 @@ MOST_RECORDINGS = 3
 # After the second step of stretches has failed k times, with no success since, 2^k steps are looked at; k is at most
 # this.
 MOST_BACKOFF = 6
+# By which stretches become longer and shorter.
+LENGTHS = ("longest", "growth", "one_by_one", "failures")
 
 
 class Stretches:
@@ -49,6 +51,14 @@ class Stretches:
         self.run, self.hold, self.record = run, hold, record
         self.longest, self.growth, self.one_by_one, self.failures = 2, 2.0, 0, 0
         self.best, self.recordings = None, {}
+
+    def state(self):
+        """What the lengths of the next stretches depend on."""
+        return {name: getattr(self, name) for name in LENGTHS}
+
+    def resume(self, state):
+        """Go on from a state; None is that of the start."""
+        vars(self).update(state or {})
 
     def length(self, most):
         """How many of at most so many steps are taken next."""
