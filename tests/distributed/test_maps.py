@@ -17,6 +17,10 @@ from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
 from iconlearn.out_of_sample._placed import Placer
 from iconlearn.supervisory import KNN, Gaussian, Symmetrize
 
+ON_THE_CPU = pytest.mark.cpu(
+    reason="the processes of this folder compute on the CPU, as does the fit that they are compared with"
+)
+
 X = load_digits().data
 CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}
 FEW = {2: [0, 650, 1100], 3: [0, 200, 680, 1100]}
@@ -79,6 +83,7 @@ def map_of_own(parameters, new):
 JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 30}
 
 
+@ON_THE_CPU
 def test_a_map_over_processes(two, three):
     """By row, with rows that relocate, and t-SNE."""
     new = X[1200:1220]
