@@ -85,7 +85,15 @@ class PreparedRows:
     @cached_property
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
-        return torch.from_numpy(self.space.rows(self.X)).float()
+        # By blocks, since places in double precision would be the largest of all arrays.
+        step = max(1, BLOCK_SIZE // max(4 * self.X.shape[1], 1))
+        points = None
+        for first in range(0, max(len(self.X), 1), step):
+            block = torch.from_numpy(self.space.rows(self.X[first : first + step]))
+            if points is None:
+                points = torch.empty((len(self.X), block.shape[1]), dtype=torch.float32)
+            points[first : first + step] = block
+        return points
 
     def doubles(self) -> torch.Tensor:
         """Places in the space in double precision, shape (n, n_dims)."""
