@@ -217,7 +217,7 @@ def _given(init, X, n_components):
 def _principal(X, n_components, rng, device, group):
     X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
-    peak = group.largest(float(abs(X).max()))
+    peak = group.largest(max(float(X.max()), -float(X.min())))
     if peak > 0 and np.isfinite(peak):
         X = X / peak
     axes = principal_axes(X, n_components, rng, group)

@@ -75,6 +75,10 @@ class DeviceRows:
         """Squared length of every point, float64 of shape (n,)."""
         return 2 * self.halves.cpu().numpy().astype(float)
 
+    def forget(self):
+        """Let go of the points, which nobody asks for any more."""
+        self.points = None
+
     def doubles(self):
         """Places in the space in double precision, shape (n, n_dims)."""
         return self._in_space(torch.float64)

@@ -82,6 +82,7 @@ def search_cells(prepared, k, *, seed):
     short = shortened(points, rows, found, generator)
     if short is not points:
         points, k = short, OVERSAMPLING * k
+        prepared.forget()
     cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
     return _search(points, cells, k, _needed(cells, rows, found, gaps))
 
@@ -89,7 +90,8 @@ def search_cells(prepared, k, *, seed):
 def _known(points, rows, k):
     """Neighbours of the sample, and their squared distances from differences."""
     found, _ = nearest(points, points[rows], k, own=rows)
-    step = max(1, BLOCK_SIZE // (k * points.shape[1]))
+    # Differences in single precision, and twice in double precision.
+    step = max(1, BLOCK_SIZE // (4 * k * points.shape[1]))
     gaps = [
         (points[found[at]] - points[rows[at], None]).double().square().sum(2)
         for at in torch.arange(len(rows), device=rows.device).split(step)

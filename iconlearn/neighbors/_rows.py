@@ -95,6 +95,10 @@ class PreparedRows:
             points[first : first + step] = block
         return points
 
+    def forget(self):
+        """Let go of the points, which nobody asks for any more."""
+        vars(self).pop("points", None)
+
     def doubles(self) -> torch.Tensor:
         """Places in the space in double precision, shape (n, n_dims)."""
         return torch.from_numpy(self.space.rows(self.X))
