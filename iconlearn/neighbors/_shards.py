@@ -28,7 +28,7 @@ from ._search import MAX_EXACT, knn, neighbor_graph
 CELLS, MOST_CELLS, SAMPLE_PER_CELL, N_STEPS = 32, 512, 32, 3
 # Share of a sample's neighbours that are found, and its size.
 RECALL, N_SAMPLE = 0.995, 512
-# Numbers of the rows that travel at a time, and of those whose places are found in double precision.
+# Numbers of the rows that are asked for at a time, and of those that travel or whose places are found.
 BLOCK, BLOCK_OF_PLACES = 2**22, 2**20
 
 
@@ -117,7 +117,7 @@ def _moved(group, X, home, n_held):
     counts = np.array([len(rows) for rows in home])
     ends = np.cumsum(np.concatenate(group.exchanged(list(counts[:, None]))))
     held, at = np.empty((n_held, X.shape[1]), X.dtype), np.concatenate([[0], ends[:-1]])
-    step = max(1, BLOCK // (X.shape[1] * group.size))
+    step = max(1, BLOCK_OF_PLACES // (X.shape[1] * group.size))
     for first in range(0, group.largest(int(counts.max())), step):
         for rank, part in enumerate(group.exchanged([X[rows[first : first + step]] for rows in home])):
             held[at[rank] : at[rank] + len(part)] = part
@@ -242,7 +242,7 @@ def _limit(group, ask, far, k, rng):
     own = np.random.RandomState((int(rng.randint(2**31 - 1)) + group.rank) % 2**31)
     rows = own.permutation(len(ask.held))[: -(-N_SAMPLE // group.size)]
     sample, numbers = group.gathered(ask.held[rows]), group.gathered(ask.numbers[rows])
-    found = _Asked(ask.held, ask.numbers, k + 1, ask.options)(sample)
+    found = _Asked(ask.held, ask.numbers, k + 1, ask.options, ask.prepared)(sample)
     every = [group.gathered(part[None]) for part in found]  # shape (ranks, sample, k + 1)
     at = np.where(every[1] == numbers[:, None], np.inf, every[0])
     last = np.sort(at.transpose(1, 0, 2).reshape(len(sample), -1), axis=1)[:, k - 1]
