@@ -40,7 +40,8 @@ def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
         values = np.repeat(floor / n_off, n_off)
         total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n_all)), np.zeros(n)
     if terms[0].p.sharded:
-        return ShardWeights(*terms[0].p.both_ways(total), floor / n_all, debias, balance)
+        edges, halo = terms[0].p.both_ways(total)
+        return ShardWeights(edges, halo, floor / n_all, debias, balance)
     return PairWeights(total, floor / n, debias, terms[0].p.copies, balance)
 
 

@@ -87,12 +87,10 @@ class PreparedRows:
         """Places in the space, float32 of shape (n, n_dims)."""
         # By blocks, since places in double precision would be the largest of all arrays.
         step = max(1, BLOCK_SIZE // max(4 * self.X.shape[1], 1))
-        points = None
-        for first in range(0, max(len(self.X), 1), step):
-            block = torch.from_numpy(self.space.rows(self.X[first : first + step]))
-            if points is None:
-                points = torch.empty((len(self.X), block.shape[1]), dtype=torch.float32)
-            points[first : first + step] = block
+        points = torch.empty((len(self.X), self.X.shape[1] + self.space.cosine), dtype=torch.float32)
+        for first in range(0, len(self.X), step):
+            part = slice(first, first + step)
+            points[part] = torch.from_numpy(self.space.rows(self.X[part]))
         return points
 
     def forget(self):
