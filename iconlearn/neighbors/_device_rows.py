@@ -76,7 +76,7 @@ class DeviceRows:
         return 2 * self.halves.cpu().numpy().astype(float)
 
     def forget(self):
-        """Let go of the points, which nobody asks for any more."""
+        """Release the points, which are not needed any more."""
         self.points = None
 
     def doubles(self):

@@ -94,7 +94,7 @@ class PreparedRows:
         return points
 
     def forget(self):
-        """Let go of the points, which nobody asks for any more."""
+        """Release the points, which are not needed any more."""
         vars(self).pop("points", None)
 
     def doubles(self) -> torch.Tensor:

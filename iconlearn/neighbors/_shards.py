@@ -234,7 +234,8 @@ def _distances_of_owners(centres, owners, n_ranks, place, X):
         gaps = torch.cdist(torch.from_numpy(place(X[first : first + step])), centres).numpy()
         for rank in np.unique(owners):
             far[first : first + step, rank] = gaps[:, owners == rank].min(axis=1)
-    return far / np.maximum(far.min(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):  # of rows that are centres
+        return far / np.maximum(far.min(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _limit(group, ask, far, k, rng):
