@@ -75,10 +75,6 @@ class DeviceRows:
         """Squared length of every point, float64 of shape (n,)."""
         return 2 * self.halves.cpu().numpy().astype(float)
 
-    def forget(self):
-        """Release the points, which are not needed any more."""
-        self.points = None
-
     def doubles(self):
         """Places in the space in double precision, shape (n, n_dims)."""
         return self._in_space(torch.float64)

@@ -82,7 +82,6 @@ def search_cells(prepared, k, *, seed):
     short = shortened(points, rows, found, generator)
     if short is not points:
         points, k = short, OVERSAMPLING * k
-        prepared.forget()
     cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
     return _search(points, cells, k, _needed(cells, rows, found, gaps))
 

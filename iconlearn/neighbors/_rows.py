@@ -93,10 +93,6 @@ class PreparedRows:
             points[part] = torch.from_numpy(self.space.rows(self.X[part]))
         return points
 
-    def forget(self):
-        """Release the points, which are not needed any more."""
-        vars(self).pop("points", None)
-
     def doubles(self) -> torch.Tensor:
         """Places in the space in double precision, shape (n, n_dims)."""
         return torch.from_numpy(self.space.rows(self.X))

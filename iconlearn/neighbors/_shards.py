@@ -243,7 +243,7 @@ def _limit(group, ask, far, k, rng):
     own = np.random.RandomState((int(rng.randint(2**31 - 1)) + group.rank) % 2**31)
     rows = own.permutation(len(ask.held))[: -(-N_SAMPLE // group.size)]
     sample, numbers = group.gathered(ask.held[rows]), group.gathered(ask.numbers[rows])
-    found = _Asked(ask.held, ask.numbers, k + 1, ask.options, ask.prepared)(sample)
+    found = _Asked(ask.held, ask.numbers, k + 1, ask.options)(sample)
     every = [group.gathered(part[None]) for part in found]  # shape (ranks, sample, k + 1)
     at = np.where(every[1] == numbers[:, None], np.inf, every[0])
     last = np.sort(at.transpose(1, 0, 2).reshape(len(sample), -1), axis=1)[:, k - 1]
