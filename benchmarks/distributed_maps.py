@@ -3,9 +3,10 @@
     python benchmarks/distributed_maps.py DATA [--rows 20000] [--ranks 1 2 4] [--joint | --clusters]
 
 DATA is a folder with ``mnist.npz`` (arrays X and y).  Ranks are processes of one machine that exchange by gloo; each
-loads its own rows, not equally many.  "memory" is the largest resident size of a process (Linux's VmHWM, since that of
-getrusage is no less than what its parent has) less that after the imports, in MiB; "sent" are bytes that a rank sends, by step where the fit has steps (`group.traffic`, of the search apart).
-Times are of processes' CPUs, and so include no waiting.
+loads its own rows, not equally many.  "memory" is the largest resident size of a process less that after the imports,
+in MiB, as Linux says it (VmHWM: what getrusage says is no less than what the parent of a process has); "sent" are bytes
+that a rank sends, by step where the fit has steps (`group.traffic`, of the search apart).  Times are of processes'
+CPUs, and so include no waiting.
 """
 
 from __future__ import annotations
