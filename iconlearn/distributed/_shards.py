@@ -192,8 +192,9 @@ class Watch:
             except RuntimeError:  # of the operation itself, or since it is not at its end
                 number, sentence = self._blame()
                 if sentence and number < self.number and not work.is_completed():
-                    # A group with an operation under way waits, when it is deleted, for that to end.
-                    threading.Thread(target=_outlast, args=(work, group), daemon=True).start()
+                    # A group with an operation under way waits, when it is deleted, for that to end, as it does
+                    # when the rank to blame closes its connections.
+                    threading.Thread(target=_outlast, args=(work, group)).start()
                     raise
         work.wait()
 
