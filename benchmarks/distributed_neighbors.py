@@ -4,8 +4,8 @@
 
 DATA is a folder with ``mnist.npz`` (arrays X and y), of which rows are reduced to 50 principal components.  Ranks are
 processes of one machine that exchange by gloo; each has rows of its own, in their order of the file.  "recall" is the
-share of the 15 nearest rows among all that are found, for 2000 of them.  "memory" is the peak of a process beyond what it
-held before the search, in MiB; "sent" are megabytes that a rank hands over; seconds are of a process's CPU.
+share of the 15 nearest rows among all that are found, for 2000 of them.  "memory" is the peak of a process beyond what
+it held before the search, in MiB; "sent" are megabytes that a rank hands over; seconds are of a process's CPU.
 """
 
 from __future__ import annotations
