@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
@@ -101,18 +100,20 @@ class CellSearch:
         self.axes = leading_axes(points, rows, found, generator)
         if self.axes is not None:
             points, k = points @ self.axes, OVERSAMPLING * k
-        self.points, self.k = points, k
+        self.k = k
         self.cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
         self.n_probe = _needed(self.cells, rows, found, gaps, self.recall)
         self.near = None
+        # Rows in the order of cells; a row [-x, 1] ranks these columns [y, |y|^2 / 2].
+        self.columns = torch.column_stack([points, points.square().sum(1) / 2])[self.cells.order]
 
     def among_themselves(self):
         """As :func:`search_cells`."""
-        cells, rows = self.cells, -self._columns
+        cells, rows = self.cells, -self.columns
         rows[:, -1] = 1.0
         near = _probed(cells, self.k, self.n_probe)
         lists = (rows, cells.order, cells.starts, cells.sizes)
-        return _search(self._columns, cells, near, lists, self.k, themselves=True)
+        return _search(self.columns, cells, near, lists, self.k, themselves=True)
 
     def prepare_for(self, X, found, counts):
         """Choose how many cells are searched for others, by some of these whose neighbours are known.
@@ -152,16 +153,10 @@ class CellSearch:
         )
         rows = torch.column_stack([-places, torch.ones_like(places[:, :1])])[order]
         lists = (rows, order, sizes.cumsum(0) - sizes, sizes)
-        return _search(self._columns, self.cells, self.near, lists, self.k, themselves=False)
-
-    @cached_property
-    def _columns(self):
-        """Rows in the order of cells; a row [-x, 1] ranks these columns [y, |y|^2 / 2]."""
-        points = self.points
-        return torch.column_stack([points, points.square().sum(1) / 2])[self.cells.order]
+        return _search(self.columns, self.cells, self.near, lists, self.k, themselves=False)
 
     def _places(self, X):
-        places = self.prepared.places(X).to(self.points.dtype if self.axes is None else self.axes.dtype)
+        places = self.prepared.places(X).to(self.columns.dtype)
         return places if self.axes is None else places @ self.axes
 
     def _label(self, places):

@@ -177,6 +177,8 @@ class _Asked:
             prepared, ranked = prepared_for(
                 self.held, options["metric"], search_device(self.held, options["device"])
             )
+            if isinstance(prepared, PreparedRows):
+                self.prepared = prepared
             self.cells = CellSearch(prepared, k, seed=seed, recall=RECALL_OF_CELLS)
             distances, at = ranked(np.arange(len(self.held)), self.cells.among_themselves(), k)
         else:

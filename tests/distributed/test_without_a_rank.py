@@ -43,6 +43,14 @@ def few(callback=None):
 
 def one_fails(how):
     """A fit in which rank 1 fails, caught within the block, and a further one."""
+    beat, _shards.BEAT = _shards.BEAT, 0.2
+    try:
+        return _one_fails(how)
+    finally:
+        _shards.BEAT = beat
+
+
+def _one_fails(how):
     begun = time.monotonic()
     with shards(timeout=60) as group:
         rows, labels = X[group.rank :: group.size], y[group.rank :: group.size]
