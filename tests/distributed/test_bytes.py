@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from iconlearn import ICONClassifier, ICONEmbedding
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.engines.mesh import _mesh
@@ -75,6 +75,29 @@ def test_a_step_of_a_map(two, growth, kind):
         expected = growth.map_step(n_nodes // (1 if joint else 2), n_sent, joint=joint, **pairs)
         assert {name: sent[name] for name in expected} == expected
         assert set(sent) - set(expected) <= {"objects"}
+
+
+def a_step_of_clusters():
+    with shards(timeout=60) as group:
+        seen = []
+        ICONClustering(
+            10,
+            p=KNN(10),
+            max_iter=3,
+            random_state=0,
+            callback=lambda record: seen.append(group.traffic.copy()),
+        ).fit(X[CUTS[group.rank] : CUTS[group.rank + 1]])
+        return seen[-1] - seen[-2]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_of_the_refinement_of_clusters(two, growth):
+    edges = neighbor_graph(X, 10)
+    near = ((edges + edges.T) > 0).toarray()
+    for rank, sent in enumerate(two.results(a_step_of_clusters)):
+        own, other = (slice(*CUTS[r : r + 2]) for r in (rank, 1 - rank))
+        expected = growth.cluster_step(10, near[own, other].any(axis=1).sum())
+        assert {name: sent[name] for name in expected} == expected
 
 
 def evaluations():
