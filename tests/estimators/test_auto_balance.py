@@ -97,7 +97,7 @@ def candidates(**columns):
 
 
 def test_groups_that_touch_are_not_taken_for_groups_that_lie_apart():
-    """A poor clustering, or one that others equal, is no measure; nor is a cut of clusters that edges tell little of."""
+    """A poor clustering, or one that others equal, is no measure; nor is a cut where edges tell little."""
     apart = candidates(information=[0.62, 0.54], entropy=[0.69, 0.57], cut=[0.0145, 0.0050])
     assert _chosen(400, apart) == (1, True)
     poor = candidates(
