@@ -163,7 +163,7 @@ def _most_informed(n_rows, information, n_clusters, **_):
 
 
 def _least_cut(cut, information, entropy, n_clusters, smallest, **_):
-    """The last that cuts the least of those with all clusters, told by edges and none tiny; None where there are none.
+    """The last that cuts the least of those with all clusters, known by edges and none tiny; None where there are none.
 
     A large cluster beside a few rows that touch it cuts next to no edges either, but edges tell little of it.
     """
