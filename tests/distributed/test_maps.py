@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
-from sklearn.metrics import adjusted_rand_score
 
-from iconlearn import ICONClustering, ICONEmbedding, load, save
+from iconlearn import ICONEmbedding, load, save
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
@@ -126,41 +125,10 @@ def test_near_pairs_and_far_points_over_processes(two):
     np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
 
 
-def refused(parameters, clusters=False):
+def refused(parameters):
     with shards(timeout=60) as group:
         rows = own(group.rank, group.size, FEW)
-        kind = ICONClustering if clusters else ICONEmbedding
-        return kind(random_state=0, max_iter=3, **parameters).fit(rows)
-
-
-def clusters_of_own():
-    with shards(timeout=60) as group:
-        rows = own(group.rank, group.size, FEW)
-        model = ICONClustering(10, random_state=0).fit(rows)
-        assert (model.predict(rows) == model.labels_).all()
-        return model
-
-
-def test_clusters_with_a_table(two):
-    whole = ICONClustering(10, random_state=0).fit(X[:1100])
-    parts = two.results(clusters_of_own)
-    assert adjusted_rand_score(whole.labels_, np.concatenate([part.labels_ for part in parts])) > 0.99
-    for part in parts:
-        assert part.loss_ == pytest.approx(whole.loss_, rel=1e-5) and part.n_clusters_ == 10
-        assert not hasattr(part, "probabilities_") and not hasattr(part, "merge_path_")
-        for ask in (part.predict, part.predict_proba, part.score):
-            with pytest.raises(ValueError, match="process"):
-                ask(X[1200:1300])
-
-
-def test_what_clusters_refuse(two):
-    for parameters in (
-        {"n_clusters": 5, "init": "kmeans"},
-        {"n_clusters": 5, "min_confidence": 0.5},
-        {"n_clusters": "auto"},
-    ):
-        for answer in two.run(refused, parameters, True):
-            assert isinstance(answer, ValueError) and "process" in str(answer), answer
+        return ICONEmbedding(random_state=0, max_iter=3, **parameters).fit(rows)
 
 
 def of_one_process():
