@@ -185,6 +185,7 @@ def test_a_fit_works_in_a_forked_process(name):
     assert_allclose(there, here, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.cpu(reason="new processes have no pretended device, and the fits here would be on it")
 def test_fits_work_in_loky_workers():
     jobs = [joblib.delayed(fitted_answer)(quick(name), X, y) for name in QUICK]
     there = joblib.Parallel(n_jobs=2, backend="loky", timeout=240)(jobs)
