@@ -12,6 +12,7 @@ launch.
 from __future__ import annotations
 
 import math
+import threading
 
 import torch
 
@@ -26,6 +27,9 @@ MOST_RECORDINGS = 3
 # After the second step of stretches has failed k times, with no success since, 2^k steps are looked at; k is at most
 # this.
 MOST_BACKOFF = 6
+# A recording begins by waiting for the device, which nobody may do while another is made.
+_one_recording = threading.Lock()
+
 # By which stretches become longer and shorter.
 LENGTHS = ("longest", "growth", "one_by_one", "failures")
 
@@ -163,7 +167,8 @@ class _Recording:
             return
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # What fits in other threads ask of the device meanwhile is no fault of theirs.
+            with _one_recording, torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.losses = step(closure)
             self.graph, self.made = graph, True
         except RuntimeError:

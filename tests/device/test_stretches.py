@@ -186,3 +186,16 @@ def test_momentum_steps_are_those_of_the_cpu(max_step, start):
             method.step(closure)
         ends.append(z.detach().cpu())
     torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+def test_a_recording_is_no_matter_of_other_threads(monkeypatch):
+    """CUDA else refuses what fits in other threads ask of it meanwhile, and two recordings at a time."""
+    graph, modes = torch.cuda.graph, []
+
+    def noted(*args, capture_error_mode="global", **options):
+        modes.append((capture_error_mode, _stretch._one_recording.locked()))
+        return graph(*args, capture_error_mode=capture_error_mode, **options)
+
+    monkeypatch.setattr(torch.cuda, "graph", noted)
+    fitted("dense")
+    assert set(modes) == {("thread_local", True)}

@@ -185,6 +185,7 @@ def test_a_fit_works_in_a_forked_process(name):
     assert_allclose(there, here, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.cpu(reason="new processes have no pretended device, and the fits here would be on it")
 def test_fits_work_in_loky_workers():
     jobs = [joblib.delayed(fitted_answer)(quick(name), X, y) for name in QUICK]
     there = joblib.Parallel(n_jobs=2, backend="loky", timeout=240)(jobs)
@@ -626,8 +627,10 @@ def test_new_rows_of_a_p_over_many_pairs_are_placed_by_blocks(monkeypatch):
 @pytest.mark.gpu
 @loops
 def test_cuda_ends_where_the_cpu_ends(name):
-    cpu = clone(LOOPS[name]).set_params(device="cpu", max_iter=200).fit(X, y)
-    gpu = clone(LOOPS[name]).set_params(device="cuda", max_iter=200).fit(X, y)
+    # From its 43rd step on the map falls into one of two minima by its last digits, on the CPU alone too.
+    n_iter = 40 if name == "embedding" else 200
+    cpu = clone(LOOPS[name]).set_params(device="cpu", max_iter=n_iter).fit(X, y)
+    gpu = clone(LOOPS[name]).set_params(device="cuda", max_iter=n_iter).fit(X, y)
     assert gpu.loss_ == pytest.approx(cpu.loss_, rel=0.01)
     loaded = pickle.loads(pickle.dumps(gpu))
     assert not any(w.is_cuda for w in loaded.mapper_.parameters())
