@@ -39,9 +39,9 @@ FLOORS = [
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
-SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
+SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly", "triton"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
-SLOW_ROOMS = {"iconlearn.numerics.compiled"}
+SLOW_ROOMS = {"iconlearn.numerics.compiled", "iconlearn.numerics.fused"}
 # Rooms of arrays and sparse matrices, which have no use for tensors.
 ARRAY_ROOMS = {"clusters", "metrics"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.
@@ -120,6 +120,7 @@ PRIVATE_BY_OTHERS = {
 NOUNS_IN_ING = {"_clustering", "_embedding", "_monitoring"}
 # Private modules with one importer, and why they are files of their own.
 APART = {
+    "clusters._shards": "what fits over several processes alone need",
     "engines._device_weights": "steps of clusters on a device, whose own room has no torch",
     "engines._limits": "what the limits of the bandwidth need is apart from the protocol of an engine",
     "engines._potentials": "a normaliser with a solver and slopes of its own",
