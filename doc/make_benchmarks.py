@@ -294,7 +294,7 @@ def losses(lines, keys, figures, benchmark):
                     value if number(value) is None else f"{heading(name)} {value}"
                     for name, value in zip(within, key)
                 )
-                pair = f"{mine[0][figure]:.4g} beside {peer[figure]:.4g} by {peer[benchmark.who]}"
+                pair = f"{mine[0][figure]:.4g} against {peer[figure]:.4g} by {peer[benchmark.who]}"
                 lost.append((gap, f"{where}: {pair}" if where else pair))
         if compared:
             count = f"{len(lost)} of {compared}" if compared > 1 else "yes" if lost else "no"

@@ -17,13 +17,13 @@ PAGE = Path(__file__).with_name("periodic_table.md")
 HEAD = """# The periodic table
 
 Every method is one formula, the mean divergence of q from p. A column is a choice of p, which rows should be near each
-other; a row is a choice of q, how near the model has them. Names in italics filled empty cells; the others are
+other; a row is a choice of q, how near rows are in the model. Names in italics are new combinations; the others are
 published methods.
 """
 
 TAIL = """
-`iconlearn.recipes` has a function for each; it returns an unfitted estimator. `iconlearn.periodic_table()` is
-the table as a value, `.to_pandas()` as a data frame.
+`iconlearn.recipes` has a function for each; it returns an unfitted estimator. `iconlearn.periodic_table()` returns
+the table as an object, `.to_pandas()` as a data frame.
 
 This page is written by `doc/make_periodic_table.py`; change the recipes, not the page. Its pictures, of the methods
 that make a map of the digits or clusters of them, are drawn by `make doc`; they are not kept in the repository.

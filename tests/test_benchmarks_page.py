@@ -89,7 +89,7 @@ def test_repeats_are_averaged_and_fits_that_did_not_finish_are_told(written):
     assert head == ["data", "ICONClustering", "KMeans", "Slow"]
     assert iris == ["iris", "0.850", "**0.880**", "did not finish"]
     assert wine == ["wine", "**0.500**", "0.400", ""]
-    assert "- accuracy: 1 of 2 (iris: 0.85 beside 0.88 by KMeans)" in page
+    assert "- accuracy: 1 of 2 (iris: 0.85 against 0.88 by KMeans)" in page
     assert "- nmi: 0 of 2\n" in page
     assert "means over seeds, up to 2; Python 3.11.7; numpy 2.4.6" in page
 
@@ -103,7 +103,7 @@ def test_smaller_is_better_where_it_is(written):
     ]  # fmt: skip
     page = written("embedding", rows)
     assert "- median seconds: no\n" in page  # what is quicker is ours too
-    assert "- recall 15: yes (0.39 beside 0.4 by openTSNE)" in page
+    assert "- recall 15: yes (0.39 against 0.4 by openTSNE)" in page
     assert [line[2:] for line in cells(page)[2:]] == [
         ["6.5", "0.390"],
         ["72.2", "0.400"],

@@ -1,6 +1,6 @@
 """
-Keep clusters modest by a uniform share
-=======================================
+Keep rows between clusters uncertain: debias
+============================================
 
 ``debias=a`` spreads a share ``a`` of both distributions evenly over the n rows:
 

@@ -1,6 +1,6 @@
 """
-Part the groups of a map: heavier tails of q
-============================================
+Separate the groups of a map: heavier tails of q
+================================================
 
 The tails of ``q`` decide how far apart a map may put dissimilar rows.  ``Student(dof)`` has tails heavier than
 t-SNE's for ``dof < 1``, t-SNE's for ``dof = 1``, and approaches SNE's Gaussian with many degrees of freedom:
