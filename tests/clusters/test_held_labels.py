@@ -114,3 +114,35 @@ def test_walks_do_not_reach_other_parts():
     A = csr_array(np.kron(np.eye(2), np.ones((3, 3))))
     scores = propagate(A, np.eye(6, 2), 0.9)
     assert (scores[3:] == 0).all() and (scores[:3].sum(axis=1) > 0.99).all()
+
+
+def test_a_crossing_finds_what_two_starts_have_half_of_each():
+    # Eight cliques of five; the classes are pairs of them with few ties.
+    clique, pair = np.repeat(np.arange(8), 5), np.repeat(np.arange(4), 10)
+    A = 1.0 * (clique[:, None] == clique) + 0.1 * (pair[:, None] == pair)
+    graph = PairWeights(csr_array(A / A.sum()), np.zeros(40), 0.0)
+
+    def descent(begun):
+        return refine_to_the_end(graph, begun)
+
+    wrong = np.array([0, 1, 0, 1, 2, 3, 2, 3])[clique]
+    starts = [np.where(np.arange(40) < 20, a, b) for a, b in ((pair, wrong), (wrong, pair))]
+    ends = [descent(_transduction.soften(labels, 4)) for labels in starts]
+    crossed = _transduction._crossed(ends, descent)
+    best, loss = min(crossed, key=lambda end: end[1])
+    assert (best.argmax(axis=1) == pair).all()
+    assert loss < min(loss for _, loss in ends) - 0.01
+
+
+def refine_to_the_end(graph, begun):
+    r, descent = refine(graph, begun, max_iter=200, tol=1e-9)
+    return r, descent.loss
+
+
+def test_the_same_clusters_in_another_order_are_recognised_by_their_rows():
+    groups = GRAPH.coarsened(np.repeat(np.arange(4), [15, 5, 5, 5]))
+    r, order = np.eye(3)[[0, 1, 2, 2]], [2, 0, 1]
+    other = r[:, order].copy()
+    other[1] = other[3]  # one of the small groups lies elsewhere
+    of_class = _transduction._same_clusters(groups, r, other)
+    assert (other[:, of_class].argmax(axis=1) == r.argmax(axis=1))[[0, 2, 3]].all()
