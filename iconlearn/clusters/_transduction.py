@@ -7,9 +7,8 @@ graph: labels that walk for a short and for a long time, and the clusters that a
 matched to classes, provided that the labels agree with them.  Clusters are matched by the labels in them and by
 where walks from the labels end: of two classes whose only labels lie in one cluster, walks tell which it belongs to.
 Pairs of what starts lead to are crossed: the mean of both is undecided where they differ, and a descent from it
-decides there, with all else in place.  The loss chooses.  But which cluster is which class changes it by the edges
-of the labels alone, next to nothing over many rows, and so it is compared over the same clusters: that of the best
-start stays, unless the loss of what was found is clearly larger with it.
+decides there, with all else in place.  The loss chooses, starts before crossings where these gain little: which cluster
+is which class changes the loss by the edges of the labels alone, less than two descents over the same clusters differ.
 
 Beliefs about assignments before any pair of rows is looked at are further terms of the loss:
 
@@ -53,9 +52,9 @@ LEFT, STRIDE = 0.01, 10
 AGREE, LATER = 0.8, 0.1
 # Merges and rounds of the search for clusters, and steps after which starts are compared.
 N_SEARCH, N_RANK = 12, 150
-# Crossings of what starts lead to: so many of the best with each other, once and then once more.  Losses are about the
-# same whose difference is a smaller share than SAME: descents that end after so many steps differ by as much.
-PARENTS, SAME = (5, 4), 1e-4
+# Crossings of what starts lead to: so many of the best with each other, once and then once more.  They are taken where
+# they lower the loss by more than such a share.
+PARENTS, CLEARLY = (5, 4), 1e-3
 # The least that a logarithm is taken of.
 LEAST = 1e-300
 
@@ -158,12 +157,7 @@ def _best_start(graph, codes, targets, proportions, rng, tol, loose):
     def ends(graph, starts):
         return [descent(graph, soften(scores.argmax(axis=1), n_classes)) for scores in starts]
 
-    begun, balance = ends(coarse, starts), graph.balance
-    found, loss = min(_crossed(begun, partial(descent, coarse)), key=_loss)
-    of_class = _same_clusters(coarse, min(begun, key=_loss)[0], found)
-    if (of_class != np.arange(n_classes)).any():
-        other, as_much = descent(coarse, found[:, of_class])
-        found = other if as_much - loss <= SAME * abs(loss) else found
+    found, balance = _crossed(ends(coarse, starts), partial(descent, coarse)), graph.balance
     if loose is not None and loose < balance:
         other = min(ends(coarse.balanced(loose), starts + [_of_rows(walk) for walk in walks]), key=_loss)[0]
         before, after = (coarse.cuts(r.argmax(axis=1), n_classes) for r in (found, other))
@@ -177,19 +171,15 @@ def _loss(end):
 
 
 def _crossed(ends, descent):
-    """Assignments and their losses, and those that descents from the means of pairs of them lead to."""
-    ends, pairs = list(ends), set()
+    """Assignments of the lowest loss among these, or what crossings of them lead to where its loss is clearly lower."""
+    best, ends, pairs = min(ends, key=_loss), list(ends), set()
     for n_parents in PARENTS:
         parents = sorted(range(len(ends)), key=lambda k: ends[k][1])[:n_parents]
         new = [pair for pair in combinations(sorted(parents), 2) if pair not in pairs]
         pairs.update(new)
         ends += [descent(0.5 * (ends[one][0] + ends[other][0])) for one, other in new]
-    return ends
-
-
-def _same_clusters(coarse, r, other):
-    """The cluster of `other` that each cluster of `r` shares most rows with, each of them once."""
-    return linear_sum_assignment(-(coarse.size[:, None] * r).T @ other)[1]
+    other = min(ends, key=_loss)
+    return (other if _loss(best) - _loss(other) > CLEARLY * abs(_loss(best)) else best)[0]
 
 
 def _walks(coarse, known, n_labels, targets):
