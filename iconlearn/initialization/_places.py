@@ -217,7 +217,7 @@ def _given(init, X, n_components):
 def _principal(X, n_components, rng, device, group):
     X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
-    peak = group.largest(float(abs(X).max()))
+    peak = group.largest(max(float(X.max()), -float(X.min())))
     if peak > 0 and np.isfinite(peak):
         X = X / peak
     axes = principal_axes(X, n_components, rng, group)
@@ -225,8 +225,16 @@ def _principal(X, n_components, rng, device, group):
         to = torch.from_numpy(np.ascontiguousarray(axes.T)).to(device)
         places = torch.cat([block.double() @ to for block in X.split(max(1, BLOCK_SIZE // X.shape[1]))])
         return (places - places.mean(0)).cpu().numpy()
-    places = np.asarray(X @ axes.T, dtype=float)
+    places = _along(X, axes)
     return places - _mean(places, group)
+
+
+def _along(X, axes):
+    """Rows along axes, in double precision; of dense rows in single precision no such copy is made."""
+    if sparse.issparse(X) or X.dtype == axes.dtype:
+        return np.asarray(X @ axes.T, dtype=float)
+    step = max(1, BLOCK_SIZE // X.shape[1])
+    return np.concatenate([X[first : first + step] @ axes.T for first in range(0, len(X), step)], dtype=float)
 
 
 def _spectral(edges, n_components, rng):

@@ -85,11 +85,21 @@ class PreparedRows:
     @cached_property
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
-        return torch.from_numpy(self.space.rows(self.X)).float()
+        # By blocks, since places in double precision would be the largest of all arrays.
+        step = max(1, BLOCK_SIZE // max(4 * self.X.shape[1], 1))
+        points = torch.empty((len(self.X), self.X.shape[1] + self.space.cosine), dtype=torch.float32)
+        for first in range(0, len(self.X), step):
+            part = slice(first, first + step)
+            points[part] = torch.from_numpy(self.space.rows(self.X[part]))
+        return points
 
     def doubles(self) -> torch.Tensor:
         """Places in the space in double precision, shape (n, n_dims)."""
         return torch.from_numpy(self.space.rows(self.X))
+
+    def places(self, X):
+        """Other rows in the space, float64 of shape (len(X), n_dims)."""
+        return torch.from_numpy(self.space.rows(X))
 
     @cached_property
     def halves(self) -> torch.Tensor:

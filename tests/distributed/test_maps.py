@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
-from sklearn.metrics import adjusted_rand_score
 
-from iconlearn import ICONClustering, ICONEmbedding, load, save
+from iconlearn import ICONEmbedding, load, save
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
-from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
+from iconlearn.neighbors import _search, _shards, graph_of_all, neighbor_graph, pair_distances
 from iconlearn.out_of_sample._placed import Placer
 from iconlearn.supervisory import KNN, Gaussian, Symmetrize
+
+ON_THE_CPU = pytest.mark.cpu(
+    reason="the processes of this folder compute on the CPU, as does the fit that they are compared with"
+)
 
 X = load_digits().data
 CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}
@@ -26,27 +29,44 @@ def own(rank, size, cuts=CUTS):
     return X[cuts[size][rank] : cuts[size][rank + 1]]
 
 
+def rows_of(graph):
+    return graph.indices.reshape(-1, 10)
+
+
 def neighbors_of_own(most, metric="euclidean"):
-    _shards.MAX_EXACT, before = most, _shards.MAX_EXACT
+    """The graph, and for how many rows of all a process has looked at every one of its own."""
+    before, block, search, exactly = _shards.MAX_EXACT, _shards.BLOCK, _shards.knn, []
+
+    def counted(held, k, queries=None, **options):
+        exactly.append(0 if queries is None else len(queries))
+        return search(held, k, queries=queries, **options)
+
+    _shards.MAX_EXACT = _search.MAX_EXACT = most
+    _shards.BLOCK, _shards.knn, _shards.N_SAMPLE = 2**14, counted, 256  # several blocks
     try:
         with shards(timeout=60) as group:
-            return graph_of_all(group, own(group.rank, group.size), 10, metric=metric, random_state=0)
+            rows = own(group.rank, group.size)
+            return graph_of_all(group, rows, 10, metric=metric, random_state=0), sum(exactly)
     finally:
-        _shards.MAX_EXACT = before
+        _shards.MAX_EXACT = _search.MAX_EXACT = before
+        _shards.BLOCK, _shards.knn = block, search
 
 
 def test_neighbors_of_all_rows(two, three):
-    whole = neighbor_graph(X, 10, backend="exact")
-    found = vstack(three.results(neighbors_of_own, 10_000))
-    np.testing.assert_allclose(found.data, whole.data)  # ties may have other numbers
-    assert (found.indices == whole.indices).mean() > 0.999
-    # Where cells decide which processes are asked.
-    near = vstack(two.results(neighbors_of_own, 100))
-    recall = np.mean([len(np.intersect1d(near[[i]].indices, whole[[i]].indices)) / 10 for i in range(len(X))])
-    assert 0.98 <= recall < 1
-    assert np.allclose(np.sort(near.data.reshape(-1, 10), axis=1), near.data.reshape(-1, 10))
-    cosine = vstack(two.results(neighbors_of_own, 10_000, "cosine"))
-    np.testing.assert_allclose(cosine.data, neighbor_graph(X, 10, metric="cosine").data, atol=1e-12)
+    for group, metric in ((three, "euclidean"), (two, "cosine")):
+        whole = neighbor_graph(X, 10, backend="exact", metric=metric)
+        found = vstack([graph for graph, _ in group.results(neighbors_of_own, 10_000, metric)])
+        np.testing.assert_allclose(found.data, whole.data, atol=1e-12)  # ties may have other numbers
+        assert (found.indices == whole.indices).mean() > 0.999
+    # Where cells decide which processes are asked, and where these look for an answer.
+    for group, metric in ((two, "euclidean"), (three, "cosine")):
+        parts = group.results(neighbors_of_own, 100, metric)
+        near, exact = vstack([graph for graph, _ in parts]), neighbor_graph(X, 10, metric=metric)
+        assert 0.98 <= np.mean([np.isin(*at).mean() for at in zip(rows_of(exact), rows_of(near))]) < 1
+        assert np.allclose(np.sort(near.data.reshape(-1, 10), axis=1), near.data.reshape(-1, 10))
+        distances = pair_distances(X, X, np.repeat(np.arange(len(X)), 10), near.indices, metric=metric)
+        np.testing.assert_allclose(near.data, distances, atol=1e-12)
+        assert {n_exact for _, n_exact in parts} == {-(-256 // group.size) * group.size}  # the sample
 
 
 def fitted(parameters, rows):
@@ -79,6 +99,7 @@ def map_of_own(parameters, new):
 JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 30}
 
 
+@ON_THE_CPU
 def test_a_map_over_processes(two, three):
     """By row, with rows that relocate, and t-SNE."""
     new = X[1200:1220]
@@ -121,41 +142,10 @@ def test_near_pairs_and_far_points_over_processes(two):
     np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
 
 
-def refused(parameters, clusters=False):
+def refused(parameters):
     with shards(timeout=60) as group:
         rows = own(group.rank, group.size, FEW)
-        kind = ICONClustering if clusters else ICONEmbedding
-        return kind(random_state=0, max_iter=3, **parameters).fit(rows)
-
-
-def clusters_of_own():
-    with shards(timeout=60) as group:
-        rows = own(group.rank, group.size, FEW)
-        model = ICONClustering(10, random_state=0).fit(rows)
-        assert (model.predict(rows) == model.labels_).all()
-        return model
-
-
-def test_clusters_with_a_table(two):
-    whole = ICONClustering(10, random_state=0).fit(X[:1100])
-    parts = two.results(clusters_of_own)
-    assert adjusted_rand_score(whole.labels_, np.concatenate([part.labels_ for part in parts])) > 0.99
-    for part in parts:
-        assert part.loss_ == pytest.approx(whole.loss_, rel=1e-5) and part.n_clusters_ == 10
-        assert not hasattr(part, "probabilities_") and not hasattr(part, "merge_path_")
-        for ask in (part.predict, part.predict_proba, part.score):
-            with pytest.raises(ValueError, match="process"):
-                ask(X[1200:1300])
-
-
-def test_what_clusters_refuse(two):
-    for parameters in (
-        {"n_clusters": 5, "init": "kmeans"},
-        {"n_clusters": 5, "min_confidence": 0.5},
-        {"n_clusters": "auto"},
-    ):
-        for answer in two.run(refused, parameters, True):
-            assert isinstance(answer, ValueError) and "process" in str(answer), answer
+        return ICONEmbedding(random_state=0, max_iter=3, **parameters).fit(rows)
 
 
 def of_one_process():
