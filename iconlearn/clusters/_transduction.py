@@ -6,7 +6,9 @@ The loss has many local optima and labels alone do not lead past them, so severa
 graph: labels that walk for a short and for a long time, and the clusters that a search without labels finds,
 matched to classes, provided that the labels agree with them.  Clusters are matched by the labels in them and by
 where walks from the labels end: of two classes whose only labels lie in one cluster, walks tell which it belongs to.
-The loss decides.
+Pairs of what starts lead to are crossed: the mean of both is undecided where they differ, and a descent from it
+decides there, with all else in place.  The loss chooses, starts before crossings where these gain little: which cluster
+is which class changes the loss by the edges of the labels alone, less than two descents over the same clusters differ.
 
 Beliefs about assignments before any pair of rows is looked at are further terms of the loss:
 
@@ -25,6 +27,9 @@ Zhou et al., "Learning with local and global consistency", NIPS 2003; Zhu, Ghahr
 """
 
 from __future__ import annotations
+
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 from scipy import sparse
@@ -47,6 +52,9 @@ LEFT, STRIDE = 0.01, 10
 AGREE, LATER = 0.8, 0.1
 # Merges and rounds of the search for clusters, and steps after which starts are compared.
 N_SEARCH, N_RANK = 12, 150
+# Crossings of what starts lead to: so many of the best with each other, once and then once more.  They are taken where
+# they lower the loss by more than such a share.
+PARENTS, CLEARLY = (5, 4), 1e-3
 # The least that a logarithm is taken of.
 LEAST = 1e-300
 
@@ -142,20 +150,36 @@ def _best_start(graph, codes, targets, proportions, rng, tol, loose):
     walks = _walks(coarse, known, n_labels, targets)
     starts = list(_starts(coarse, known, n_labels, walks, proportions, rng, tol))
 
-    def best(graph, starts):
-        begun = [soften(scores.argmax(axis=1), n_classes) for scores in starts]
-        for r in begun:
-            r[held] = pins
-        ended = [refined(graph, r, max_iter=N_RANK, tol=tol, held=held, beliefs=beliefs) for r in begun]
-        return min(ended, key=lambda found: found[1])[0]
+    def descent(graph, begun):
+        begun[held] = pins
+        return refined(graph, begun, max_iter=N_RANK, tol=tol, held=held, beliefs=beliefs)
 
-    found, balance = best(coarse, starts), graph.balance
+    def ends(graph, starts):
+        return [descent(graph, soften(scores.argmax(axis=1), n_classes)) for scores in starts]
+
+    found, balance = _crossed(ends(coarse, starts), partial(descent, coarse)), graph.balance
     if loose is not None and loose < balance:
-        other = best(coarse.balanced(loose), starts + [_of_rows(walk) for walk in walks])
+        other = min(ends(coarse.balanced(loose), starts + [_of_rows(walk) for walk in walks]), key=_loss)[0]
         before, after = (coarse.cuts(r.argmax(axis=1), n_classes) for r in (found, other))
         if (after <= before).all() and (after < MUCH_LESS * before).any():
             found, balance = other, loose
     return found[node], balance
+
+
+def _loss(end):
+    return end[1]
+
+
+def _crossed(ends, descent):
+    """Assignments of the lowest loss among these, or what crossings of them lead to where its loss is clearly lower."""
+    best, ends, pairs = min(ends, key=_loss), list(ends), set()
+    for n_parents in PARENTS:
+        parents = sorted(range(len(ends)), key=lambda k: ends[k][1])[:n_parents]
+        new = [pair for pair in combinations(sorted(parents), 2) if pair not in pairs]
+        pairs.update(new)
+        ends += [descent(0.5 * (ends[one][0] + ends[other][0])) for one, other in new]
+    other = min(ends, key=_loss)
+    return (other if _loss(best) - _loss(other) > CLEARLY * abs(_loss(best)) else best)[0]
 
 
 def _walks(coarse, known, n_labels, targets):

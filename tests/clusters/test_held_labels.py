@@ -114,3 +114,34 @@ def test_walks_do_not_reach_other_parts():
     A = csr_array(np.kron(np.eye(2), np.ones((3, 3))))
     scores = propagate(A, np.eye(6, 2), 0.9)
     assert (scores[3:] == 0).all() and (scores[:3].sum(axis=1) > 0.99).all()
+
+
+def test_a_crossing_finds_what_two_starts_have_half_of_each():
+    # Eight cliques of five; the classes are pairs of them with few ties.
+    clique, pair = np.repeat(np.arange(8), 5), np.repeat(np.arange(4), 10)
+    A = 1.0 * (clique[:, None] == clique) + 0.1 * (pair[:, None] == pair)
+    graph = PairWeights(csr_array(A / A.sum()), np.zeros(40), 0.0)
+
+    def descent(begun):
+        return refine_to_the_end(graph, begun)
+
+    wrong = np.array([0, 1, 0, 1, 2, 3, 2, 3])[clique]
+    starts = [np.where(np.arange(40) < 20, a, b) for a, b in ((pair, wrong), (wrong, pair))]
+    ends = [descent(_transduction.soften(labels, 4)) for labels in starts]
+    best = _transduction._crossed(ends, descent)
+    assert (best.argmax(axis=1) == pair).all()
+    assert descent(best)[1] < min(loss for _, loss in ends) - 0.01
+
+
+def test_a_start_stays_where_a_crossing_gains_next_to_nothing():
+    lower = iter(np.arange(1, 20) * 1e-4)
+    ends = [(np.full((2, 2), float(k)), 1.0 + k) for k in range(3)]
+    kept = _transduction._crossed(ends, lambda begun: (begun + 9.0, 1.0 - 1e-4 * next(lower)))
+    assert (kept == 0.0).all()
+    taken = _transduction._crossed(ends, lambda begun: (begun + 9.0, 0.9))
+    assert (taken > 8.0).all()
+
+
+def refine_to_the_end(graph, begun):
+    r, descent = refine(graph, begun, max_iter=200, tol=1e-9)
+    return r, descent.loss
