@@ -91,6 +91,10 @@ class Placer:
         return frozen_field(self.q, self.columns.mapper.places)
 
     @cached_property
+    def middle(self):
+        return self.columns.mapper.places.mean(0).numpy()
+
+    @cached_property
     def reach(self):
         """The extent of the map."""
         return math.sqrt(max(self.variances))
@@ -152,7 +156,7 @@ class Placer:
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
         bend = 4.0 * sum(self.variances) / p.unit**2 if p.wide else 1.0
         return minimise_rows(
-            evaluate, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * self.reach,
+            evaluate, _start(problem, engine, visit, self.middle), first_step=0.5 / bend, longest=0.1 * self.reach,
             tolerance=TOLERANCE * self.reach, n_steps=N_STEPS,
         ).numpy()  # fmt: skip
 
@@ -185,12 +189,12 @@ class _Part:
         return self.block(self.rows if rows is None else self.rows[rows], cols)
 
 
-def _start(problem, engine, visit):
+def _start(problem, engine, visit, middle):
     """The neighbour's place of the least divergence, or the mean of all if that is less; (n_new, d)."""
     p, places = problem.p, problem.columns.mapper.places
     if p.wide:
         return places[torch.from_numpy(p.entries().p.argmax(axis=1))]
-    mean = torch.from_numpy(_weighted_mean(p, places.numpy()))
+    mean = torch.from_numpy(_weighted_mean(p, places.numpy(), middle))
     near = torch.from_numpy(_ranked(p.edges, N_TRIED))[..., None]
     mean = mean[:, None]
     # At a neighbour itself a singular kernel is infinite and has no slope: half way to it.
@@ -216,10 +220,8 @@ def _ranked(edges, most):
     return np.where(ranks < sizes[:, None], edges.indices[order[at]] if len(order) else -1, -1)
 
 
-def _weighted_mean(p, places):
+def _weighted_mean(p, places, middle):
     """The p-weighted mean of the training places; the map's middle for a row without support."""
-    if p.wide:
-        return places[p.entries().p.argmax(axis=1)]
     mean = p.edges @ places
-    mean[~p.supported()] = places.mean(axis=0)
+    mean[~p.supported()] = middle
     return mean

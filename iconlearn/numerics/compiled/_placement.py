@@ -62,7 +62,8 @@ class Steps(NamedTuple):
 def placed_rows(places, pointers, columns, p, at_one, kernel, sums, steps, n_tried, n_threads):
     """Places of new rows, ndarray of shape (m, d).
 
-    Each starts at the place of the least divergence among those of its `n_tried` likeliest columns and the mean of all.
+    Each starts at the place of the least divergence among those of its `n_tried` likeliest columns and the mean of all;
+    one without columns stays in the middle.
 
     Parameters
     ----------
@@ -80,12 +81,15 @@ def placed_rows(places, pointers, columns, p, at_one, kernel, sums, steps, n_tri
     n_threads : int
     """
     out, cuts = np.empty((len(pointers) - 1, places.shape[1])), cuts_of_edges(pointers, n_threads)
-    middle, grid = places.mean(axis=0), (1,) * (3 - sums.field.ndim) + sums.field.shape
+    grid = (1,) * (3 - sums.field.ndim) + sums.field.shape
+    empty = pointers[1:] == pointers[:-1]
+    if empty.any():
+        out[empty] = places.mean(axis=0)
     sums = sums._replace(field=sums.field.reshape(grid))
 
     def stretch(k):
         _place(
-            places, pointers, columns, p, at_one, kernel, sums, steps, n_tried, middle, cuts[k], cuts[k + 1], out
+            places, pointers, columns, p, at_one, kernel, sums, steps, n_tried, cuts[k], cuts[k + 1], out
         )  # fmt: skip
 
     in_stretches(stretch, n_threads)
@@ -93,60 +97,50 @@ def placed_rows(places, pointers, columns, p, at_one, kernel, sums, steps, n_tri
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _place(places, pointers, columns, p, at_one, kernel, sums, steps, n_tried, middle, start, stop, out):
+def _place(places, pointers, columns, p, at_one, kernel, sums, steps, n_tried, start, stop, out):
     d = places.shape[1]
-    z, best, g, g_new, s = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
-    inverse, turn, spare = np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
+    z, best, g, y = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    s, turned, inverse = np.empty(d), np.empty(d), np.empty((d, d))
     scratch = np.empty((3, 4)), np.empty((3, 4)), np.empty(3, np.int64)
     for i in range(start, stop):
         js, ps = columns[pointers[i] : pointers[i + 1]], p[pointers[i] : pointers[i + 1]]
-        best[:] = middle
-        if len(js):
-            best[:] = 0.0
+        if len(js) == 0:
+            continue
+        best[:] = 0.0
         for e in range(len(js)):
             for a in range(d):
                 best[a] += ps[e] * places[js[e], a]
-        f = _divergence(best, places, js, ps, at_one[i], kernel, sums, False, g, scratch)
-        below, last = np.inf, -1
-        for _ in range(min(n_tried, len(js))):
-            # The next lighter column, or the next of equal weight.
-            chosen, heaviest = -1, -np.inf
-            for e in range(len(js)):
-                follows = ps[e] < below or (ps[e] == below and js[e] > last)
-                if follows and (ps[e] > heaviest or (ps[e] == heaviest and js[e] < js[chosen])):
-                    chosen, heaviest = e, ps[e]
-            below, last = heaviest, js[chosen]
-            value = _divergence(places[last], places, js, ps, at_one[i], kernel, sums, False, g, scratch)
-            if value < f:
-                f, best[:] = value, places[last]
         z[:] = best
-        _descend(z, places, js, ps, at_one[i], kernel, sums, steps, g, g_new, s, inverse, turn, spare, scratch)
+        f, below, last = np.inf, np.inf, -1
+        for t in range(min(n_tried, len(js)) + 1):
+            if t:
+                # The next lighter column, or the next of equal weight.
+                chosen, heaviest = -1, -np.inf
+                for e in range(len(js)):
+                    follows = ps[e] < below or (ps[e] == below and js[e] > last)
+                    if follows and (ps[e] > heaviest or (ps[e] == heaviest and js[e] < js[chosen])):
+                        chosen, heaviest = e, ps[e]
+                below, last = heaviest, js[chosen]
+                z[:] = places[last]
+            value = _divergence(z, places, js, ps, at_one[i], kernel, sums, g, scratch)
+            if value < f:
+                f, best[:] = value, z
+        z[:] = best
+        _descend(z, places, js, ps, at_one[i], kernel, sums, steps, g, y, s, inverse, turned, scratch)
         out[i] = z
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _descend(z, places, js, ps, at_one, kernel, sums, steps, g, y, s, inverse, turn, spare, scratch):
-    d, most, fresh = len(z), steps.longest, True
+def _descend(z, places, js, ps, at_one, kernel, sums, steps, g, y, s, inverse, turned, scratch):
+    d, fresh = len(z), True
     inverse[:] = 0.0
     for a in range(d):
         inverse[a, a] = steps.first_step
-    f = _divergence(z, places, js, ps, at_one, kernel, sums, True, g, scratch)
-    for _ in range(steps.n_steps):
-        length = 0.0
-        for a in range(d):
-            s[a] = 0.0
-            for b in range(d):
-                s[a] -= inverse[a, b] * g[b]
-            length += s[a] * s[a]
-        length = np.sqrt(length)
-        share, slope = min(most / max(length, 1e-300), 1.0), 0.0
-        length *= share
-        for a in range(d):
-            s[a] *= share
-            slope += g[a] * s[a]
-            z[a] += s[a]
-        f_new = _divergence(z, places, js, ps, at_one, kernel, sums, True, y, scratch)
-        accepted = f_new <= f + steps.least_decrease * slope + steps.rounding * abs(f)
+    f, slope, length = np.inf, 0.0, np.inf
+    s[:], g[:] = 0.0, 0.0
+    for step in range(steps.n_steps + 1):
+        f_new = _divergence(z, places, js, ps, at_one, kernel, sums, y, scratch)
+        accepted = step == 0 or f_new <= f + steps.least_decrease * slope + steps.rounding * abs(f)
         if not accepted:
             for a in range(d):
                 z[a] -= s[a]
@@ -171,32 +165,38 @@ def _descend(z, places, js, ps, at_one, kernel, sums, steps, g, y, s, inverse, t
                 for a in range(d):
                     inverse[a, a] = sy / yy
                 fresh = False
-            _learn(inverse, s, y, 1.0 / sy, turn, spare)
+            bent = 0.0
+            for a in range(d):
+                turned[a] = 0.0
+                for b in range(d):
+                    turned[a] += inverse[a, b] * y[b]
+                bent += y[a] * turned[a]
+            for a in range(d):
+                for b in range(d):
+                    both = s[a] * turned[b] + turned[a] * s[b]
+                    inverse[a, b] += ((1 + bent / sy) * s[a] * s[b] - both) / sy
         elif sy < 0 and accepted:
             inverse *= steps.growth
+        if step == steps.n_steps:
+            return
+        length = 0.0
+        for a in range(d):
+            s[a] = 0.0
+            for b in range(d):
+                s[a] -= inverse[a, b] * g[b]
+            length += s[a] * s[a]
+        length = np.sqrt(length)
+        share, slope = min(most / max(length, 1e-300), 1.0), 0.0
+        length *= share
+        for a in range(d):
+            s[a] *= share
+            slope += g[a] * s[a]
+            z[a] += s[a]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _learn(inverse, s, y, rho, turn, spare):
-    d = len(s)
-    for a in range(d):
-        for b in range(d):
-            turn[a, b] = (1.0 if a == b else 0.0) - rho * s[a] * y[b]
-    for a in range(d):
-        for b in range(d):
-            spare[a, b] = 0.0
-            for c in range(d):
-                spare[a, b] += turn[a, c] * inverse[c, b]
-    for a in range(d):
-        for b in range(d):
-            inverse[a, b] = rho * s[a] * s[b]
-            for c in range(d):
-                inverse[a, b] += spare[a, c] * turn[b, c]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _divergence(z, places, js, ps, at_one, kernel, sums, sloped, g, scratch):
-    """f(z), and in g its gradient if that is wanted."""
+def _divergence(z, places, js, ps, at_one, kernel, sums, g, scratch):
+    """f(z), and in g its gradient."""
     value, total, d = at_one, 0.0, len(z)
     g[:] = 0.0
     for e in range(len(js)):
@@ -205,10 +205,9 @@ def _divergence(z, places, js, ps, at_one, kernel, sums, sloped, g, scratch):
             s += (z[a] - places[js[e], a]) ** 2
         log_k, slope = _kernel(s, kernel)
         value, total = value - ps[e] * log_k, total + ps[e]
-        if sloped:
-            for a in range(d):
-                g[a] -= 2.0 * ps[e] * slope * (z[a] - places[js[e], a])
-    return value + total * _log_sum(z, places, kernel, sums, total, sloped, g, scratch)
+        for a in range(d):
+            g[a] -= 2.0 * ps[e] * slope * (z[a] - places[js[e], a])
+    return value + total * _log_sum(z, places, kernel, sums, total, g, scratch)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -220,7 +219,7 @@ def _kernel(s, kernel):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _log_sum(z, places, kernel, sums, weight, sloped, g, scratch):
+def _log_sum(z, places, kernel, sums, weight, g, scratch):
     """log S(z); `weight` times its gradient is added to g."""
     field, missing, d = sums.field, 3 - len(z), len(z)
     (w, dw, first), inside = scratch, True
@@ -255,13 +254,12 @@ def _log_sum(z, places, kernel, sums, weight, sloped, g, scratch):
                 g2 += w[0, a] * w[1, b] * dv
         value += sums.constant
         if value > sums.least:
-            if sloped:
-                share = weight / (value * sums.spacing)
-                g[d - 1] += share * g2
-                if d > 1:
-                    g[d - 2] += share * g1
-                if d > 2:
-                    g[0] += share * g0
+            share = weight / (value * sums.spacing)
+            g[d - 1] += share * g2
+            if d > 1:
+                g[d - 2] += share * g1
+            if d > 2:
+                g[0] += share * g0
             return np.log(value)
     # From the largest kernel on, since all may be too small for a sum.
     nearest = np.inf
@@ -282,7 +280,6 @@ def _log_sum(z, places, kernel, sums, weight, sloped, g, scratch):
         value += k
         for a in range(d):
             slopes[a] += 2.0 * k * slope * (z[a] - places[j, a])
-    if sloped:
-        for a in range(d):
-            g[a] += weight * slopes[a] / value
+    for a in range(d):
+        g[a] += weight * slopes[a] / value
     return largest + np.log(value)
