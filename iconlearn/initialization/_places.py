@@ -27,6 +27,8 @@ PART_NOISE = 0.01
 # beyond, scikit-learn finds them.
 MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
+# Up to here, and down to its inverse, entries have squares in single precision.
+MODERATE = 1e10
 
 
 def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu", group=ALONE):
@@ -217,15 +219,19 @@ def _given(init, X, n_components):
 def _principal(X, n_components, rng, device, group):
     X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
-    peak = group.largest(float(abs(X).max()))
-    if peak > 0 and np.isfinite(peak):
+    peak = group.largest(max(float(X.max()), -float(X.min())))
+    if peak > 0 and np.isfinite(peak) and not 1 / MODERATE < peak < MODERATE:
         X = X / peak
     axes = principal_axes(X, n_components, rng, group)
     if isinstance(X, torch.Tensor):
         to = torch.from_numpy(np.ascontiguousarray(axes.T)).to(device)
         places = torch.cat([block.double() @ to for block in X.split(max(1, BLOCK_SIZE // X.shape[1]))])
         return (places - places.mean(0)).cpu().numpy()
-    places = np.asarray(X @ axes.T, dtype=float)
+    places = np.empty((X.shape[0], len(axes)))
+    # The product in double precision would hold all of X so.
+    step = max(1, BLOCK_SIZE // X.shape[1])
+    for start in range(0, len(places), step):
+        places[start : start + step] = X[start : start + step] @ axes.T
     return places - _mean(places, group)
 
 

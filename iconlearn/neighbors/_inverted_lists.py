@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ..numerics.threads import Scratch, share
-from ._products import BLOCK_SIZE, leave_out, nearest, product_error, smallest
+from ._products import BLOCK_SIZE, half_lengths, leave_out, nearest, product_error, smallest
 
 # Share of the sample's neighbours that the candidates have to hold.
 RECALL = 0.985
@@ -119,10 +119,12 @@ def _needed(cells, rows, found, gaps):
 
 def _search(points, cells, k, n_probe):
     # The last column is half the squared length: a row [-x, 1] ranks the columns [y, |y|^2 / 2].
-    columns = torch.column_stack([points, points.square().sum(1) / 2])[cells.order]
-    rows = -columns
-    rows[:, -1] = 1.0
     device, n = points.device, len(points)
+    columns = points.new_empty(n, points.shape[1] + 1)
+    columns[:, -1] = half_lengths(points)[cells.order]
+    step = (BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA) // points.shape[1] + 1
+    for at, some in zip(columns.split(step), cells.order.split(step), strict=True):
+        at[:, :-1] = points[some]
     near, n_near, n_candidates = _probed(cells, k, n_probe)
     most = BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA
     # Where rows are padded, the further ones answer into the last row.
@@ -140,9 +142,9 @@ def _search(points, cells, k, n_probe):
             row = torch.arange(start, min(start + step, n_rows), device=device).expand(len(cell), -1)
             own = torch.where(row < cells.sizes[cell, None], cells.starts[cell, None] + row, n)
             block = scratch(row.numel(), n_columns, points)
-            torch.bmm(
-                rows[own.clamp(max=n - 1)], candidates.mT, out=block.view(len(cell), row.shape[1], n_columns)
-            )
+            some = -columns[own.clamp(max=n - 1)]
+            some[..., -1] = 1.0
+            torch.bmm(some, candidates.mT, out=block.view(len(cell), row.shape[1], n_columns))
             # The row itself is a candidate and no neighbour; the cell's own rows are the first candidates.
             leave_out(block, row.flatten())
             found = smallest(block, k)[1].view(len(cell), -1)
@@ -247,9 +249,9 @@ class Cells:
         sizes = torch.bincount(label, minlength=n_cells)
         label = _cut(sizes, max(1, MAX_CELL * len(points) // n_cells))
         sizes = torch.bincount(label)
-        means = _sums(points[order], label, len(sizes)) / sizes[:, None]
         of_row = torch.empty_like(label)
         of_row[order] = label
+        means = _sums(points, of_row, len(sizes)) / sizes[:, None]
         return cls(order, sizes.cumsum(0) - sizes, sizes, of_row, means.to(points.dtype))
 
     def by_distance(self, cells):
@@ -300,7 +302,10 @@ def _k_means(points, n_cells, generator):
 def _sums(points, label, n_cells):
     """Sums of the cells, in double precision: on a GPU their order is not fixed."""
     sums = torch.zeros((n_cells, points.shape[1]), dtype=torch.float64, device=points.device)
-    return sums.index_add_(0, label, points.double())
+    step = max(1, (BLOCK_SIZE if points.device.type == "cpu" else BLOCK_SIZE_CUDA) // points.shape[1])
+    for numbers, some in zip(label.split(step), points.split(step), strict=True):
+        sums.index_add_(0, numbers, some.double())
+    return sums
 
 
 def _cut(sizes, largest):

@@ -85,7 +85,12 @@ class PreparedRows:
     @cached_property
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
-        return torch.from_numpy(self.space.rows(self.X)).float()
+        rows = self.space.rows(self.X[:1])
+        points = torch.empty(len(self.X), rows.shape[1])
+        step = max(1, BLOCK_SIZE // max(1, rows.shape[1]))
+        for start in range(0, len(points), step):
+            points[start : start + step] = torch.from_numpy(self.space.rows(self.X[start : start + step]))
+        return points
 
     def doubles(self) -> torch.Tensor:
         """Places in the space in double precision, shape (n, n_dims)."""
