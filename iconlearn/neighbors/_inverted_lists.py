@@ -17,7 +17,7 @@ from ..numerics.threads import Scratch, share
 from ._products import BLOCK_SIZE, half_lengths, leave_out, nearest, product_error, smallest
 
 # Share of the sample's neighbours that the candidates have to hold.
-RECALL = 0.985
+RECALL = 0.98
 N_SAMPLE = 512
 # Cells per square root of the number of rows, and the most there may be.  With more cells the candidates
 # are fewer and the centres to compare with more.  MNIST's 70 000 rows in 50 principal components, seconds
@@ -33,6 +33,12 @@ MAX_CANDIDATES = 2**16
 BLOCK_SIZE_CUDA = 2**26
 # Numbers in one block of distances of cells.
 RANKED = 2**20
+# Rows that are searched again, among all rows: at most this share of them, and so many that they meet no more
+# candidates than all have met.  Neighbours are missing where the farthest that was found is about as far as the centre of
+# a cell that was not searched (squares are compared).  Of MNIST's missing ones two thirds are those of 5 % of the rows, and
+# these are the rows whose neighbours have other labels: with them a vote of ten neighbours is right for 0.9755 of the
+# rows in place of 0.9729 (0.9770 with exact neighbours), at the same price as more cells for all.
+AGAIN, SHARE_OF_WORK, RISK = 0.05, 1.0, 0.5
 # Steps of k-means; a second one on twice the sample costs as much as the candidates that it saves.
 N_STEPS = 1
 SAMPLE_PER_CELL = 16
@@ -129,12 +135,18 @@ def _search(points, cells, k, n_probe):
     most = BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA
     # Where rows are padded, the further ones answer into the last row.
     indices = torch.empty((n + 1, k), dtype=torch.int64, device=device)
+    risks = points.new_empty(n + 1)
     names = torch.cat([cells.order, cells.order.new_tensor([n])])
     scratch = Scratch()
 
     def search(batch):
         cell, n_rows, n_columns = batch
         members, there = cells.members(near[cell], n_near[cell], n_columns)
+        next_ = n_near[cell, None] + torch.arange(n_probe, device=device)
+        beyond = near[cell].gather(1, next_.clamp(max=near.shape[1] - 1))
+        lengths = cells.centres[beyond].square().sum(2)[:, None].masked_fill_(
+            (next_ >= near.shape[1])[:, None], math.inf
+        )
         candidates = columns[members]
         candidates[..., -1].masked_fill_(~there, math.inf)
         step = max(1, most // (len(cell) * n_columns))
@@ -147,11 +159,26 @@ def _search(points, cells, k, n_probe):
             torch.bmm(some, candidates.mT, out=block.view(len(cell), row.shape[1], n_columns))
             # The row itself is a candidate and no neighbour; the cell's own rows are the first candidates.
             leave_out(block, row.flatten())
-            found = smallest(block, k)[1].view(len(cell), -1)
+            values, found = smallest(block, k)
+            found = found.view(len(cell), -1)
             indices[names[own]] = cells.order[members.gather(1, found)].view(*row.shape, k)
+            apart = torch.baddbmm(lengths, some[..., :-1], cells.centres[beyond].mT, alpha=2)
+            own_length = some[..., :-1].square().sum(2)
+            reach = 2 * values.amax(1).view(row.shape) + own_length
+            risks[names[own]] = reach / (apart.amin(2) + own_length)
 
     share(search, _batches(cells.sizes, n_candidates, points.shape[1], most), device)
-    return indices[:n]
+    return _completed(points, k, indices[:n], risks[:n], n_candidates.double().mean())
+
+
+def _completed(points, k, indices, risks, n_candidates):
+    """The answers, those of the rows at the greatest risk found among all rows; `n_candidates` is what others met."""
+    most = min(int(AGAIN * len(points)), int(SHARE_OF_WORK * n_candidates))
+    risks, rows = risks.topk(most)
+    rows = rows[risks > RISK]
+    if len(rows):
+        indices[rows] = nearest(points, points[rows], k, own=rows)[0]
+    return indices
 
 
 def _probed(cells, k, n_probe):
@@ -160,16 +187,16 @@ def _probed(cells, k, n_probe):
     Returns
     -------
     near : Tensor of int64 of shape (n_cells, most)
+        These cells, and further ones.
     n_near : Tensor of int64 of shape (n_cells,)
-        How many of them there are.
+        How many they are, without the further ones.
     n_candidates : Tensor of int64 of shape (n_cells,)
         Their rows; on the CPU.
     """
     n_cells = len(cells.sizes)
     # No cell is empty.
-    near = torch.empty(
-        (n_cells, min(n_cells, max(n_probe, k + 1))), dtype=torch.int64, device=cells.sizes.device
-    )
+    most = min(n_cells, max(n_probe, k + 1) + n_probe)
+    near = torch.empty((n_cells, most), dtype=torch.int64, device=cells.sizes.device)
     n_near, n_candidates = torch.empty_like(cells.sizes), torch.empty_like(cells.sizes)
     numbers = torch.arange(n_cells, device=near.device)
 
