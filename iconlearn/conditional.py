@@ -776,16 +776,17 @@ def check_conditional(value, what, p):
     if isinstance(value, np.ndarray | list | tuple) or issparse(value) or value is None:
         kind = f"a {type(value).__name__}"
         raise TypeError(
-            f"{what} of p={p!r:.200} is {kind if value is not None else None}: it has to be an iconlearn.conditional.Conditional, as "
-            f"Conditional(normalize_rows(A), self_pairs=False) is for non-negative weights A of pairs of rows"
+            f"{what} of p={p!r:.200} is {kind if value is not None else None}: it has to be an "
+            f"iconlearn.conditional.Conditional, as Conditional(normalize_rows(A), self_pairs=False) is for non-negative "
+            f"weights A of pairs of rows"
         )
     if not isinstance(value, Conditional | ListConditional):
         return
     edges = value.edges
     if not isinstance(edges, csr_array):
         raise TypeError(
-            f"{what} of p={p!r:.200} has edges of type {type(edges).__name__}: they have to be a scipy.sparse.csr_array, which "
-            f"iconlearn.conditional.normalize_rows makes"
+            f"{what} of p={p!r:.200} has edges of type {type(edges).__name__}: they have to be a "
+            f"scipy.sparse.csr_array, which iconlearn.conditional.normalize_rows makes"
         )
     least = edges.data.min(initial=0.0)
     if not least >= 0 or not np.isfinite(edges.data).all():
@@ -799,8 +800,8 @@ def check_conditional(value, what, p):
     worst = int(np.argmax(off))
     if off[worst] > MAX_OFF_ONE:
         raise ValueError(
-            f"row {worst} of {what} of p={p!r:.200} sums to {total[worst]:.6g}: every row has to sum to one, or be empty; use "
-            f"iconlearn.conditional.normalize_rows"
+            f"row {worst} of {what} of p={p!r:.200} sums to {total[worst]:.6g}: every row has to sum to one, or be "
+            f"empty; use iconlearn.conditional.normalize_rows"
         )
 
 

@@ -103,7 +103,7 @@ def test_what_places_new_rows_is_made_once_and_not_stored(monkeypatch, tmp_path)
     ("q", "d"), [(Student(), 2), (Student(0.5, normalize="joint"), 3), (Gaussian_q(2.0), 1)]
 )
 def test_compiled_loops_place_rows_as_tensors_do(q, d, monkeypatch):
-    """The same steps from the same starts; far rows, whose sums no grid has, and one without any neighbour as well."""
+    """The same steps from the same starts; far rows, whose sums no grid has, and one without any neighbour, too."""
     rng = np.random.default_rng(0)
     centres = 20 / d**2 * rng.normal(size=(3, d))
     places = centres[rng.integers(3, size=2600)] + rng.normal(size=(2600, d))

@@ -34,10 +34,10 @@ BLOCK_SIZE_CUDA = 2**26
 # Numbers in one block of distances of cells.
 RANKED = 2**20
 # Rows that are searched again, among all rows: at most this share of them, and so many that they meet no more
-# candidates than all have met.  Neighbours are missing where the farthest that was found is about as far as the centre of
-# a cell that was not searched (squares are compared).  Of MNIST's missing ones two thirds are those of 5 % of the rows, and
-# these are the rows whose neighbours have other labels: with them a vote of ten neighbours is right for 0.9755 of the
-# rows in place of 0.9729 (0.9770 with exact neighbours), at the same price as more cells for all.
+# candidates than all have met.  Neighbours are missing where the farthest that was found is about as far as the centre
+# of a cell that was not searched (squares are compared).  Of MNIST's missing ones two thirds are those of 5 % of the
+# rows, which have neighbours with other labels: with them a vote of ten neighbours is right for 0.9755 of the rows in
+# place of 0.9729 (0.9770 with exact neighbours), at the same price as more cells for all.
 AGAIN, SHARE_OF_WORK, RISK = 0.05, 1.0, 0.5
 # Steps of k-means; a second one on twice the sample costs as much as the candidates that it saves.
 N_STEPS = 1
@@ -144,9 +144,8 @@ def _search(points, cells, k, n_probe):
         members, there = cells.members(near[cell], n_near[cell], n_columns)
         next_ = n_near[cell, None] + torch.arange(n_probe, device=device)
         beyond = near[cell].gather(1, next_.clamp(max=near.shape[1] - 1))
-        lengths = cells.centres[beyond].square().sum(2)[:, None].masked_fill_(
-            (next_ >= near.shape[1])[:, None], math.inf
-        )
+        lengths = cells.centres[beyond].square().sum(2)
+        lengths = torch.where(next_ < near.shape[1], lengths, math.inf)[:, None]
         candidates = columns[members]
         candidates[..., -1].masked_fill_(~there, math.inf)
         step = max(1, most // (len(cell) * n_columns))
