@@ -777,8 +777,8 @@ def check_conditional(value, what, p):
         kind = f"a {type(value).__name__}"
         raise TypeError(
             f"{what} of p={p!r:.200} is {kind if value is not None else None}: it has to be an "
-            f"iconlearn.conditional.Conditional, as Conditional(normalize_rows(A), self_pairs=False) is for non-negative "
-            f"weights A of pairs of rows"
+            f"iconlearn.conditional.Conditional, as Conditional(normalize_rows(A), self_pairs=False) is for "
+            f"non-negative weights A of pairs of rows"
         )
     if not isinstance(value, Conditional | ListConditional):
         return
