@@ -15,13 +15,14 @@ import traceback
 import warnings
 from functools import partial
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import torch
 from _common import append, mnist, rows_of
 from sklearn.metrics import normalized_mutual_info_score
 
-from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding
+from iconlearn import ICONClassifier, ICONClustering, ICONEmbedding, _kernels
 from iconlearn.engines import MiniBatch
 from iconlearn.learned import Cluster
 
@@ -35,6 +36,7 @@ TESTS = (
     "tests/engines/test_minibatch.py", "tests/engines/test_sampled.py", "tests/test_geometry.py",
     "tests/test_every_q.py", "tests/test_softmax.py", "tests/test_optim.py", "tests/test_neighbors_cells.py",
     "tests/storage/test_checkpoint.py", "tests/periodic_table/test_recipes.py", "tests/estimators/test_heads.py",
+    "tests/device/test_kernels.py",
 )  # fmt: skip
 # Where the tests marked gpu are.
 MARKED = (
@@ -270,6 +272,9 @@ def digits_twice(book, sizes, data):
     X, y = digits(data, sizes.digits)
     for case in ("first fit of a process", "second fit", "third fit"):
         book.measure(f"map of {len(X)} digits, {case}", timed_map(X, y))
+    print(f"kernels of Triton, and whether they agreed with plain operations: {_kernels._agreed}")
+    with mock.patch("iconlearn._kernels._has_triton", lambda: False):
+        book.measure(f"map of {len(X)} digits, by plain operations", timed_map(X, y))
 
 
 def digits_on_cpu(book, sizes, data):

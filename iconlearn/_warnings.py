@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 
-# Packages through which a call comes to us: what scikit-learn wraps a fit in, and who carries out its searches.
-THROUGH = ("iconlearn", "sklearn", "joblib", "contextlib")
+# Packages through which a call comes to us: what scikit-learn wraps a fit in, who carries out its searches, and torch,
+# which calls our functions of gradients.
+THROUGH = ("iconlearn", "sklearn", "joblib", "contextlib", "torch")
 
 
 def warn(message, category=UserWarning):

@@ -104,10 +104,10 @@ def row_divergences(problem, engine, visit, at=None):
 
 def _places(problem, visit):
     """Of the visited rows and columns; the same object where one set of places serves both."""
-    q, Z = problem.q, problem.rows.at(visit.rows)
+    q, Z = problem.q, problem.rows.at(visit.rows, visit.row_inputs)
     U = q.place(Z, mass=visit.column_weights)
     if not problem.tied:
-        return U, q.place(problem.columns.at(visit.cols), columns=True)
+        return U, q.place(problem.columns.at(visit.cols, visit.column_inputs), columns=True)
     copies = {} if visit.copies is None else {"copies": visit.copies}  # which shared clusters alone can count
     return U, visit.columns(U) if q.same_places else q.place(
         Z, columns=True, mass=visit.column_weights, **copies

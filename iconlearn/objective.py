@@ -74,11 +74,29 @@ class Points:
         """Whether the points are the unit vectors, so that dot products with them are coordinates."""
         return declares(self.mapper, "basis")
 
-    def at(self, rows=None):
-        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all; or what is read of them."""
-        return self._mapped(rows) if self.reading is None else self.reading(self._mapped, rows)
+    def at(self, rows=None, inputs=None):
+        """Outputs of the mapper for the given rows (a tensor of row numbers), or for all; or what is read of them.
 
-    def _mapped(self, rows=None):
+        Parameters
+        ----------
+        rows : Tensor of int64 or None, default=None
+        inputs : Tensor or None, default=None
+            What :meth:`gathered` gives of these rows, where it is on the device already.
+        """
+        return self._mapped(rows, inputs) if self.reading is None else self.reading(self._mapped, rows)
+
+    def gathered(self, rows):
+        """Features of some rows (an array of row numbers) as an array, and their type on a device.
+
+        None where they are a tensor already, or where other features than those of these rows are read.
+        """
+        others = self.reading is not None or self.moments is not None or self.shard is not None
+        if self.inputs is None or isinstance(self.inputs, torch.Tensor) or others:
+            return None, None
+        chosen = self.inputs[rows if self.view is None else rows % self.inputs.shape[0]]
+        return _as_array(chosen), next(self.mapper.parameters()).dtype
+
+    def _mapped(self, rows=None, inputs=None):
         if self.shard is not None:
             positions = torch.arange(self.size, device=self.device) if rows is None else rows
             return self.shard.outputs(positions, self._own)
@@ -86,7 +104,7 @@ class Points:
             shown, seen = self.moments(torch.arange(self.size, device=self.device) if rows is None else rows)
             found, which = torch.unique(shown, return_inverse=True)
             return self.mapper.after(self._inputs(found), which, seen)
-        return self.mapper(rows if self.inputs is None else self.features(rows))
+        return self.mapper(rows if self.inputs is None else self.features(rows, inputs))
 
     def _own(self, positions, rows):
         """Outputs for rows of this process, which are at the given positions among all points."""
@@ -97,10 +115,12 @@ class Points:
         """What users are shown of the given rows, or of all: their code where the mapper has one, else its outputs."""
         return self.mapper.read(self.features(rows)) if declares(self.mapper, "encodes") else self.at(rows)
 
-    def features(self, rows=None):
-        """Features of the given rows as the mapper sees them, or of all."""
+    def features(self, rows=None, inputs=None):
+        """Features of the given rows as the mapper sees them, or of all; see :meth:`at`."""
         if self.view is not None:
-            return self._views(rows)
+            return self._views(rows, inputs)
+        if inputs is not None:
+            return inputs
         if not isinstance(self.inputs, torch.Tensor):
             return self._dense_rows(rows)
         return self.inputs if rows is None else self.inputs[rows]
@@ -111,10 +131,10 @@ class Points:
         like = self.inputs if isinstance(self.inputs, torch.Tensor) else next(self.mapper.parameters())
         return like.device
 
-    def _views(self, rows):
+    def _views(self, rows, inputs):
         if rows is None:
             rows = torch.arange(self.size, device=self.device)
-        return self.view(self._inputs(rows % self.inputs.shape[0]), rows)
+        return self.view(self._inputs(rows % self.inputs.shape[0]) if inputs is None else inputs, rows)
 
     def _inputs(self, rows):
         if isinstance(self.inputs, torch.Tensor):
@@ -124,8 +144,12 @@ class Points:
     def _dense_rows(self, rows):
         chosen = self.inputs if rows is None else self.inputs[rows.cpu().numpy()]
         like = next(self.mapper.parameters())
-        chosen = chosen.toarray() if sparse.issparse(chosen) else np.array(chosen)
-        return torch.as_tensor(chosen).to(device=like.device, dtype=like.dtype)
+        return torch.as_tensor(_as_array(chosen)).to(device=like.device, dtype=like.dtype)
+
+
+def _as_array(rows):
+    """Rows of a sparse matrix or of an array, which may lie in a file, as an array of their own."""
+    return rows.toarray() if sparse.issparse(rows) else np.array(rows)
 
 
 @dataclass(frozen=True, eq=False)

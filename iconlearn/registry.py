@@ -144,8 +144,13 @@ def _by_name(slot, name):
     try:
         return COMPONENTS[slot][name]
     except KeyError:
+        methods = (
+            " Methods by their names, such as t-SNE and UMAP, are in iconlearn.recipes."
+            if slot in "pq"
+            else ""
+        )
         raise ValueError(
-            f"{slot}={name!r} is not known; use one of {_known(slot)}.{suggest(name, COMPONENTS[slot])}"
+            f"{slot}={name!r} is not known; use one of {_known(slot)}.{suggest(name, COMPONENTS[slot])}{methods}"
         ) from None
 
 

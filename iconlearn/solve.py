@@ -22,7 +22,7 @@ from .engines import Dense, relocatable, relocate, visit_all
 from .loss import loss
 from .mappers import TableModule, declares, draws
 from .numerics.geometry import matrix
-from .numerics.threads import threads_for
+from .numerics.threads import one_ahead, threads_for
 from .objective import Points
 from .optim import Entropies, EstimatedPlateau, Plateau, Solution, answering, minimise
 from .supervisory import declared
@@ -100,9 +100,10 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
         options["steady"] = not plan.engine.stochastic and after_step is None
     threads = threads_for(_work(plan), plan.device, own_loops=_own_loops(plan))
     streams = _streams(plan)
-    with _own_randomness(plan), threads:
+    with _own_randomness(plan), threads, _preparation(plan) as prepared:
+        saved = _SavedLoop(plan, parts)
         solution = minimise(
-            _epochs(plan, streams),
+            _epochs(plan, streams, prepared, saved),
             parameters,
             rates=rates,
             rule=_rule(plan)(tol, patience),
@@ -114,12 +115,18 @@ def solve(plan, progress, n_iter, *, tol, patience, callback, **options) -> Solu
             relocate=_relocation(plan, streams),
             mean=_mean_of_all(plan),
             after_step=after_step,
-            keep=_SavedLoop(plan, parts),
+            keep=saved,
             tensors=lambda: plan.objective.state,
             outputs=lambda: _present_outputs(plan),
             **options,
         )
     return replace(solution, parts=parts.history())
+
+
+def _preparation(plan):
+    """What lets the visits of an epoch be prepared; on a device a thread does it while the host waits for a step."""
+    drawn = plan.engine.stochastic and plan.group.size == 1
+    return one_ahead(plan.device) if drawn and plan.device.type == "cuda" else nullcontext(iter)
 
 
 def _costly(problem):
@@ -181,6 +188,7 @@ class _SavedLoop:
         self.plan, self.parts = plan, parts
         kept = plan.keeper.recall("optimisation")
         self.state = None if kept is None else kept["loop"]
+        self._visits, self._means = (), [] if kept is None else kept.get("means of sums", [])
         if kept is not None:
             plan.restore(kept["plan"])
             parts.rows = list(kept["parts"])
@@ -189,6 +197,14 @@ class _SavedLoop:
     def __call__(self, iteration, state):
         if self.plan.keeper.due(iteration):
             self.plan.keeper.keep("optimisation", lambda: self._everything(state()))
+
+    def follow(self, visits):
+        """Take note of the visits of a step, one for each term, and give those of the first what was saved of them."""
+        self._visits = visits
+        for visit, means in zip(visits, self._means):
+            if visit.sample is not None:
+                visit.sample.means = means
+        self._means = []
 
     def _everything(self, loop):
         draws, on_device = None, None
@@ -202,6 +218,7 @@ class _SavedLoop:
             "parts": self.parts.rows,
             "draws": draws,
             "draws on device": on_device,
+            "means of sums": [visit.sample and visit.sample.means for visit in self._visits],
         }
 
     def _draw_on(self, kept):
@@ -524,8 +541,11 @@ def _relocation(plan, streams):
     return lambda: relocate(plan.problem, plan.engine, next(iter(next(streams[0]))))
 
 
-def _epochs(plan, streams):
-    """The closures of each epoch: the first term's visits set the pace, the others follow."""
+def _epochs(plan, streams, prepared, saved):
+    """The closures of each epoch: the first term's visits set the pace, the others follow.
+
+    ``prepared(visits)`` gives these visits in their order, and ``saved.follow(visits)`` is called with those of a step.
+    """
     objective, engine, parameters = plan.objective, plan.engine, plan.objective.parameters
     group, apart = plan.group, plan.problem.p.sharded
     first, *others = streams
@@ -561,8 +581,8 @@ def _epochs(plan, streams):
             problem.q.cool(phase.cooling)
         for _ in range(MAX_EMPTY):
             visits = None
-            for visit in next(first):
-                visits = [visit, *(next(stream) for stream in others)]
+            for visits in prepared([visit, *map(next, others)] for visit in next(first)):
+                saved.follow(visits)
                 yield lambda visits=visits: closure(visits, phase.exaggeration)
             if visits is not None:
                 return

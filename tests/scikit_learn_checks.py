@@ -1,9 +1,11 @@
 """How one of scikit-learn's checks is run on an estimator."""
 
 import pytest
+import torch
 from sklearn.base import is_clusterer
 
 WEIGHTS = ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data")
+SUBSETS = "check_methods_subset_invariance"
 SPARSE = ("check_estimator_sparse_array", "check_estimator_sparse_matrix")
 
 
@@ -12,6 +14,8 @@ def checked(estimator, check):
     name = check.func.__name__
     if name in WEIGHTS and not is_convex(estimator):
         pytest.skip("two roundings of one loss may end in two local minima, where it has several")
+    if name == SUBSETS and getattr(estimator, "mapper", None) == "mlp" and torch.cuda.is_available():
+        pytest.skip("cpu: networks are in single precision on a device, and the check asks for seven digits")
     if name in SPARSE and is_clusterer(estimator):
         # These take whatever has predict_proba for a classifier of their y, which has four classes.
         estimator.set_params(n_clusters=4, random_state=0)

@@ -39,9 +39,9 @@ FLOORS = [
 PEERS = {"supervisory", "learned", "divergences", "mappers"}
 COMPONENT_ROOMS = {"supervisory", "learned", "divergences", "engines"}
 PROTOCOLS = {"Supervisory", "Learned", "Divergence", "Engine"}
-SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly"}
+SLOW = {"numba", "pynndescent", "faiss", "matplotlib", "pandas", "plotly", "triton"}
 # A room that needs a slow library throughout is as slow as that, and is imported as late.
-SLOW_ROOMS = {"iconlearn.numerics.compiled"}
+SLOW_ROOMS = {"iconlearn.numerics.compiled", "iconlearn.numerics.fused"}
 # Rooms of arrays and sparse matrices, which have no use for tensors.
 ARRAY_ROOMS = {"clusters", "metrics"}
 # What may be imported inside a function: it is slow, optional or not in every supported version.

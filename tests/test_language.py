@@ -28,6 +28,12 @@ WORDS = {
     r"one door": "the only module that imports",
     r"riddles?": "a plain sentence",
     r"believes?|believed": "assigns, or assumes",
+    r"(?<=\d )beside(?= \d)|(?<=\d\n)beside(?= \d)|(?<=\d )beside(?=\n\d)": "against",
+    r"to the letter": "exactly",
+    r"by heart": "memorise",
+    r"that bends": "non-linear",
+    r"thaw(s|ed|ing)?": "fine-tune, or unfreeze",
+    r"for the eye": "for the picture",
 }
 PATTERN = re.compile("|".join(rf"(?P<w{i}>\b(?:{word})\b)" for i, word in enumerate(WORDS)), re.IGNORECASE)
 PAGES = [
@@ -91,6 +97,8 @@ def test_the_gallery_is_in_plain_english():
 def test_words_of_the_list_are_seen_in_prose_alone():
     assert len(complaints("A row that was told its label stands beside the others.\nLabels are dear.")) == 3
     assert complaints("Each row stands for three; `told` and\n```python\ndear = 1\n```\nare code.") == []
+    assert len(complaints("It has 0.71 beside 0.69, and 3 beside\n4.")) == 2
+    assert complaints("A graph beside 30 features, and 3 beside them.") == []
     assert complaints("\n\nThe weights were told.")[0].startswith("line 3: 'told'")
     source = 'def f():\n    """Mend it.\n\n    >>> dear = 1\n    """\n    # told'
     assert [text.split()[0] for _, text in docstrings(source)] == ["Mend"]

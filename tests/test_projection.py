@@ -24,6 +24,11 @@ X, Y = X[:129] / 16, Y[:129]
 FEW = {"max_iter": 2, "random_state": 0}
 
 
+def rows_for(module):
+    """X in the precision of a network, which is single after a fit on a device."""
+    return torch.as_tensor(X).to(next(module.parameters()))
+
+
 def built(spec, n_inputs=64, n_outputs=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return build_mapper(spec, n_inputs, n_outputs, 9, generator=generator, dtype=torch.float64, device="cpu")
@@ -56,7 +61,7 @@ def test_features_are_shown_where_there_is_a_head(key):
     assert bare.mapper == "mlp" and recipes.RECIPES[key](head=(7, 5)).mapper.projector == (7, 5)
     model = recipes.RECIPES[key](n_components=6, head=(7, 5), **FEW).fit(X)
     with torch.no_grad():
-        features = model.mapper_.encoder(torch.as_tensor(X)).numpy()
+        features = model.mapper_.encoder(rows_for(model.mapper_)).numpy()
     np.testing.assert_allclose(model.transform(X), features, atol=1e-12)
     assert model.embedding_.shape == (129, 6)
     if key == "moco_v3":
@@ -102,7 +107,7 @@ def test_a_teacher_follows_all_but_the_predictor():
 
 def spread(model):
     with torch.no_grad():
-        U = F.normalize(model.mapper_(torch.as_tensor(X)), dim=1)
+        U = F.normalize(model.mapper_(rows_for(model.mapper_)), dim=1)
     return float((U - U.mean(0)).square().sum(1).mean().sqrt())
 
 

@@ -1,5 +1,6 @@
 """Steps whose losses are read later: they end where steps end that are looked at one by one."""
 
+import copy
 import math
 from contextlib import contextmanager
 
@@ -177,3 +178,30 @@ def test_with_a_callback_every_loss_is_read_at_once():
     run = Run()(always, callback=records.append)
     assert run.looks == 0 and len(records) == run.solution.n_iter
     same(run, Run()())
+
+
+def test_a_run_that_goes_on_takes_the_stretches_that_it_would_have_taken():
+    """The first step of a stretch chooses what the others go by, so that other stretches are other steps."""
+
+    def run(state=None, at=START):
+        grid, places, saved = Grid(0.3), [], []
+        run = Run(grid.loss)
+        run.z.data.copy_(at)
+
+        @contextmanager
+        def hold():
+            places.append(run.z.tolist())
+            with grid.hold() as held:
+                yield held
+
+        def keep(iteration, state):
+            saved.append((len(places), run.z.detach().clone(), copy.deepcopy(state())))
+
+        keep.state = state
+        run(hold, keep=keep)
+        return places, saved
+
+    places, saved = run()
+    assert len(saved) > 8
+    for number, at, state in saved:
+        assert run(state, at)[0] == places[number:]

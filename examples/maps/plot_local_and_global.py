@@ -9,18 +9,21 @@ the other.
 """
 
 # %%
-# ``recipes.dreams`` is t-SNE with a further term: a p and a q that are Gaussians as their widths go to infinity.
+# ``recipes.dreams`` is t-SNE with a further term: a p and a q that are Gaussians as their widths go to infinity.  The
+# rows are colours, 400 pixels of a photograph: red, green and blue.  Most are dark greens, and few lie between these
+# and the orange of the flower.
 
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_sample_image
 
 from iconlearn import recipes
 from iconlearn.metrics import neighbor_recall
 
-X, y = load_digits(return_X_y=True)
-X, y = X[:400] / 16, y[:400]
+photograph = load_sample_image("flower.jpg")
+pixels = photograph.reshape(-1, 3)
+X = np.random.default_rng(0).choice(pixels, 400, replace=False) / 255
 
 maps = {"t-SNE": recipes.tsne(random_state=0).fit_transform(X)}
 for weight in (10, 100, 400):
@@ -44,21 +47,25 @@ for name in maps:
     print(f"{name:>15}: {near[name]:.2f} of ten neighbours kept, distances in order {order[name]:.2f}")
 
 # %%
-# Colours are digits.  No map keeps both; the weight is a choice between them.
+# Each pixel is drawn in its own colour.  t-SNE spreads the dark greens, since they are many, and cuts the flower off;
+# metric scaling shows how far apart colours are, and presses near ones together.  The weight is a choice between them.
 
 figure, axes = plt.subplots(2, 3, figsize=(12, 8), layout="constrained")
 *panels, last = axes.flat
 for panel, (name, Z) in zip(panels, maps.items(), strict=True):
-    panel.scatter(*Z.T, c=y, cmap="tab10", vmin=-0.5, vmax=9.5, s=6, linewidths=0)
+    panel.scatter(*Z.T, c=X, s=16, linewidths=0)
     panel.set(xticks=[], yticks=[])
     panel.set_aspect("equal", adjustable="datalim")
-    panel.set_title(f"{name}\nneighbours {near[name]:.2f}, order {order[name]:.2f}", fontsize=10)
+    panel.set_title(f"{name}\nneighbours {near[name]:.2f}, order {order[name]:.2f}", fontsize=11)
+inset = panels[0].inset_axes([0.52, 0.68, 0.46, 0.3])
+inset.imshow(photograph)
+inset.axis("off")
 last.plot(list(near.values()), list(order.values()), "-", color="0.7", zorder=0)
 for name in maps:
     last.scatter(near[name], order[name], color="tab:red" if "weight" in name else "k", s=25)
-    last.annotate(
-        name, (near[name], order[name]), (-7, -10), textcoords="offset points", fontsize=8, ha="right"
-    )
+    side = "left" if name in ("t-SNE", "weight 10", "weight 100") else "right"
+    offset = (7, 2) if side == "left" else (-5, -12)
+    last.annotate(name, (near[name], order[name]), offset, textcoords="offset points", fontsize=9, ha=side)
 last.set(
     xlabel="share of ten neighbours kept", ylabel="Spearman correlation of distances", title="both at once"
 )

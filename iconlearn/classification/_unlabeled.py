@@ -37,6 +37,14 @@ def without_marker(y, marker):
     )
     unlabelled = marked(labels, marker)
     if not unlabelled.any():
+        # -1 and what is missing are conventions, and y may be complete; a text is the marker of this y alone.
+        if isinstance(marker, str) and not is_auto(marker):
+            kinds = list(dict.fromkeys(labels.tolist()))
+            more = ", ..." if len(kinds) > 5 else ""
+            warn(
+                f"unlabeled={marker!r} occurs nowhere in y, so every row counts as labelled, with the classes "
+                f"{', '.join(map(repr, kinds[:5]))}{more}; is the marker spelt as in y?"
+            )
         return y, None
     if unlabelled.all():
         raise ValueError(

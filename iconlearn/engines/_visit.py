@@ -65,6 +65,8 @@ class Visit:
         Columns that stand for all the others in the row sums, where an engine draws some.
     weighs : bool
         Whether any row has a weight.
+    row_inputs, column_inputs : Tensor or None
+        Features of the visited points, where they were sent to a device along with p.
     """
 
     rows: object
@@ -88,6 +90,8 @@ class Visit:
     sample: object = None
     lists: object = None
     weighs: bool = True
+    row_inputs: object = None
+    column_inputs: object = None
 
     # The processes whose rows are visited together.
     group: object = ALONE
@@ -209,8 +213,19 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     def tensor(array, kind=dtype):
         return None if array is None else torch.as_tensor(array).to(device=device, dtype=kind)
 
+    def there(arrays):
+        """Arrays on the device and, of a batch, the features of its rows and columns that are not there yet."""
+        if rows is None:
+            # All rows are sent once, and may be too many to be held a second time on the way.
+            return [*(tensor(*array) for array in arrays), None, None]
+        of_rows = of_columns = None, None
+        if torch.device(device).type != "cpu":
+            of_rows = problem.rows.gathered(rows)
+            of_columns = of_columns if problem.tied else problem.columns.gathered(cols)
+        return sent([*arrays, of_rows, of_columns], device)
+
     if p.listed:
-        return _visit_lists(problem, rows, cols, own, scale, tensor)
+        return _visit_lists(problem, rows, cols, own, scale, dtype, there)
     candidates = max(n_cols - (not p.self_pairs), 1)
     common = {
         "least": p.uniform / candidates,
@@ -232,29 +247,29 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
             return None if own is None else mass
         return p.column_weights if cols is None else p.column_weights[cols]
 
-    if p.dense:
-        block, mass = _blocks(p, rows, cols, n_rows * n_cols, tensor)
-        e = None
-    else:
-        e = p.entries(rows, cols)
-        mass = e.mass
+    e = p.entries(rows, cols) if not p.dense or n_rows * n_cols <= MAX_KEPT else None
+    mass = _mass(p, rows, cols) if e is None else e.mass
     of_rows = of_anchors(mass)
+    i, j = (None, None) if p.dense else (e.i, e.j)
     arrays = [
         (rows, torch.int64), (None if cols is rows else cols, torch.int64), (of_rows, dtype), (of_columns(mass), dtype),
-        *([] if e is None else [(e.i, torch.int64), (e.j, torch.int64), (e.p, dtype)]),
+        (i, torch.int64), (j, torch.int64), (None if e is None else e.p, dtype),
+        (None if p.dense or p.copies is None else p.copies_of(cols), dtype),
     ]  # fmt: skip
-    # All rows are sent once, and may be too many to be held a second time on the way.
-    rows_at, cols_at, of_rows_there, of_columns_there, *entries = (
-        [tensor(array, kind) for array, kind in arrays] if rows is None else sent(arrays, device)
+    rows_at, cols_at, of_rows_there, of_columns_there, i, j, values, copies, row_inputs, column_inputs = (
+        there(arrays)
     )
     common |= {
+        "row_inputs": row_inputs,
+        "column_inputs": column_inputs,
         "rows": rows_at,
         "cols": rows_at if cols is rows else cols_at,
         "mass": of_rows_there,
         "column_weights": of_rows_there if of_columns_there is None else of_columns_there,
         "weighs": bool(of_rows.sum() > 0),
     }
-    if e is None:
+    if p.dense:
+        block = values.__getitem__ if e is not None else _evaluated(p, rows, cols, tensor)
         return Visit(
             edges=None,
             p=None,
@@ -266,9 +281,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
             floor=0.0,
             **common,
         )
-    i, j, values = entries
     edges, weight = Edges(i, j, (n_rows, n_cols)), of_rows_there[i]
-    copies = None if p.copies is None else tensor(p.copies_of(cols))
     if copies is not None:
         weight = weight * copies[j]
     return Visit(**_of_edges(problem, edges, values, weight), floor=e.floor, copies=copies, **common)
@@ -295,7 +308,7 @@ def _at_one(summand, weight, p):
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
 
-def _visit_lists(problem, rows, cols, own, scale, tensor):
+def _visit_lists(problem, rows, cols, own, scale, dtype, there):
     """The lists of the visited rows (of those in the mask `own`), all of whose candidates are visited columns."""
     p = problem.p
     every = np.arange(p.n_rows) if rows is None else np.asarray(rows)
@@ -303,13 +316,17 @@ def _visit_lists(problem, rows, cols, own, scale, tensor):
     found = p.lists(every[anchors])
     j = found.j if cols is None else np.searchsorted(cols, found.j)
     n_cols = p.n_cols if cols is None else len(cols)
-    mass, of = tensor(found.weight), tensor(np.concatenate([found.i, found.null]), torch.int64)
-    edges = Edges(tensor(found.i, torch.int64), tensor(j, torch.int64), (len(mass), n_cols))
+    numbers = [rows, cols, found.i, j, np.concatenate([found.i, found.null]), anchors[found.rows]]
+    values = [found.p, found.weight, p.row_mass[every]]
+    rows, cols, i, j, of, of_lists, p_there, mass, column_weights, row_inputs, column_inputs = there(
+        [*((array, torch.int64) for array in numbers), *((array, dtype) for array in values)]
+    )
+    edges = Edges(i, j, (len(mass), n_cols))
     return Visit(
-        rows=None if rows is None else tensor(rows, torch.int64),
-        cols=None if cols is None else tensor(cols, torch.int64),
+        rows=rows,
+        cols=cols,
         edges=edges,
-        p=tensor(found.p),
+        p=p_there,
         weight=mass[of],
         pulled=None,
         row_weight=None,
@@ -317,30 +334,30 @@ def _visit_lists(problem, rows, cols, own, scale, tensor):
         divergence=problem.summand,
         block=None,
         mass=mass,
-        column_weights=tensor(p.row_mass[every]),
+        column_weights=column_weights,
         floor=0.0,
         least=0.0,
         n_candidates=n_cols,
         exclude_self=False,
         scale=scale,
         weighs=bool(found.weight.sum() > 0),
-        lists=VisitedLists(tensor(anchors[found.rows], torch.int64), of, len(found.null)),
+        lists=VisitedLists(of_lists, of, len(found.null)),
+        row_inputs=row_inputs,
+        column_inputs=column_inputs,
     )
 
 
-def _blocks(p, rows, cols, size, tensor):
-    """Full rows of p by slices, kept as one tensor while that is small, else evaluated when asked for."""
-    if size <= MAX_KEPT:
-        e = p.entries(rows, cols)
-        whole = tensor(e.p)
-        return (lambda part: whole[part]), e.mass
+def _evaluated(p, rows, cols, tensor):
+    """Full rows of p by slices, too many to be kept."""
     rows = np.arange(p.n_rows) if rows is None else rows
-    mass = p.row_mass[rows] if cols is None else _mass_in_batch(p, rows, cols)
-    return (lambda part: tensor(p.entries(rows[part], cols).p)), mass
+    return lambda part: tensor(p.entries(rows[part], cols).p)
 
 
-def _mass_in_batch(p, rows, cols):
-    """Masses of the rows, to one; which of them have support in the batch is read from p."""
+def _mass(p, rows, cols):
+    """Masses of the rows; in a batch to one, and which of them have support there is read from p."""
+    if cols is None:
+        return p.row_mass if rows is None else p.row_mass[rows]
+    rows = np.arange(p.n_rows) if rows is None else rows
     step = max(1, MAX_KEPT // len(cols))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     supported = np.concatenate([p.entries(part, cols).mass > 0 for part in parts])

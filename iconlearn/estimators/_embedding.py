@@ -73,7 +73,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
     that gives the places).  By default p is uniform over the nearest neighbours and q is Student's, as in t-SNE, but
-    each row is normalised by itself; t-SNE to the letter, symmetric and normalised over all pairs, is
+    each row is normalised by itself; exact t-SNE, symmetric and normalised over all pairs, is
     :func:`iconlearn.recipes.tsne`.  ``p="gaussian"`` with ``q="gaussian"`` is SNE, ``mapper="linear"`` a linear
     projection that can be applied to new rows, ``p="graph"`` a graph layout.
 

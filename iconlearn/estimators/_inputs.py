@@ -310,6 +310,15 @@ def _numbers_alone(X):
         yield
     except (TypeError, ValueError) as error:
         at = _first_without_number(X)
+        if at is None and str(error).startswith("Input X contains"):
+            at = _first_not_finite(X)
+            if at is not None:
+                row, column, n_rows = at
+                what = str(error).split(".\n")[0].split("\n")[0].rstrip(".")
+                raise ValueError(
+                    f"{what}, in {n_rows} of {X.shape[0]} rows, first in row {row}, column {column!r}; leave such rows "
+                    f"out, or fill them in, as by sklearn.impute.SimpleImputer in a pipeline"
+                ) from error
         if at is None:
             raise
         row, column, value = at
@@ -341,6 +350,25 @@ def _first_without_number(X):
             if not isinstance(value, Number):
                 return row, names[column] if names else column, value
     return None
+
+
+def _first_not_finite(X):
+    """Row and column of the first entry that is no finite number, and how many rows have one; None if unknown."""
+    names = list(getattr(X, "columns", ()))
+    try:
+        wrong = sparse.coo_array(X) if sparse.issparse(X) else ~np.isfinite(np.asarray(X, dtype=float))
+    except (TypeError, ValueError):
+        return None
+    if sparse.issparse(wrong):
+        found = ~np.isfinite(wrong.data)
+        rows, columns = wrong.row[found], wrong.col[found]
+    else:
+        rows, columns = np.nonzero(wrong) if wrong.ndim == 2 else ((), ())
+    if len(rows) == 0:
+        return None
+    first = np.lexsort((columns, rows))[0]
+    row, column = int(rows[first]), int(columns[first])
+    return row, names[column] if names else column, np.unique(rows).size
 
 
 def plain_labels(y):

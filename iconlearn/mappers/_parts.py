@@ -231,7 +231,7 @@ class Headed(Mapper):
         Such as ``mapper_`` of a fit without labels; copied, never changed.
     rate : float, default=0.1
         Steps of the body as a share of those of the new layer, in [0, 1]; 0 freezes it, its dropout and its running
-        means too, and anything above thaws all of it.
+        means too, and anything above trains all of it.
 
     References
     ----------

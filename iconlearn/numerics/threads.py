@@ -16,7 +16,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import cache
 
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "available",
     "compiled_pays",
     "in_stretches",
+    "one_ahead",
     "share",
     "threads_for",
     "threads_of_blocks",
@@ -120,6 +121,41 @@ def share(work, items, device) -> None:
             work(item)
 
     in_stretches(some, threads_of_blocks(len(items), device))
+
+
+@contextmanager
+def one_ahead(device):
+    """Run the body with a thread that makes an item of an iterator while the one before it is used.
+
+    It ends with the body, however that ends.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CUDA device.  What the thread does there comes in one order with what the caller does.
+
+    Yields
+    ------
+    callable
+        ``ahead(items)`` gives the same items in the same order, and raises what their making has raised.  When it
+        ends nothing more is being made, so that random numbers are drawn as without the thread.
+    """
+    stream, context = torch.cuda.current_stream(device), copy_context()
+
+    def made(items):
+        with torch.cuda.stream(stream):
+            return next(items, None)
+
+    with ThreadPoolExecutor(1) as executor:
+
+        def ahead(items):
+            items = iter(items)
+            coming = executor.submit(context.run, made, items)
+            while (item := coming.result()) is not None:
+                coming = executor.submit(context.run, made, items)
+                yield item
+
+        yield ahead
 
 
 def threads_of_blocks(n_blocks, device):

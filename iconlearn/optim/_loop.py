@@ -226,6 +226,7 @@ class _Run:
             "history": history.losses, "phases": history.phases, "best": history.best, "seconds": history.seconds,
             "n_iter": len(history), "place": self.place, "done": self.done, "cooling": self.cooling,
             "kept": self.kept, "loss": self.loss, "rule": dict(vars(self.rule)), "method": self.method.state_dict(),
+            "stretches": None if self.stretches is None else self.stretches.state(),
         }  # fmt: skip
 
     def resume(self, state, make, phases):
@@ -236,6 +237,8 @@ class _Run:
         # Earlier versions took the lowest loss for that of the state that is kept.
         self.loss = state.get("loss", state["best"])
         vars(self.rule).update(state["rule"])
+        if self.stretches is not None:
+            self.stretches.resume(state.get("stretches"))
         self.method = self._shortened(make, phases[self.place])
         self.method.load_state_dict(state["method"])
         self.begun = True

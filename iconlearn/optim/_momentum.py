@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from .._kernels import either
+
 
 class MomentumGains:
     """Gradient descent with momentum and a gain for every coordinate (delta-bar-delta), as in t-SNE.
@@ -55,7 +57,21 @@ class MomentumGains:
         return loss
 
     def _move(self, parameter, velocity, gains):
-        g = parameter.grad
+        state = parameter, parameter.grad, velocity, gains
+        if parameter.ndim == 2 and self.mean is None:
+            longest = "as wide as the map" if self.max_step is None else "given"
+            kind = f"momentum in {parameter.shape[1]}-D with a longest step that is {longest}"
+            either(kind, state, self._fused, self._plain)
+        else:
+            self._plain(*state)
+
+    def _fused(self, parameter, g, velocity, gains):
+        from ..numerics.fused import momentum_step
+
+        momentum_step(parameter, g, velocity, gains, self.lr, self.momentum, self.max_step)
+        return parameter, velocity, gains
+
+    def _plain(self, parameter, g, velocity, gains):
         # The velocity points downhill where it opposes the gradient; at rest it points nowhere.
         if parameter.device.type == "cpu":
             turning = torch.logical_and(velocity, g * velocity >= 0)
@@ -69,6 +85,7 @@ class MomentumGains:
             length = torch.linalg.vector_norm(velocity, dim=1, keepdim=True)
             velocity.mul_(self._shares(parameter, length))
         parameter.add_(velocity)
+        return parameter, velocity, gains
 
     def _shares(self, parameter, length):
         """How much of a step of this length is taken."""

@@ -15,6 +15,8 @@ import math
 
 import torch
 
+from .._kernels import either
+
 # Most steps between two looks; the first stretch has two.
 LONGEST = 25
 # Fewest repetitions that a step is recorded for; to record it takes about as long as to take it.
@@ -24,6 +26,8 @@ MOST_RECORDINGS = 3
 # After the second step of stretches has failed k times, with no success since, 2^k steps are looked at; k is at most
 # this.
 MOST_BACKOFF = 6
+# By which stretches become longer and shorter.
+LENGTHS = ("longest", "growth", "one_by_one", "failures")
 
 
 class Stretches:
@@ -47,6 +51,14 @@ class Stretches:
         self.run, self.hold, self.record = run, hold, record
         self.longest, self.growth, self.one_by_one, self.failures = 2, 2.0, 0, 0
         self.best, self.recordings = None, {}
+
+    def state(self):
+        """What the lengths of the next stretches depend on."""
+        return {name: getattr(self, name) for name in LENGTHS}
+
+    def resume(self, state):
+        """Go on from a state; None is that of the start."""
+        vars(self).update(state or {})
 
     def length(self, most):
         """How many of at most so many steps are taken next."""
@@ -192,10 +204,26 @@ class _Best:
     def note(self, loss):
         if self.loss is None:
             self.loss = torch.full_like(loss, self.known)
-        better = loss < self.loss
+        state = loss, self.loss, *self.values, *self.tensors
+        either("the best state", state, _kept_by_kernel, _kept)
         torch.fmin(self.loss, loss, out=self.loss)
-        for value, tensor in zip(self.values, self.tensors, strict=True):
-            torch.where(better, tensor, value, out=value)
+
+
+def _kept(loss, best, *tensors):
+    """The first half of the tensors, over which the second half is written where the loss is below the best."""
+    values, better = tensors[: len(tensors) // 2], loss < best
+    for value, tensor in zip(values, tensors[len(values) :], strict=True):
+        torch.where(better, tensor, value, out=value)
+    return values
+
+
+def _kept_by_kernel(loss, best, *tensors):
+    from ..numerics.fused import keep_better
+
+    values = tensors[: len(tensors) // 2]
+    for value, tensor in zip(values, tensors[len(values) :], strict=True):
+        keep_better(value, tensor, loss, best)
+    return values
 
 
 class _Deferred:

@@ -22,8 +22,9 @@ What it does not show:
   run on a GPU do not vary here; they are counted.
 * Use of ``data_ptr()``, which is an address in the CPU's memory. ``numpy.asarray``, ``.numpy()`` and ``from_dlpack``
   raise as they should.
-* torch.compile for CUDA, Triton, kernels of cuDNN and fused attention, several devices, limits of the hardware, and
-  data types that single CUDA kernels lack (products of integer matrices raise).
+* torch.compile for CUDA, what Triton compiles (`kernels.py` runs its kernels by its interpreter), kernels of cuDNN and
+  fused attention, several devices, limits of the hardware, and data types that single CUDA kernels lack (products of
+  integer matrices raise).
 """
 
 import contextlib

@@ -65,6 +65,7 @@ NO_TABLES = {
     "pairs of views": ([(a, a) for a in IMAGES], ValueError, "row 0 of X is a tuple of 2 arrays.*Paired"),
     "pd.NA": (spoiled(pd.NA), ValueError, "missing value.*row 4, column 'c2'.*SimpleImputer"),
     "None": (spoiled(None), ValueError, "missing value.*row 4, column 'c2'|contains NaN"),
+    "NaN": (spoiled(np.nan), ValueError, "contains NaN, in 1 of 30 rows, first in row 4, column 'c2'"),
     "NaT": (spoiled(pd.NaT), ValueError, "missing value.*row 4, column 'c2'"),
     "a string": (spoiled("blue"), ValueError, "'blue' in row 4, column 'c2'.*OneHotEncoder"),
     "a date": (spoiled(pd.Timestamp("2020-01-01")), TypeError, "2020-01-01.* in row 4, column 'c2'"),

@@ -71,15 +71,15 @@ def spoiled(value):
 @pytest.mark.parametrize(
     "bad, match",
     [
-        (spoiled(np.nan), "contains NaN"),
-        (spoiled(np.inf), "contains infinity"),
+        (spoiled(np.nan), "contains NaN, in 1 of 40 rows, first in row 3, column 1; .*SimpleImputer"),
+        (spoiled(np.inf), "contains infinity.*, in 1 of 40 rows, first in row 3, column 1;"),
         (X.astype(complex), "Complex data not supported"),
         (X[:0], r"0 sample\(s\)"),
         (X[:1], r"1 sample\(s\)"),
         (X[:, :0], r"0 feature\(s\)"),
         (X[0], "Expected 2D array"),
         (X[None], "dim 3"),
-        (sparse.csr_array(spoiled(np.nan)), "contains NaN"),
+        (sparse.csr_array(spoiled(np.nan)), "contains NaN, in 1 of 40 rows, first in row 3, column 1;"),
         (np.array([["a", "b"]] * 40), "convert"),
     ],
 )

@@ -23,6 +23,9 @@ WRITTEN = [
     ({"hidden": (8,)}, r"MLP\(hidden=\(8,\)\)"),
     ({"eps": 0.3}, r"radius_neighbors_graph\(X, 0.3\)"),
     ({"min_dist": 0.1}, "q="),
+    ({"densmap": True}, "recipes.density_tsne"),
+    ({"penalty": "l1"}, "is L2, and C is"),
+    ({"solver": "lbfgs"}, "optimizer='lbfgs'"),
     ({"nothing_like_it": 1}, "it has .*max_iter"),
 ]
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -36,6 +39,11 @@ def test_a_name_of_another_library_is_answered_with_ours(kind, params, said):
         kind(**params)
     with pytest.raises(ValueError, match=f"{kind.__name__} has no parameter '{name}'.*{said}"):
         kind().set_params(**params)
+
+
+def test_a_method_given_as_p_is_answered_with_the_recipes():
+    with pytest.raises(ValueError, match=r"p='tsne' is not known.*t-SNE.* iconlearn\.recipes"):
+        ICONEmbedding(p="tsne").fit([[0.0], [1.0], [2.0]])
 
 
 @each_kind

@@ -472,6 +472,15 @@ def test_nothing_is_said_where_minus_one_cannot_have_been_meant_as_a_marker(labe
         assert len(ICONClassifier().fit(X, labels).classes_) == len(set(labels.tolist()))
 
 
+def test_a_marker_that_y_does_not_hold_is_reported():
+    names = np.array(["?", "ant", "bee", "cat"])[SOME + 1]
+    with pytest.warns(UserWarning, match=r"unlabeled='missing' occurs nowhere in y.*'\?'.*spelt"):
+        ICONClassifier(unlabeled="missing", max_iter=5).fit(X, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        ICONClassifier(unlabeled=-1, max_iter=100).fit(X, y)  # -1 is a convention, and y may be complete
+
+
 def test_auto_reads_minus_one_beside_two_classes_as_unlabelled_and_counts():
     with pytest.warns(UserWarning, match="-1 in 135 of 150 rows, which are taken as unlabelled") as seen:
         model = classifier(unlabeled="auto").fit(X, SOME)

@@ -16,7 +16,7 @@ from sklearn.datasets import make_blobs
 from torch import nn
 
 from iconlearn import Checkpoint, ICONClassifier, ICONClustering, ICONEmbedding, Term
-from iconlearn.engines import MiniBatch
+from iconlearn.engines import MiniBatch, Sampled
 from iconlearn.learned import Cosine, Student
 from iconlearn.supervisory import KNN, Views
 
@@ -31,6 +31,7 @@ FITS = {
     "network": ICONEmbedding(mapper="mlp", max_iter=20),
     "dropout": ICONEmbedding(mapper=nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), max_iter=20),
     "batches": ICONEmbedding(engine=MiniBatch(32), max_iter=20),
+    "sampled": ICONEmbedding(4, engine=Sampled(30), max_iter=20),
     "teacher": ICONEmbedding(
         p=Views(cross=True), q=Cosine(learnable=True), mapper="mlp", column_mapper="ema", max_iter=12,
         engine=MiniBatch(32),

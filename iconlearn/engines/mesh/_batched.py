@@ -16,6 +16,7 @@ import math
 import numpy as np
 import torch
 
+from ..._kernels import either, fuses
 from ..._transfer import sent
 from ...numerics.geometry import gaps_between
 from ._splines import TAPS
@@ -62,6 +63,9 @@ class Tables:
         arrays = [(x, near.dtype) for x in numbers] + [(x, torch.int64) for x in indices]
         self.intercepts, self.slopes, self.constant, self.zero, self.one, *indices = sent(arrays, near.device)
         self.taps, self.first, self.last, apart = indices
+        # The same for kernels, as numbers where they take numbers.
+        ends = [nodes - TAPS for nodes in grid.shape]
+        self.grid = grid.padded, ends, grid.spacing, response.transform, near, constant
         self.near = near.reshape(-1).index_select(0, apart).view(len(taps), len(taps))
 
 
@@ -115,7 +119,7 @@ class Joined:
     FIRST = 4
 
     def __init__(self, q, U, visit):
-        self.pointers, _, weights, self.ends = visit.both_ways
+        self.pointers, columns, weights, self.ends = visit.both_ways
         factor, self.width = q.edge_form
         constant = torch.zeros_like(weights[:1]).expand(self.FIRST - 1), visit.at_one.reshape(1)
         # Each pair is met from both of its ends.
@@ -125,10 +129,52 @@ class Joined:
         self.numbers[self.FIRST - 1] = math.e
         self.terms, self.of_points = self.numbers[: -d * n], self.numbers[-(1 + d) * n :].view(1 + d, n)
         self.of_edges, self.charges = slice(self.FIRST, self.FIRST + n_edges), slice(-n, None)
+        if fuses(U):
+            edges = self.pointers, columns, self.weights[self.of_edges], self.width
+            charges = visit.row_weight, float(visit.row_weight.sum())
+            self.kernels = edges, charges, visit.at_one.reshape(1)
+
+    def find(self, U, *args):
+        """The loss and its gradient; the arguments are those of :class:`BatchedLoss`."""
+        return either(
+            f"steps of a mesh in {U.shape[1]}-D",
+            (U,),
+            lambda U: self._fused(U, *args),
+            lambda U: self._plain(U, *args),
+        )
+
+    def _fused(self, U, offset, tables, least, pull):
+        from ...numerics.fused import mesh_loss
+
+        return mesh_loss(U, offset, tables.grid, *self.kernels, least, pull)
+
+    def _plain(self, U, offset, tables, least, pull):
+        terms, of_points = self.terms, self.of_points
+        gaps = gaps_between(U, self.ends)
+        length = torch.linalg.vector_norm(gaps, dim=1)
+        torch.addcmul(tables.one, length, length, value=1.0 / self.width, out=terms[self.of_edges])
+        weights, nodes = _stencil(U, offset, tables)
+        densities = U.new_zeros(2, *tables.grid_shape)
+        taken = _taken(densities[0], weights[0], nodes, tables)
+        torch.sum(torch.addcmul(tables.constant, weights, taken), 1, out=of_points)
+        torch.threshold_(of_points[0], least, math.nan)
+        quotients = torch.log(terms)
+        value = self.weights.dot(quotients)
+        torch.div(self.weights, terms, out=quotients)
+        slopes, charges = quotients[self.of_edges, None], quotients[self.charges]
+        # The derivatives are sums over taps, of which each adds its part of what is no sum over them.
+        part = 1.0 / len(nodes)
+        pulls = torch.addcmul(tables.zero, gaps, slopes, value=4.0 * pull / self.width * part)
+        pulls = torch.segment_reduce(pulls, "sum", offsets=self.pointers, axis=0, unsafe=True, initial=0)
+        others = torch.addcmul(pulls.T, of_points[1:], charges, value=part)
+        taken = _taken(densities[1], weights[0] * charges, nodes, tables)
+        gradient = torch.empty_like(pulls)
+        torch.sum(torch.addcmul(others[:, None], weights[1:], taken), 1, out=gradient.T)
+        return value, gradient
 
 
 class BatchedLoss(torch.autograd.Function):
-    """The loss of :class:`Joined` with its gradient, which is made in the forward pass.
+    """The loss of what is :class:`Joined` with its gradient, which is made in the forward pass.
 
     Its arguments are those of :class:`BatchedSums` but the last, and then what is joined; the number that all row sums
     should be above, else the loss is not a number; by what the gradient at edges is multiplied; and whether the loss is
@@ -137,27 +183,7 @@ class BatchedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, U, offset, tables, joined, least, pull, whole):
-        terms, of_points = joined.terms, joined.of_points
-        gaps = gaps_between(U, joined.ends)
-        length = torch.linalg.vector_norm(gaps, dim=1)
-        torch.addcmul(tables.one, length, length, value=1.0 / joined.width, out=terms[joined.of_edges])
-        weights, nodes = _stencil(U, offset, tables)
-        densities = U.new_zeros(2, *tables.grid_shape)
-        taken = _taken(densities[0], weights[0], nodes, tables)
-        torch.sum(torch.addcmul(tables.constant, weights, taken), 1, out=of_points)
-        torch.threshold_(of_points[0], least, math.nan)
-        quotients = torch.log(terms)
-        value = joined.weights.dot(quotients)
-        torch.div(joined.weights, terms, out=quotients)
-        slopes, charges = quotients[joined.of_edges, None], quotients[joined.charges]
-        # The derivatives are sums over taps, of which each adds its part of what is no sum over them.
-        part = 1.0 / len(nodes)
-        pulls = torch.addcmul(tables.zero, gaps, slopes, value=4.0 * pull / joined.width * part)
-        pulls = torch.segment_reduce(pulls, "sum", offsets=joined.pointers, axis=0, unsafe=True, initial=0)
-        others = torch.addcmul(pulls.T, of_points[1:], charges, value=part)
-        taken = _taken(densities[1], weights[0] * charges, nodes, tables)
-        gradient = torch.empty_like(pulls)
-        torch.sum(torch.addcmul(others[:, None], weights[1:], taken), 1, out=gradient.T)
+        value, gradient = joined.find(U, offset, tables, least, pull)
         ctx.save_for_backward(gradient)
         ctx.whole = whole
         return value
