@@ -111,7 +111,8 @@ class Visit:
         if device.type == "cpu":
             return arrays
         pointers, columns, values = map(torch.from_numpy, arrays)
-        rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
+        columns = columns.long()
+        rows = torch.arange(len(pointers) - 1).repeat_interleave(pointers.diff())
         pointers, values, ends = (part.to(device) for part in (pointers, values, torch.cat([rows, columns])))
         return pointers, ends[len(values) :], values, ends
 
