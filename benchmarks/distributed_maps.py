@@ -4,8 +4,9 @@
 
 DATA is a folder with ``mnist.npz`` (arrays X and y).  Ranks are processes of one machine that exchange by gloo; each
 loads its own rows, not equally many.  "memory" is the largest resident size of a process less that after the imports,
-in MiB; "sent" are bytes that a rank sends, by step where the fit has steps (`group.traffic`, of the search apart).
-Times are of processes' CPUs, and so include no waiting.
+in MiB, as Linux says it (VmHWM: what getrusage says is no less than what the parent of a process has); "sent" are bytes
+that a rank sends, by step where the fit has steps (`group.traffic`, of the search apart).  Times are of processes'
+CPUs, and so include no waiting.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import resource
 import socket
 import subprocess
 import sys
@@ -106,7 +106,7 @@ def _work(folder, kind):
     from iconlearn.numerics import compiled  # noqa: F401  an import of its own in large fits
 
     rank = int(os.environ.get("RANK", 0))
-    before = _resident()
+    before = _status("VmRSS")
     with shards(timeout=600) as group:
         X = np.load(folder / f"{rank}.npy")
         begun = time.process_time()
@@ -123,16 +123,16 @@ def _work(folder, kind):
         answers=model.labels_ if kind == "clusters" else model.embedding_,
         loss=model.loss_,
         first_loss=model.loss_history_[0],
-        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before,
+        memory=_status("VmHWM") - before,
         seconds=seconds,
         sent=(sent.get("total", 0) + sent.get("exchanged", 0)) // max(model.n_iter_, 1),
     )
 
 
-def _resident():
-    """MiB that this process holds."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _status(name):
+    """A size of this process in MiB, as Linux says it."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:"))) / 1024
 
 
 if __name__ == "__main__":

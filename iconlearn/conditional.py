@@ -20,7 +20,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from scipy.special import entr
 
-from .distributed import current
+from .distributed import Halo, Shard, current
 
 __all__ = [
     "BlockConditional",
@@ -391,30 +391,38 @@ class ShardConditional(Conditional):
         found = super().entries()
         return found._replace(mass=np.where(self.supported(), self.row_mass, 0.0))
 
-    def gathered_by_first(self):
-        """p of all rows, which the first process has and others None, and where the rows of each begin."""
-        group, none = current(), slice(0, 0)
-        to = [slice(None)] + [none] * (group.size - 1)
-        counts = np.diff(self.edges.indptr)
-        parts = (counts, self.edges.indices, self.edges.data, self.row_mass)
-        counts, j, p, mass = (np.concatenate(group.exchanged([part[rows] for rows in to])) for part in parts)
-        starts = np.concatenate([[0], np.cumsum(group.objects(self.n_rows))])
-        if group.rank > 0:
-            return None, starts
-        edges = csr_array((p, j, np.concatenate([[0], np.cumsum(counts)])), shape=(self.n_all, self.n_all))
-        # Masses of rows that all weigh the same are none.
-        given = None if self.mass is None else mass
-        return Conditional(edges, self.uniform, given, self.self_pairs), starts
+    def both_ways(self, weights, device=None):
+        """Weights of pairs of rows and the same the other way, added up.
+
+        Parameters
+        ----------
+        weights : csr_array of shape (n_rows, n_all)
+        device : torch.device or None
+            As for :class:`iconlearn.distributed.Halo`.
+
+        Returns
+        -------
+        edges : csr_array of shape (n_rows, n_rows + n_of_others)
+            Columns are the rows of this process, and behind them those of others with which these have edges.
+        halo : Halo
+            Gives values of such columns.
+        """
+        both = csr_array(weights + self.transposed(weights))
+        halo = Halo(Shard(current(), self.n_rows), both.indices, device)
+        return csr_array(
+            (both.data, halo.at(both.indices), both.indptr), shape=(self.n_rows, halo.size)
+        ), halo
 
     def transposed(self, weights) -> csr_array:
-        group, n = current(), self.n_rows
-        ends = np.cumsum(group.objects(n))
-        owner = np.searchsorted(ends, weights.indices, side="right")
-        pairs = np.column_stack([weights.indices, along_entries(self.start + np.arange(n), weights)])
-        to = [np.flatnonzero(owner == rank) for rank in range(group.size)]
-        i, j = np.concatenate(group.exchanged([pairs[some] for some in to])).T
-        values = np.concatenate(group.exchanged([weights.data[some] for some in to]))
-        return csr_array((values, (i - self.start, j)), shape=self.shape)
+        shard = Shard(current(), self.n_rows)
+        owner = shard.owners(weights.indices)
+        pairs = np.column_stack(
+            [weights.indices, along_entries(shard.first + np.arange(self.n_rows), weights)]
+        )
+        to = [np.flatnonzero(owner == rank) for rank in range(shard.group.size)]
+        i, j = np.concatenate(shard.group.exchanged([pairs[some] for some in to])).T
+        values = np.concatenate(shard.group.exchanged([weights.data[some] for some in to]))
+        return csr_array((values, (i - shard.first, j)), shape=self.shape)
 
     def of_copies(self, number):
         raise ValueError(

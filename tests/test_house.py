@@ -120,6 +120,7 @@ PRIVATE_BY_OTHERS = {
 NOUNS_IN_ING = {"_clustering", "_embedding", "_monitoring"}
 # Private modules with one importer, and why they are files of their own.
 APART = {
+    "clusters._shards": "what fits over several processes alone need",
     "engines._device_weights": "steps of clusters on a device, whose own room has no torch",
     "engines._limits": "what the limits of the bandwidth need is apart from the protocol of an engine",
     "engines._potentials": "a normaliser with a solver and slopes of its own",

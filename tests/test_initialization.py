@@ -37,6 +37,20 @@ def test_scale_and_seed(init, scale):
         assert np.abs(Z - start(init, scale=scale, seed=1)).max() > 0.1 * scale
 
 
+def test_rows_are_not_copied_in_double_precision(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(20_000, 20)).astype(np.float32) * np.arange(
+        20, 0, -1, np.float32
+    )
+    expected = start("pca", rows.astype(float))
+    monkeypatch.setattr(_places, "BLOCK_SIZE", 2**14)
+    tracemalloc.start()
+    places = start("pca", rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(places, expected, atol=1e-5 * SPREAD)
+    assert peak < 2 * rows.nbytes
+
+
 def test_pca_is_that_of_scikit_learn():
     theirs = PCA(2).fit_transform(X)
     ours = start("pca")

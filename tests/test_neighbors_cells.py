@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from iconlearn.neighbors import _inverted_lists, _products, knn, pair_distances
+from iconlearn.neighbors import _inverted_lists, _products, _rows, knn, pair_distances
 from iconlearn.neighbors._device_rows import DeviceRows
 from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells
 from iconlearn.neighbors._products import nearest, smallest
@@ -253,3 +253,20 @@ def test_a_gpu_gives_the_same_neighbours(dtype):
     rows = DeviceRows(X.numpy(), "euclidean", torch.device("cuda"))
     found = _inverted_lists.search_cells(rows, 15, seed=0).cpu().numpy()
     assert recall(found, knn(X.numpy(), 15, backend="exact")[1]) > 0.97
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_places_are_found_by_blocks(monkeypatch, metric):
+    """In double precision those of all rows would be twice as large as the rows."""
+    X = np.random.default_rng(0).normal(size=(4000, 100)).astype(np.float32)
+    whole = torch.from_numpy(_rows.Space(X, metric).rows(X)).float()
+    for module in (_rows, _products):
+        monkeypatch.setattr(module, "BLOCK_SIZE", 2**16)
+    prepared = _rows.PreparedRows(X, metric)
+    tracemalloc.start()
+    points = prepared.points
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert torch.equal(points, whole)
+    assert peak < X.nbytes
+    assert torch.equal(prepared.halves, whole.square().sum(1) / 2)

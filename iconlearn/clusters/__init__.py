@@ -9,13 +9,14 @@ from ._agglomeration import agglomerate
 from ._confidence import mutual_shares, pairs_of, pairs_of_new
 from ._count import LateMergePath, MergePath, counted_path, merge_path, without_path
 from ._layers import ClusterLayers, ClusterTree, Hierarchy, LateHierarchy, hierarchy, marked
-from ._microclusters import coarsen, with_groups
+from ._microclusters import coarsen, number_of_nodes, with_groups
 from ._refine import refine, refined, soften
 from ._reverse_divergence import assign, joined, within
 from ._search import LOOSE, cross, search, search_balances, split_and_merge
 from ._starts import k_means, partitions, rank
+from ._terms import pair_weights
 from ._transduction import Beliefs, propagate, transduce
-from ._weights import SMALLEST, PairWeights, pair_weights
+from ._weights import SMALLEST, PairWeights
 
 __all__ = [
     "LOOSE",
@@ -39,6 +40,7 @@ __all__ = [
     "marked",
     "k_means",
     "merge_path",
+    "number_of_nodes",
     "pair_weights",
     "pairs_of",
     "pairs_of_new",

@@ -29,10 +29,13 @@ from scipy.special import xlogy
 
 from ._agglomeration import merges, price_of_an_edge
 from ._microclusters import coarsen, merge_smallest
+from ._terms import pair_weights
 from ._weights import members
 
 # Coarse graphs, the micro-clusters of each, and the rows that share one on average at least.
 N_STARTS, N_NODES, ROWS_PER_NODE = 6, 200, 4
+# Nodes that stand for the rows of several processes.
+NODES_OF_SHARDS = 2000
 # The most clusters that are looked at, at least ten rows each.
 MOST, ROWS_PER_CLUSTER = 150, 10
 # The debias weight of the merges; rows that stability compares.
@@ -140,15 +143,19 @@ def merge_path(p, rng, *, balance=1.0) -> MergePath:
     edges, size = p.sparse(), np.ones(p.n_rows)
     if p.copies is not None:
         edges, size = csr_array(edges.multiply(p.copies[:, None])), p.copies
-    edges = (edges + edges.T) / 2.0
+    return _path((edges + edges.T) / 2.0, size, p.supported().all(), rng, balance)
+
+
+def _path(edges, size, whole, rng, balance):
+    """The merges of symmetric edges between rows, or nodes of `size` rows; whether the `whole` of these has support."""
     connected = np.diff(edges.indptr) > 0
     if not connected.all():
         edges, size = edges[connected][:, connected], size[connected]
-    n, n_rows = edges.shape[0], size.sum()
+    n_rows = size.sum()
     # Rows without support of p have no loss, and a share of it only as columns of others.
-    weight = n_rows if p.supported().all() else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n_rows
-    most = min(MOST, max(n // ROWS_PER_CLUSTER, 10))
-    sample = rng.permutation(n)[:N_COMPARED]
+    weight = n_rows if whole else (1.0 - RESOLUTION) * edges.sum() + RESOLUTION * n_rows
+    most = min(MOST, max(round(n_rows) // ROWS_PER_CLUSTER, 10))
+    sample = rng.permutation(edges.shape[0])[:N_COMPARED]
     starts = [_start(edges, size, most, sample, rng, balance, weight) for _ in range(N_STARTS)]
     most = min(len(start.gain) for start in starts)
     loss, gain, gap, eigengap, information = (
@@ -177,7 +184,14 @@ def counted_path(terms, rng) -> MergePath:
     reason = without_path(terms[0].p)
     if reason is not None:
         raise ValueError(f"n_clusters='auto' cannot count clusters here: {reason}")
-    return merge_path(terms[0].p, rng, balance=terms[0].q.balance_)
+    p, balance = terms[0].p, terms[0].q.balance_
+    if not p.sharded:
+        return merge_path(p, rng, balance=balance)
+
+    def find(graph):
+        return graph.size, _path(graph.edges * graph.n_rows, graph.size, True, rng, balance)
+
+    return pair_weights(terms[:1]).found(find, NODES_OF_SHARDS, rng)[1]
 
 
 def without_path(p):
@@ -201,7 +215,7 @@ class _Start(NamedTuple):
 
 
 def _start(edges, size, most, sample, rng, balance, weight):
-    n = edges.shape[0]
+    n = round(size.sum())
     n_nodes = max(min(N_NODES, n // ROWS_PER_NODE), min(n, 4))
     node = merge_smallest(coarsen(edges, n_nodes, rng, size), size, n_nodes, most=2 * N_NODES)
     m = int(node.max()) + 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 
-from ._weights import MANY_EDGES_OF_GROUPS, contraction, members
+from ._weights import MANY_EDGES_OF_GROUPS, contraction, of_groups, without_loops
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
@@ -16,20 +15,30 @@ MAX_CELLS = 5000
 N_NODES, NODES_PER_CLUSTER, FEW_ROWS = 2000, 30, 500
 
 
+def number_of_nodes(n_rows, n_clusters):
+    """Micro-clusters that a search begins with, about."""
+    return max(min(N_NODES, n_rows // 4), NODES_PER_CLUSTER * n_clusters)
+
+
 def micro_clusters(graph, n_clusters, rng):
-    """The micro-cluster of each row."""
-    n_nodes = max(min(N_NODES, graph.n // 4), NODES_PER_CLUSTER * n_clusters)
+    """The micro-cluster of each row, or of each node where rows are nodes already."""
+    n_rows = round(graph.n_rows)
+    n_nodes = number_of_nodes(n_rows, n_clusters)
     if graph.n <= max(n_nodes, FEW_ROWS):
         return np.arange(graph.n)
-    return merge_smallest(coarsen(graph.edges, n_nodes, rng), graph.size, n_nodes)
+    size = None if graph.n == n_rows else graph.size
+    return merge_smallest(coarsen(graph.edges, n_nodes, rng, size), graph.size, n_nodes)
 
 
 def with_groups(graph, n_groups, rng):
     """The graph; a uniform share over more rows is computed from about so many groups of neighbours."""
-    if not graph.floor.any() or graph.n <= n_groups:
+    if not graph.even or graph.n_all <= n_groups:
         return graph
-    labels = coarsen(graph.edges, n_groups, rng, graph.size)
-    return graph.grouped(merge_smallest(labels, graph.size, n_groups))
+
+    def groups(of):
+        return (merge_smallest(coarsen(of.edges, n_groups, rng, of.size), of.size, n_groups),)
+
+    return graph.grouped(graph.found(groups, n_groups, rng)[0])
 
 
 def merge_smallest(labels, rows, n_groups, most=MAX_CELLS):
@@ -66,11 +75,11 @@ def coarsen(edges, n_groups, rng, rows=None):
     labels, size = np.arange(n), np.ones(n) if rows is None else rows
     graph, largest = edges + edges.T, LARGEST * size.sum() / n_groups
     large = graph.nnz >= MANY_EDGES_OF_GROUPS
-    graph = contraction(graph, labels, n, loops=False) if large else _without_loops(graph)
+    graph = contraction(graph, labels, n, loops=False) if large else without_loops(graph)
     while len(size) > n_groups and graph.nnz:
         m = len(size)
         factor = (1.0 + 1e-2 * rng.random(m)) / size
-        partner, score = (_best_partner_of_many if large else _best_partner)(graph, factor, size, largest)
+        partner, score = partners(graph, factor, size, largest, compiled=large)
         if (partner < 0).all():
             largest *= 2.0
             continue
@@ -81,23 +90,16 @@ def coarsen(edges, n_groups, rng, rows=None):
         group[partner[first]] = first
         group = (np.cumsum(group == np.arange(m)) - 1)[group]
         size, labels = np.bincount(group, size), group[labels]
-        if large:
-            graph = contraction(graph, group, len(size), loops=False)
-        else:
-            member = members(group)
-            graph = _without_loops(member.T @ graph @ member)
+        graph = of_groups(graph, group, len(size), loops=False, compiled=large)
     return labels
 
 
-def _best_partner_of_many(graph, factor, size, largest):
-    """As :func:`_best_partner`."""
-    from ..numerics.compiled import best_partners
-
-    return best_partners(graph.indptr, graph.indices, graph.data, factor, size, largest)
-
-
-def _best_partner(graph, factor, size, largest):
+def partners(graph, factor, size, largest, *, compiled):
     """The column of largest w_ij f_i f_j for each row, and that weight; -1 where all would be too large together."""
+    if compiled:
+        from ..numerics.compiled import best_partners
+
+        return best_partners(graph.indptr, graph.indices, graph.data, factor, size, largest)
     n = graph.shape[0]
     row, col = np.repeat(np.arange(n), np.diff(graph.indptr)), graph.indices
     score = np.where(size[row] + size[col] <= largest, graph.data * (factor[row] * factor[col]), -np.inf)
@@ -108,9 +110,3 @@ def _best_partner(graph, factor, size, largest):
     at = np.flatnonzero((score == best[row]) & (score > -np.inf))[::-1]
     partner[row[at]] = col[at]
     return partner, best
-
-
-def _without_loops(graph):
-    graph = sparse.coo_array(graph)
-    other = (graph.row != graph.col) & (graph.data > 0)
-    return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)

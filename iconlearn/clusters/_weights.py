@@ -77,7 +77,9 @@ class PairWeights:
         self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)
         self.balance = balance
         self.group, self.group_floor, self.group_size = None, floor, self.size
-        self.n_rows = self.size.sum()
+        self.n_all, self.n_rows = self.n, self.size.sum()
+        # Whether there is a constant part.
+        self.even = bool(floor.any())
         # What a row weighs on average.
         self.unit = edges.sum() / self.n_rows or 1.0
         self.n_steps = DESCENT
@@ -97,11 +99,8 @@ class PairWeights:
             return self
         m = int(labels.max()) + 1
         size, floor = np.bincount(labels, self.size, m), np.bincount(labels, self.floor, m)
-        if len(self.edges.data) >= MANY_EDGES_OF_GROUPS:
-            edges = contraction(self.edges, labels, m, loops=True)
-        else:
-            member = members(labels)
-            edges = member.T @ self.edges @ member
+        many = len(self.edges.data) >= MANY_EDGES_OF_GROUPS
+        edges = of_groups(self.edges, labels, m, loops=True, compiled=many)
         coarse = PairWeights(edges, floor, self.debias, size, self.balance)
         coarse.n_steps = SEARCH
         return coarse
@@ -153,6 +152,24 @@ class PairWeights:
         other.group_floor, other.group_size = np.bincount(labels, self.floor), np.bincount(labels, self.size)
         return other
 
+    def found(self, find, n_nodes, rng):
+        """What ``find(weights)`` finds from weights of about so many nodes at least: here, of all rows.
+
+        Parameters
+        ----------
+        find : callable
+            Returns a tuple of an array with an entry for each node, and of further values.
+        n_nodes : int
+        rng : RandomState
+            Of the same state on all processes, there as afterwards; `find` draws from it.
+
+        Returns
+        -------
+        tuple
+            An entry for each row, and the further values.
+        """
+        return find(self)
+
     def among(self, rows):
         """The weights among some of the rows."""
         edges = self.edges[rows][:, rows]
@@ -195,7 +212,7 @@ class PairWeights:
         """Whether lists of so many clusters may take less for a step than a table."""
         work = len(self.edges.data) * n_clusters
         few = n_clusters < MANY_LISTED or work < LISTED_WORK or not self.compiled(n_clusters)
-        return not (few or self.floor.any() or self._square is not None)
+        return not (few or self.even or self._square is not None)
 
     def table(self, r):
         """Assignments as an array of their own."""
@@ -203,7 +220,7 @@ class PairWeights:
 
     def idle(self):
         """Which rows nothing pulls: no edge has any weight, and there is no constant part."""
-        return (self.edges.sum(axis=1) <= 0) & (not self.floor.any())
+        return (self.edges.sum(axis=1) <= 0) & (not self.even)
 
     def mass(self, r):
         """s_c, the rows of each cluster."""
@@ -213,22 +230,25 @@ class PairWeights:
         """G (rows x clusters) and the loss at r; of lists G is what :meth:`improved` takes."""
         if isinstance(r, Lists):
             return self._explained_by_lists(r)
-        a, edges = self.debias, self.edges
         right = r / sized(self.mass(r), self.n_rows, self.balance)
-        if self._square is not None:
-            G, loss = self._explained_by_all(r, right)
-        elif self.compiled(r.shape[1]):
-            from ..numerics.compiled import explained_by_clusters
-
-            G, loss = explained_by_clusters(
-                r, right, edges.indptr, edges.indices, edges.data, a, a / self.n_rows, available()
-            )
-        else:
-            G, loss = self._explained(r, right)
-        if self.floor.any():
+        G, loss = self._of_edges(r, right)
+        if self.even:
             pulled, more = self._by_floor(r, right)
-            G, loss = G + 2.0 * (1.0 - a) * right * pulled, loss + more
+            G, loss = G + 2.0 * (1.0 - self.debias) * right * pulled, loss + more
         return G, loss
+
+    def _of_edges(self, r, right):
+        """The part of the edges, whose columns have the assignments `right`, divided by the clusters' sizes."""
+        if self._square is not None:
+            return self._explained_by_all(r, right)
+        if not self.compiled(r.shape[1]):
+            return self._explained(r, right)
+        from ..numerics.compiled import explained_by_clusters
+
+        a, edges = self.debias, self.edges
+        return explained_by_clusters(
+            r, right, edges.indptr, edges.indices, edges.data, a, a / self.n_rows, available()
+        )
 
     def _explained_by_lists(self, lists):
         from ..numerics.compiled import explained_by_lists
@@ -269,7 +289,6 @@ class PairWeights:
         return 2.0 * (1.0 - a) * right * (q @ r), loss
 
     def _explained(self, r, right):
-        """The part of the edges."""
         a, loss, shares = self.debias, 0.0, np.empty_like(self.edges.data)
         step = max(1, BLOCK // r.shape[1])
         for start in range(0, len(shares), step):
@@ -279,15 +298,25 @@ class PairWeights:
             np.maximum(q, 1e-300, out=q)
             shares[part] = self.edges.data[part] / q
             loss -= self.edges.data[part] @ np.log(q)
-        pulled = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape) @ r
-        return 2.0 * (1.0 - a) * right * pulled, loss
+        shares = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape)
+        return 2.0 * (1.0 - a) * r * (shares @ right), loss
 
     def _by_floor(self, r, right):
-        """The constant part, over all pairs by tiles; q and the weights are symmetric, so each pair is seen once."""
+        """The constant part."""
+        if self.group is None:
+            return self._of_all_pairs(r, right)
+        share = self._shares_of_groups()
+        pulled, loss = self._of_all_pairs(share @ r, share @ right)
+        return share.T @ pulled, loss
+
+    def _shares_of_groups(self):
+        """What each row is of its group, shape (n_groups, n)."""
+        each = self.size / self.group_size[self.group]
+        return sparse.csr_array((each, (self.group, np.arange(self.n))), shape=(len(self.group_size), self.n))
+
+    def _of_all_pairs(self, r, right):
+        """The constant part by tiles; q and the weights are symmetric, so each pair is seen once."""
         a, loss, floor, size = self.debias, 0.0, self.group_floor, self.group_size
-        if self.group is not None:
-            share = members(self.group).T * (self.size / size[self.group])
-            r, right = share @ r, share @ right
         pulled = np.zeros_like(r)
         for first in range(0, len(r), TILE):
             rows = slice(first, first + TILE)
@@ -301,14 +330,14 @@ class PairWeights:
                 pulled[rows] += weight @ r[cols]
                 if second > first:
                     pulled[cols] += weight.T @ r[rows]
-        return pulled if self.group is None else share.T @ pulled, loss
+        return pulled, loss
 
     def merge_costs(self, r, pairs):
         """What the loss at r rises by when each of some pairs of clusters becomes one.
 
         Only pairs of rows that both have a part in either cluster are changed by it.
         """
-        if self.floor.any():
+        if self.even:
             return [self.explained(joined(r, *pair))[1] for pair in pairs]
         a, mass, costs = self.debias, self.mass(r), []
         row, column, weight = self._pairs
@@ -337,15 +366,18 @@ class PairWeights:
         G = G if pull is None else G + pull
         if not self.single:
             G = G / self.size[:, None]
-        if self.compiled(r.shape[1]):
-            from ..numerics.compiled import onto_simplex
-
-            new = onto_simplex(G, price, r, SMALLEST, available())
-        else:
-            new = _project(G, price, r)
+        new = self._projected(G, price, r)
         if held is not None:
             new[held] = r[held]
         return new if idle is None else self.spread(new, idle)
+
+    def _projected(self, G, price, r):
+        """Rows on the simplex; see :func:`_project`."""
+        if not self.compiled(r.shape[1]):
+            return _project(G, price, r)
+        from ..numerics.compiled import onto_simplex
+
+        return onto_simplex(G, price, r, SMALLEST, available())
 
     def _improved_lists(self, r, G, total, pull, held, far):
         from ..numerics.compiled import lists_onto_simplex
@@ -362,46 +394,6 @@ class PairWeights:
         return r
 
 
-def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
-    """The weights w of all terms of a loss together.
-
-    Parameters
-    ----------
-    terms : sequence of Problem
-        All over the same rows and under the same shared clusters; each p has sparse support.
-    n_off : int or None
-        Random columns per row that stand for the uniform share of p; None leaves it to all pairs.  They estimate the
-        loss of assignments that were found without them; steps on them would fit the draw.
-    rng : RandomState or None
-        Draws the columns.
-    """
-    n = terms[0].p.n_rows
-    debias = _shared("debias", terms)
-    balance = _shared("balance_", terms)
-    total, floor = sparse.csr_array((n, n)), np.zeros(n)
-    for term in terms:
-        mass = term.weight * term.p.row_mass
-        total = total + sparse.diags(mass * (1.0 - term.p.uniform)) @ term.p.sparse()
-        floor += mass * term.p.uniform
-    if floor.any() and n_off is not None:
-        copies = terms[0].p.copies
-        cols = rng.randint(n, size=n * n_off) if copies is None else rng.choice(n, n * n_off, p=copies / n)
-        pointers = np.arange(0, n * n_off + 1, n_off)
-        values = np.repeat(floor / n_off, n_off)
-        total, floor = total + sparse.csr_array((values, cols, pointers), shape=(n, n)), np.zeros(n)
-    return PairWeights(total, floor / n, debias, terms[0].p.copies, balance)
-
-
-def _shared(name, terms):
-    """The one value that a parameter of q has in all terms."""
-    values = {getattr(term.q, name) for term in terms}
-    if len(values) > 1:
-        raise ValueError(
-            f"all terms must share one {name.rstrip('_')} of q in the partition engine, got {sorted(values)}"
-        )
-    return values.pop()
-
-
 def sized(size, n, balance):
     """s_c^b n^(1 - b), what the assignments to cluster c are divided by."""
     return size**balance * n ** (1.0 - balance)
@@ -413,6 +405,22 @@ def contraction(edges, labels, m, *, loops):
 
     pointers, columns, weights = contracted(edges.indptr, edges.indices, edges.data, labels, m, loops=loops)
     return sparse.csr_array((weights, columns, pointers), shape=(m, m))
+
+
+def of_groups(edges, labels, m, *, loops, compiled):
+    """As :func:`contraction`, or by products of matrices."""
+    if compiled:
+        return contraction(edges, labels, m, loops=loops)
+    member = members(labels)
+    graph = member.T @ edges @ member
+    return graph if loops else without_loops(graph)
+
+
+def without_loops(graph):
+    """The positive weights between different rows."""
+    graph = sparse.coo_array(graph)
+    other = (graph.row != graph.col) & (graph.data > 0)
+    return sparse.csr_array((graph.data[other], (graph.row[other], graph.col[other])), shape=graph.shape)
 
 
 def joined(r, keep, drop):

@@ -76,7 +76,8 @@ class Partition(Engine):
         history = History(callback, report)
         steps = {"max_iter": max_iter, "tol": tol, "offset": offset, "observe": _adder(history)}
         # Tables of many rows and clusters are large: this one is not kept beside the next.
-        if table.device.type == "cpu" or graph.floor.any() or graph.may_list(table.shape[1]):
+        on_host = table.device.type == "cpu" or problems[0].p.sharded
+        if on_host or graph.even or graph.may_list(table.shape[1]):
             r, descent = refine(graph, torch.softmax(table.detach().double(), 1).cpu().numpy(), **steps)
         else:
             there = DeviceWeights(graph, table.device)
@@ -99,7 +100,7 @@ class Partition(Engine):
             The weights, where they are known already; returned where nothing is grouped.
         """
         exact = pair_weights(problems) if exact is None else exact
-        return exact if exact.n <= self.max_exact else with_groups(exact, N_GROUPS, rng)
+        return exact if exact.n_all <= self.max_exact else with_groups(exact, N_GROUPS, rng)
 
     def loss(self, problems, exact, r, rng, rows=None):
         """The cross-entropy of assignments over all pairs, or an estimate where these are too many.
@@ -115,7 +116,7 @@ class Partition(Engine):
         rows : ndarray of bool or None
             Those that `exact` and `r` have; None for all.
         """
-        if exact.n > MAX_PAIRED:
+        if exact.n_all > MAX_PAIRED:
             exact = pair_weights(problems, self.n_off, rng)
             exact = exact if rows is None else exact.among(rows)
         return exact.explained(r)[1]

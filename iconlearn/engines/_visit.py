@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_array
 
 from .._transfer import sent
-from ..distributed import ALONE, current
+from ..distributed import ALONE
 from ..numerics.geometry import Edges
 from ..numerics.threads import compiled_pays
 
@@ -379,50 +379,18 @@ class ShardVisit(Visit):
     both_ways: object = None
 
     def columns(self, U):
-        return torch.cat([U.detach(), self.halo(U)])
-
-
-class Halo:
-    """Values of rows of other processes, which these send whenever it is called.
-
-    Parameters
-    ----------
-    group : Group
-    numbers : ndarray of int64
-        Of these rows among all, ascending.
-    starts : ndarray of shape (size + 1,)
-        Rows before those of each process, and of all.
-    """
-
-    def __init__(self, group, numbers, starts, device):
-        self.group = group
-        cuts = np.searchsorted(numbers, starts)
-        parts = [numbers[a:b] - first for a, b, first in zip(cuts, cuts[1:], starts)]
-        self.asked = [torch.from_numpy(part).to(device) for part in group.exchanged(parts)]
-
-    def __call__(self, values):
-        values = values.detach()
-        return torch.cat(self.group.exchanged([values.index_select(0, rows) for rows in self.asked]))
+        return self.halo(U)
 
 
 def _visit_shard(problem, dtype, device):
-    p, group = problem.p, current()
-    starts = np.concatenate([[0], np.cumsum(group.objects(p.n_rows))])
-    first, last = starts[group.rank : group.rank + 2]
+    p = problem.p
     e = p.entries()
-    weighted = csr_array((e.mass[e.i] * e.p, e.j, p.edges.indptr), shape=p.shape)
-    both = csr_array(weighted + p.transposed(weighted))
-    numbers = np.unique(both.indices)
-    numbers = numbers[(numbers < first) | (numbers >= last)].astype(np.int64)
-
-    def local(columns):
-        own = (columns >= first) & (columns < last)
-        return np.where(own, columns - first, p.n_rows + np.searchsorted(numbers, columns))
+    both, halo = p.both_ways(csr_array((e.mass[e.i] * e.p, e.j, p.edges.indptr), shape=p.shape), device)
 
     def tensor(array, kind=dtype):
         return torch.as_tensor(array).to(device=device, dtype=kind)
 
-    ties = both.indptr.astype(np.int64), local(both.indices).astype(np.int32), both.data.astype(np.float32)
+    ties = both.indptr.astype(np.int64), both.indices.astype(np.int32), both.data.astype(np.float32)
     if not compiled_pays(next(problem.rows.mapper.parameters())):
         pointers, columns, values = ties
         rows = np.repeat(np.arange(p.n_rows, dtype=np.int32), np.diff(pointers))
@@ -430,11 +398,11 @@ def _visit_shard(problem, dtype, device):
         ties = tensor(pointers, None), ends[len(rows) :], tensor(values), ends
     i, j, values, mass = (
         tensor(e.i, torch.int64),
-        tensor(local(e.j), torch.int64),
+        tensor(halo.at(e.j), torch.int64),
         tensor(e.p),
         tensor(e.mass),
     )
-    edges = Edges(i, j, (p.n_rows, p.n_rows + len(numbers)))
+    edges = Edges(i, j, (p.n_rows, halo.size))
     return ShardVisit(
         **_of_edges(problem, edges, values, mass[i]),
         rows=None,
@@ -447,7 +415,7 @@ def _visit_shard(problem, dtype, device):
         n_candidates=p.n_candidates,
         exclude_self=True,
         weighs=bool(mass.sum() > 0),
-        group=group,
-        halo=Halo(group, numbers, starts, device),
+        group=halo.shard.group,
+        halo=halo,
         both_ways=ties,
     )

@@ -33,11 +33,11 @@ from ..clusters import (
     without_path,
 )
 from ..conditional import MAX_MATERIALISED
-from ..distributed import ALONE, alone, current
+from ..distributed import ALONE, current
 from ..engines import write_table
 from ..initialization._assignments import best_assignments, checked_labels, doubtful, lesson, steps_an_epoch
 from ..initialization._last_fit import known_from, values_from
-from ..mappers import TableModule, build_mapper
+from ..mappers import build_mapper
 from ..neighbors import KnownRows
 from ..objective import Objective, Points
 from ..optim import Phase, Solution
@@ -545,7 +545,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             check_choice("init", self.init, ("agglomerate", "kmeans", "k-means++", "spectral", "random"))
         X, y = validated(self, X, y, pairwise=self._pairwise, read_y=self._reads_y)
         group = current()
-        _check_over_processes(group, X, auto, sample_weight)
+        _check_over_processes(group, X, auto and self._resolved("mapper").parametric, sample_weight)
         self._copies = _numbers_of_copies(sample_weight, X)
         known = KnownRows(X)
         by_features = self._declares("equal_rows_alike") and not self._pairwise
@@ -564,10 +564,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             module = self._module(self._resolved("mapper"), plan.X, n_clusters, plan.setting, head)
             plan = _with_mapper(plan, module, n_clusters)
         if plan.problem.p.sharded:
-            solution = self._found_by_first(plan, n_clusters, n_init)
-            self._keep_clusters(plan, solution, known, shown=_among_winners)
-            self._warn_of_fewer(self.n_clusters)
-            return solution
+            self._check_shards(plan)
         lesson = None
         if (head is not None and same_shapes(head, plan.mapper)) or (
             old is not None and head is None and self._put_last_assignments(plan)
@@ -606,9 +603,8 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 ConvergenceWarning,
             )
 
-    def _found_by_first(self, plan, n_clusters, n_init):
-        """A table over several processes: the first has the graph of all rows, without their features."""
-        group, problem = plan.group, plan.problem
+    def _check_shards(self, plan):
+        """Refuse what a table over several processes does not know."""
         able = plan.engine.solves and isinstance(self.init, str) and self.init == "agglomerate"
         reason = None if able else f"init={self.init!r:.60} and {plan.engine!r}"
         reason = "terms" if self.terms else "min_confidence" if self.min_confidence > 0 else reason
@@ -618,39 +614,15 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 f"{reason}: clusters of a table over several processes are found by engine='partition' from "
                 f"init='agglomerate', without terms, min_confidence or warm_start; or fit in one process"
             )
-        if group.largest(any(hasattr(callback, "keeper") for callback in callbacks(self.callback))):
+        if plan.group.largest(any(hasattr(callback, "keeper") for callback in callbacks(self.callback))):
             raise ValueError(
                 "a Checkpoint is not written of a table over several processes; leave it out of callback"
             )
-        p, starts = problem.p.gathered_by_first()
-        solution, r = None, np.empty((0, n_clusters))
-        with group.together(), alone():
-            if group.rank == 0:
-                whole = Points(
-                    TableModule(torch.zeros(p.n_rows, n_clusters, dtype=torch.float64)),
-                    p.n_rows,
-                    None,
-                    n_clusters,
-                )
-                problem = replace(problem, p=p, rows=whole, columns=whole, group=ALONE)
-                plan_of_all = replace(
-                    plan, mapper=whole.mapper, rows=whole, objective=Objective((problem,)),
-                    setting=replace(plan.setting, group=ALONE), keeper=NoCheckpoint(),
-                )  # fmt: skip
-                self._started(plan_of_all, lambda: self._put_start(plan_of_all, n_clusters, n_init))
-                n_iter = N_ITER if self.max_iter == "auto" else self.max_iter
-                solution = self._improve(plan_of_all, n_iter, 20)
-                self._warn_at_max_iter(plan_of_all, self.optimizer, solution)
-                r = _represented(plan_of_all)
-        parts = np.split(r, starts[1:-1]) if group.rank == 0 else [r] * group.size
-        write_table(plan.mapper, group.exchanged(parts)[0])
-        vars(plan.q).update(group.from_first(plan.q.chosen))
-        return group.from_first(solution)
 
     def _gathered(self, plan):
         """The plan where every process has the rows of all, or of a part that is enough for a start by k-means."""
         group, X = plan.group, plan.X
-        if group.size == 1:
+        if group.size == 1 or plan.problem.p.sharded:
             return plan
         most = max(MAX_TAUGHT // X.shape[1], 2 * plan.rows.width)
         n_all = group.total(X.shape[0])
@@ -922,7 +894,7 @@ def _check_over_processes(group, X, auto, sample_weight):
         return
     reason = "a sparse X" if sparse.issparse(X) else None
     if auto or sample_weight is not None:
-        reason = "n_clusters='auto'" if auto else "sample_weight"
+        reason = "n_clusters='auto' of a head" if auto else "sample_weight"
     if group.largest(reason is not None):
         raise ValueError(
             f"{reason or 'what another process was given'} is not known under shards(), where each process has rows of "

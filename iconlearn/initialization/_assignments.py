@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from .._torch_state import as_array
 from ..clusters import (
     k_means,
+    number_of_nodes,
     pair_weights,
     partitions,
     rank,
@@ -99,10 +100,14 @@ def _searched(weights, objective, n_clusters, n_init, rng, tol, free, kl):
     Rows of q under a weaker balance sum to less than one, which KL alone allows; another divergence begins there and
     goes on with a balance of 1.
     """
-    if not free:
-        return search(weights, n_clusters, n_init, rng, tol)
-    r, balance, candidates = search_balances(weights, n_clusters, n_init, rng, tol)
-    if kl:
+
+    def find(graph):
+        given = graph, n_clusters, n_init, rng, tol
+        return search_balances(*given) if free else (search(*given),)
+
+    r, *chosen = weights.found(find, number_of_nodes(weights.n_all, n_clusters), rng)
+    if chosen and kl:
+        balance, candidates = chosen
         for q in _shared(objective):
             q.balance_, q.candidates_ = balance, candidates
     return r

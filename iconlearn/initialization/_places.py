@@ -227,12 +227,16 @@ def _principal(X, n_components, rng, device, group):
         to = torch.from_numpy(np.ascontiguousarray(axes.T)).to(device)
         places = torch.cat([block.double() @ to for block in X.split(max(1, BLOCK_SIZE // X.shape[1]))])
         return (places - places.mean(0)).cpu().numpy()
-    places = np.empty((X.shape[0], len(axes)))
-    # The product in double precision would hold all of X so.
-    step = max(1, BLOCK_SIZE // X.shape[1])
-    for start in range(0, len(places), step):
-        places[start : start + step] = X[start : start + step] @ axes.T
+    places = _along(X, axes)
     return places - _mean(places, group)
+
+
+def _along(X, axes):
+    """Rows along axes, in double precision; of dense rows in single precision no such copy is made."""
+    if sparse.issparse(X) or X.dtype == axes.dtype:
+        return np.asarray(X @ axes.T, dtype=float)
+    step = max(1, BLOCK_SIZE // X.shape[1])
+    return np.concatenate([X[first : first + step] @ axes.T for first in range(0, len(X), step)], dtype=float)
 
 
 def _spectral(edges, n_components, rng):

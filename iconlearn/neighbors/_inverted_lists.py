@@ -95,7 +95,8 @@ def search_cells(prepared, k, *, seed):
 def _known(points, rows, k):
     """Neighbours of the sample, and their squared distances from differences."""
     found, _ = nearest(points, points[rows], k, own=rows)
-    step = max(1, BLOCK_SIZE // (k * points.shape[1]))
+    # Differences in single precision, and twice in double precision.
+    step = max(1, BLOCK_SIZE // (4 * k * points.shape[1]))
     gaps = [
         (points[found[at]] - points[rows[at], None]).double().square().sum(2)
         for at in torch.arange(len(rows), device=rows.device).split(step)

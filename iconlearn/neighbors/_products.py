@@ -95,8 +95,9 @@ def leave_out(block, own):
 
 def half_lengths(points):
     """Half the squared length of every point, in the precision of the points."""
-    step = max(1, (BLOCK_SIZE if points.device.type == "cpu" else BLOCK_SIZE_CUDA) // points.shape[1])
-    return torch.cat([some.square().sum(1) for some in points.split(step)]) / 2
+    # A GPU would wait for the start of every block.
+    step = len(points) if points.device.type != "cpu" else BLOCK_SIZE // max(points.shape[1], 1)
+    return torch.cat([part.square().sum(1) / 2 for part in points.split(max(step, 1))])
 
 
 def smallest(block, k):

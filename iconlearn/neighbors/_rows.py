@@ -85,11 +85,12 @@ class PreparedRows:
     @cached_property
     def points(self) -> torch.Tensor:
         """Places in the space, float32 of shape (n, n_dims)."""
-        rows = self.space.rows(self.X[:1])
-        points = torch.empty(len(self.X), rows.shape[1])
-        step = max(1, BLOCK_SIZE // max(1, rows.shape[1]))
-        for start in range(0, len(points), step):
-            points[start : start + step] = torch.from_numpy(self.space.rows(self.X[start : start + step]))
+        # By blocks, since places in double precision would be the largest of all arrays.
+        step = max(1, BLOCK_SIZE // max(4 * self.X.shape[1], 1))
+        points = torch.empty((len(self.X), self.X.shape[1] + self.space.cosine), dtype=torch.float32)
+        for first in range(0, len(self.X), step):
+            part = slice(first, first + step)
+            points[part] = torch.from_numpy(self.space.rows(self.X[part]))
         return points
 
     def doubles(self) -> torch.Tensor:

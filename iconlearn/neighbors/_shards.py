@@ -28,8 +28,8 @@ from ._search import MAX_EXACT, knn, neighbor_graph
 CELLS, MOST_CELLS, SAMPLE_PER_CELL, N_STEPS = 32, 512, 32, 3
 # Share of a sample's neighbours that are found, and its size.
 RECALL, N_SAMPLE = 0.995, 512
-# Numbers of the rows that travel at a time.
-BLOCK = 2**22
+# Numbers of the rows that are asked for at a time, and of those that travel or whose places are found.
+BLOCK, BLOCK_OF_PLACES = 2**22, 2**20
 
 
 def graph_of_all(group, X, k, *, metric="euclidean", **options) -> csr_array:
@@ -117,7 +117,7 @@ def _moved(group, X, home, n_held):
     counts = np.array([len(rows) for rows in home])
     ends = np.cumsum(np.concatenate(group.exchanged(list(counts[:, None]))))
     held, at = np.empty((n_held, X.shape[1]), X.dtype), np.concatenate([[0], ends[:-1]])
-    step = max(1, BLOCK // (X.shape[1] * group.size))
+    step = max(1, BLOCK_OF_PLACES // (X.shape[1] * group.size))
     for first in range(0, group.largest(int(counts.max())), step):
         for rank, part in enumerate(group.exchanged([X[rows[first : first + step]] for rows in home])):
             held[at[rank] : at[rank] + len(part)] = part
@@ -193,7 +193,7 @@ def _centres(group, place, X, n_all, rng):
 
 
 def _labels(centres, place, X):
-    step = max(1, BLOCK // X.shape[1])
+    step = max(1, BLOCK_OF_PLACES // X.shape[1])
     parts = [X[first : first + step] for first in range(0, len(X), step)]
     found = [nearest(centres, torch.from_numpy(place(part)), 1)[0][:, 0].numpy() for part in parts]
     return np.concatenate([*found, np.empty(0, np.int64)])
@@ -226,12 +226,16 @@ def _owners(centres, counts, n_ranks):
 
 def _distances_of_owners(centres, owners, n_ranks, place, X):
     """Distance to each owner's nearest centre over that to the nearest of all, shape (len(X), n_ranks)."""
-    far, step = np.full((len(X), n_ranks), np.inf, np.float32), max(1, BLOCK // max(X.shape[1], len(centres)))
+    far, step = (
+        np.full((len(X), n_ranks), np.inf, np.float32),
+        max(1, BLOCK_OF_PLACES // max(X.shape[1], len(centres))),
+    )
     for first in range(0, len(X), step):
         gaps = torch.cdist(torch.from_numpy(place(X[first : first + step])), centres).numpy()
         for rank in np.unique(owners):
             far[first : first + step, rank] = gaps[:, owners == rank].min(axis=1)
-    return far / np.maximum(far.min(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):  # of rows that are centres
+        return far / np.maximum(far.min(axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _limit(group, ask, far, k, rng):

@@ -95,10 +95,12 @@ class Stretches:
                     recording = self._recording(held, method, n)
                     while len(taken) < n:
                         closure = _only(epochs(phase))
-                        if recording is not None and not recording.made:
-                            recording.make(step, closure, before)
+                        if recording is not None and recording.known and not recording.made:
+                            recording.make(step, closure, _Before(run, method, best))
                         repeats = recording is not None and recording.made
                         taken.append(recording.repeat() if repeats else step(closure))
+                        if recording is not None:
+                            recording.known = True
         except KeyboardInterrupt as error:
             if not taken:
                 raise
@@ -146,12 +148,14 @@ class _Recording:
     ----------
     made : bool
         Whether there is one.
+    known : bool
+        Whether such a step has been taken before: what is compiled or compared at its first use cannot be recorded.
     """
 
     def __init__(self, method, held):
         # The graph reads and writes their tensors.
         self.method, self.held = method, held
-        self.graph, self.losses, self.made, self.failed = None, None, False, False
+        self.graph, self.losses, self.made, self.failed, self.known = None, None, False, False, False
 
     def make(self, step, closure, before):
         """Record a step; the state is the one before it afterwards."""

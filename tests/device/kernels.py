@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import torch
@@ -19,6 +20,8 @@ def reason_against():
         return "Triton, which comes with torch's builds for CUDA, is not there"
     if not GPU and os.environ.get("TRITON_INTERPRET") != "1":
         return "there is no GPU, and Triton has been imported without its interpreter"
+    if not GPU and tuple(map(int, version("triton").split(".")[:2])) < (3, 9):
+        return "there is no GPU, and interpreters of Triton before 3.9 do not know these kernels or the newest numpy"
     return None
 
 

@@ -136,7 +136,7 @@ def test_a_step_does_not_cost_more(name, monkeypatch):
             if kernels.reason_against() is not None:
                 pytest.skip(f"kernels: {kernels.reason_against()}")
             kernels.use_on_the_pretended_device(monkeypatch)
-            n, few = min(n, 300), {"max_iter": 12}  # the interpreter takes long
+            n, few = min(n, 300), {"max_iter": 10}  # the interpreter takes long
         steps = steps_between_looks(model, n, monkeypatch, recorded=False, **few)
     found = np.array([counts(events) for events in steps])
     assert len(found) > 3 and found[:, 0].min() > 0

@@ -76,6 +76,36 @@ def test_recorded_steps_are_the_steps(name, monkeypatch):
     np.testing.assert_array_equal(recorded.embedding_, taken.embedding_)
 
 
+@pytest.mark.pretended
+def test_a_step_is_taken_before_it_is_recorded(monkeypatch):
+    """Also where the first stretch is a long one, as after a checkpoint: kernels are compiled at their first use."""
+    begin, take, step, done = _stretch.Stretches.__init__, _stretch.Stretches.take, MomentumGains.step, []
+
+    def long_from_the_start(stretches, *args):
+        begin(stretches, *args)
+        stretches.longest = 25
+
+    def taking(*args):
+        done.append("stretch")
+        return take(*args)
+
+    def stepping(method, closure):
+        done.append("recorded" if torch.cuda.is_current_stream_capturing() else "taken")
+        return step(method, closure)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_stretch.Stretches, "__init__", long_from_the_start)
+        expected = fitted("mesh", max_iter=40)
+        patch.setattr(_stretch.Stretches, "take", taking)
+        patch.setattr(MomentumGains, "step", stepping)
+        recorded = fitted("mesh", max_iter=40)
+        np.testing.assert_array_equal(recorded.embedding_, expected.embedding_)
+        first = done.index("recorded")
+        assert done[first - 3 : first] == ["stretch", "taken", "taken"]
+        without_recording(patch)
+        np.testing.assert_array_equal(recorded.embedding_, fitted("mesh", max_iter=40).embedding_)
+
+
 @pytest.mark.parametrize("name", FITS)
 def test_stretches_end_where_single_steps_end(name):
     found, expected = fitted(name), single_steps(name)

@@ -12,6 +12,10 @@ from iconlearn.learned import Cosine
 from iconlearn.mappers import EMA, MLP
 from iconlearn.supervisory import Paired, Views
 
+ON_THE_CPU = pytest.mark.cpu(
+    reason="the processes of this folder compute on the CPU, as does the fit that they are compared with"
+)
+
 X, y = load_digits(n_class=4, return_X_y=True)
 X, y = X[:150, 8:40] / 16, y[:150].astype(str)
 WEIGHT = np.random.RandomState(0).rand(150)
@@ -91,6 +95,7 @@ def every_fit(ends):
         return found, streamed(own), sent
 
 
+@ON_THE_CPU
 @pytest.mark.filterwarnings("ignore")
 def test_fits_are_those_of_one_process(two):
     ends = [0, 50, 150]
@@ -190,6 +195,7 @@ def resumed(folder, fails, own=slice(None)):
     return model.fit(X[own], y[own]).loss_history_
 
 
+@ON_THE_CPU
 def test_a_checkpoint_goes_on_with_any_number_of_processes(two, three, tmp_path):
     whole = resumed(tmp_path / "whole", False)
     folder = tmp_path / "fit"

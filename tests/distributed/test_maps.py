@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from scipy.sparse import vstack
 from sklearn.datasets import load_digits
-from sklearn.metrics import adjusted_rand_score
 
-from iconlearn import ICONClustering, ICONEmbedding, load, save
+from iconlearn import ICONEmbedding, load, save
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
 from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
 from iconlearn.out_of_sample._placed import Placer
 from iconlearn.supervisory import KNN, Gaussian, Symmetrize
+
+ON_THE_CPU = pytest.mark.cpu(
+    reason="the processes of this folder compute on the CPU, as does the fit that they are compared with"
+)
 
 X = load_digits().data
 CUTS = {2: [0, 900, 1797], 3: [0, 300, 1250, 1797]}
@@ -79,6 +82,7 @@ def map_of_own(parameters, new):
 JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 30}
 
 
+@ON_THE_CPU
 def test_a_map_over_processes(two, three):
     """By row, with rows that relocate, and t-SNE."""
     new = X[1200:1220]
@@ -121,41 +125,10 @@ def test_near_pairs_and_far_points_over_processes(two):
     np.testing.assert_allclose(parts[0][0], whole.loss_history_, rtol=1e-3)
 
 
-def refused(parameters, clusters=False):
+def refused(parameters):
     with shards(timeout=60) as group:
         rows = own(group.rank, group.size, FEW)
-        kind = ICONClustering if clusters else ICONEmbedding
-        return kind(random_state=0, max_iter=3, **parameters).fit(rows)
-
-
-def clusters_of_own():
-    with shards(timeout=60) as group:
-        rows = own(group.rank, group.size, FEW)
-        model = ICONClustering(10, random_state=0).fit(rows)
-        assert (model.predict(rows) == model.labels_).all()
-        return model
-
-
-def test_clusters_with_a_table(two):
-    whole = ICONClustering(10, random_state=0).fit(X[:1100])
-    parts = two.results(clusters_of_own)
-    assert adjusted_rand_score(whole.labels_, np.concatenate([part.labels_ for part in parts])) > 0.99
-    for part in parts:
-        assert part.loss_ == pytest.approx(whole.loss_, rel=1e-5) and part.n_clusters_ == 10
-        assert not hasattr(part, "probabilities_") and not hasattr(part, "merge_path_")
-        for ask in (part.predict, part.predict_proba, part.score):
-            with pytest.raises(ValueError, match="process"):
-                ask(X[1200:1300])
-
-
-def test_what_clusters_refuse(two):
-    for parameters in (
-        {"n_clusters": 5, "init": "kmeans"},
-        {"n_clusters": 5, "min_confidence": 0.5},
-        {"n_clusters": "auto"},
-    ):
-        for answer in two.run(refused, parameters, True):
-            assert isinstance(answer, ValueError) and "process" in str(answer), answer
+        return ICONEmbedding(random_state=0, max_iter=3, **parameters).fit(rows)
 
 
 def of_one_process():

@@ -67,5 +67,5 @@ def test_steps_that_are_counted_say_nothing(name):
 def test_batches_of_a_stream_say_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ICONClassifier().partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
-        ICONClustering(3, mapper="linear").fit(X).partial_fit(X)
+        ICONClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+        ICONClustering(3, mapper="linear", random_state=0).fit(X).partial_fit(X)

@@ -65,15 +65,18 @@ def test_neighbours_that_are_given_and_rows_without_any():
 
 
 def test_a_map_keeps_densities_at_little_cost_in_neighbours():
-    rng = np.random.default_rng(0)
-    centres = np.repeat(12 * rng.normal(size=(5, 10)), 60, axis=0)
-    data = centres + np.repeat(np.geomspace(0.3, 4, 5), 60)[:, None] * rng.normal(size=(300, 10))
-    kept, recall = [], []
-    for model in (recipes.tsne(random_state=0), recipes.density_tsne(random_state=0)):
-        places = model.fit(data).embedding_
-        kept.append(np.corrcoef(*(log_radii(A, nearest(A, 15)) for A in (data, places)))[0, 1])
-        recall.append(neighbor_recall(data, places))
-    assert kept[1] > kept[0] + 0.3 and recall[1] > recall[0] - 0.02, (kept, recall)
+    kept, recall = np.zeros((2, 2)), np.zeros((2, 2))
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        centres = np.repeat(12 * rng.normal(size=(5, 10)), 60, axis=0)
+        data = centres + np.repeat(np.geomspace(0.3, 4, 5), 60)[:, None] * rng.normal(size=(300, 10))
+        for k, recipe in enumerate((recipes.tsne, recipes.density_tsne)):
+            places = recipe(random_state=0).fit(data).embedding_
+            kept[k, seed] = np.corrcoef(*(log_radii(A, nearest(A, 15)) for A in (data, places)))[0, 1]
+            recall[k, seed] = neighbor_recall(data, places)
+    assert (kept[1] > kept[0] + 0.3).all()
+    # What it costs varies by a hundredth between data, and with the rounding of a device.
+    assert recall[1].mean() > recall[0].mean() - 0.02, recall
 
 
 def test_engines_and_mappers_of_features():

@@ -109,6 +109,7 @@ def test_batches_bring_each_row_its_own_target(batch):
     assert batch in seen_batches
 
 
+@pytest.mark.cpu(reason="networks are in single precision on a device")
 def test_a_share_spread_over_all_targets():
     model = restoring(Debias(Restore(), 0.25), 3, Autoencoder((6,))).fit(X)
     with torch.no_grad():

@@ -108,7 +108,7 @@ def test_batches_are_made_of_whole_sequences():
         recipes.cpc(step=8, steps=1, whole=True, **options).fit(IMAGES[:40])
     assert [len(which) for _, which, _ in seen] == [60, 60, 60, 60]
     assert all(len(found) == 10 for found, _, _ in seen)
-    shown = np.concatenate([found[which].numpy() for found, which, _ in seen])
+    shown = np.concatenate([found[which].cpu().numpy() for found, which, _ in seen])
     np.testing.assert_array_equal(np.unique(shown, axis=0, return_counts=True)[1], 6)
 
 

@@ -173,7 +173,8 @@ def test_stages_go_on_from_each_other_and_frozen_parts_stay():
     """The stages of t-SimCNE: many outputs, a head of two on the network as it is, then both."""
     options = {"augment": "noise", "strength": 0.5, "random_state": 0}
     wide = recipes.t_simclr(n_components=8, max_iter=4, **options).fit(X).mapper_
-    network = torch.nn.Sequential(*wide[:-1].requires_grad_(False), torch.nn.Linear(256, 2).double())
+    last = torch.nn.Linear(256, 2).to(next(wide.parameters()))
+    network = torch.nn.Sequential(*wide[:-1].requires_grad_(False), last)
     before = [parameter.clone() for parameter in network.parameters()]
     head = recipes.t_simcne(mapper=network, max_iter=8, learning_rate=0.05, **options).fit(X)
     *frozen, weight, bias = head.mapper_.parameters()
