@@ -1,6 +1,5 @@
 """Processes that form groups of torch.distributed (gloo), and run functions of test modules together."""
 
-import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -13,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-_SPAWN = multiprocessing.get_context("spawn")
+# Forks of one process that has imported what they need; of this one, which has computed, they could not take gradients.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["iconlearn", "torch._dynamo", "sklearn.datasets"])
 
 
 class Processes:
@@ -35,8 +36,8 @@ class Processes:
         self.end()
         self.store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         for rank in range(self.most):
-            ours, theirs = _SPAWN.Pipe()
-            process = _SPAWN.Process(target=_serve, args=(rank, self.store.port, theirs), daemon=True)
+            ours, theirs = _FORKS.Pipe()
+            process = _FORKS.Process(target=_serve, args=(rank, self.store.port, theirs), daemon=True)
             process.start()
             theirs.close()
             self.pipes.append(ours)
@@ -115,7 +116,6 @@ class Ranks:
 def _serve(rank, port, pipe):
     """Answer until the pipe is closed."""
     torch.set_num_threads(1)
-    importlib.import_module("iconlearn")
     store = distributed.TCPStore("127.0.0.1", port, is_master=False)
     pipe.send(True)
     modules = {}

@@ -9,8 +9,9 @@ from sklearn.datasets import make_blobs
 
 from iconlearn.neighbors import _inverted_lists, _products, _rows, knn, pair_distances
 from iconlearn.neighbors._device_rows import DeviceRows
-from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells
+from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells, CellSearch
 from iconlearn.neighbors._products import nearest, smallest
+from iconlearn.neighbors._rows import PreparedRows
 
 
 def blobs(n=4000, n_dims=12, centers=30, seed=0):
@@ -149,13 +150,32 @@ def test_wide_rows_are_searched_along_short_axes_and_ranked_by_all(metric, monke
     assert widths == [_inverted_lists.N_AXES]
 
 
+@pytest.mark.parametrize(("metric", "width"), [("euclidean", 12), ("cosine", 12), ("euclidean", 400)])
+def test_rows_nearest_to_others(metric, width):
+    """Also wide ones, which are searched along axes, and few for many cells; a sample decides how many cells."""
+    rng = np.random.default_rng(0)
+    X = blobs(3300)
+    if width > X.shape[1]:
+        X = (X @ rng.normal(size=(12, width)) + 0.1 * rng.normal(size=(3300, width))).astype(np.float32)
+    X, others = X[:3000], X[3000:]
+    order = knn(X, 10, queries=others, metric=metric)[1]
+    cells = CellSearch(PreparedRows(X, metric), 10, seed=0)
+    for prepared in (False, True):
+        if prepared:
+            cells.prepare_for(others[::3], order[::3], np.ones((100, 10), dtype=bool))
+        for few in (others, others[:5]):
+            found = cells.nearest_to(few).numpy()
+            assert all(len(set(row)) == len(row) for row in found)
+            assert np.mean([np.isin(a, b).mean() for a, b in zip(order, found)]) > 0.96
+
+
 def test_axes_that_lose_neighbours_are_not_taken():
     X = np.random.default_rng(0).normal(size=(1500, 400)).astype(np.float32)
     points = torch.from_numpy(X)
     rows = torch.arange(200)
     found, _ = _inverted_lists._known(points, rows, 10)
     generator = torch.Generator().manual_seed(0)
-    assert _inverted_lists.shortened(points, rows, found, generator) is points
+    assert _inverted_lists.leading_axes(points, rows, found, generator) is None
     assert recall(knn(X, 10, backend="ivf", random_state=0)[1], knn(X, 10, backend="exact")[1]) > 0.97
 
 

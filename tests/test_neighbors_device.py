@@ -8,7 +8,7 @@ from sklearn.datasets import make_blobs
 from iconlearn.neighbors import _device_rows, _exact, _inverted_lists, _products, _search, knn, pair_distances
 from iconlearn.neighbors._device_rows import DeviceRows
 from iconlearn.neighbors._exact import prepared_for
-from iconlearn.neighbors._inverted_lists import Cells, _batches, search_cells
+from iconlearn.neighbors._inverted_lists import Cells, CellSearch, _batches, search_cells
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ON_DEVICE = DEVICES[1:]
@@ -147,6 +147,16 @@ def test_batches_are_all_cells_once_and_bounded(device):
         assert heights.min() >= n_rows / 1.26
         assert len(cells) == 1 or len(cells) * max(n_rows, 20) * n_columns <= most
     assert len(batches) < 200
+
+
+@pytest.mark.parametrize("device", ON_DEVICE)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_cells_on_the_device_find_rows_nearest_to_others(device, metric):
+    X = make_blobs(2500, 12, centers=30, cluster_std=1.5, random_state=0)[0].astype(np.float32)
+    X, others = X[:2000], X[2000:]
+    found = CellSearch(DeviceRows(X, metric, torch.device(device)), 10, seed=0).nearest_to(others)
+    exact = knn(X, 10, queries=others, metric=metric)[1]
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(exact, found.cpu().numpy())]) > 0.96
 
 
 @pytest.mark.parametrize("device", ON_DEVICE)

@@ -49,9 +49,10 @@ N_MERGES, CROSSINGS_PER_MERGE, N_SHORT = 8, 3, 40
 # which a weaker pull must raise the information, besides what a row on the other side makes, about 1 / n_rows:
 # smaller differences come and go with the draw of the rows.
 BALANCES, N_COMPARED, MORE = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1), len(RESOLUTIONS), 0.002
-# A weaker balance is taken where it cuts less than this share of what was cut, and no cluster is smaller than that
-# share of the mean one: a clump of outliers.
-APART, TINY = 0.36, 0.1
+# A weaker balance is taken where it cuts less than this share of what is cut otherwise, edges tell at least that share
+# of the entropy of its clusters, and none of them is smaller than that share of the mean one: a clump of outliers.
+# What is cut otherwise is the least with an information that is by no more than that share below the largest.
+APART, KNOWN, TINY, BELOW = 0.36, 0.9, 0.1, 0.01
 # The weaker balance of few labels, and the share of a class's edges that it must spare.
 LOOSE, MUCH_LESS = 0.1, 1 / 3
 # Clusters that a round splits at most: the merges that follow cost as many steps each.
@@ -120,8 +121,9 @@ def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
     balance : float
         What it was found under.
     candidates : dict of str to ndarray
-        A row for each balance that was tried: "balance", "information" (in nats), "cut" (share of the mass of the
-        edges between clusters), "n_clusters", and "smallest" (share of the rows in the smallest cluster).
+        A row for each balance that was tried: "balance", "information" and "entropy" (in nats; of the clusters at the
+        ends of an edge), "cut" (share of the mass of the edges between clusters), "n_clusters", and "smallest" (share
+        of the rows in the smallest cluster).
     """
     coarse = _CoarseSearch(graph, n_clusters, rng, tol)
     found, n_rows = [], coarse.coarse.n_rows
@@ -134,15 +136,23 @@ def search_balances(graph, n_clusters, n_init, rng, tol, *, balances=BALANCES):
         if np.ptp(coarse.facts([found[0], found[-1]])["n_clusters"]) > 0:
             break
     facts = coarse.facts(found)
-    at, apart = _most_informed(n_rows, **facts), _least_cut(n_rows, **facts)
-    lies_apart = apart is not None and facts["cut"][apart] < APART * facts["cut"][0]
-    if lies_apart:
-        at = apart
+    at, lies_apart = _chosen(n_rows, facts)
     r = found[at]
     if at > 0:
         tried = [coarse.best(balances[at], n_init), r]
-        r = tried[(_least_cut if lies_apart else _most_informed)(n_rows, **coarse.facts(tried))]
+        both = coarse.facts(tried)
+        r = tried[_least_cut(**both) if lies_apart else _most_informed(n_rows, **both)]
     return coarse.of_rows(r), balances[at], {"balance": np.array(balances[: len(found)]), **facts}
+
+
+def _chosen(n_rows, facts):
+    """Which candidate is taken, and whether it is for groups that lie apart."""
+    at, apart = _most_informed(n_rows, **facts), _least_cut(**facts)
+    alike = facts["n_clusters"] == facts["n_clusters"][at]
+    alike &= facts["information"] >= (1.0 - BELOW) * facts["information"][at]
+    if apart is not None and facts["cut"][apart] < APART * facts["cut"][alike].min():
+        return apart, True
+    return at, False
 
 
 def _most_informed(n_rows, information, n_clusters, **_):
@@ -152,9 +162,13 @@ def _most_informed(n_rows, information, n_clusters, **_):
     return int(np.argmax(whole & (information >= enough)))
 
 
-def _least_cut(n_rows, cut, n_clusters, smallest, **_):
-    """The last that cuts the least of those with all clusters and no tiny one; None where there are none."""
+def _least_cut(cut, information, entropy, n_clusters, smallest, **_):
+    """The last that cuts the least of those with all clusters, known by edges and none tiny; None where there are none.
+
+    A large cluster beside a few rows that touch it cuts next to no edges either, but edges tell little of it.
+    """
     whole = (n_clusters == n_clusters.max()) & (smallest * n_clusters >= TINY)
+    whole &= information >= KNOWN * entropy
     return int(np.flatnonzero(whole & (cut == cut[whole].min()))[-1]) if whole.any() else None
 
 
@@ -228,6 +242,7 @@ class _CoarseSearch:
         sizes = [np.bincount(one, self.coarse.size, self.n_clusters) for one in labels]
         return {
             "information": np.array([self.coarse.information(one) for one in labels]),
+            "entropy": np.array([self.coarse.entropy(one) for one in labels]),
             "cut": np.array([self.coarse.cut(one) for one in labels]),
             "n_clusters": np.array([np.count_nonzero(size) for size in sizes]),
             "smallest": np.array([size[size > 0].min() for size in sizes]) / self.coarse.n_rows,

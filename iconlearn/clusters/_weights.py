@@ -19,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
+from scipy.special import entr
 
 from ..numerics.threads import available
 from ._lists import Lists
@@ -128,6 +129,11 @@ class PairWeights:
         chance = mass.sum(axis=1)[:, None] * mass.sum(axis=0)
         some = mass > 0
         return float(mass[some] @ np.log(mass[some] / chance[some]))
+
+    def entropy(self, labels):
+        """Entropy of the cluster at one end of an edge, in nats: the information is no more."""
+        share = np.bincount(labels[self.row], self.edges.data)
+        return float(entr(share / (share.sum() or 1.0)).sum())
 
     def cut(self, labels):
         """Share of the mass of the edges that runs between groups of rows."""

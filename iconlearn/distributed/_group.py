@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from contextlib import contextmanager
 
@@ -122,6 +123,14 @@ class Alone:
         """
         yield
 
+    @contextmanager
+    def task(self):
+        """The body is done by all ranks; an error that one of them meets ends the exchanges that others wait in.
+
+        Where all ranks meet an error between the same two exchanges, and catch it, they may go on together.
+        """
+        yield
+
     def starts(self, n_rows):
         """How many rows the ranks before this one have, each of which gives its number of rows."""
         return 0
@@ -172,7 +181,13 @@ class Group:
     def _all_reduce(self, tensor, what, op):
         self.traffic[what] += tensor.numel() * tensor.element_size()
         with self.watch.exchange(what):
-            distributed.all_reduce(tensor, op, group=self.group)
+            self._done(distributed.all_reduce(tensor, op, group=self.group, async_op=True), tensor)
+
+    def _done(self, work, tensor):
+        if tensor.device.type == "cpu":
+            self.watch.wait(work, self.group)
+        else:
+            work.wait()  # a GPU computes on meanwhile, and the host does not wait
 
     @torch.no_grad()
     def add_up(self, tensors):
@@ -193,7 +208,7 @@ class Group:
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         self.traffic["joined"] += padded.numel() * padded.element_size()
         with self.watch.exchange("joined"):
-            distributed.all_gather(parts, padded, group=self.group)
+            self._done(distributed.all_gather(parts, padded, group=self.group, async_op=True), padded)
         return torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
 
     def gathered(self, rows):
@@ -217,7 +232,7 @@ class Group:
         counts = torch.tensor([len(part) for part in parts], device=like.device)
         table = [torch.empty_like(counts) for _ in range(self.size)]
         with self.watch.exchange(what):
-            distributed.all_gather(table, counts, group=self.group)
+            self._done(distributed.all_gather(table, counts, group=self.group, async_op=True), counts)
         due = torch.stack(table)[:, self.rank].tolist()
         received = [like.new_empty((n, *like.shape[1:])) for n in due]
         received[self.rank] = like.detach().clone()
@@ -242,21 +257,22 @@ class Group:
     # -- values of any kind ----------------------------------------------------------------------------
 
     def objects(self, value):
-        found = [None] * self.size
-        with self.watch.exchange("objects"):
-            distributed.all_gather_object(found, value, group=self.group)
-        return found
+        return [_unpickled(part) for part in self._exchanged([_pickled(value)] * self.size, "objects")]
 
     def from_first(self, value):
         if isinstance(value, torch.Tensor):
-            found = value.detach().clone(memory_format=torch.contiguous_format)
-            with self.watch.exchange("from_first"):
-                distributed.broadcast(found, self._global(0), group=self.group)
-            return found
-        holder = [value]
+            return self._broadcast(value.detach().clone(memory_format=torch.contiguous_format))
+        held = _pickled(value) if self.rank == 0 else torch.empty(0, dtype=torch.uint8)
+        length = self._broadcast(torch.tensor(len(held)))
+        held = self._broadcast(held if self.rank == 0 else held.new_empty(int(length)))
+        return value if self.rank == 0 else _unpickled(held)
+
+    def _broadcast(self, tensor):
         with self.watch.exchange("from_first"):
-            distributed.broadcast_object_list(holder, self._global(0), group=self.group)
-        return holder[0]
+            self._done(
+                distributed.broadcast(tensor, self._global(0), group=self.group, async_op=True), tensor
+            )
+        return tensor
 
     @contextmanager
     def together(self):
@@ -271,6 +287,9 @@ class Group:
                 kind = {"TypeError": TypeError, "ValueError": ValueError}.get(sentence[0], RuntimeError)
                 raise kind(f"rank {rank}: {sentence[1]}") from error
 
+    def task(self):
+        return self.watch.task()
+
     def starts(self, n_rows):
         return sum(self.objects(int(n_rows))[: self.rank])
 
@@ -278,6 +297,14 @@ class Group:
 def _shared(array):
     """A tensor over the memory of an array, unless that cannot be written or lies in another order."""
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def _pickled(value):
+    return torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+
+
+def _unpickled(held):
+    return pickle.loads(held.numpy().tobytes())
 
 
 class _Gathered(torch.autograd.Function):

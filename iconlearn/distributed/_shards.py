@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -90,13 +90,11 @@ def shards(timeout=300.0):
     group = distributed.new_group(timeout=timedelta(seconds=timeout))
     number = [next(_NUMBER)]  # of the first rank, since others may have been in groups of their own before
     distributed.broadcast_object_list(number, 0, group=group)
-    watch = Watch(distributed.get_rank(), distributed.get_world_size(), number[0])
+    watch = Watch(distributed.get_rank(), distributed.get_world_size(), number[0], timeout)
     token = _CURRENT.set(Group(group, watch))
     try:
-        yield _CURRENT.get()
-    except BaseException as error:
-        watch.accuse(f"rank {watch.rank} ended with {type(error).__name__}: {error}")
-        raise
+        with watch.task():
+            yield _CURRENT.get()
     finally:
         _CURRENT.reset(token)
         watch.stop()
@@ -118,20 +116,25 @@ def _begin():
 
 
 class Watch:
-    """Signs of life of all ranks, in the store through which they have met.
+    """Signs of life and errors of all ranks, in the store through which they have met.
 
     A rank that has come to its end does not give signs any more; one that hangs does, and has taken part in fewer
-    exchanges than the others.
+    exchanges than the others.  One that has raised an error has left it in the store, where those look that wait.
 
     Parameters
     ----------
     rank, size : int
     number : int
         Of this group, the same on all ranks.
+    timeout : float
+        Seconds that a rank waits for others.
     """
 
-    def __init__(self, rank, size, number):
+    def __init__(self, rank, size, number, timeout):
         self.rank, self.size, self.number, self.what = rank, size, 0, "the start"
+        self.timeout = timeout
+        # Errors that all ranks have met alike, and whether this one has met another one.
+        self.n_common, self.failed = 0, False
         store = distributed.distributed_c10d._get_default_store()
         self.store = distributed.PrefixStore(f"iconlearn/{number}", store)
         self._over = threading.Event()
@@ -149,6 +152,18 @@ class Watch:
                 return
 
     @contextmanager
+    def task(self):
+        """An error that leaves the body is left in the store."""
+        try:
+            yield
+        except BaseException as error:
+            if not self.failed:
+                self.accuse(f"rank {self.rank} ended with {type(error).__name__}: {error}", self.number)
+                self._say_where(self.number)
+                self.failed = True
+            raise
+
+    @contextmanager
     def exchange(self, what):
         """The body exchanges; an error names the rank to blame.
 
@@ -156,30 +171,93 @@ class Watch:
         ------
         RuntimeError
         """
+        if self.failed:
+            self._go_on_together()
         self.number, self.what = self.number + 1, what
         try:
             yield
         except RuntimeError as error:
             raise RuntimeError(self._sentence(error)) from error
 
-    def accuse(self, sentence):
-        """Say what is to blame, unless another rank has said it; what was said first is returned."""
+    def wait(self, work, group):
+        """Wait for the end of an operation on tensors in the CPU's memory, or for an error of another rank.
+
+        Raises
+        ------
+        RuntimeError
+        """
+        while not work.is_completed():
+            try:
+                work.wait(timedelta(seconds=BEAT))
+            except RuntimeError:  # of the operation itself, or since it is not at its end
+                number, sentence = self._blame()
+                if sentence and number < self.number and not work.is_completed():
+                    # A group with an operation under way waits, when it is deleted, for that to end, as it does
+                    # when the rank to blame closes its connections.
+                    threading.Thread(target=_outlast, args=(work, group)).start()
+                    raise
+        work.wait()
+
+    def _say_where(self, number):
+        """Let the others know after how many exchanges this rank has met an error."""
+        with suppress(Exception):  # the process that has the store may be gone
+            self.store.set(self._place(self.rank), str(number))
+
+    def _place(self, rank):
+        return f"error {self.n_common} {rank}"
+
+    def _go_on_together(self):
+        """After an error go on if all ranks have met one between the same two exchanges."""
+        end = time.monotonic() + self.timeout
+        while not all(found := [self._read(self._place(rank)) for rank in range(self.size)]):
+            if time.monotonic() > end or self._over.wait(BEAT / 10):
+                break
+        if set(found) != {str(self.number)}:
+            blame = self.accused() or "a rank has ended"
+            raise RuntimeError(
+                f"{blame}; leave the block of shards() after an error that not all ranks have met"
+            )
+        self.n_common, self.failed = self.n_common + 1, False
+
+    def accuse(self, sentence, number=-1):
+        """Say what is to blame, unless another rank has said it; what was said first is returned.
+
+        Parameters
+        ----------
+        sentence : str
+        number : int
+            Of the last exchange that does not depend on the one who is to blame.
+        """
         try:
-            return self.store.compare_set("blame", "", sentence).decode() or sentence
+            said = self.store.compare_set(f"blame {self.n_common}", "", f"{number} {sentence}").decode()
         except Exception:
             return sentence
+        return said.partition(" ")[2]
+
+    def accused(self):
+        """What is to blame, as far as any rank has said; else an empty string."""
+        return self._blame()[1]
+
+    def _blame(self):
+        number, _, sentence = self._read(f"blame {self.n_common}").partition(" ")
+        return int(number or 0), sentence
+
+    def _read(self, key):
+        return self.store.compare_set(key, "", "").decode()
 
     def _sentence(self, error):
         """Which rank is to blame for an exchange that failed."""
         try:
             before = now = self._signs()
             for _ in range(PATIENCE):
-                self._over.wait(BEAT)
                 if self.accused():
                     return self.accused()
+                self._over.wait(BEAT)
                 now = self._signs()
                 if not self._silent(before, now):
                     break
+            if self.accused():
+                return self.accused()
         except Exception:
             return (
                 f"the process through whose store all ranks have met, rank 0 or the launcher, has ended, and with it "
@@ -197,10 +275,6 @@ class Watch:
             )
         return self.accuse(f"exchange {self.number} ({self.what}) failed on rank {self.rank}: {error}")
 
-    def accused(self):
-        """What is to blame, as far as any rank has said; else an empty string."""
-        return self.store.compare_set("blame", "", "").decode()
-
     @property
     def _others(self):
         return [rank for rank in range(self.size) if rank != self.rank]
@@ -214,4 +288,12 @@ class Watch:
 
     def stop(self):
         """No further signs."""
+        if not self.failed:
+            self._say_where("none")
         self._over.set()
+
+
+def _outlast(work, group):
+    """Hold a group until an operation of it has ended."""
+    with suppress(RuntimeError):
+        work.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Self
 
@@ -16,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .._checks import check_choice, check_number
 from .._device import Function, cpu_by_default
 from .._randomness import random_source
+from ..distributed import current
 from ..engines import relocatable
 from ..initialization._coarse import LARGE, N_ITER, coarse_places, expected_start
 from ..initialization._last_fit import known_from, values_from
@@ -314,11 +316,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         ndarray or tensor of shape (n_new, n_components)
         """
         check_is_fitted(self)
-        rows, placed = validated_group(self, X, self._features), None
-        if rows is None:
-            rows, placed = self._new_rows(X), self._rows
-        placed = placed or MappedRows(self.q_, self.mapper_, device=self.device)
-        return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
+        of_all = not self._parametric and self._processes > 1
+        with current().task() if of_all else nullcontext():
+            rows, placed = validated_group(self, X, self._features), None
+            if rows is None:
+                rows, placed = self._new_rows(X), self._rows
+            placed = placed or MappedRows(self.q_, self.mapper_, device=self.device)
+            return like_input(placed.outputs(rows).astype(rows.dtype, copy=False), X)
 
     @cpu_by_default
     def transform_columns(self, X) -> np.ndarray:

@@ -436,10 +436,11 @@ def choose_device(device, n_rows=math.inf) -> torch.device:
 
 @contextmanager
 def all_or_nothing(estimator):
-    """Leave the estimator's attributes as they were if anything goes wrong inside."""
+    """Leave the estimator's attributes as they were if anything goes wrong inside, which other processes learn of."""
     before = dict(vars(estimator))
     try:
-        yield
+        with current().task():
+            yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)

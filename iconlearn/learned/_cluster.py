@@ -44,9 +44,10 @@ class Cluster(Learned):
         suits classes of very different sizes; at 0 sizes count nothing, and cutting as few edges as possible is
         all.  The rows of q then sum to less than one, so KL is the only divergence (with normalize="self").
         "auto" compares 1, 0.7, 0.5, 0.3, 0.2 and 0.1 in the search of :class:`iconlearn.ICONClustering` (its default
-        start, under KL): the least b that finds all clusters, none of them tiny, and cuts less than 0.36 of what is
-        cut with 1; else the b of the largest information I(c; c') between the clusters at both ends of an edge, the
-        strongest of those that are within 0.2 % and 1 / n_samples of it.  With given labels, or another start, it is 1.
+        start, under KL): the least b that finds all clusters, none of them tiny, whose information is at least 0.9 of
+        their entropy, and that cuts less than 0.36 of what others do whose information is within 1 % of the largest;
+        else the b of the largest information I(c; c') between the clusters at both ends of an edge, the strongest of
+        those that are within 0.2 % and 1 / n_samples of it.  With given labels, or another start, it is 1.
     debias : float, default=0.0
         Share of q, in [0, 1), that is spread evenly over the candidates.  It bounds the loss:
         -log q <= log(n / debias).
@@ -56,10 +57,10 @@ class Cluster(Learned):
     balance_ : float
         The balance in use.
     candidates_ : dict of str to ndarray, or None
-        What "auto" compared, in columns, a row for each b until one loses clusters: "balance"; "information", in nats;
-        "cut", the share of the mass of p that runs between clusters; "n_clusters", those that have rows; "smallest",
-        the share of the rows in the smallest of them.  All are of the clusters among the micro-clusters of the search.
-        None where nothing was compared.
+        What "auto" compared, in columns, a row for each b until one loses clusters: "balance"; "information" and
+        "entropy" of the clusters at the ends of edges, in nats; "cut", the share of the mass of p that runs between
+        clusters; "n_clusters", those that have rows; "smallest", the share of the rows in the smallest of them.  All
+        are of the clusters among the micro-clusters of the search.  None where nothing was compared.
 
     References
     ----------

@@ -1,14 +1,16 @@
 """All rows on a device: their places in the space of products, and exact distances of pairs, in double precision.
 
 What :mod:`._rows` and :mod:`._distances` do on the CPU, for a search of the rows among themselves on a GPU, where
-only the answer leaves the device.  New rows are not compared here: a sum's order, so its last digit, may follow the
-size of the batch on a GPU.
+only the answer leaves the device.  Distances of new rows are not measured here: a sum's order, so its last digit, may
+follow the size of the batch on a GPU.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+
+from ._rows import Space
 
 # Numbers of one block in double precision, 128 MiB.
 BLOCK_SIZE = 2**24
@@ -78,6 +80,12 @@ class DeviceRows:
     def doubles(self):
         """Places in the space in double precision, shape (n, n_dims)."""
         return self._in_space(torch.float64)
+
+    def places(self, X):
+        """Other rows in the space, in double precision, shape (len(X), n_dims)."""
+        if self.cosine:
+            return torch.from_numpy(Space(X, "cosine").rows(X)).to(self.X.device)
+        return (on_device(X, self.X.device).double() - self.centre) / self.scale
 
     def squared(self, distances):
         """Squared distances in this space from distances in the metric."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ..numerics.threads import Scratch, share
-from ._products import BLOCK_SIZE, half_lengths, leave_out, nearest, product_error, smallest
+from ._products import BLOCK_SIZE, leave_out, nearest, product_error, smallest
 
 # Share of the sample's neighbours that the candidates have to hold.
 RECALL = 0.98
@@ -77,19 +77,110 @@ def search_cells(prepared, k, *, seed):
     Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", TPAMI 2011 (inverted
     lists).
     """
-    generator = torch.Generator().manual_seed(seed)
-    points = prepared.points
-    n = len(points)
-    rows = torch.randperm(n, generator=generator)[:N_SAMPLE].to(points.device)
-    found, gaps = _known(points, rows, k)
-    if _too_coarse(points, rows, gaps):
-        points = prepared.doubles()
+    return CellSearch(prepared, k, seed=seed).among_themselves()
+
+
+class CellSearch:
+    """Rows in cells, which are searched among themselves, or for those that are nearest to others.
+
+    Parameters
+    ----------
+    prepared : PreparedRows or DeviceRows
+    k : int
+        At most n - 1.
+    seed : int
+    recall : float or None, default=None
+        Share of a sample's neighbours that the candidates have to hold; None: ``RECALL``.
+    """
+
+    def __init__(self, prepared, k, *, seed, recall=None):
+        generator = torch.Generator().manual_seed(seed)
+        self.prepared, self.recall = prepared, RECALL if recall is None else recall
+        points = prepared.points
+        n = len(points)
+        rows = torch.randperm(n, generator=generator)[:N_SAMPLE].to(points.device)
         found, gaps = _known(points, rows, k)
-    short = shortened(points, rows, found, generator)
-    if short is not points:
-        points, k = short, OVERSAMPLING * k
-    cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
-    return _search(points, cells, k, _needed(cells, rows, found, gaps))
+        if _too_coarse(points, rows, gaps):
+            points = prepared.doubles()
+            found, gaps = _known(points, rows, k)
+        self.axes = leading_axes(points, rows, found, generator)
+        if self.axes is not None:
+            points, k = points @ self.axes, OVERSAMPLING * k
+        self.k = k
+        self.cells = Cells.of(points, max(1, min(int(CELLS * math.sqrt(n)), MAX_CELLS, n // 8)), generator)
+        self.n_probe = _needed(self.cells, rows, found, gaps, self.recall)
+        self.near = None
+        # Rows in the order of cells; a row [-x, 1] ranks these columns [y, |y|^2 / 2].
+        self.columns = torch.column_stack([points, points.square().sum(1) / 2])[self.cells.order]
+
+    def among_themselves(self):
+        """As :func:`search_cells`."""
+        cells, rows = self.cells, -self.columns
+        rows[:, -1] = 1.0
+        near = _probed(cells, self.k, self.n_probe)
+        lists = (rows, cells.order, cells.starts, cells.sizes)
+        indices, risks = _search(self.columns, cells, near, lists, self.k, themselves=True)
+        return self._completed(indices, risks, float(near[2].double().mean()))
+
+    def _completed(self, indices, risks, n_candidates):
+        """The answers, those of the rows at the greatest risk found among all; `n_candidates` is what others met."""
+        most = min(int(AGAIN * len(risks)), int(SHARE_OF_WORK * n_candidates))
+        order, points = self.cells.order, self.columns[:, :-1]
+        # In the order of cells, as the columns are.
+        found, at = risks[order].topk(most)
+        at = at[found > RISK]
+        if len(at):
+            indices[order[at]] = order[
+                nearest(points, points[at], self.k, own=at, halves=self.columns[:, -1])[0]
+            ]
+        return indices
+
+    def prepare_for(self, X, found, counts):
+        """Choose how many cells are searched for others, by some of these whose neighbours are known.
+
+        Parameters
+        ----------
+        X : ndarray of shape (m, n_features)
+        found : ndarray of int64 of shape (m, n_found)
+            Rows that are near them.
+        counts : ndarray of bool of shape (m, n_found)
+            Which of them have to be found.
+        """
+        places = self._places(X)
+        found, counts = (torch.from_numpy(part).to(places.device) for part in (found, counts))
+        self.n_probe = _n_cells(self.cells, self._label(places), found, counts, self.recall)
+        self.near = _probed(self.cells, self.k, self.n_probe)
+
+    def nearest_to(self, X):
+        """Candidates for other rows, in the cells that are nearest to their own.
+
+        Parameters
+        ----------
+        X : ndarray of shape (m, n_features)
+
+        Returns
+        -------
+        Tensor of int64 of shape (m, k or more)
+            As those of :func:`search_cells`.
+        """
+        if self.near is None:
+            self.near = _probed(self.cells, self.k, self.n_probe)
+        places = self._places(X)
+        label = self._label(places)
+        order, sizes = (
+            torch.argsort(label, stable=True),
+            torch.bincount(label, minlength=len(self.cells.sizes)),
+        )
+        rows = torch.column_stack([-places, torch.ones_like(places[:, :1])])[order]
+        lists = (rows, order, sizes.cumsum(0) - sizes, sizes)
+        return _search(self.columns, self.cells, self.near, lists, self.k, themselves=False)[0]
+
+    def _places(self, X):
+        places = self.prepared.places(X).to(self.columns.dtype)
+        return places if self.axes is None else places @ self.axes
+
+    def _label(self, places):
+        return nearest(self.cells.centres, places, 1)[0][:, 0]
 
 
 def _known(points, rows, k):
@@ -112,38 +203,57 @@ def _too_coarse(points, rows, gaps):
     return bool(((clear > 0) & (clear < 10)).double().mean() > 0.05)
 
 
-def _needed(cells, rows, found, gaps):
+def _needed(cells, rows, found, gaps, recall=None):
     """How many of the nearest cells hold the wanted share of the sample's neighbours."""
-    ranked = cells.by_distance(cells.label[rows])
+    # Of rows that are equal any is as good as the one that was found, wherever it lies.
+    return _n_cells(cells, cells.label[rows], found, gaps > 0, RECALL if recall is None else recall)
+
+
+def _n_cells(cells, label, found, counts, recall):
+    """As :func:`_needed`, for rows of these cells, and those of the found ones that count."""
+    ranked = cells.by_distance(label)
     place = torch.empty_like(ranked).scatter_(
         1, ranked, torch.arange(ranked.shape[1], device=ranked.device).expand_as(ranked)
     )
-    # Of rows that are equal any is as good as the one that was found, wherever it lies.
-    places = place.gather(1, cells.label[found])[gaps > 0].sort().values
-    needed = int(places[math.ceil(RECALL * len(places)) - 1]) + 1 if len(places) else 1
+    places = place.gather(1, cells.label[found])[counts].sort().values
+    needed = int(places[math.ceil(recall * len(places)) - 1]) + 1 if len(places) else 1
     return min(needed, max(1, int(MAX_CANDIDATES / cells.sizes.double().mean())))
 
 
-def _search(points, cells, k, n_probe):
-    # The last column is half the squared length: a row [-x, 1] ranks the columns [y, |y|^2 / 2].
-    device, n = points.device, len(points)
-    columns = points.new_empty(n, points.shape[1] + 1)
-    columns[:, -1] = half_lengths(points)[cells.order]
-    step = (BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA) // points.shape[1] + 1
-    for at, some in zip(columns.split(step), cells.order.split(step), strict=True):
-        at[:, :-1] = points[some]
-    near, n_near, n_candidates = _probed(cells, k, n_probe)
+def _search(columns, cells, probed, lists, k, *, themselves):
+    """The k nearest candidates of rows that lie list by list, a list for each cell.
+
+    Parameters
+    ----------
+    columns : Tensor of shape (n, n_dims + 1)
+        What may be found, in the order of cells.
+    probed : tuple
+        As of :func:`_probed`.
+    lists : tuple of Tensor
+        Rows of shape (m, n_dims + 1), their numbers, and where each cell's begin and how many they are.
+    themselves : bool
+        Whether they are the columns, and each of them leaves itself out.
+
+    Returns
+    -------
+    indices : Tensor of int64 of shape (m, k)
+    risks : Tensor of shape (m,)
+        Squared distance to the farthest that was found, of that to the next cell's centre.
+    """
+    near, n_near, n_candidates = probed
+    rows, order, starts, sizes = lists
+    device, n = columns.device, len(rows)
     most = BLOCK_SIZE if device.type == "cpu" else BLOCK_SIZE_CUDA
     # Where rows are padded, the further ones answer into the last row.
     indices = torch.empty((n + 1, k), dtype=torch.int64, device=device)
-    risks = points.new_empty(n + 1)
-    names = torch.cat([cells.order, cells.order.new_tensor([n])])
+    risks = rows.new_empty(n + 1)
+    names = torch.cat([order, order.new_tensor([n])])
     scratch = Scratch()
 
     def search(batch):
         cell, n_rows, n_columns = batch
         members, there = cells.members(near[cell], n_near[cell], n_columns)
-        next_ = n_near[cell, None] + torch.arange(n_probe, device=device)
+        next_ = n_near[cell, None] + torch.arange((near.shape[1] + 1) // 2, device=device)
         beyond = near[cell].gather(1, next_.clamp(max=near.shape[1] - 1))
         lengths = cells.centres[beyond].square().sum(2)
         lengths = torch.where(next_ < near.shape[1], lengths, math.inf)[:, None]
@@ -152,13 +262,13 @@ def _search(points, cells, k, n_probe):
         step = max(1, most // (len(cell) * n_columns))
         for start in range(0, n_rows, step):
             row = torch.arange(start, min(start + step, n_rows), device=device).expand(len(cell), -1)
-            own = torch.where(row < cells.sizes[cell, None], cells.starts[cell, None] + row, n)
-            block = scratch(row.numel(), n_columns, points)
-            some = -columns[own.clamp(max=n - 1)]
-            some[..., -1] = 1.0
+            own = torch.where(row < sizes[cell, None], starts[cell, None] + row, n)
+            block = scratch(row.numel(), n_columns, columns)
+            some = rows[own.clamp(max=n - 1)]
             torch.bmm(some, candidates.mT, out=block.view(len(cell), row.shape[1], n_columns))
             # The row itself is a candidate and no neighbour; the cell's own rows are the first candidates.
-            leave_out(block, row.flatten())
+            if themselves:
+                leave_out(block, row.flatten())
             values, found = smallest(block, k)
             found = found.view(len(cell), -1)
             indices[names[own]] = cells.order[members.gather(1, found)].view(*row.shape, k)
@@ -167,18 +277,8 @@ def _search(points, cells, k, n_probe):
             reach = 2 * values.amax(1).view(row.shape) + own_length
             risks[names[own]] = reach / (apart.amin(2) + own_length)
 
-    share(search, _batches(cells.sizes, n_candidates, points.shape[1], most), device)
-    return _completed(points, k, indices[:n], risks[:n], n_candidates.double().mean())
-
-
-def _completed(points, k, indices, risks, n_candidates):
-    """The answers, those of the rows at the greatest risk found among all rows; `n_candidates` is what others met."""
-    most = min(int(AGAIN * len(points)), int(SHARE_OF_WORK * n_candidates))
-    risks, rows = risks.topk(most)
-    rows = rows[risks > RISK]
-    if len(rows):
-        indices[rows] = nearest(points, points[rows], k, own=rows)[0]
-    return indices
+    share(search, _batches(sizes, n_candidates, columns.shape[1] - 1, most), device)
+    return indices[:n], risks[:n]
 
 
 def _probed(cells, k, n_probe):
@@ -222,11 +322,12 @@ def _batches(sizes, n_candidates, n_dims, most):
         n_candidates.tolist(),
         torch.arange(len(sizes), device=sizes.device),
     )
+    filled = [cell for cell, height in enumerate(heights) if height]
     if sizes.device.type == "cpu":
-        return zip(numbers.split(1), heights, widths, strict=True)
+        return [(numbers[cell : cell + 1], heights[cell], widths[cell]) for cell in filled]
     # By the number of rows in steps of a quarter, and within these by that of candidates.
-    classes = [int(math.log(height, 1.25)) for height in heights]
-    order = sorted(range(len(heights)), key=lambda cell: (classes[cell], widths[cell]))
+    classes = {cell: int(math.log(heights[cell], 1.25)) for cell in filled}
+    order = sorted(filled, key=lambda cell: (classes[cell], widths[cell]))
     groups, tallest = (
         [order[:1]],
         max(n_dims, heights[order[0]]),
@@ -343,8 +444,8 @@ def _cut(sizes, largest):
     return torch.repeat_interleave(pieces.cumsum(0) - pieces, sizes) + rank // largest
 
 
-def shortened(points, rows, found, generator):
-    """`points` along their leading principal axes, or as they are.
+def leading_axes(points, rows, found, generator):
+    """Principal axes along which wide rows are searched.
 
     Parameters
     ----------
@@ -358,15 +459,15 @@ def shortened(points, rows, found, generator):
 
     Returns
     -------
-    Tensor of shape (n, n_axes)
-        The very `points` where they are narrow, or where the axes lose too many neighbours.
+    Tensor of shape (n_dims, n_axes) or None
+        None where the rows are narrow, or where the axes lose too many neighbours.
     """
     n_wanted = OVERSAMPLING * found.shape[1]
     if points.shape[1] <= WIDE or n_wanted > len(points) - 1:
-        return points
+        return None
     some = points[torch.randperm(len(points), generator=generator)[:N_AXES_ROWS].to(points.device)]
     axes = torch.linalg.eigh(some.T @ some)[1][:, -N_AXES:]
     short = points @ axes
     near, _ = nearest(short, short[rows], n_wanted, own=rows)
     kept = (found[:, :, None] == near[:, None, :]).any(2).double().mean()
-    return short if kept >= KEPT else points
+    return axes if kept >= KEPT else None

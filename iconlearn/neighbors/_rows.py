@@ -97,6 +97,10 @@ class PreparedRows:
         """Places in the space in double precision, shape (n, n_dims)."""
         return torch.from_numpy(self.space.rows(self.X))
 
+    def places(self, X):
+        """Other rows in the space, float64 of shape (len(X), n_dims)."""
+        return torch.from_numpy(self.space.rows(X))
+
     @cached_property
     def halves(self) -> torch.Tensor:
         """Half the squared length of every point, float32 of shape (n,)."""

@@ -237,12 +237,19 @@ def _check_rows(X, k, queries, checked):
         )
 
 
+def search_device(X, device) -> torch.device:
+    """Where the rows of X are searched among themselves."""
+    return torch.device("cpu") if X.shape[0] <= MAX_ON_CPU else _device(device)
+
+
 def _device(device):
     return torch.device(device or ("cuda" if has_cuda() else "cpu"))
 
 
 def _searched(X, k, metric, queries, backend, n_jobs, random_state, device, prepared):
-    if X.shape[0] <= (MAX_ON_CPU if queries is None else MAX_EXACT):
+    if queries is None:
+        device = search_device(X, device)
+    elif X.shape[0] <= MAX_EXACT:
         device = torch.device("cpu")
     if queries is not None or backend == "exact":
         return exact_search(X, queries, k, metric, n_jobs, device, prepared)

@@ -4,7 +4,9 @@
 
 An owner searches its rows among themselves and sends each to those other owners one of whose cells is about as near
 as the nearest cell of all.  How near that has to be is read off a sample of rows whose neighbours among all are known.
-Up to as many rows as one process searches exactly all owners are asked, and the answer is exact.
+An owner of many rows has them in finer cells of its own and answers from the nearest of these; how many that have to
+be is read off the same sample.  Up to as many rows as one process searches exactly all owners are asked, and the answer
+is exact.
 """
 
 from __future__ import annotations
@@ -17,17 +19,19 @@ from scipy.sparse import csr_array, issparse
 
 from .._checks import check_squares
 from .._randomness import random_source
-from ._distances import from_products
-from ._exact import by_distance
+from ._distances import PairDistances, from_products
+from ._exact import by_distance, prepared_for
+from ._inverted_lists import CellSearch
 from ._parameters import with_params
 from ._products import nearest
 from ._rows import PreparedRows, Space, as_rows
-from ._search import MAX_EXACT, knn, neighbor_graph
+from ._search import MAX_EXACT, choose_backend, knn, neighbor_graph, search_device
 
 # Cells for each process, the most there may be, and rows of the sample from which they are found for each cell.
 CELLS, MOST_CELLS, SAMPLE_PER_CELL, N_STEPS = 32, 512, 32, 3
-# Share of a sample's neighbours that are found, and its size.
-RECALL, N_SAMPLE = 0.995, 512
+# Share of a sample's neighbours that lie with the owners that are asked, and share of these that an owner finds in its
+# cells; size of the sample.
+RECALL, RECALL_OF_CELLS, N_SAMPLE = 0.998, 0.99, 1024
 # Numbers of the rows that are asked for at a time, and of those that travel or whose places are found.
 BLOCK, BLOCK_OF_PLACES = 2**22, 2**20
 
@@ -99,15 +103,15 @@ def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=
     limit = math.inf
     if n_all > MAX_EXACT:
         limit = _limit(group, ask, far, k, rng)
+    asks = [np.flatnonzero(far[:, rank] <= limit) for rank in range(group.size)]
+    asks[group.rank] = asks[group.rank][:0]
     step = max(1, BLOCK // (held.shape[1] * group.size))
-    for first in range(0, group.largest(len(held)), step):
-        part = slice(first, first + step)
-        asks = [np.flatnonzero(far[part, rank] <= limit) + first for rank in range(group.size)]
-        asks[group.rank] = asks[group.rank][:0]
-        answers = [ask(rows) for rows in group.exchanged([held[rows] for rows in asks])]
-        for rows, *answer in zip(
-            asks, *(group.exchanged([answer[c] for answer in answers]) for c in range(2)), strict=True
-        ):
+    for first in range(0, group.largest(max(len(rows) for rows in asks)), step):
+        part = [rows[first : first + step] for rows in asks]
+        asked = group.exchanged([held[rows] for rows in part])
+        ends = np.cumsum([len(rows) for rows in asked])[:-1]
+        answers = [np.split(answer, ends) for answer in ask(np.concatenate(asked))]
+        for rows, *answer in zip(part, *map(group.exchanged, answers), strict=True):
             found = _merged(found, rows, answer, k)
     return _returned(group, found, len(X), numbers, start)
 
@@ -146,24 +150,51 @@ class _Asked:
     def __init__(self, held, numbers, k, options, prepared=None):
         self.held, self.numbers, self.k, self.options = held, numbers, k, options
         self.prepared = prepared or PreparedRows(held, options["metric"])
+        self.cells = None
 
     def __call__(self, queries):
         """Distances and numbers, shape (len(queries), k); infinite and -1 where there are fewer rows."""
-        k = min(self.k, len(self.held))
+        if self.cells is None or not len(queries):
+            return self._named(*self.exactly(queries, self.k))
+        found = self.cells.nearest_to(queries).cpu().numpy()
+        pairs = PairDistances(queries, self.held, self.options["metric"])
+        distances, at = by_distance(pairs.of_neighbors(np.arange(len(queries)), found), found)
+        return self._named(distances[:, : self.k], at[:, : self.k])
+
+    def exactly(self, queries, k):
+        """Distances and positions among the rows of this process of at most k rows, by a look at all."""
+        k = min(k, len(self.held))
         if not (k and len(queries)):
-            return self.none(len(queries))
-        distances, at = knn(self.held, k, queries=queries, prepared=self.prepared, **self.options)
-        return self._padded(distances, self.numbers[at])
+            return np.empty((len(queries), 0)), np.empty((len(queries), 0), np.int64)
+        return knn(self.held, k, queries=queries, prepared=self.prepared, **self.options)
 
     def among_themselves(self, backend, seed):
         k = min(self.k, len(self.held) - 1)
         if k < 1:
             return self.none(len(self.held))
-        distances, at = knn(self.held, k, backend=backend, random_state=seed, **self.options)
-        return self._padded(distances, self.numbers[at])
+        options = {"metric": self.options["metric"], "device": self.options["device"]}
+        if choose_backend(self.held, backend=backend, **options) == "ivf":
+            prepared, ranked = prepared_for(
+                self.held, options["metric"], search_device(self.held, options["device"])
+            )
+            if isinstance(prepared, PreparedRows):
+                self.prepared = prepared
+            self.cells = CellSearch(prepared, k, seed=seed, recall=RECALL_OF_CELLS)
+            distances, at = ranked(np.arange(len(self.held)), self.cells.among_themselves(), k)
+        else:
+            distances, at = knn(self.held, k, backend=backend, random_state=seed, **self.options)
+        return self._named(distances, at)
+
+    def prepare_for(self, queries, at, counts):
+        """Choose how many cells are searched, by rows of others of whose neighbours those that count lie here."""
+        if self.cells is not None:
+            self.cells.prepare_for(queries, at, counts)
 
     def none(self, n):
         return self._padded(np.empty((n, 0)), np.empty((n, 0), np.int64))
+
+    def _named(self, distances, at):
+        return self._padded(distances, self.numbers[at])
 
     def _padded(self, distances, numbers):
         lack = ((0, 0), (0, self.k - distances.shape[1]))
@@ -243,11 +274,18 @@ def _limit(group, ask, far, k, rng):
     own = np.random.RandomState((int(rng.randint(2**31 - 1)) + group.rank) % 2**31)
     rows = own.permutation(len(ask.held))[: -(-N_SAMPLE // group.size)]
     sample, numbers = group.gathered(ask.held[rows]), group.gathered(ask.numbers[rows])
-    found = _Asked(ask.held, ask.numbers, k + 1, ask.options)(sample)
-    every = [group.gathered(part[None]) for part in found]  # shape (ranks, sample, k + 1)
-    at = np.where(every[1] == numbers[:, None], np.inf, every[0])
-    last = np.sort(at.transpose(1, 0, 2).reshape(len(sample), -1), axis=1)[:, k - 1]
-    n_of_owner = (at <= last[:, None]).sum(axis=2).T  # of each owner's rows among the k nearest of all
+    first = group.starts(len(rows))
+    distances, at = ask.exactly(sample, k + 1)
+    distances = np.where(ask.numbers[at] == numbers[:, None], np.inf, distances)
+    lack = ((0, 0), (0, k + 1 - distances.shape[1]))
+    every = group.gathered(
+        np.pad(distances, lack, constant_values=np.inf)[None]
+    )  # shape (ranks, sample, k + 1)
+    last = np.sort(every.transpose(1, 0, 2).reshape(len(sample), -1), axis=1)[:, k - 1]
+    n_of_owner = (every <= last[:, None]).sum(axis=2).T  # of each owner's rows among the k nearest of all
+    counts = (distances <= last[:, None]) & (distances > 0)
+    counts[first : first + len(rows)] = False  # rows of this process, which it does not answer
+    ask.prepare_for(sample, at, counts)
     shares = group.gathered(far[rows])
     order = np.argsort(shares, axis=None)
     covered = n_of_owner.ravel()[order].cumsum()

@@ -98,6 +98,7 @@ def test_information_is_that_of_the_ends_of_all_edges():
     ends = np.concatenate([row, col]), np.concatenate([col, row])
     graph = PairWeights(sparse.csr_array(A.astype(float)), np.ones(N), 0.2, balance=0.3)
     assert graph.information(labels) == pytest.approx(mutual_info_score(labels[ends[0]], labels[ends[1]]))
+    assert graph.entropy(labels) == pytest.approx(mutual_info_score(*[labels[ends[0]]] * 2))
     nodes = rng.randint(12, size=N)
     among = np.arange(12) % 3
     assert graph.coarsened(nodes).information(among) == pytest.approx(graph.information(among[nodes]))

@@ -12,7 +12,7 @@ from iconlearn import ICONEmbedding, load, save
 from iconlearn.distributed import shards
 from iconlearn.engines import Mesh
 from iconlearn.learned import Student
-from iconlearn.neighbors import _shards, graph_of_all, neighbor_graph
+from iconlearn.neighbors import _search, _shards, graph_of_all, neighbor_graph, pair_distances
 from iconlearn.out_of_sample._placed import Placer
 from iconlearn.supervisory import KNN, Gaussian, Symmetrize
 
@@ -29,27 +29,44 @@ def own(rank, size, cuts=CUTS):
     return X[cuts[size][rank] : cuts[size][rank + 1]]
 
 
+def rows_of(graph):
+    return graph.indices.reshape(-1, 10)
+
+
 def neighbors_of_own(most, metric="euclidean"):
-    _shards.MAX_EXACT, before = most, _shards.MAX_EXACT
+    """The graph, and for how many rows of all a process has looked at every one of its own."""
+    before, block, search, exactly = _shards.MAX_EXACT, _shards.BLOCK, _shards.knn, []
+
+    def counted(held, k, queries=None, **options):
+        exactly.append(0 if queries is None else len(queries))
+        return search(held, k, queries=queries, **options)
+
+    _shards.MAX_EXACT = _search.MAX_EXACT = most
+    _shards.BLOCK, _shards.knn, _shards.N_SAMPLE = 2**14, counted, 256  # several blocks
     try:
         with shards(timeout=60) as group:
-            return graph_of_all(group, own(group.rank, group.size), 10, metric=metric, random_state=0)
+            rows = own(group.rank, group.size)
+            return graph_of_all(group, rows, 10, metric=metric, random_state=0), sum(exactly)
     finally:
-        _shards.MAX_EXACT = before
+        _shards.MAX_EXACT = _search.MAX_EXACT = before
+        _shards.BLOCK, _shards.knn = block, search
 
 
 def test_neighbors_of_all_rows(two, three):
-    whole = neighbor_graph(X, 10, backend="exact")
-    found = vstack(three.results(neighbors_of_own, 10_000))
-    np.testing.assert_allclose(found.data, whole.data)  # ties may have other numbers
-    assert (found.indices == whole.indices).mean() > 0.999
-    # Where cells decide which processes are asked.
-    near = vstack(two.results(neighbors_of_own, 100))
-    recall = np.mean([len(np.intersect1d(near[[i]].indices, whole[[i]].indices)) / 10 for i in range(len(X))])
-    assert 0.98 <= recall < 1
-    assert np.allclose(np.sort(near.data.reshape(-1, 10), axis=1), near.data.reshape(-1, 10))
-    cosine = vstack(two.results(neighbors_of_own, 10_000, "cosine"))
-    np.testing.assert_allclose(cosine.data, neighbor_graph(X, 10, metric="cosine").data, atol=1e-12)
+    for group, metric in ((three, "euclidean"), (two, "cosine")):
+        whole = neighbor_graph(X, 10, backend="exact", metric=metric)
+        found = vstack([graph for graph, _ in group.results(neighbors_of_own, 10_000, metric)])
+        np.testing.assert_allclose(found.data, whole.data, atol=1e-12)  # ties may have other numbers
+        assert (found.indices == whole.indices).mean() > 0.999
+    # Where cells decide which processes are asked, and where these look for an answer.
+    for group, metric in ((two, "euclidean"), (three, "cosine")):
+        parts = group.results(neighbors_of_own, 100, metric)
+        near, exact = vstack([graph for graph, _ in parts]), neighbor_graph(X, 10, metric=metric)
+        assert 0.98 <= np.mean([np.isin(*at).mean() for at in zip(rows_of(exact), rows_of(near))]) < 1
+        assert np.allclose(np.sort(near.data.reshape(-1, 10), axis=1), near.data.reshape(-1, 10))
+        distances = pair_distances(X, X, np.repeat(np.arange(len(X)), 10), near.indices, metric=metric)
+        np.testing.assert_allclose(near.data, distances, atol=1e-12)
+        assert {n_exact for _, n_exact in parts} == {-(-256 // group.size) * group.size}  # the sample
 
 
 def fitted(parameters, rows):

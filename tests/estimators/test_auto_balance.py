@@ -8,7 +8,7 @@ from sklearn.preprocessing import scale
 
 from iconlearn import Checkpoint, ICONClustering, Term, load, recipes, save
 from iconlearn.clusters import assign
-from iconlearn.clusters._search import _most_informed
+from iconlearn.clusters._search import _chosen, _most_informed
 from iconlearn.divergences import Hellinger
 from iconlearn.learned import Cluster
 from iconlearn.supervisory import KNN
@@ -62,7 +62,7 @@ def test_candidates_are_told():
     X, y = uneven_blobs(0)
     q = ICONClustering(3, random_state=0).fit(X).q_
     table = q.candidates_
-    assert list(table) == ["balance", "information", "cut", "n_clusters", "smallest"]
+    assert list(table) == ["balance", "information", "entropy", "cut", "n_clusters", "smallest"]
     np.testing.assert_array_equal(table["balance"], [1.0, 0.7, 0.5, 0.3, 0.2, 0.1])
     np.testing.assert_array_equal(table["n_clusters"], 3)
     last = {name: column[-1] for name, column in table.items()}
@@ -71,6 +71,7 @@ def test_candidates_are_told():
     # Of three groups that lie apart the ends of an edge tell as much as the sizes do.
     size = np.bincount(y) / len(y)
     assert last["information"] == pytest.approx(-(size * np.log(size)).sum(), abs=0.03)
+    assert (table["information"] < table["entropy"]).all() and last["entropy"] < last["information"] + 0.03
 
 
 def test_the_last_candidate_is_the_first_that_has_lost_a_cluster():
@@ -84,6 +85,31 @@ def test_as_much_is_said_under_the_stronger_pull():
     assert _most_informed(10**6, np.array([0.7, 0.71, 0.7]), number) == 1
     assert _most_informed(50, np.array([0.7, 0.71, 0.7]), number) == 0
     assert _most_informed(10**6, np.array([0.7, 0.71, 0.72]), np.array([2, 2, 1])) == 1
+
+
+def candidates(**columns):
+    n_candidates = len(columns["cut"])
+    number, smallest = np.full(n_candidates, 2), np.full(n_candidates, 0.2)
+    return {name: np.array(column) for name, column in columns.items()} | {
+        "n_clusters": number,
+        "smallest": smallest,
+    }
+
+
+def test_groups_that_touch_are_not_taken_for_groups_that_lie_apart():
+    """A poor clustering, or one that others equal, is no measure; nor is a cut where edges tell little."""
+    apart = candidates(information=[0.62, 0.54], entropy=[0.69, 0.57], cut=[0.0145, 0.0050])
+    assert _chosen(400, apart) == (1, True)
+    poor = candidates(
+        information=[1.769, 1.786, 1.577], entropy=[1.933, 1.933, 1.644], cut=[0.0341, 0.0290, 0.0119]
+    )
+    assert _chosen(2000, poor) == (1, False)
+    equalled = candidates(
+        information=[1.762, 1.750, 1.576], entropy=[1.935, 1.899, 1.643], cut=[0.0348, 0.0292, 0.0120]
+    )
+    assert _chosen(2000, equalled) == (0, False)
+    few_rows = candidates(information=[0.439, 0.258], entropy=[0.693, 0.348], cut=[0.070, 0.021])
+    assert _chosen(400, few_rows) == (0, False)
 
 
 def test_a_clump_of_outliers_is_no_reason():

@@ -1,4 +1,4 @@
-"""Grid searches on the backends of Dask and Ray for joblib, where these are installed."""
+"""Grid searches on the backends of Dask and Ray for joblib; `make test-integration` has them."""
 
 from contextlib import contextmanager
 
@@ -13,9 +13,9 @@ from iconlearn import ICONClassifier
 
 @contextmanager
 def dask():
-    distributed = pytest.importorskip("dask.distributed")
+    distributed = pytest.importorskip("dask.distributed", reason="dask is not installed")
     with (
-        distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),
         parallel_config("dask"),
     ):
@@ -24,7 +24,7 @@ def dask():
 
 @contextmanager
 def ray():
-    ray = pytest.importorskip("ray")
+    ray = pytest.importorskip("ray", reason="ray is not installed")
     pytest.importorskip("ray.util.joblib").register_ray()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
