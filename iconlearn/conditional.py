@@ -763,14 +763,16 @@ class ListConditional(_Rows):
         return self
 
 
-def check_conditional(value, name):
+def check_conditional(value, what, p):
     """Check that a value is a p over rows, each of which is a distribution or empty.
 
     Parameters
     ----------
     value : object
-    name : str
-        What it is called in messages.
+    what : str
+        What of p it is, for messages.
+    p : object
+        Put into words where there is a message only, which takes longer than the check.
 
     Raises
     ------
@@ -780,23 +782,24 @@ def check_conditional(value, name):
         For negative entries, NaN, and rows that do not sum to one.
     """
     if isinstance(value, np.ndarray | list | tuple) or issparse(value) or value is None:
-        what = f"a {type(value).__name__}"
+        kind = f"a {type(value).__name__}"
         raise TypeError(
-            f"{name} is {what if value is not None else None}: it has to be an iconlearn.conditional.Conditional, as "
-            f"Conditional(normalize_rows(A), self_pairs=False) is for non-negative weights A of pairs of rows"
+            f"{what} of p={p!r:.200} is {kind if value is not None else None}: it has to be an "
+            f"iconlearn.conditional.Conditional, as Conditional(normalize_rows(A), self_pairs=False) is for "
+            f"non-negative weights A of pairs of rows"
         )
     if not isinstance(value, Conditional | ListConditional):
         return
     edges = value.edges
     if not isinstance(edges, csr_array):
         raise TypeError(
-            f"{name} has edges of type {type(edges).__name__}: they have to be a scipy.sparse.csr_array, which "
-            f"iconlearn.conditional.normalize_rows makes"
+            f"{what} of p={p!r:.200} has edges of type {type(edges).__name__}: they have to be a "
+            f"scipy.sparse.csr_array, which iconlearn.conditional.normalize_rows makes"
         )
     least = edges.data.min(initial=0.0)
     if not least >= 0 or not np.isfinite(edges.data).all():
         raise ValueError(
-            f"{name} has an entry of {least:g}, or one that is not finite: probabilities are at least 0"
+            f"{what} of p={p!r:.200} has an entry of {least:g}, or one that is not finite: probabilities are at least 0"
         )
     total = np.asarray(edges.sum(axis=1)).ravel()
     if isinstance(value, ListConditional) and value.null is not None:
@@ -805,8 +808,8 @@ def check_conditional(value, name):
     worst = int(np.argmax(off))
     if off[worst] > MAX_OFF_ONE:
         raise ValueError(
-            f"row {worst} of {name} sums to {total[worst]:.6g}: every row has to sum to one, or be empty; use "
-            f"iconlearn.conditional.normalize_rows"
+            f"row {worst} of {what} of p={p!r:.200} sums to {total[worst]:.6g}: every row has to sum to one, or be "
+            f"empty; use iconlearn.conditional.normalize_rows"
         )
 
 

@@ -1,8 +1,11 @@
 """Scalars of pairs, as matrices, in blocks and along edges, against the direct formula."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from iconlearn.numerics import geometry
 from iconlearn.numerics.geometry import Edges, MatrixBlocks, matrix, pairs
@@ -115,3 +118,20 @@ def test_dots_of_many_edges_are_taken_in_blocks(monkeypatch):
     assert max(held) == 10 and len(held) == 30
     torch.testing.assert_close(blocks, whole, rtol=1e-14, atol=0)
     torch.testing.assert_close(torch.autograd.grad(blocks.square().sum(), (U, V)), gradients)
+
+
+def test_edges_of_both_directions_and_their_memory():
+    n, k = 20_000, 15
+    j = np.sort(np.random.default_rng(0).integers(n, size=(n, k)), axis=1).ravel()
+    edges, values = (
+        Edges(torch.arange(n).repeat_interleave(k), torch.from_numpy(j), (n, n)),
+        torch.rand(n * k),
+    )
+    tracemalloc.start()
+    pointers, columns, sums = edges.symmetric(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    one_way = csr_array((values.numpy(), (edges.i.numpy(), j)), shape=(n, n))
+    assert abs(csr_array((sums, columns, pointers), shape=(n, n)) - one_way - one_way.T).max() < 1e-6
+    # The answer has sixteen bytes for each edge, and a copy of the edges the other way eight.
+    assert columns.dtype == np.int32 and peak < 32 * n * k

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from iconlearn.initialization import _places
 from iconlearn.initialization._places import SPREAD, initial_places, principal_axes
 from iconlearn.mappers import Linear
+from iconlearn.neighbors import _rows
 
 N = 70
 X = np.random.default_rng(0).normal(size=(N, 6)) * [5, 3, 1, 1, 1, 1] + 10
@@ -58,6 +59,19 @@ def test_pca_is_that_of_scikit_learn():
         theirs[:, 1].std() / theirs[:, 0].std(), rel=1e-6
     )
     np.testing.assert_allclose(ours.mean(axis=0), 0, atol=1e-15)
+
+
+def test_neither_the_start_nor_the_search_holds_all_rows_in_double_precision(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(20_000, 30)).astype(np.float32)
+    for module in (_places, _rows):
+        monkeypatch.setattr(module, "BLOCK_SIZE", 2**14)
+    peaks = []
+    for work in (lambda: start("pca", X=rows), lambda: _rows.PreparedRows(rows, "euclidean").points):
+        tracemalloc.start()
+        work()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 0.7 * rows.nbytes
 
 
 def test_pca_of_a_sparse_matrix():

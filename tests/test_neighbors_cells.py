@@ -67,6 +67,20 @@ def test_the_recall_asked_for_decides(monkeypatch):
     np.testing.assert_allclose(reached, [0.5, 0.8, 0.99], atol=0.08)
 
 
+def test_rows_that_may_have_missed_neighbours_are_searched_again(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(6000, 8)).astype(np.float32)
+    order = knn(X, 15, backend="exact")[1]
+    poor = {}
+    for share in (0.0, _inverted_lists.AGAIN):
+        monkeypatch.setattr(_inverted_lists, "AGAIN", share)
+        found = knn(X, 15, backend="ivf", random_state=0)[1]
+        missed = np.array([1 - np.isin(a, b).mean() for a, b in zip(order, found)])
+        poor[share] = missed[missed > 0.2].sum(), missed.sum()
+    (worst, every), (worst_left, left) = poor.values()
+    # A twentieth of the rows, taken at random, would find a twentieth.
+    assert worst > 5 and worst_left < 0.5 * worst and left < 0.85 * every
+
+
 def test_half_of_the_rows_in_a_ball_that_single_precision_does_not_resolve():
     rng = np.random.default_rng(0)
     X = np.vstack([1.0 + 1e-6 * rng.normal(size=(2000, 5)), rng.normal(size=(2000, 5))])

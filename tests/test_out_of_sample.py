@@ -11,6 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import kneighbors_graph
 
 from iconlearn import ICONEmbedding, save
+from iconlearn.conditional import Conditional
+from iconlearn.divergences import KL
+from iconlearn.learned import Gaussian as Gaussian_q
 from iconlearn.learned import Student
 from iconlearn.neighbors import KnownRows
 from iconlearn.out_of_sample import _placed
@@ -94,6 +97,30 @@ def test_what_places_new_rows_is_made_once_and_not_stored(monkeypatch, tmp_path)
     model.fit(rows[:50])
     model.transform(rows[:5] + 0.01)
     assert len(made[-1]) == 50
+
+
+@pytest.mark.parametrize(
+    ("q", "d"), [(Student(), 2), (Student(0.5, normalize="joint"), 3), (Gaussian_q(2.0), 1)]
+)
+def test_compiled_loops_place_rows_as_tensors_do(q, d, monkeypatch):
+    """The same steps from the same starts; far rows, whose sums no grid has, and one without any neighbour, too."""
+    rng = np.random.default_rng(0)
+    centres = 20 / d**2 * rng.normal(size=(3, d))
+    places = centres[rng.integers(3, size=2600)] + rng.normal(size=(2600, d))
+    places[:4] += 30.0 / d**2
+    p = rng.random((40, 2600)) * (rng.random((40, 2600)) < 0.008)
+    p[0], p[1], p[2, :3], p[3] = 0, np.arange(2600) == 3, 5.0, p[3] > 0
+    edges = csr_array(p / np.maximum(p.sum(1, keepdims=True), 1e-300))
+    placer = _placed.Placer(q, KL(), places)
+    assert placer.field is not None and placer._compiled
+    Z = placer(Conditional(edges))
+    alone = [placer(Conditional(edges[[r]])) for r in range(6)]
+    np.testing.assert_array_equal(np.vstack(alone), Z[:6])
+    monkeypatch.setattr(_placed, "MANY_POINTS", 10**9)
+    np.testing.assert_allclose(Z, placer(Conditional(edges)), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(Z[0], places.mean(0))
+    # Not all at their starts, or the comparison would be one of these.
+    assert (np.abs(Z[1:, None] - places).sum(2).min(1) > 1e-3).mean() > 0.8
 
 
 KERNELS = {

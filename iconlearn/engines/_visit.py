@@ -17,6 +17,8 @@ from ..numerics.threads import compiled_pays
 
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
+# Edges whose divergences are found at once.
+BLOCK = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,8 @@ class Visit:
         if device.type == "cpu":
             return arrays
         pointers, columns, values = map(torch.from_numpy, arrays)
-        rows = torch.arange(len(pointers) - 1, dtype=columns.dtype).repeat_interleave(pointers.diff())
+        columns = columns.long()
+        rows = torch.arange(len(pointers) - 1).repeat_interleave(pointers.diff())
         pointers, values, ends = (part.to(device) for part in (pointers, values, torch.cat([rows, columns])))
         return pointers, ends[len(values) :], values, ends
 
@@ -294,9 +297,16 @@ def _of_edges(problem, edges, p, weight):
         "weight": weight,
         "pulled": pulled,
         "row_weight": edges.row_sums(pulled),
-        "at_one": (weight * problem.summand(p, torch.zeros_like(p))).sum(),
+        "at_one": _at_one(problem.summand, weight, p),
         "block": None,
     }
+
+
+def _at_one(summand, weight, p):
+    # By blocks, since the summand takes several times the memory of p.
+    blocks = zip(weight.split(BLOCK), p.split(BLOCK), strict=True)
+    parts = [(some * summand(some_p, torch.zeros_like(some_p))).sum() for some, some_p in blocks]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
 
 def _visit_lists(problem, rows, cols, own, scale, dtype, there):

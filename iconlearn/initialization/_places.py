@@ -27,6 +27,8 @@ PART_NOISE = 0.01
 # beyond, scikit-learn finds them.
 MAX_COVARIANCE = 1000
 BLOCK_SIZE = 2**22
+# Up to here, and down to its inverse, entries have squares in single precision.
+MODERATE = 1e10
 
 
 def initial_places(init, X, edges, n_components, rng, *, scale=SPREAD, device="cpu", group=ALONE):
@@ -218,7 +220,7 @@ def _principal(X, n_components, rng, device, group):
     X = _there(X, device)
     # Extreme scales are normalised to one first: the squares of 1e200 are not finite, those of 1e-200 vanish.
     peak = group.largest(max(float(X.max()), -float(X.min())))
-    if peak > 0 and np.isfinite(peak):
+    if peak > 0 and np.isfinite(peak) and not 1 / MODERATE < peak < MODERATE:
         X = X / peak
     axes = principal_axes(X, n_components, rng, group)
     if isinstance(X, torch.Tensor):

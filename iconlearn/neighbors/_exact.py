@@ -139,8 +139,14 @@ def _search_by_products(X, queries, k, metric, device, prepared):
 
 def _ranked(pairs, rows, found, k):
     found = found.cpu().numpy()
-    distances, indices = by_distance(pairs.of_neighbors(rows, found), found)
-    return distances[:, :k].copy(), indices[:, :k].copy()
+    distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), dtype=np.int64)
+    # By blocks, since ordering them takes five times their memory.
+    step = max(1, BLOCK_SIZE // max(1, found.shape[1]))
+    for start in range(0, len(rows), step):
+        at = slice(start, start + step)
+        ordered = by_distance(pairs.of_neighbors(rows[at], found[at]), found[at])
+        distances[at], indices[at] = ordered[0][:, :k], ordered[1][:, :k]
+    return distances, indices
 
 
 def _search_by_library(X, queries, k, metric, n_jobs):

@@ -186,8 +186,10 @@ class Edges:
 
     def symmetric(self, values):
         """values + values^T as pointers (int64), columns (int32) and values: the arrays of a CSR matrix."""
-        arrays = (values.cpu().numpy(), self.j.cpu().numpy().astype(np.int32), self._row_ptr.cpu().numpy())
-        one_way = csr_array(arrays, shape=self.shape)
+        # scipy makes columns as wide as pointers are.
+        small = np.int32 if 2 * len(self) <= np.iinfo(np.int32).max else np.int64
+        pointers, columns = self._row_ptr.cpu().numpy().astype(small), self.j.cpu().numpy().astype(np.int32)
+        one_way = csr_array((values.cpu().numpy(), columns, pointers), shape=self.shape)
         both = one_way + one_way.T.tocsr()
         return both.indptr.astype(np.int64), both.indices, both.data
 

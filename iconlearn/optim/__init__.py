@@ -7,12 +7,13 @@ from ._lbfgs import LBFGS
 from ._loop import minimise
 from ._methods import OPTIMIZERS, Phase
 from ._plateau import EstimatedPlateau, Plateau, Verdict
-from ._rows import minimise_rows
+from ._rows import ROW_RULES, minimise_rows
 from ._stretch import copies, put_back
 
 __all__ = [
     "LBFGS",
     "OPTIMIZERS",
+    "ROW_RULES",
     "Entropies",
     "EstimatedPlateau",
     "History",

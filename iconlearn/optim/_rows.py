@@ -17,6 +17,8 @@ GROWTH = 2.0
 # A step is taken where the function falls by this share of what its slope promises, up to rounding.
 LEAST_DECREASE = 1e-4
 ROUNDING = 1e-14
+# For compiled loops that take the same steps.
+ROW_RULES = (LEAST_CURVATURE, GROWTH, LEAST_DECREASE, ROUNDING)
 
 
 def minimise_rows(evaluate, start, *, first_step, longest, tolerance, n_steps):

@@ -23,9 +23,9 @@ from ..engines import Dense, frozen_field
 from ..learned import copy_in_double
 from ..loss import row_divergences
 from ..mappers import TableModule
-from ..numerics.threads import share, torch_on_one_thread
+from ..numerics.threads import MANY_POINTS, available, share, torch_on_one_thread
 from ..objective import Points, Problem
-from ..optim import minimise_rows
+from ..optim import ROW_RULES, minimise_rows
 
 N_STEPS = 60
 # A row has arrived when it moves less than this share of the map's extent.
@@ -90,10 +90,27 @@ class Placer:
     def field(self):
         return frozen_field(self.q, self.columns.mapper.places)
 
+    @cached_property
+    def middle(self):
+        return self.columns.mapper.places.mean(0).numpy()
+
+    @cached_property
+    def reach(self):
+        """The extent of the map."""
+        return math.sqrt(max(self.variances))
+
+    @property
+    def _compiled(self):
+        """Whether compiled loops place rows; a map of so many rows has been fitted by such loops."""
+        linear = self.divergence.linear_in_log_q and self.q.edge_form is not None
+        return linear and len(self.places) >= MANY_POINTS
+
     def __call__(self, p):
         """Places of new rows from their p over the training rows, shape (n_new, n_outputs)."""
         # With a uniform share on either side every column has a part in the loss, not only the neighbours.
         exact = self.field is None or p.dense or p.uniform > 0 or self.q.debias > 0
+        if not exact and self._compiled:
+            return self.q.represent(torch.from_numpy(self._by_compiled_loops(p))).numpy()
         engine, numbers = (Dense(block=BLOCK), p.n_cols) if exact else (self.field, NUMBERS_PER_ROW)
         out = np.empty((p.n_rows, self.places.shape[1]))
 
@@ -105,6 +122,19 @@ class Placer:
         with torch_on_one_thread():
             share(settle, _row_blocks(p, numbers), torch.device("cpu"))
         return self.q.represent(torch.from_numpy(out)).numpy()
+
+    def _by_compiled_loops(self, p):
+        from ..numerics.compiled import Kernel, Steps, placed_rows
+
+        edges, values = p.edges, torch.from_numpy(p.edges.data.astype(float))
+        at_one = self.divergence(values, torch.zeros_like(values)).numpy()
+        pointers, columns = edges.indptr.astype(np.int64), edges.indices.astype(np.int64)
+        steps = Steps(0.5, 0.1 * self.reach, TOLERANCE * self.reach, N_STEPS, *ROW_RULES)
+        return placed_rows(
+            self.columns.mapper.places.numpy(), pointers, columns, values.numpy(),
+            csr_array((at_one, columns, pointers), shape=edges.shape).sum(axis=1),
+            Kernel(*map(float, self.q.edge_form)), self.field.sums(self.q), steps, N_TRIED, available(),
+        )  # fmt: skip
 
     def _neighbours(self, p):
         """p over those training rows only that are neighbours of a new row: the field stands for the others."""
@@ -123,12 +153,11 @@ class Placer:
                 table.places.copy_(Z)
             return row_divergences(problem, engine, visit, table.places if gradients else None)
 
-        reach = math.sqrt(max(self.variances))
         # Squares of squared distances are as curved as the map is wide; kernels bend by about one.
         bend = 4.0 * sum(self.variances) / p.unit**2 if p.wide else 1.0
         return minimise_rows(
-            evaluate, _start(problem, engine, visit), first_step=0.5 / bend, longest=0.1 * reach,
-            tolerance=TOLERANCE * reach, n_steps=N_STEPS,
+            evaluate, _start(problem, engine, visit, self.middle), first_step=0.5 / bend, longest=0.1 * self.reach,
+            tolerance=TOLERANCE * self.reach, n_steps=N_STEPS,
         ).numpy()  # fmt: skip
 
 
@@ -160,12 +189,12 @@ class _Part:
         return self.block(self.rows if rows is None else self.rows[rows], cols)
 
 
-def _start(problem, engine, visit):
+def _start(problem, engine, visit, middle):
     """The neighbour's place of the least divergence, or the mean of all if that is less; (n_new, d)."""
     p, places = problem.p, problem.columns.mapper.places
     if p.wide:
         return places[torch.from_numpy(p.entries().p.argmax(axis=1))]
-    mean = torch.from_numpy(_weighted_mean(p, places.numpy()))
+    mean = torch.from_numpy(_weighted_mean(p, places.numpy(), middle))
     near = torch.from_numpy(_ranked(p.edges, N_TRIED))[..., None]
     mean = mean[:, None]
     # At a neighbour itself a singular kernel is infinite and has no slope: half way to it.
@@ -191,10 +220,8 @@ def _ranked(edges, most):
     return np.where(ranks < sizes[:, None], edges.indices[order[at]] if len(order) else -1, -1)
 
 
-def _weighted_mean(p, places):
+def _weighted_mean(p, places, middle):
     """The p-weighted mean of the training places; the map's middle for a row without support."""
-    if p.wide:
-        return places[p.entries().p.argmax(axis=1)]
     mean = p.edges @ places
-    mean[~p.supported()] = places.mean(axis=0)
+    mean[~p.supported()] = middle
     return mean

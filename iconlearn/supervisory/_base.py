@@ -376,7 +376,7 @@ def fitted_on(p, X, y, *, random_state, n_jobs, device):
             f"p={p!r:.200} has no conditional_ after fit: its fit has to set self.conditional_ to an "
             f"iconlearn.conditional.Conditional"
         )
-    check_conditional(p.conditional_, f"conditional_ of p={p!r:.200}")
+    check_conditional(p.conditional_, "conditional_", p)
     n_rows = X.shape[0] * declared(p, "copies")
     if declared(p, "across") == "rows":
         n_rows = current().total(n_rows)
@@ -394,7 +394,7 @@ def extended(p, X_new, *, n_jobs, device, both_sides=False):
     name = "reciprocal" if both_sides and hasattr(p, "reciprocal") else "extend"
     _check_call(p, name, (X_new,), options, f"{name}(self, X_new, *, n_jobs=None)")
     found = getattr(p, name)(X_new, **options)
-    check_conditional(found, f"{name} of p={p!r:.200}")
+    check_conditional(found, name, p)
     if found.listed:
         raise TypeError(
             f"{name} of p={p!r:.200} gives new rows lists of candidates, by which none can be placed: it has to "

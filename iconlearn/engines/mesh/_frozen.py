@@ -13,7 +13,7 @@ from .._base import Engine
 from .._sums import logs_or_direct
 from .._visit import visit_all_always
 from ._field import convolved, fit_grid
-from ._mesh import is_lost, responses_of, sums_radial_kernels
+from ._mesh import is_lost, least_share, responses_of, sums_radial_kernels
 
 # Exact sums are quick against fewer points.
 FEW_POINTS = 2000
@@ -52,6 +52,13 @@ class FrozenField(Engine):
         self.constant = len(V) * response.constant
         self.field = convolved(stencil.spread(), response, grid).contiguous()
         self.highest = self.constant + stencil.read(self.field)[0].max()
+
+    def sums(self, q):
+        """The same for compiled loops."""
+        from ...numerics.compiled import Sums
+
+        least = least_share(q, self.coarseness) * float(self.highest)
+        return Sums(self.grid.low.numpy(), self.grid.spacing, self.field.numpy(), self.constant, least)
 
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)

@@ -150,11 +150,11 @@ class Mesh(Engine):
         if cloud.held:
             # Of a row off the grid the sum is not a number, and others may lack what it adds to them.
             low, high = sums.detach().aminmax()
-            return torch.log(torch.where(low > _least(q, cloud.coarseness) * high, sums, torch.nan))
+            return torch.log(torch.where(low > least_share(q, cloud.coarseness) * high, sums, torch.nan))
         highest = group.largest(sums.detach().max())
         lost = is_lost(q, sums.detach(), highest, cloud.coarseness)
         if hasattr(self, "_held"):
-            self._hold_least(visit, _least(q, cloud.coarseness) * highest, lost)
+            self._hold_least(visit, least_share(q, cloud.coarseness) * highest, lost)
         if group.size == 1:
             return logs_or_direct(sums, lost, q, U, V, visit.exclude_self, self.block)
         if group.total(int(lost.sum())):
@@ -362,10 +362,11 @@ def is_lost(q, sums, highest, coarseness):
     coarseness : float
         Distance of the nodes in widths of the kernel.
     """
-    return sums <= _least(q, coarseness) * highest
+    return sums <= least_share(q, coarseness) * highest
 
 
-def _least(q, coarseness):
+def least_share(q, coarseness):
+    """Share of the largest row sum below which the error of the grid may have swallowed one."""
     return LOST_HEAVY if q.heavy_tailed else lost_share(coarseness)
 
 

@@ -11,12 +11,16 @@ from ._edges import edge_terms
 from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
+from ._placement import Kernel, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
 from ._splines import own_of_points, read_points, spread_points
 
 __all__ = [
     "ENTRIES",
+    "Kernel",
     "SortedPoints",
+    "Steps",
+    "Sums",
     "best_partners",
     "cheapest_rows",
     "contracted",
@@ -28,6 +32,7 @@ __all__ = [
     "near_sums",
     "onto_simplex",
     "own_of_points",
+    "placed_rows",
     "read_points",
     "spread_points",
 ]
