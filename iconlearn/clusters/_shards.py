@@ -81,6 +81,9 @@ class ShardWeights(PairWeights):
             G, loss = G + 2.0 * (1.0 - self.debias) * own * pulled, loss + more
         return G, self.across.total(loss)
 
+    def _pulled(self, shares, r, right):
+        return r * (shares @ right)  # r of other processes is not at hand
+
     def _by_floor(self, r, right):
         if self.group is None:
             return self._of_all_columns(r, right)

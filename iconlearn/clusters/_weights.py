@@ -305,7 +305,11 @@ class PairWeights:
             shares[part] = self.edges.data[part] / q
             loss -= self.edges.data[part] @ np.log(q)
         shares = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape)
-        return 2.0 * (1.0 - a) * r * (shares @ right), loss
+        return 2.0 * (1.0 - a) * self._pulled(shares, r, right), loss
+
+    def _pulled(self, shares, r, right):
+        """sum_j (w_ij / q_ij) r_ic r_jc / s_c over the edges of each row i, from the shares w_ij / q_ij."""
+        return right * (shares @ r)
 
     def _by_floor(self, r, right):
         """The constant part."""
