@@ -11,7 +11,7 @@ from iconlearn.neighbors import _inverted_lists, _products, _rows, knn, pair_dis
 from iconlearn.neighbors._device_rows import DeviceRows
 from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells, CellSearch
 from iconlearn.neighbors._products import nearest, smallest
-from iconlearn.neighbors._rows import PreparedRows
+from iconlearn.neighbors._rows import PreparedRows, UncentredRows
 
 
 def blobs(n=4000, n_dims=12, centers=30, seed=0):
@@ -290,3 +290,27 @@ def test_places_are_found_by_blocks(monkeypatch, metric):
     assert torch.equal(points, whole)
     assert peak < X.nbytes
     assert torch.equal(prepared.halves, whole.square().sum(1) / 2)
+
+
+def test_rows_near_zero_are_their_own_places():
+    X = blobs(3000) + 3.0
+    own, centred = UncentredRows(X, "euclidean"), PreparedRows(X, "euclidean")
+    assert own.serves
+    assert np.shares_memory(own.points.numpy(), X)
+    exact = knn(X, 10, backend="exact")[1]
+    for prepared in (own, centred):
+        assert recall(CellSearch(prepared, 10, seed=0).among_themselves().numpy(), exact) > 0.97
+    queries = X[:50] + 0.1
+    for found, wanted in zip(
+        *(knn(X, 5, queries=queries, prepared=rows) for rows in (own, centred)), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "dtype", "metric"),
+    [(1, 100, np.float32, "euclidean"), (1e15, 0, np.float32, "euclidean"), (1e-15, 0, np.float32, "euclidean"),
+     (1, 0, np.float64, "euclidean"), (1, 0, np.float32, "cosine")],
+)  # fmt: skip
+def test_rows_whose_products_would_lose_digits_are_centred(scale, shift, dtype, metric):
+    assert not UncentredRows((blobs(500) * scale + shift).astype(dtype), metric).serves

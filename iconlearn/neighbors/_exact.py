@@ -62,13 +62,14 @@ def exact_search(X, queries, k, metric, n_jobs=None, device=None, prepared=None)
     return distances[:, :k].copy(), indices[:, :k].copy()
 
 
-def prepared_for(X, metric, device):
+def prepared_for(X, metric, device, prepared=None):
     """The rows of X for a search among themselves on a device, and what chooses the nearest of their candidates.
 
-    The second, ``ranked(rows, found, k)``, is :meth:`DeviceRows.ranked`, or gives the same from the CPU.
+    On the CPU the first is `prepared`, if that is at hand.  The second, ``ranked(rows, found, k)``, is
+    :meth:`DeviceRows.ranked`, or gives the same from the CPU.
     """
     if device.type == "cpu":
-        return PreparedRows(X, metric), partial(_ranked, PairDistances(X, X, metric))
+        return prepared or PreparedRows(X, metric), partial(_ranked, PairDistances(X, X, metric))
     rows = DeviceRows(X, metric, device)
     return rows, rows.ranked
 

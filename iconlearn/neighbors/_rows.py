@@ -16,6 +16,9 @@ from ._products import half_lengths
 BLOCK_SIZE = 2**22
 # Numbers of this size have squares, and their squares sums, in single precision.
 LARGEST_EXPONENT = 40
+# Rows are searched without being centred up to this share of their centre's squared length in their own: products then
+# lose little more than a digit, which their error allows for.
+OFF_CENTRE = 0.8
 
 
 class Space:
@@ -116,6 +119,36 @@ class PreparedRows:
         return self.space.squared(distances)
 
 
+class UncentredRows(PreparedRows):
+    """Rows of single precision that are places themselves, so that there is no second array of these."""
+
+    @cached_property
+    def space(self):
+        return Space(np.zeros((1, self.X.shape[1])), self.metric)
+
+    @cached_property
+    def points(self):
+        return torch.from_numpy(self.X)
+
+    @property
+    def serves(self) -> bool:
+        """Whether products of the rows as they are have the digits that rank them."""
+        if (
+            self.X.dtype != np.float32
+            or self.metric == "cosine"
+            or not self.X.size
+            or abs(_exponent(self.X)) > LARGEST_EXPONENT
+        ):
+            return False
+        centre = self.X.mean(axis=0, dtype=float)
+        return bool(centre @ centre <= OFF_CENTRE * 2 * float(self.halves.double().mean()))
+
+
+def _exponent(X):
+    """The power of two above all numbers of X."""
+    return int(np.frexp(max(X.max(), -X.min()))[1])
+
+
 def as_rows(X):
     return canonical(csr_array(X)) if issparse(X) else np.asarray(as_array(X))
 
@@ -128,7 +161,7 @@ def both_rows(A, B):
 
 def rescaled(X, queries):
     """Both times a power of two, which takes no digits, where squares of X would overflow or vanish."""
-    exponent = int(np.frexp(max(X.max(), -X.min()))[1])
+    exponent = _exponent(X)
     if abs(exponent) <= LARGEST_EXPONENT:
         return X, queries
     return X * X.dtype.type(2.0**-exponent), queries * queries.dtype.type(2.0**-exponent)

@@ -24,7 +24,7 @@ from ._exact import by_distance, prepared_for
 from ._inverted_lists import CellSearch
 from ._parameters import with_params
 from ._products import nearest
-from ._rows import PreparedRows, Space, as_rows
+from ._rows import PreparedRows, Space, UncentredRows, as_rows
 from ._search import MAX_EXACT, choose_backend, knn, neighbor_graph, search_device
 
 # Cells for each process, the most there may be, and rows of the sample from which they are found for each cell.
@@ -149,7 +149,10 @@ class _Asked:
 
     def __init__(self, held, numbers, k, options, prepared=None):
         self.held, self.numbers, self.k, self.options = held, numbers, k, options
-        self.prepared = prepared or PreparedRows(held, options["metric"])
+        if prepared is None:
+            uncentred = UncentredRows(held, options["metric"])
+            prepared = uncentred if uncentred.serves else PreparedRows(held, options["metric"])
+        self.prepared = prepared
         self.cells = None
 
     def __call__(self, queries):
@@ -175,10 +178,8 @@ class _Asked:
         options = {"metric": self.options["metric"], "device": self.options["device"]}
         if choose_backend(self.held, backend=backend, **options) == "ivf":
             prepared, ranked = prepared_for(
-                self.held, options["metric"], search_device(self.held, options["device"])
+                self.held, options["metric"], search_device(self.held, options["device"]), self.prepared
             )
-            if isinstance(prepared, PreparedRows):
-                self.prepared = prepared
             self.cells = CellSearch(prepared, k, seed=seed, recall=RECALL_OF_CELLS)
             distances, at = ranked(np.arange(len(self.held)), self.cells.among_themselves(), k)
         else:
