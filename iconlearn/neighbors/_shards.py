@@ -19,6 +19,7 @@ from scipy.sparse import csr_array, issparse
 
 from .._checks import check_squares
 from .._randomness import random_source
+from ..distributed import Shard
 from ._distances import PairDistances, from_products
 from ._exact import by_distance, prepared_for
 from ._inverted_lists import CellSearch
@@ -86,7 +87,8 @@ def _checked(X, metric):
 
 
 def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=None, device=None):
-    n_all, start = group.total(len(X)), group.starts(len(X))
+    shard = Shard(group, len(X))
+    n_all, start = shard.n_all, shard.first
     rng = np.random.RandomState(group.from_first(int(random_source(random_state).randint(2**31 - 1))))
     space = _space_of_all(group, X, metric)
     centres = _centres(group, space.rows, X, n_all, rng)
@@ -113,7 +115,7 @@ def _searched(group, X, k, metric, *, backend="auto", n_jobs=None, random_state=
         answers = [np.split(answer, ends) for answer in ask(np.concatenate(asked))]
         for rows, *answer in zip(part, *map(group.exchanged, answers), strict=True):
             found = _merged(found, rows, answer, k)
-    return _returned(group, found, len(X), numbers, start)
+    return _returned(shard, found, numbers)
 
 
 def _moved(group, X, home, n_held):
@@ -302,12 +304,11 @@ def _merged(found, rows, answer, k):
     return found
 
 
-def _returned(group, found, n, numbers, start):
+def _returned(shard, found, numbers):
     """What was found for the rows of this process by their owners."""
-    ends = np.cumsum(group.objects(n))
-    back = np.searchsorted(ends, numbers, side="right")
+    group, back = shard.group, shard.owners(numbers)
     order = [np.flatnonzero(back == rank) for rank in range(group.size)]
-    at = np.concatenate(group.exchanged([numbers[rows] for rows in order])) - start
+    at = np.concatenate(group.exchanged([numbers[rows] for rows in order])) - shard.first
     answers = [np.concatenate(group.exchanged([part[rows] for rows in order])) for part in found]
     results = [np.empty_like(part) for part in answers]
     for result, part in zip(results, answers, strict=True):
