@@ -197,19 +197,26 @@ class _CoarseSearch:
     def best(self, balance, n_init):
         """The best assignments of the micro-clusters."""
         coarse, n_merges = self.coarse.balanced(balance), min(n_init, N_MERGES)
-        found = self.merged(balance, n_merges, spectral=n_init > 1)
+        found = self.merged(balance, n_merges, spectral=n_init > 1, all_wanted=True)
         n_crossings = CROSSINGS_PER_MERGE * n_merges
         best = cross(coarse, found, RESOLUTIONS, self.rng, n_crossings=n_crossings, n_steps=N_SHORT)
         return split_and_merge(coarse, best, self.rng, n_rounds=n_init - n_merges, tol=self.tol)
 
-    def merged(self, balance, n_merges, *, spectral):
-        """Losses and assignments of merges at several resolutions, and of clusters among the eigenvectors."""
+    def merged(self, balance, n_merges, *, spectral, all_wanted=False):
+        """Losses and assignments of merges at several resolutions, and of clusters among the eigenvectors.
+
+        Unless all are wanted, those that would not be the best are not followed to their end.
+        """
         numbers = list(range(n_merges))
         if spectral and 1 < self.n_clusters <= MAX_EIGENVECTORS and self._spectral is not None:
             numbers.append(None)
-        return [self._start(balance, number) for number in numbers]
+        found = []
+        for number in numbers:
+            bar = min(found, key=_loss)[0] if found and not all_wanted else np.inf
+            found.append(self._start(balance, number, bar))
+        return found
 
-    def _start(self, balance, number):
+    def _start(self, balance, number, bar):
         """Loss and assignments of a merge, or of the clusters among the eigenvectors (None), after a few steps."""
         if (balance, number) not in self.known:
             coarse, labels = self.coarse.balanced(balance), self._spectral if number is None else None
@@ -218,7 +225,7 @@ class _CoarseSearch:
                 labels = agglomerate(
                     self.edges, self._group(number), self.n_clusters, resolution, coarse.size, balance
                 )
-            r, loss = refined(coarse, soften(labels, self.n_clusters), max_iter=N_SHORT, tol=0.0)
+            r, loss = refined(coarse, soften(labels, self.n_clusters), max_iter=N_SHORT, tol=0.0, bar=bar)
             self.known[balance, number] = loss, r
         return self.known[balance, number]
 
@@ -306,7 +313,7 @@ def cross(graph, found, resolutions, rng, *, n_crossings, n_steps):
         if pieces.max() + 1 <= n_clusters:
             continue
         labels = agglomerate(edges, pieces, n_clusters, resolution, graph.size, graph.balance)
-        r, loss = refined(graph, soften(labels, n_clusters), max_iter=n_steps, tol=0.0)
+        r, loss = refined(graph, soften(labels, n_clusters), max_iter=n_steps, tol=0.0, bar=found[-1][0])
         # A duplicate would replace a clustering that there is to cross with.
         if loss < found[-1][0] and not any(np.isclose(loss, other, rtol=1e-6) for other, _ in found):
             found = sorted([*found[:-1], (loss, r)], key=_loss)

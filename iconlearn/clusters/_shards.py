@@ -67,7 +67,7 @@ class ShardWeights(PairWeights):
     def idle(self):
         return np.zeros(self.n, dtype=bool)
 
-    def may_list(self, n_clusters):
+    def may_list(self, n_clusters, *, on_device=False):
         return False
 
     def mass(self, r):
@@ -109,7 +109,7 @@ class ShardWeights(PairWeights):
 
     def improved(self, r, G, pull=None, idle=None, held=None, *, far=False):
         price = 0.5 * self.balance * self.across.total(G.sum(axis=0)) / self.mass(r)
-        return self._projected(G, price, r)
+        return self._projected(G, price, r, far)
 
     def found(self, find, n_nodes, rng):
         node = self._nodes(max(MOST_NODES * n_nodes, FEW_NODES), n_nodes, rng)

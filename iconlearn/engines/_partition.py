@@ -77,8 +77,9 @@ class Partition(Engine):
         steps = {"max_iter": max_iter, "tol": tol, "offset": offset, "observe": _adder(history)}
         # Tables of many rows and clusters are large: this one is not kept beside the next.
         on_host = table.device.type == "cpu" or problems[0].p.sharded
-        if on_host or graph.even or graph.may_list(table.shape[1]):
-            r, descent = refine(graph, torch.softmax(table.detach().double(), 1).cpu().numpy(), **steps)
+        if on_host or graph.even or graph.may_list(table.shape[1], on_device=True):
+            begun = torch.softmax(table.detach().double(), 1).cpu().numpy()
+            r, descent = refine(graph, begun, far=True, **steps)
         else:
             there = DeviceWeights(graph, table.device)
             r, descent = refine(there, torch.softmax(table.detach().double(), 1), **steps)

@@ -35,10 +35,11 @@ LABELS = np.arange(N) * M // N
 SIZES = np.random.default_rng(3).uniform(0.5, 3.0, size=N)
 
 
-def assignments():
-    """Three clusters for each row, next to each other."""
+def assignments(alone=()):
+    """Three clusters for each row, next to each other; one alone for some."""
     r = np.full((N, M), SMALLEST)
     shares = np.random.default_rng(1).dirichlet([1.0, 1.0, 1.0], size=N)
+    shares[np.isin(LABELS, alone)] = SMALLEST, 1.0, SMALLEST
     for k in range(3):
         r[np.arange(N), (LABELS + k - 1) % M] = shares[:, k]
     return r / r.sum(axis=1, keepdims=True)
@@ -54,7 +55,7 @@ def lists_of(graph, r):
 )
 def test_a_step_by_lists_is_the_step_by_tables(debias, size, balance, n_threads, monkeypatch):
     monkeypatch.setattr(_weights, "available", lambda: n_threads)
-    graph, r = weights(debias, size, balance), assignments()
+    graph, r = weights(debias, size, balance), assignments(range(0, M, 3))
     lists = lists_of(graph, r)
     np.testing.assert_allclose(lists.table(SMALLEST), r, atol=1e-15)
     np.testing.assert_allclose(lists.mass, graph.mass(r), rtol=1e-9)
@@ -117,6 +118,58 @@ def test_steps_of_a_search_go_further(monkeypatch):
     assert loss == pytest.approx(refined(graph, soften(labels, M), max_iter=40, tol=0.0)[1], rel=1e-3)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_steps_that_go_further_end_lower_and_sooner(listed, monkeypatch):
+    """The loss falls in each of them, and the end is one of steps to the minimum as well."""
+    monkeypatch.setattr(_weights, "LISTED_WORK", 0 if listed else np.inf)
+    graph, begun = weights(), soften(np.random.default_rng(0).integers(M, size=N), M)
+    plain = refine(graph, begun, max_iter=400, tol=1e-6)[1]
+    r, far = refine(graph, begun, max_iter=400, tol=1e-6, far=True)
+    assert far.reason == "plateau" and (np.diff(far.history) <= 0).all()
+    assert far.loss < plain.loss and len(far.history) < 0.8 * len(plain.history)
+    assert far.loss - refine(graph, r, max_iter=2, tol=0.0)[1].loss <= 1e-6 * far.loss
+
+
+def test_where_they_overshoot_steps_are_of_the_usual_length(monkeypatch):
+    """Two rows that attract each other: the first step is to the optimum, and a further one would be beyond it."""
+    pair = PairWeights(sparse.csr_array(np.array([[0.0, 1.0], [1.0, 0.0]])), np.zeros(2), 0.0)
+    r, descent = refine(pair, np.array([[0.6, 0.4], [0.4, 0.6]]), max_iter=60, tol=1e-7, far=True)
+    assert descent.reason == "plateau" and (np.diff(descent.history) <= 0).all()
+    np.testing.assert_allclose(r, 0.5, atol=1e-12)
+    # Steps that are far too long: the loss rises, and what they have led to is given up.
+    improved = PairWeights.improved
+
+    def too_far(self, r, *a, far=False, **b):
+        new = improved(self, r, *a, far=far, **b)
+        return np.stack([new[0, ::-1], new[1]]) if far else new
+
+    monkeypatch.setattr(PairWeights, "improved", too_far)
+    begun = np.array([[0.9, 0.1], [0.8, 0.2]])
+    history = refine(pair, begun, max_iter=60, tol=1e-7, far=True)[1].history
+    assert (np.diff(history) <= 0).all()
+
+
+def test_a_part_of_a_search_that_stays_above_a_bar_is_not_finished(monkeypatch):
+    monkeypatch.setattr(_weights, "LISTED_WORK", np.inf)
+    seen, explained = [], PairWeights.explained
+    monkeypatch.setattr(
+        PairWeights,
+        "explained",
+        lambda self, r, valued=True: seen.append(valued) or explained(self, r, valued),
+    )
+
+    def steps(**options):
+        seen.clear()
+        loss = refined(weights(), soften(LABELS, M), max_iter=40, tol=0.0, **options)[1]
+        return loss, len(seen), sum(seen)
+
+    loss, n_steps, n_looks = steps()
+    assert n_steps == 27 and n_looks == 7  # each fourth, and the last
+    assert steps(bar=loss * (1 + 1e-9)) == (loss, n_steps, n_looks)
+    above, fewer, _ = steps(bar=0.9 * loss)
+    assert fewer <= 12 and loss < above < 1.1 * loss
+
+
 def test_a_search_that_falls_no_more_goes_on_by_finer_lists(monkeypatch):
     graph, seen, improved = weights(), [], PairWeights.improved
     monkeypatch.setattr(_refine, "UNLISTED", (1e-8, 0.02))
@@ -135,6 +188,14 @@ def test_tables_where_lists_are_long_or_work_is_little(monkeypatch):
     assert isinstance(graph.in_lists(hard, LEAST, doubt=0.01), Lists)
     few = soften(LABELS % 10, 10)
     assert graph.in_lists(few, LEAST, doubt=0.1) is few
+    with monkeypatch.context() as patch:
+        patch.setattr(_weights, "LARGE_TABLE", few.size)
+        assert isinstance(graph.in_lists(few, LEAST, doubt=0.1), Lists)
+        assert (
+            graph.may_list(10)
+            and not graph.may_list(10, on_device=True)
+            and graph.may_list(M, on_device=True)
+        )
     uniform = PairWeights(graph.edges, np.full(N, 0.1 / N), 0.1)
     assert isinstance(uniform.in_lists(assignments(), LEAST), np.ndarray)
     monkeypatch.setattr(_weights, "LISTED_WORK", len(graph.edges.data) * M + 1)

@@ -40,6 +40,11 @@ def test_what_clusters_explain(graph, r, debias, n_threads):
     expected, expected_loss = weights.explained(r)
     np.testing.assert_allclose(G, expected, rtol=1e-9, atol=1e-9)
     assert loss == pytest.approx(expected_loss, rel=1e-9)
+    for compiled in (False, True):
+        weights.compiled = lambda _, compiled=compiled: compiled
+        same, none = weights.explained(r, valued=False)
+        np.testing.assert_allclose(same, expected, rtol=1e-9, atol=1e-9)
+        assert none == 0.0
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -50,6 +55,14 @@ def test_the_projection(graph, r, n_threads):
     new = onto_simplex(G, price, r, SMALLEST, n_threads)
     np.testing.assert_allclose(new, numpy_form._project(G, price, r), rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(new[5], r[5])
+    far = new * (new / r) ** 0.75
+    far[5] = r[5]
+    far /= far.sum(axis=1, keepdims=True)
+    for found in (
+        onto_simplex(G, price, r, SMALLEST, n_threads, True),
+        numpy_form._project(G, price, r, True),
+    ):
+        np.testing.assert_allclose(found, far, rtol=1e-9, atol=1e-9)
 
 
 def test_many_rows_go_through_the_compiled_step(graph, r, monkeypatch):

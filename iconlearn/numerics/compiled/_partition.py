@@ -14,9 +14,11 @@ from ._threads import cuts_of_edges, cuts_of_rows
 
 # Sums may be taken in any order; infinities are left alone.
 _REORDER = {"reassoc", "contract", "nsz"}
+# Stands for the cluster of a row that has several.
+_SEVERAL = 2**32 - 1
 
 
-def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n_threads):
+def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n_threads, valued=True):
     """What each cluster explains of each row's weight.
 
     Parameters
@@ -29,31 +31,38 @@ def explained_by_clusters(r, right, pointers, columns, weights, debias, share, n
     debias, share : float
         a, and a / n for the n rows that these stand for.
     n_threads : int
+    valued : bool, default=True
+        Whether the loss is asked for.
 
     Returns
     -------
     G : ndarray of shape (n, n_clusters)
     loss : float
+        0 where it is not asked for.
     """
     G, cuts = np.empty_like(r), cuts_of_edges(pointers, n_threads)
 
     def stretch(k):
-        return _explain(r, right, pointers, columns, weights, debias, share, cuts[k], cuts[k + 1], G)
+        return _explain(r, right, pointers, columns, weights, debias, share, valued, cuts[k], cuts[k + 1], G)
 
     return G, sum(in_stretches(stretch, n_threads))
 
 
-def onto_simplex(G, price, r, smallest, n_threads):
-    """The assignments that minimise the bound; rows that nothing explains keep those in `r`."""
+def onto_simplex(G, price, r, smallest, n_threads, far=False):
+    """The assignments that minimise the bound; rows that nothing explains keep those in `r`.
+
+    Others go 1.75 times as `far` where that is asked for: each assignment times the power 3/4 of what the step has
+    multiplied it by.
+    """
     # A G far below the prices would be lost beside them, so these are counted from the least.
     new, price = np.empty_like(r), price - price.min()
     cuts = cuts_of_rows(len(r), n_threads)
-    in_stretches(lambda k: _solve(G, price, r, smallest, cuts[k], cuts[k + 1], new), n_threads)
+    in_stretches(lambda k: _solve(G, price, r, smallest, far, cuts[k], cuts[k + 1], new), n_threads)
     return new
 
 
 @numba.njit(nogil=True, fastmath=_REORDER, cache=True)
-def _explain(r, right, pointers, columns, weights, debias, share, start, stop, G):
+def _explain(r, right, pointers, columns, weights, debias, share, valued, start, stop, G):
     n_clusters, rest, loss = r.shape[1], 1.0 - debias, 0.0
     pulled = np.empty(n_clusters)
     for i in range(start, stop):
@@ -64,7 +73,8 @@ def _explain(r, right, pointers, columns, weights, debias, share, start, stop, G
                 q += r[i, c] * right[j, c]
             q = max(rest * q + share, 1e-300)
             over = weights[e] / q
-            loss -= weights[e] * np.log(q)
+            if valued:
+                loss -= weights[e] * np.log(q)
             for c in range(n_clusters):
                 pulled[c] += over * right[j, c]
         for c in range(n_clusters):
@@ -73,7 +83,7 @@ def _explain(r, right, pointers, columns, weights, debias, share, start, stop, G
 
 
 @numba.njit(nogil=True, fastmath=_REORDER, cache=True)
-def _solve(G, price, r, smallest, start, stop, new):
+def _solve(G, price, r, smallest, far, start, stop, new):
     n_clusters = G.shape[1]
     for i in range(start, stop):
         # Prices count from the lowest of the row, beside which its G may be next to nothing.
@@ -99,7 +109,11 @@ def _solve(G, price, r, smallest, start, stop, new):
                 break
         total = 0.0
         for c in range(n_clusters):
-            new[i, c] = max(G[i, c] / max(at + max(price[c] - lowest, 0.0), 1e-300), smallest)
+            found = G[i, c] / max(at + max(price[c] - lowest, 0.0), 1e-300)
+            if far:
+                grown = np.sqrt(found / r[i, c])
+                found *= grown * np.sqrt(grown)
+            new[i, c] = max(found, smallest)
             total += new[i, c]
         for c in range(n_clusters):
             new[i, c] /= total
@@ -129,7 +143,7 @@ def explained_by_lists(lists, scale, pointers, columns, weights, debias, share, 
         Sums of G over the rows.
     loss : float
     """
-    cuts = cuts_of_edges(pointers, n_threads)
+    cuts, alone = cuts_of_edges(pointers, n_threads), _only_clusters(*lists[:2])
 
     def stretch(k):
         start, stop = int(cuts[k]), int(cuts[k + 1])
@@ -139,7 +153,7 @@ def explained_by_lists(lists, scale, pointers, columns, weights, debias, share, 
         total, loss, done = np.zeros(n_clusters), 0.0, start
         while True:
             done, more = _explain_lists(
-                *lists, scale, pointers, columns, weights, debias, share, smallest, start, done, stop,
+                *lists, alone, scale, pointers, columns, weights, debias, share, smallest, start, done, stop,
                 ends, clusters, G, total,
             )  # fmt: skip
             loss += more
@@ -149,6 +163,13 @@ def explained_by_lists(lists, scale, pointers, columns, weights, debias, share, 
 
     G, totals, losses = zip(*in_stretches(stretch, n_threads), strict=True)
     return G, np.sum(totals, axis=0), sum(losses)
+
+
+def _only_clusters(ends, clusters):
+    """The cluster of each row that has one alone; _SEVERAL for the others."""
+    alone, single = np.full(len(ends) - 1, _SEVERAL, np.uint32), ends[1:] - ends[:-1] == 1
+    alone[single] = clusters[ends[:-1][single]]
+    return alone
 
 
 def lists_onto_simplex(G, price, pull, lists, kept, size, smallest, far):
@@ -210,7 +231,7 @@ def _joined(parts):
 # Unsigned numbers of rows and clusters spare the loops a look whether they count from the end.
 @numba.njit(nogil=True, fastmath=_REORDER, cache=True)
 def _explain_lists(
-    at, which, value, scale, pointers, columns, weights, debias, share, smallest, first, start, stop,
+    at, which, value, alone, scale, pointers, columns, weights, debias, share, smallest, first, start, stop,
     ends, clusters, G, total,
 ):  # fmt: skip
     n_clusters, rest, loss = len(scale), 1.0 - debias, 0.0
@@ -219,11 +240,16 @@ def _explain_lists(
     for i in range(start, stop):
         if used + np.uint64(n_clusters) > len(G):
             return i, loss
+        mine, within, mass = alone[i], 0.0, 0.0
         for f in range(at[i], at[i + 1]):
             own[which[f]] = value[f] * scale[which[f]]
-        mass = 0.0
         for e in range(pointers[i], pointers[i + 1]):
             j, q = columns[e], 0.0
+            mass += weights[e]
+            # Most pairs are of two rows that are in one and the same cluster alone, and have one q.
+            if mine < _SEVERAL and alone[j] == mine:
+                within += weights[e]
+                continue
             begin, end = at[j], at[j + np.uint64(1)]
             for f in range(begin, end):
                 q += own[which[f]] * value[f]
@@ -235,7 +261,6 @@ def _explain_lists(
                     q += smallest * own[which[f]]
             q = max(rest * q + share, 1e-300)
             over = weights[e] / q
-            mass += weights[e]
             # Each pair is met from both ends.
             if j > i:
                 loss -= 2.0 * weights[e] * np.log(q)
@@ -246,8 +271,15 @@ def _explain_lists(
             if apart:
                 for f in range(at[i], at[i + 1]):
                     pulled[which[f]] += over * smallest
+        begin, end = np.uint64(0), np.uint64(n_clusters)
+        if within > 0.0:
+            q = max(rest * scale[mine] + share, 1e-300)
+            loss -= within * np.log(q)
+            pulled[mine] += within / q
+            if within == mass:
+                begin, end = np.uint64(mine), np.uint64(mine) + np.uint64(1)
         least = 0.1 * smallest * 2.0 * rest * mass
-        for c in range(n_clusters):
+        for c in range(begin, end):
             g = 2.0 * rest * max(own[c], smallest * scale[c]) * pulled[c]
             pulled[c] = 0.0
             # Others would end below what is listed.
