@@ -90,20 +90,38 @@ class TheirPoisson:
 
     graph = (None, None)  # rows, and what was found of them
 
+    def model(self, graph):
+        import graphlearning
+
+        return graphlearning.ssl.poisson(graph)
+
     def fit(self, X, y):
         import graphlearning
 
         if TheirPoisson.graph[0] is not X:
             TheirPoisson.graph = X, graphlearning.weightmatrix.knn(X, 10)
         labelled = np.flatnonzero(y >= 0)
-        self.transduction_ = graphlearning.ssl.poisson(TheirPoisson.graph[1]).fit_predict(
-            labelled, y[labelled]
-        )
+        self.transduction_ = self.model(TheirPoisson.graph[1]).fit_predict(labelled, y[labelled])
         return self
 
 
-def methods(graph=None):
-    """A maker of each model, by name; those that read a graph get it where there is one."""
+class TheirPoissonMBO(TheirPoisson):
+    """Poisson MBO, which is given the sizes of the classes and keeps to them."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def model(self, graph):
+        import graphlearning
+
+        return graphlearning.ssl.poisson_mbo(graph, self.sizes)
+
+
+def methods(sizes, graph=None):
+    """A maker of each model, by name; those that read a graph get it where there is one.
+
+    Sizes are the shares of the classes, which Poisson MBO asks for.
+    """
     logistic = LogisticRegression(max_iter=1000)
     if graph is not None:
         known = Graph(graph)
@@ -125,6 +143,8 @@ def methods(graph=None):
         }
         if importlib.util.find_spec("graphlearning"):
             found["Poisson (graphlearning)"] = TheirPoisson
+            found["Poisson MBO, true sizes"] = lambda: TheirPoissonMBO(sizes)
+            found["Poisson MBO, equal sizes"] = lambda: TheirPoissonMBO(np.full_like(sizes, 1.0 / len(sizes)))
     found["LogisticRegression"] = lambda: OnLabels(logistic)
     found["SelfTrainingClassifier"] = lambda: SelfTrainingClassifier(logistic)
     return found
@@ -208,14 +228,15 @@ def asked_for(name, asked):
     seeds = range(asked.first, asked.draws)
     if name == "cora":
         X, y, graph, train, test = cora(asked.data)
-        return methods(graph), citations(X, y, train, test, seeds)
+        return methods(np.bincount(y) / len(y), graph), citations(X, y, train, test, seeds)
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         X = X / 16
     else:
         X, y = mnist(asked.data)
+        y = y.astype(int)
         X = PCA(50, random_state=0).fit_transform(X).astype(np.float32)
-    return methods(), features(X, y.astype(int), asked.labels, seeds)
+    return methods(np.bincount(y) / len(y)), features(X, y, asked.labels, seeds)
 
 
 def begun(path, forgotten, sets):

@@ -4,8 +4,8 @@
 
 The loss has many local optima and labels alone do not lead past them, so several starts are tried on a coarse
 graph: labels that walk for a short and for a long time, and the clusters that a search without labels finds,
-matched to classes, provided that the labels agree with them.  Clusters are matched by the labels in them and by
-where walks from the labels end: of two classes whose only labels lie in one cluster, walks tell which it belongs to.
+matched to classes, provided that the labels agree with them.  The match is the most likely one, by the clusters of the
+labels' neighbours and by those where walks from the labels end; a class's only label may lie in the cluster of another.
 Pairs of what starts lead to are crossed: the mean of both is undecided where they differ, and a descent from it
 decides there, with all else in place.  The loss chooses, starts before crossings where these gain little: which cluster
 is which class changes the loss by the edges of the labels alone, less than two descents over the same clusters differ.
@@ -38,7 +38,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import xlogy
 
 from ._lists import Lists
-from ._microclusters import micro_clusters
+from ._microclusters import FEW_ROWS, NODES_PER_CLUSTER, coarsen, merge_smallest, micro_clusters
 from ._refine import refine, refined, soften
 from ._search import MUCH_LESS, search
 from ._weights import SMALLEST
@@ -50,6 +50,8 @@ LEFT, STRIDE = 0.01, 10
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.
 # The first merges, before they are crossed and split, may fall short of it by so much.
 AGREE, LATER = 0.8, 0.1
+# Chance that a walk from a label ends in a cluster, at least.
+RARELY = 1e-3
 # Merges and rounds of the search for clusters, and steps after which starts are compared.
 N_SEARCH, N_RANK = 12, 150
 # Crossings of what starts lead to: so many of the best with each other, once and then once more.  They are taken where
@@ -192,32 +194,47 @@ def _walks(coarse, known, n_labels, targets):
 def _starts(coarse, known, n_labels, walks, proportions, rng, tol):
     """Scores of the nodes by labels that walk, and by clusters that agree with them."""
     held, n_classes = known >= 0, walks[0].shape[1]
-    walked = [_of_rows(_even(walk, coarse.size)) for walk in walks]
-    for scores in walked:
+    for walk in walks:
+        scores = _of_rows(_even(walk, coarse.size))
         yield scores if proportions is None else scores * proportions
     if coarse.n <= n_classes:
         return
+    counts = np.bincount(known[held], n_labels[held], n_classes)
+    near = (coarse.edges[held].T * n_labels[held]) @ np.eye(n_classes)[known[held]]
+    # Walks are reversible: from a label of each class to each node, but for a factor.
+    far = np.asarray(coarse.edges.sum(axis=1)).ravel()[:, None] * walks[0]
 
     def matched(clusters):
-        """The cluster of each class, and the share of the labels that lie in it."""
-        votes = np.zeros((n_classes, n_classes))
-        np.add.at(votes, known[held], n_labels[held, None] * clusters[held])
-        of_class = linear_sum_assignment(-votes)[1]
-        return of_class, votes[np.arange(n_classes), of_class].sum() / n_labels.sum()
+        """The most likely cluster of each class, and the share of the labels that lie in it."""
+        likelihood = sum(_log_chances(ends.T @ clusters) for ends in (near, far))
+        of_class = linear_sum_assignment(-counts[:, None] * likelihood)[1]
+        at_home = clusters[held].argmax(axis=1) == of_class[known[held]]
+        return of_class, n_labels[held] @ at_home / n_labels.sum()
 
+    def promising(clusters):
+        return matched(clusters)[1] >= AGREE - LATER
+
+    group = _groups(coarse, n_classes, rng)
     clusters = search(
-        coarse, n_classes, N_SEARCH, rng, tol, promising=lambda r: matched(r)[1] >= AGREE - LATER
+        coarse.coarsened(group), n_classes, N_SEARCH, rng, tol, promising=lambda r: promising(r[group])
     )
-    by_votes, share = matched(clusters)
-    if share < AGREE:
-        return
-    yield clusters[:, by_votes]
-    tried = {tuple(by_votes)}
-    for scores in walked:
-        by_walk = linear_sum_assignment(-(coarse.size[:, None] * scores).T @ clusters)[1]
-        if tuple(by_walk) not in tried:
-            tried.add(tuple(by_walk))
-            yield clusters[:, by_walk]
+    clusters = refined(coarse, clusters[group], max_iter=N_RANK, tol=tol)[0]
+    of_class, share = matched(clusters)
+    if share >= AGREE:
+        yield clusters[:, of_class]
+
+
+def _log_chances(weights):
+    chances = weights / np.maximum(weights.sum(axis=1, keepdims=True), LEAST)
+    return np.log(np.maximum(chances, RARELY))
+
+
+def _groups(coarse, n_classes, rng):
+    """The group of each node in a search for clusters, which a descent over all nodes follows."""
+    n_groups = max(coarse.n // 4, NODES_PER_CLUSTER * n_classes)
+    if coarse.n <= max(n_groups, FEW_ROWS):
+        return np.arange(coarse.n)
+    return merge_smallest(coarsen(coarse.edges, n_groups, rng, coarse.size), coarse.size, n_groups)
 
 
 def propagate(edges, targets, keep, size=None, *, even=True):

@@ -145,3 +145,40 @@ def test_a_start_stays_where_a_crossing_gains_next_to_nothing():
 def refine_to_the_end(graph, begun):
     r, descent = refine(graph, begun, max_iter=200, tol=1e-9)
     return r, descent.loss
+
+
+def test_a_label_in_the_cluster_of_another_class_leaves_its_own_cluster_to_its_class(monkeypatch):
+    # Three cliques; the labels of classes 1 and 2 both lie in the second, and that of class 2 has a tie to the third.
+    clique = np.repeat(np.arange(3), 10)
+    A = 1.0 * (clique[:, None] == clique)
+    A[12, 25] = A[25, 12] = 0.5
+    graph, order = PairWeights(csr_array(A / A.sum()), np.zeros(30), 0.0), np.array([2, 0, 1])
+    monkeypatch.setattr(_transduction, "search", lambda coarse, *_, **__: np.eye(3)[order[clique]])
+    monkeypatch.setattr(_transduction, "AGREE", 0.6)
+    for rows in ([0, 12, 13], [0, 13, 12]):
+        known = np.full(30, -1)
+        known[rows] = np.arange(3)
+        walks = _transduction._walks(graph, known, 1 * (known >= 0), np.eye(3))
+        rng = np.random.RandomState(0)
+        _, _, clusters = _transduction._starts(graph, known, 1 * (known >= 0), walks, None, rng, 1e-6)
+        of_tie = known[12]
+        assert (clusters.argmax(axis=1)[clique == 2] == of_tie).all()
+        assert (clusters.argmax(axis=1)[clique == 1] == 3 - of_tie).all()
+
+
+def test_clusters_are_searched_among_fewer_nodes_than_starts_are_compared_on(monkeypatch):
+    n, searched, search = 2400, [], _transduction.search
+    ring = np.arange(n)
+    A = csr_array(
+        (np.ones(2 * n), (np.tile(ring, 2), np.concatenate([ring - 1, (ring + 1) % n]) % n)), shape=(n, n)
+    )
+    graph = PairWeights(A / (2 * n), np.zeros(n), 0.0)
+    monkeypatch.setattr(
+        _transduction,
+        "search",
+        lambda coarse, *given, **how: searched.append(coarse.n) or search(coarse, *given, **how),
+    )
+    codes = np.full(n, -1)
+    codes[[0, n // 2]] = 0, 1
+    _transduction._best_start(graph, codes, np.eye(2), None, np.random.RandomState(0), 1e-6, None)
+    assert searched[0] <= 0.3 * 600  # of 600 nodes
