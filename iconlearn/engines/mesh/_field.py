@@ -27,7 +27,7 @@ from scipy import fft
 from ...numerics.threads import available
 from ._batched import Tables
 from ._near import Split
-from ._splines import TAPS, stencil
+from ._splines import TAPS, own_coefficients, stencil
 
 # Nodes beyond the cells that points lie in: the stencils' reach, and one for rounding.
 MARGIN = TAPS + 1
@@ -147,6 +147,11 @@ class Response:
     constant: float
     split: Split | None
     _tables: dict = field(default_factory=dict)
+
+    @cached_property
+    def own(self):
+        """What a point reads of its own unit charge, as coefficients for compiled loops."""
+        return own_coefficients(self.near)
 
     def tables(self, grid, constant):
         """The :class:`Tables` of the grids that this response is for, by what is added to all sums."""

@@ -25,7 +25,7 @@ from ..._checks import check_number
 from ..._warnings import warn
 from ...distributed import ALONE
 from ...numerics.geometry import matrix
-from ...numerics.threads import compiled_pays
+from ...numerics.threads import available, compiled_pays
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
@@ -250,7 +250,8 @@ class Mesh(Engine):
         return kept[key]
 
     def _chosen(self, q, U, slack=0.0, group=ALONE):
-        if not group.smallest(bool(torch.isfinite(U).all())):
+        ends = _ends(U.detach(), group)
+        if not bool(torch.isfinite(torch.stack(ends)).all()):
             return None
         responses, n_all = self._responses_of(q), group.total(len(U))
         spacing = self.spacing * responses.width
@@ -258,9 +259,9 @@ class Mesh(Engine):
         compiled, alone = compiled_pays(U), group.size == 1
         least = LEAST_NODES_COMPILED if compiled and alone else LEAST_NODES
         most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, least), MOST_NODES)
-        box = _Box(U.detach(), spacing, self.min_cells, most, slack, group=group, n_all=n_all)
+        box = _Box(U.detach(), ends, spacing, self.min_cells, most, slack, group=group, n_all=n_all)
         if slack and box.grid.spacing > coarsest:
-            box = _Box(U.detach(), spacing, self.min_cells, most, group=group, n_all=n_all)
+            box = _Box(U.detach(), ends, spacing, self.min_cells, most, group=group, n_all=n_all)
         if alone and not compiled and self._costs_more_than_pairs(U, box.grid):
             return None
         if box.grid.spacing <= coarsest:
@@ -386,12 +387,13 @@ class _Box:
     pairs : near pairs of the points inside, or None where the grid is fine enough
     """
 
-    def __init__(self, U, spacing, min_cells, max_nodes, slack=0.0, *, group, n_all):
+    def __init__(self, U, ends, spacing, min_cells, max_nodes, slack=0.0, *, group, n_all):
         self.group, self.n_all = group, n_all
-        low, high = group.smallest(U.amin(0)), group.largest(U.amax(0))
+        low, high = ends
         self.inside = self.outside = self.pairs = None
         few = min(n_all // 1000, MAX_OUTSIDE // n_all)
-        if few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE:
+        wide = few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE
+        if wide and not _fills_its_box(U, few, low, high, group):
             near_low, near_high = _without_ends(U, few, low, high, group)
             if ((near_high - near_low) < 0.5 * (high - low)).any():
                 outside = ((near_low > U) | (near_high < U)).any(1)
@@ -405,6 +407,30 @@ class _Box:
         self.grid = replace(self.grid, reach=reach)
         some = U if reach == 0 or self.inside is None else U[self.inside]
         self.pairs = near_pairs_of_all(some, reach, self.group) if reach else None
+
+
+def _ends(U, group=ALONE):
+    """The lowest and the highest place along each axis; not finite where any place is not."""
+    if not compiled_pays(U):
+        return group.smallest(U.amin(0)), group.largest(U.amax(0))
+    from ...numerics.compiled import ends_of_points
+
+    low, high = torch.from_numpy(ends_of_points(U.contiguous().numpy(), available()))
+    return group.smallest(low), group.largest(high)
+
+
+def _fills_its_box(U, few, low, high, group):
+    """Whether it is plain that no box without `few` points at each end is, widened, less than half as wide.
+
+    That is so where more than these lie in each outer three eighths of it, which compiled loops see at once.
+    """
+    if group.size > 1 or not compiled_pays(U):
+        return False
+    from ...numerics.compiled import counts_beyond
+
+    margin = 0.375 * (high - low)
+    inner = (low + margin).numpy(), (high - margin).numpy()
+    return bool((counts_beyond(U.contiguous().numpy(), *inner, available()) > few).all())
 
 
 def _without_ends(U, few, lowest, highest, group):
@@ -543,24 +569,24 @@ class _FieldSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, U, box, response, exclude_self):
         grid, stencil = box.grid, box.grid.stencil(U)
-        value, slope = stencil.read(convolved(box.group.total(stencil.spread()), response, grid))
-        own, own_slope = stencil.own(response.near)
-        ctx.setup = stencil, response, box, slope - own_slope, own_slope
-        value = value - own + response.constant * (box.n_inside - 1)
+        field = convolved(box.group.total(stencil.spread()), response, grid)
+        value, slope = stencil.read_others(field, response)
+        ctx.setup = stencil, response, box, slope
+        value = value + response.constant * (box.n_inside - 1)
         if box.pairs is not None:
             value = value + box.pairs.sums(response.split)
         return value if exclude_self else value + response.at_zero
 
     @staticmethod
     def backward(ctx, g):
-        stencil, response, box, slope, own_slope = ctx.setup
+        stencil, response, box, slope = ctx.setup
         group = box.group
         if _alike(g, group):
             # A joint normaliser: every pair counts alike from both of its ends.
             pull = 2.0 * g[:1] * slope
         else:
-            _, pulled = stencil.read(convolved(group.total(stencil.spread(g)), response, box.grid))
-            pull = g[:, None] * slope + (pulled - g[:, None] * own_slope)
+            field = convolved(group.total(stencil.spread(g)), response, box.grid)
+            pull = g[:, None] * slope + stencil.read_others(field, response, g)[1]
         if box.pairs is not None:
             pull = pull + box.pairs.pulls(response.split, g)
         return pull, None, None, None

@@ -1,10 +1,13 @@
 """Cubic B-splines between points and a grid of one to three dimensions.
 
 The twin of ``engines/_splines.py``, which has the formulas; a grid of fewer dimensions is one of three whose
-first axes have a single node.
+first axes have a single node.  What a point reads of its own charge is a polynomial of t (1 - t) along each axis, with t
+in [0, 1) its place between nodes: sums of products of weights that lie some nodes apart are such, without a linear term.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numba
 import numpy as np
@@ -14,6 +17,7 @@ from ._threads import cuts_of_rows
 
 # Copies of the grid that the threads of a spreading may have between them.
 MAX_COPIES = 8
+NOTHING = np.empty(0, np.float32)
 
 
 def spread_points(points, low, inverse, shape, charges, n_threads):
@@ -38,29 +42,28 @@ def spread_points(points, low, inverse, shape, charges, n_threads):
     """
     n_threads = min(n_threads, MAX_COPIES)
     grids = np.zeros((n_threads, *_cube(shape)), np.float32)
-    cuts, inverse = cuts_of_rows(len(points), n_threads), np.float32(inverse)
-    in_stretches(lambda k: _spread(points, low, inverse, charges, cuts[k], cuts[k + 1], grids[k]), n_threads)
-    return (grids[0] if n_threads == 1 else grids.sum(0)).reshape(shape)
+    cuts, inverse, spread = cuts_of_rows(len(points), n_threads), np.float32(inverse), _spread(points.shape[1])
+    in_stretches(lambda k: spread(points, low, inverse, charges, cuts[k], cuts[k + 1], grids[k]), n_threads)
+    if n_threads > 1:
+        flat = grids.reshape(n_threads, -1)
+        cuts = cuts_of_rows(flat.shape[1], n_threads)
+        in_stretches(lambda k: _add_up(flat, cuts[k], cuts[k + 1]), n_threads)
+    return grids[0].reshape(shape)
 
 
-def read_points(points, low, inverse, field, n_threads):
-    """Values of a field of shape (n,) and its gradient of shape (n, d) at the points."""
-    value, slope = np.empty(len(points), np.float32), np.empty_like(points)
-    field, cuts = field.reshape(_cube(field.shape)), cuts_of_rows(len(points), n_threads)
-    inverse = np.float32(inverse)
-    in_stretches(lambda k: _read(points, low, inverse, field, cuts[k], cuts[k + 1], value, slope), n_threads)
-    return value, slope
+def read_points(points, low, inverse, field, n_threads, own=NOTHING, charges=NOTHING):
+    """Values of a field of shape (n,) and its gradient of shape (n, d) at the points.
 
-
-def own_of_points(points, low, inverse, near, n_threads):
-    """What each point reads of its own unit charge, of shape (n,), and its gradient, of shape (n, d).
-
-    `near` is the field of a charge on one node, of shape (4,) * d.
+    With coefficients `own`, of shape (3,) * d, less what each point reads of its own charge: coefficients of powers 0, 2
+    and 3 of t (1 - t) along each axis.  Without `charges` these are one.
     """
     value, slope = np.empty(len(points), np.float32), np.empty_like(points)
-    near, cuts = near.reshape(_cube(near.shape)), cuts_of_rows(len(points), n_threads)
-    inverse = np.float32(inverse)
-    in_stretches(lambda k: _own(points, low, inverse, near, cuts[k], cuts[k + 1], value, slope), n_threads)
+    field, cuts = field.reshape(_cube(field.shape)), cuts_of_rows(len(points), n_threads)
+    read, inverse, own = _read(points.shape[1]), np.float32(inverse), own.reshape(-1)
+    in_stretches(
+        lambda k: read(points, low, inverse, field, own, charges, cuts[k], cuts[k + 1], value, slope),
+        n_threads,
+    )
     return value, slope
 
 
@@ -68,117 +71,139 @@ def _cube(shape):
     return (1,) * (3 - len(shape)) + tuple(shape)
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _stencil(point, low, inverse, first, weights, slopes):
-    """Nodes and weights of one point; axes that the map lacks have one node of weight one."""
-    missing = 3 - len(point)
-    for axis in range(missing, 3):
-        x = (point[axis - missing] - low[axis - missing]) * inverse
-        base = int(x)
-        t = np.float32(x - base)
-        s, tt = np.float32(1) - t, t * t
-        first[axis] = base
-        weights[axis, 0] = s * s * s / np.float32(6)
-        weights[axis, 1] = (np.float32(3) * t * tt - np.float32(6) * tt + np.float32(4)) / np.float32(6)
-        weights[axis, 2] = (np.float32(3) * (t + tt - t * tt) + np.float32(1)) / np.float32(6)
-        weights[axis, 3] = t * tt / np.float32(6)
-        slopes[axis, 0] = -np.float32(0.5) * s * s
-        slopes[axis, 1] = np.float32(1.5) * tt - np.float32(2) * t
-        slopes[axis, 2] = np.float32(0.5) + t - np.float32(1.5) * tt
-        slopes[axis, 3] = np.float32(0.5) * tt
+def _add_up(grids, start, stop):
+    for grid in grids[1:]:
+        grids[0, start:stop] += grid[start:stop]
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _scratch(d):
-    """Arrays for a stencil, and its number of nodes along each axis."""
-    taps = np.full(3, 4, np.int64)
-    taps[: 3 - d] = 1
-    first, weights, slopes = np.zeros(3, np.int64), np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
-    weights[: 3 - d, 0] = 1
-    return taps, first, weights, slopes
+@numba.njit(nogil=True, fastmath=True, inline="always")
+def _weights(t):
+    s, tt = np.float32(1) - t, t * t
+    return (
+        s * s * s * np.float32(1 / 6),
+        (np.float32(0.5) * t - np.float32(1)) * tt + np.float32(2 / 3),
+        (s * t + np.float32(1)) * t * np.float32(0.5) + np.float32(1 / 6),
+        tt * t * np.float32(1 / 6),
+    )
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _spread(points, low, inverse, charges, start, stop, grid):
-    taps, first, w, slopes = _scratch(points.shape[1])
-    flat, rows, columns = grid.reshape(-1), np.uint64(grid.shape[1]), np.uint64(grid.shape[2])
-    unit = len(charges) == 0
-    for i in range(start, stop):
-        _stencil(points[i], low, inverse, first, w, slopes)
-        charge = np.float32(1) if unit else charges[i]
-        w0, w1, w2, w3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
-        for a in range(taps[0]):
-            for b in range(taps[1]):
-                part = charge * w[0, a] * w[1, b]
-                at = (np.uint64(first[0] + a) * rows + np.uint64(first[1] + b)) * columns + np.uint64(
-                    first[2]
-                )
-                flat[at] += part * w0
-                flat[at + np.uint64(1)] += part * w1
-                flat[at + np.uint64(2)] += part * w2
-                flat[at + np.uint64(3)] += part * w3
+@numba.njit(nogil=True, fastmath=True, inline="always")
+def _slopes(t):
+    s, tt = np.float32(1) - t, t * t
+    return (
+        -np.float32(0.5) * s * s,
+        (np.float32(1.5) * t - np.float32(2)) * t,
+        np.float32(0.5) + t - np.float32(1.5) * tt,
+        np.float32(0.5) * tt,
+    )
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _read(points, low, inverse, field, start, stop, value, slope):
-    d = points.shape[1]
-    taps, first, w, dw = _scratch(d)
-    flat, rows, columns = field.reshape(-1), np.uint64(field.shape[1]), np.uint64(field.shape[2])
-    for i in range(start, stop):
-        _stencil(points[i], low, inverse, first, w, dw)
-        w0, w1, w2, w3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
-        d0, d1, d2, d3 = dw[2, 0], dw[2, 1], dw[2, 2], dw[2, 3]
-        total, g0, g1, g2 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for a in range(taps[0]):
-            for b in range(taps[1]):
-                at = (np.uint64(first[0] + a) * rows + np.uint64(first[1] + b)) * columns + np.uint64(
-                    first[2]
-                )
-                f0, f1 = flat[at], flat[at + np.uint64(1)]
-                f2, f3 = flat[at + np.uint64(2)], flat[at + np.uint64(3)]
-                v = w0 * f0 + w1 * f1 + w2 * f2 + w3 * f3
-                dv = d0 * f0 + d1 * f1 + d2 * f2 + d3 * f3
-                total += w[0, a] * w[1, b] * v
-                g0 += dw[0, a] * w[1, b] * v
-                g1 += w[0, a] * dw[1, b] * v
-                g2 += w[0, a] * w[1, b] * dv
-        value[i] = total
-        slope[i, d - 1] = g2 * inverse
-        if d > 1:
-            slope[i, d - 2] = g1 * inverse
-        if d > 2:
-            slope[i, d - 3] = g0 * inverse
+@cache
+def _spread(d):
+    planes, lines = (4 if d>2 else 1), (4 if d>1 else 1)
+    @numba.njit(nogil=True, fastmath=True, cache=True)
+    def rows(points, low, inverse, charges, start, stop, grid):
+        nr, nc = grid.shape[1], grid.shape[2]
+        flat = grid.reshape(-1)
+        wz=np.ones(4,np.float32); wy=np.ones(4,np.float32)
+        unit = len(charges)==0
+        for i in range(start, stop):
+            x = (points[i, d-1] - low[d-1]) * inverse
+            at = int(x); t = x - np.float32(at)
+            c = np.float32(1) if unit else charges[i]
+            w0,w1,w2,w3 = _weights(t)
+            w0*=c; w1*=c; w2*=c; w3*=c
+            if d > 1:
+                y = (points[i, d-2] - low[d-2]) * inverse
+                cy = int(y)
+                at += cy*nc
+                wy[0],wy[1],wy[2],wy[3] = _weights(y - np.float32(cy))
+            if d > 2:
+                z = (points[i, 0] - low[0]) * inverse
+                cz = int(z)
+                at += cz*nc*nr
+                wz[0],wz[1],wz[2],wz[3] = _weights(z - np.float32(cz))
+            for a in range(planes):
+                for b in range(lines):
+                    p = np.uint64(at + (a*nr+b)*nc)
+                    w = wz[a]*wy[b] if d>2 else wy[b]
+                    flat[p]+=w*w0; flat[p+np.uint64(1)]+=w*w1; flat[p+np.uint64(2)]+=w*w2; flat[p+np.uint64(3)]+=w*w3
+    return rows
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _own(points, low, inverse, near, start, stop, value, slope):
-    d = points.shape[1]
-    taps, first, w, dw = _scratch(d)
-    # Sums of products of weights that lie 0 to 3 nodes apart, both ways, and their derivatives.
-    both, d_both = np.zeros((3, 4), np.float32), np.zeros((3, 4), np.float32)
-    both[:, 0] = 1
-    total = np.empty(3, np.float32)
-    for i in range(start, stop):
-        _stencil(points[i], low, inverse, first, w, dw)
-        for axis in range(3 - d, 3):
-            for gap in range(4):
-                r, dr = np.float32(0), np.float32(0)
-                for k in range(4 - gap):
-                    r += w[axis, k] * w[axis, k + gap]
-                    dr += w[axis, k] * dw[axis, k + gap] + dw[axis, k] * w[axis, k + gap]
-                twice = np.float32(1 if gap == 0 else 2)
-                both[axis, gap], d_both[axis, gap] = twice * r, twice * dr
-        sum_, total[:] = np.float32(0), 0
-        for a in range(taps[0]):
-            for b in range(taps[1]):
-                v, dv = np.float32(0), np.float32(0)
-                for c in range(4):
-                    v += both[2, c] * near[a, b, c]
-                    dv += d_both[2, c] * near[a, b, c]
-                sum_ += both[0, a] * both[1, b] * v
-                total[0] += d_both[0, a] * both[1, b] * v
-                total[1] += both[0, a] * d_both[1, b] * v
-                total[2] += both[0, a] * both[1, b] * dv
-        value[i] = sum_
-        for axis in range(d):
-            slope[i, axis] = np.float32(0.5) * total[3 - d + axis] * inverse
+@cache
+def _read(d):
+    planes, lines = (4 if d>2 else 1), (4 if d>1 else 1)
+    @numba.njit(nogil=True, fastmath=True, cache=True)
+    def rows(points, low, inverse, field, own, charges, start, stop, value, slope):
+        nr, nc = field.shape[1], field.shape[2]
+        flat = field.reshape(-1)
+        wz=np.ones(4,np.float32); dz=np.zeros(4,np.float32); wy=np.ones(4,np.float32); dy=np.zeros(4,np.float32)
+        qz=np.ones(3,np.float32); ez=np.zeros(3,np.float32); qy=np.ones(3,np.float32); ey=np.zeros(3,np.float32)
+        unit = len(charges)==0
+        for i in range(start, stop):
+            x = (points[i, d-1] - low[d-1]) * inverse
+            at = int(x); tx = x - np.float32(at)
+            ty = tz = np.float32(0)
+            if d > 1:
+                y = (points[i, d-2] - low[d-2]) * inverse
+                cy = int(y); ty = y - np.float32(cy)
+                at += cy*nc
+                wy[0],wy[1],wy[2],wy[3] = _weights(ty)
+                dy[0],dy[1],dy[2],dy[3] = _slopes(ty)
+            if d > 2:
+                z = (points[i, 0] - low[0]) * inverse
+                cz = int(z); tz = z - np.float32(cz)
+                at += cz*nc*nr
+                wz[0],wz[1],wz[2],wz[3] = _weights(tz)
+                dz[0],dz[1],dz[2],dz[3] = _slopes(tz)
+            a0=a1=a2=a3=np.float32(0); y0=y1=y2=y3=np.float32(0); z0=z1=z2=z3=np.float32(0)
+            for a in range(planes):
+                for b in range(lines):
+                    p = np.uint64(at + (a*nr+b)*nc)
+                    f0,f1,f2,f3 = flat[p],flat[p+np.uint64(1)],flat[p+np.uint64(2)],flat[p+np.uint64(3)]
+                    w = wz[a]*wy[b] if d>2 else wy[b]
+                    a0+=w*f0; a1+=w*f1; a2+=w*f2; a3+=w*f3
+                    if d>1:
+                        w = wz[a]*dy[b] if d>2 else dy[b]
+                        y0+=w*f0; y1+=w*f1; y2+=w*f2; y3+=w*f3
+                    if d>2:
+                        w = dz[a]*wy[b]
+                        z0+=w*f0; z1+=w*f1; z2+=w*f2; z3+=w*f3
+            w0,w1,w2,w3 = _weights(tx)
+            d0,d1,d2,d3 = _slopes(tx)
+            v = w0*a0+w1*a1+w2*a2+w3*a3
+            gx = d0*a0+d1*a1+d2*a2+d3*a3
+            gy = w0*y0+w1*y1+w2*y2+w3*y3
+            gz = w0*z0+w1*z1+w2*z2+w3*z3
+            if len(own):
+                c = np.float32(1) if unit else charges[i]
+                px = tx*(np.float32(1)-tx)
+                xx = px*px; xxx = xx*px; hx = np.float32(2)*px; hxx = np.float32(3)*xx
+                if d > 1:
+                    p = ty*(np.float32(1)-ty)
+                    qy[1], qy[2] = p*p, p*p*p
+                    ey[1], ey[2] = np.float32(2)*p, np.float32(3)*p*p
+                if d > 2:
+                    p = tz*(np.float32(1)-tz)
+                    qz[1], qz[2] = p*p, p*p*p
+                    ez[1], ez[2] = np.float32(2)*p, np.float32(3)*p*p
+                o=ox=oy=oz=np.float32(0)
+                for a in range(3 if d>2 else 1):
+                    l=lx=ly=np.float32(0)
+                    for b in range(3 if d>1 else 1):
+                        m = 9*a+3*b
+                        k0,k2,k3 = own[m],own[m+1],own[m+2]
+                        e = k0 + k2*xx + k3*xxx
+                        l += qy[b]*e
+                        lx += qy[b]*(k2*hx+k3*hxx)
+                        ly += ey[b]*e
+                    o += qz[a]*l; ox += qz[a]*lx; oy += qz[a]*ly; oz += ez[a]*l
+                h = np.float32(.5)*c
+                v -= c*o
+                gx -= h*ox*(np.float32(1)-np.float32(2)*tx); gy -= h*oy*(np.float32(1)-np.float32(2)*ty); gz -= h*oz*(np.float32(1)-np.float32(2)*tz)
+            value[i] = v
+            slope[i,d-1] = gx*inverse
+            if d>1: slope[i,d-2] = gy*inverse
+            if d>2: slope[i,0] = gz*inverse
+    return rows
