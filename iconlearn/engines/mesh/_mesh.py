@@ -251,7 +251,7 @@ class Mesh(Engine):
 
     def _chosen(self, q, U, slack=0.0, group=ALONE):
         ends = _ends(U.detach(), group)
-        if not bool(torch.isfinite(torch.stack(ends)).all()):
+        if not math.isfinite(float((ends[1] - ends[0]).sum())):
             return None
         responses, n_all = self._responses_of(q), group.total(len(U))
         spacing = self.spacing * responses.width
@@ -411,11 +411,15 @@ class _Box:
 
 def _ends(U, group=ALONE):
     """The lowest and the highest place along each axis; not finite where any place is not."""
-    if not compiled_pays(U):
-        return group.smallest(U.amin(0)), group.largest(U.amax(0))
-    from ...numerics.compiled import ends_of_points
+    if compiled_pays(U):
+        from ...numerics.compiled import ends_of_points
 
-    low, high = torch.from_numpy(ends_of_points(U.contiguous().numpy(), available()))
+        low, high = torch.from_numpy(ends_of_points(U.contiguous().numpy(), available()))
+    else:
+        low, high = U.amin(0), U.amax(0)
+    if group.size > 1:
+        # The least of several may be a number where one of them is none.
+        low = torch.where(low == low, low, -math.inf)
     return group.smallest(low), group.largest(high)
 
 
