@@ -12,6 +12,7 @@ from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, rand
 from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
+from iconlearn.distributed import ALONE
 from iconlearn.divergences import Hellinger, TotalVariation
 from iconlearn.engines import Dense, Mesh
 from iconlearn.engines.mesh import _field, _mesh, _splines
@@ -233,6 +234,28 @@ def test_compiled_loops_are_the_plain_ones(width):
         found.append((density, *stencil.read(field), *itertools.chain(*others)))
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=2e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("far", [0, 1, 30])
+def test_compiled_loops_find_the_same_box(far, monkeypatch):
+    """One point far out leaves the grid; thirty of a thousand are part of the map."""
+    pytest.importorskip("numba")
+    U = torch.as_tensor(places(1000, 2) * 20, dtype=torch.float32)
+    U[:far, 0] += 2000
+    found = []
+    for least in (1, 10**6):
+        monkeypatch.setattr(loops, "MANY_POINTS", least)
+        monkeypatch.setattr(_mesh, "WIDE", 100)
+        ends = _mesh._ends(U)
+        box = _mesh._Box(U, ends, 0.5, 50, 2**20, group=ALONE, n_all=len(U))
+        found.append((ends, box.grid.shape, box.n_inside))
+        broken = U.clone()
+        broken[5, 1] = torch.nan
+        assert not torch.isfinite(torch.stack(_mesh._ends(broken))).all()
+    for one, other in zip(*(ends for ends, *_ in found), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert found[0][1:] == found[1][1:]
+    assert found[0][2] == 1000 - (far == 1)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

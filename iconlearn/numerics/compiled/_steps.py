@@ -35,9 +35,7 @@ def momentum_step(places, gradient, velocity, gains, rate, momentum, max_step, n
     numbers = (np.float32(number) for number in (rate, momentum, longest or math.inf))
     rate, momentum, longest = numbers
     in_stretches(
-        lambda k: _move(
-            places, gradient, velocity, gains, rate, momentum, longest, cuts[k], cuts[k + 1]
-        ),
+        lambda k: _move(places, gradient, velocity, gains, rate, momentum, longest, cuts[k], cuts[k + 1]),
         n_threads,
     )
 
