@@ -13,13 +13,15 @@ from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
 from iconlearn.distributed import ALONE
-from iconlearn.divergences import Hellinger, TotalVariation
+from iconlearn.divergences import KL, Hellinger, TotalVariation
 from iconlearn.engines import Dense, Mesh
 from iconlearn.engines.mesh import _field, _mesh, _splines
 from iconlearn.engines.mesh._field import Responses, convolved, fit_grid
 from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Learned, Student
 from iconlearn.loss import loss
+from iconlearn.mappers import TableModule
 from iconlearn.numerics import threads as loops
+from iconlearn.objective import Points, Problem
 
 N = 400
 KERNELS = {
@@ -284,6 +286,32 @@ def test_many_points_take_the_compiled_way(monkeypatch):
     compiled = value_and_gradient(Mesh(), q, U, "row")
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
     torch.testing.assert_close(compiled[1], plain[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("pull, reach", [(1.0, 0.0), (4.0, 2.0)])
+def test_compiled_steps_find_the_loss_of_all_parts(width, pull, reach, monkeypatch):
+    """Edges and row sums at once, near pairs included; where a row is lost or off the grid, one after the other."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY_POINTS", 300)
+    if reach:
+        monkeypatch.setattr(_mesh, "COARSEST", 0.1)
+    rows = Points(TableModule(torch.as_tensor(places(300, width) * 9, dtype=torch.float32)), 300, width=width)
+    P = random_rows(300, density=0.05, self_pairs=False)
+    problem = Problem(sparse_p(P, self_pairs=False), begun(Student(2.0), torch.float32), KL(), rows, rows)
+    engine, found, steps = Mesh(), [], []
+    visit = next(engine.visits(problem, rng=None, dtype=torch.float32, device="cpu"))[0]
+    step = Mesh._found
+    monkeypatch.setattr(Mesh, "_found", lambda *args: steps.append(step(*args)) or steps[-1])
+    for way in (Mesh.edge_loss, lambda *args: None):
+        monkeypatch.setattr(Mesh, "edge_loss", way)
+        value = loss(problem, engine, visit, pull)
+        found.append((value.detach(), *torch.autograd.grad(3.0 * value, rows.mapper.places)))
+    assert len(steps) == 1 and steps[0] is not None
+    for joined, parts in zip(*found, strict=True):
+        torch.testing.assert_close(joined, parts, rtol=1e-4, atol=2e-5 * float(parts.abs().max()))
+    monkeypatch.setattr(_mesh, "least_share", lambda *args: 1.0)
+    assert step(engine, problem.q, rows.mapper.places.detach(), visit, pull) is None
 
 
 @pytest.mark.parametrize("width", [2, 3])

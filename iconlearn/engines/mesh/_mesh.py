@@ -166,6 +166,9 @@ class Mesh(Engine):
     def edge_loss(self, q, U, V, visit, pull, whole):
         offset = None if q.edge_form is None or q.cools else q.edge_form[1]
         alone = U is V and q.normalize == "row" and offset is not None and math.isfinite(offset)
+        if alone and compiled_pays(U) and visit.group.size == 1:
+            found = self._found(q, U.detach(), visit, pull)
+            return None if found is None else _Found.apply(U, *found, whole)
         hold = self.__dict__.get("_held")
         if not alone or hold is None:
             return None
@@ -177,6 +180,25 @@ class Mesh(Engine):
             return None
         tables, joined = cloud.tables("kernel", visit.exclude_self), kept[id(visit)]
         return BatchedLoss.apply(U, cloud.fixed.offset, tables, joined, cloud.least, pull, whole)
+
+    @torch.no_grad()
+    def _found(self, q, U, visit, pull):
+        """The loss and its gradient by compiled loops; None where not all points are on a grid that serves for them."""
+        from ...numerics.compiled import edge_terms
+
+        cloud = self._cloud(q, U, visit)
+        if cloud is None or cloud.box.outside is not None:
+            return None
+        field, weights = cloud.field("kernel"), visit.row_weight
+        sums = field.sums(visit.exclude_self)
+        low, high = sums.aminmax()
+        if not low > least_share(q, cloud.coarseness) * high:
+            return None
+        (factor, offset), places = q.edge_form, U.contiguous().numpy()
+        total, pulled = edge_terms(places, places, *visit.both_ways, offset, available())
+        # Each pair is met from both of its ends, and counts half from each.
+        value = visit.at_one - 0.5 * factor * total + (weights * torch.log(sums)).sum()
+        return value, field.pulls(weights / sums).sub_(torch.from_numpy(pulled), alpha=factor * pull)
 
     def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U, visit)
@@ -518,6 +540,10 @@ class _Cloud:
         sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, outer)
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
 
+    def field(self, name):
+        """The :class:`_Field` of the function called `name`, where all points are inside."""
+        return _Field(self.U, self.box, self._response(name))
+
     def direct(self, name, rows, exclude_self):
         """Sums of some rows over all points, and the function of those rows of all processes and the points of this."""
         group, U = self.box.group, self.U
@@ -572,25 +598,56 @@ class _FieldSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, U, box, response, exclude_self):
-        grid, stencil = box.grid, box.grid.stencil(U)
-        field = convolved(box.group.total(stencil.spread()), response, grid)
-        value, slope = stencil.read_others(field, response)
-        ctx.setup = stencil, response, box, slope
+        ctx.of_field = _Field(U, box, response)
+        return ctx.of_field.sums(exclude_self)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.of_field.pulls(g), None, None, None
+
+
+class _Field:
+    """Sums of a radial function over all pairs of points on a grid, and their gradient."""
+
+    def __init__(self, U, box, response):
+        self.box, self.response, self.stencil = box, response, box.grid.stencil(U)
+
+    def sums(self, exclude_self):
+        """sum_j f(|u_i - u_j|^2), shape (n,)."""
+        box, response = self.box, self.response
+        value, self.slope = self.stencil.read_others(self._of_charges(), response)
         value = value + response.constant * (box.n_inside - 1)
         if box.pairs is not None:
             value = value + box.pairs.sums(response.split)
         return value if exclude_self else value + response.at_zero
 
+    def pulls(self, g):
+        """Gradient of sum_i g_i S_i with S those sums, shape (n, d)."""
+        if _alike(g, self.box.group):
+            # A joint normaliser: every pair counts alike from both of its ends.
+            pulls = 2.0 * g[:1] * self.slope
+        else:
+            pulls = self.stencil.read_others(self._of_charges(g), self.response, g)[1]
+            pulls = torch.addcmul(pulls, g[:, None], self.slope)
+        if self.box.pairs is not None:
+            pulls = pulls + self.box.pairs.pulls(self.response.split, g)
+        return pulls
+
+    def _of_charges(self, *charges):
+        density = self.box.group.total(self.stencil.spread(*charges))
+        return convolved(density, self.response, self.box.grid)
+
+
+class _Found(torch.autograd.Function):
+    """A loss whose gradient has been found with it."""
+
+    @staticmethod
+    def forward(ctx, U, value, gradient, whole):
+        ctx.save_for_backward(gradient)
+        ctx.whole = whole
+        return value
+
     @staticmethod
     def backward(ctx, g):
-        stencil, response, box, slope = ctx.setup
-        group = box.group
-        if _alike(g, group):
-            # A joint normaliser: every pair counts alike from both of its ends.
-            pull = 2.0 * g[:1] * slope
-        else:
-            field = convolved(group.total(stencil.spread(g)), response, box.grid)
-            pull = g[:, None] * slope + stencil.read_others(field, response, g)[1]
-        if box.pairs is not None:
-            pull = pull + box.pairs.pulls(response.split, g)
-        return pull, None, None, None
+        (gradient,) = ctx.saved_tensors
+        return gradient if ctx.whole else gradient * g, None, None, None
