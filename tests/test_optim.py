@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from iconlearn.numerics import threads as loops
 from iconlearn.optim import OPTIMIZERS, Phase, Record, Solution, minimise
 from iconlearn.optim._plateau import Plateau
 
@@ -308,3 +309,37 @@ def test_the_values_are_frozen(value):
     name = next(iter(vars(value)))
     with pytest.raises(FrozenInstanceError):
         setattr(value, name, 3)
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("max_step", [None, 0.02])
+def test_compiled_steps_of_momentum_are_the_plain_ones(max_step, n_threads, monkeypatch):
+    """Turning and steady coordinates, rows at rest, rows that are held back, and the same bits for all threads."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr("iconlearn.optim._momentum.available", lambda: n_threads)
+    draws = np.random.default_rng(0).standard_normal((4, 50, 2)).astype(np.float32)
+    found = []
+    for least in (10, 1000):
+        monkeypatch.setattr(loops, "MANY_POINTS", least)
+        z = torch.nn.Parameter(torch.from_numpy(draws[0].copy()))
+        method = OPTIMIZERS["momentum"]([z], Phase(9, 0.05, max_step=max_step))
+        for k, gradient in enumerate(draws[1:]):
+            gradient = torch.from_numpy(gradient.copy())
+            gradient[:5] = 0
+            gradient[5:9] *= 1e3
+            z.grad = gradient
+            method.step(lambda: None)
+            if k == 1:
+                method.rest(torch.arange(50) < 3)
+        found.append([z.detach(), *method.velocities, *method.gains])
+    for compiled, plain in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_that_is_one_point_takes_a_compiled_step(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY_POINTS", 10)
+    z = torch.nn.Parameter(torch.zeros(20, 2))
+    z.grad = torch.ones(20, 2)
+    OPTIMIZERS["momentum"]([z], Phase(1, 0.5)).step(lambda: None)
+    torch.testing.assert_close(z.detach(), torch.full((20, 2), -0.6))

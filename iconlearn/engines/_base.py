@@ -174,7 +174,7 @@ class Engine(BaseEstimator):
         return row_sums(q, U, V, visit.exclude_self, self.block)
 
     def edge_loss(self, q, U, V, visit, pull, whole):
-        """The loss of edges and a linear divergence, where a device finds attraction and sums together; else None."""
+        """The loss of edges and a linear divergence, where attraction and sums are found together; else None."""
         return None
 
     def log_total(self, q, U, V, visit):

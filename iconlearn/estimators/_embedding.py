@@ -40,14 +40,16 @@ from ._inputs import like_input, plain, search_device, validated, validated_grou
 from ._monitoring import Progress, callbacks, observed, with_callbacks
 
 # One in so many iterations is exaggerated, and at most so many.
-EARLY, MOST_EARLY = 5, 100
+EARLY, MOST_EARLY = 8, 100
+# Most exaggeration: the rows are sorted into groups before they have lost the order of the axes.
+EXAGGERATION = 8.0
 # Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not
 # return, for further terms, which may be steeper than the kernel, and for few rows, whose maps end in worse optima by
 # the greater.
 MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
-RELOCATING, BEFORE_RELOCATION = 100, ((0.7, 200), (0.1, 25))
+RELOCATING, BEFORE_RELOCATION = 100, ((0.4, 200), (0.2, 50))
 # From so many rows on fewer iterations do, where columns are drawn.
 LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
@@ -122,7 +124,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table (over the root of
         the number of batches), 0.01 for a linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
-        Factor on the attraction in the first fifth of the iterations (at most 100); "auto" is 12 for a
+        Factor on the attraction in the first eighth of the iterations (at most 100); "auto" is 8 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is momentum with gains for a table (Adam where q is an inverse power or hyperbolic, or p has lists of
@@ -588,7 +590,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return 1.0
         # A p that spreads over much of the data, pulled harder than the rest pushes, shrinks the map to a point.
         p = plan.problem.p
-        return float(np.clip(0.5 * p.n_candidates / np.exp(plan.problem.entropy()), 1.0, 12.0))
+        return float(np.clip(0.5 * p.n_candidates / np.exp(plan.problem.entropy()), 1.0, EXAGGERATION))
 
     def _method(self, plan):
         if self.optimizer != "auto":

@@ -7,6 +7,7 @@ import math
 import torch
 
 from .._kernels import either
+from ..numerics.threads import available, compiled_pays
 
 
 class MomentumGains:
@@ -58,7 +59,9 @@ class MomentumGains:
 
     def _move(self, parameter, velocity, gains):
         state = parameter, parameter.grad, velocity, gains
-        if parameter.ndim == 2 and self.mean is None:
+        if parameter.ndim == 2 and self.mean is None and compiled_pays(parameter):
+            self._compiled(*state)
+        elif parameter.ndim == 2 and self.mean is None:
             longest = "as wide as the map" if self.max_step is None else "given"
             kind = f"momentum in {parameter.shape[1]}-D with a longest step that is {longest}"
             either(kind, state, self._fused, self._plain)
@@ -70,6 +73,12 @@ class MomentumGains:
 
         momentum_step(parameter, g, velocity, gains, self.lr, self.momentum, self.max_step)
         return parameter, velocity, gains
+
+    def _compiled(self, *state):
+        from ..numerics.compiled import momentum_step
+
+        places, g, velocity, gains = (tensor.detach().numpy() for tensor in state)
+        momentum_step(places, g, velocity, gains, self.lr, self.momentum, self.max_step, available())
 
     def _plain(self, parameter, g, velocity, gains):
         # The velocity points downhill where it opposes the gradient; at rest it points nowhere.

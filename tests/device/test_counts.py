@@ -39,7 +39,7 @@ FITS = {
     "map, Mesh, 1-D": (ICONEmbedding(1, engine="mesh"), 1200),
     "map, Mesh, 2-D": (ICONEmbedding(engine="mesh"), 1200),
     # Short steps: a map so wide that exact sums take the place of its grid is counted below, as that of Dense.
-    "map, Mesh, 3-D": (ICONEmbedding(3, engine="mesh", learning_rate=50.0), 1200),
+    "map, Mesh, 3-D": (ICONEmbedding(3, engine="mesh", learning_rate=25.0), 1200),
     "map, Dense, one tile": (ICONEmbedding(engine="dense"), 500),
     "map, Sampled, 5-D": (ICONEmbedding(5, engine="sampled"), 1000),
     "map, MiniBatch, a batch": (ICONEmbedding(engine=MiniBatch(256)), 256),

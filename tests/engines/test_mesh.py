@@ -1,5 +1,6 @@
 """The mesh engine: sums by FFT against sums over all pairs, on every kind of map; what it refuses."""
 
+import itertools
 import math
 import warnings
 from types import SimpleNamespace
@@ -11,13 +12,16 @@ from reference import ALL, OTHERS, block_p, evaluate, make_problem, places, rand
 from sklearn.base import clone
 
 from iconlearn import ICONEmbedding
-from iconlearn.divergences import Hellinger, TotalVariation
+from iconlearn.distributed import ALONE
+from iconlearn.divergences import KL, Hellinger, TotalVariation
 from iconlearn.engines import Dense, Mesh
 from iconlearn.engines.mesh import _field, _mesh, _splines
 from iconlearn.engines.mesh._field import Responses, convolved, fit_grid
 from iconlearn.learned import Cosine, Custom, Gaussian, InversePower, Learned, Student
 from iconlearn.loss import loss
+from iconlearn.mappers import TableModule
 from iconlearn.numerics import threads as loops
+from iconlearn.objective import Points, Problem
 
 N = 400
 KERNELS = {
@@ -228,9 +232,32 @@ def test_compiled_loops_are_the_plain_ones(width):
         density = stencil.spread(charges)
         field = convolved(density, response, grid)
         assert float(stencil.spread().sum()) == pytest.approx(500)
-        found.append((density, *stencil.read(field), *stencil.own(response.near)))
+        others = (stencil.read_others(field, response, weights) for weights in (None, charges))
+        found.append((density, *stencil.read(field), *itertools.chain(*others)))
     for plain, compiled in zip(*found, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=2e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("far", [0, 1, 30])
+def test_compiled_loops_find_the_same_box(far, monkeypatch):
+    """One point far out leaves the grid; thirty of a thousand are part of the map."""
+    pytest.importorskip("numba")
+    U = torch.as_tensor(places(1000, 2) * 20, dtype=torch.float32)
+    U[:far, 0] += 2000
+    found = []
+    for least in (1, 10**6):
+        monkeypatch.setattr(loops, "MANY_POINTS", least)
+        monkeypatch.setattr(_mesh, "WIDE", 100)
+        ends = _mesh._ends(U)
+        box = _mesh._Box(U, ends, 0.5, 50, 2**20, group=ALONE, n_all=len(U))
+        found.append((ends, box.grid.shape, box.n_inside))
+        broken = U.clone()
+        broken[5, 1] = torch.nan
+        assert not torch.isfinite(torch.stack(_mesh._ends(broken))).all()
+    for one, other in zip(*(ends for ends, *_ in found), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert found[0][1:] == found[1][1:]
+    assert found[0][2] == 1000 - (far == 1)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -259,6 +286,32 @@ def test_many_points_take_the_compiled_way(monkeypatch):
     compiled = value_and_gradient(Mesh(), q, U, "row")
     assert compiled[0] == pytest.approx(plain[0], rel=1e-5)
     torch.testing.assert_close(compiled[1], plain[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("pull, reach", [(1.0, 0.0), (4.0, 2.0)])
+def test_compiled_steps_find_the_loss_of_all_parts(width, pull, reach, monkeypatch):
+    """Edges and row sums at once, near pairs included; where a row is lost or off the grid, one after the other."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY_POINTS", 300)
+    if reach:
+        monkeypatch.setattr(_mesh, "COARSEST", 0.1)
+    rows = Points(TableModule(torch.as_tensor(places(300, width) * 9, dtype=torch.float32)), 300, width=width)
+    P = random_rows(300, density=0.05, self_pairs=False)
+    problem = Problem(sparse_p(P, self_pairs=False), begun(Student(2.0), torch.float32), KL(), rows, rows)
+    engine, found, steps = Mesh(), [], []
+    visit = next(engine.visits(problem, rng=None, dtype=torch.float32, device="cpu"))[0]
+    step = Mesh._found
+    monkeypatch.setattr(Mesh, "_found", lambda *args: steps.append(step(*args)) or steps[-1])
+    for way in (Mesh.edge_loss, lambda *args: None):
+        monkeypatch.setattr(Mesh, "edge_loss", way)
+        value = loss(problem, engine, visit, pull)
+        found.append((value.detach(), *torch.autograd.grad(3.0 * value, rows.mapper.places)))
+    assert len(steps) == 1 and steps[0] is not None
+    for joined, parts in zip(*found, strict=True):
+        torch.testing.assert_close(joined, parts, rtol=1e-4, atol=2e-5 * float(parts.abs().max()))
+    monkeypatch.setattr(_mesh, "least_share", lambda *args: 1.0)
+    assert step(engine, problem.q, rows.mapper.places.detach(), visit, pull) is None
 
 
 @pytest.mark.parametrize("width", [2, 3])

@@ -117,8 +117,8 @@ def test_a_fit_relocates_twice_and_ends_lower(monkeypatch):
     )
     model.fit(X)
     assert len(rests) == 2 and model.n_iter_ == 150
-    # 30 exaggerated iterations, 84 and 12 before the two times.
-    assert calls[113] == 0 and calls[114] == 1 and calls[126] == 2
+    # 18 exaggerated iterations, 53 and 26 before the two times.
+    assert calls[70] == 0 and calls[71] == 1 and calls[97] == 2
     short = ICONEmbedding(max_iter=90, random_state=0).fit(X)
     assert short.n_iter_ == 90 and len(rests) == 2
     ICONEmbedding(max_iter=150, random_state=0).fit(X[:399])

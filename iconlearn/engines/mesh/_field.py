@@ -27,7 +27,7 @@ from scipy import fft
 from ...numerics.threads import available
 from ._batched import Tables
 from ._near import Split
-from ._splines import TAPS, stencil
+from ._splines import TAPS, own_coefficients, stencil
 
 # Nodes beyond the cells that points lie in: the stencils' reach, and one for rounding.
 MARGIN = TAPS + 1
@@ -148,6 +148,11 @@ class Response:
     split: Split | None
     _tables: dict = field(default_factory=dict)
 
+    @cached_property
+    def own(self):
+        """What a point reads of its own unit charge, as coefficients for compiled loops."""
+        return own_coefficients(self.near)
+
     def tables(self, grid, constant):
         """The :class:`Tables` of the grids that this response is for, by what is added to all sums."""
         if constant not in self._tables:
@@ -194,22 +199,43 @@ def _respond(function, split, grid):
     at_zero, constant = kernel.reshape(-1)[[0, -1]].tolist()
     if split is not None:
         at_zero += float(split.rest(torch.zeros((), **like)))
-    kernel = kernel - constant
-    for dim, size in enumerate(grid.padded):
-        # Even along every axis: the other half mirrors this one.
-        mirror = torch.arange(size, device=grid.low.device)
-        kernel = kernel.index_select(dim, torch.minimum(mirror, size - mirror))
-    transform = torch.fft.rfftn(kernel).real
+    # Even along every axis, the kernel and its transform: one part of them has all numbers of the others.
+    kernel, on_host = kernel - constant, grid.low.device.type == "cpu"
+    if on_host:
+        transform = torch.from_numpy(fft.dctn(kernel.numpy(), type=1, workers=available()))
+    else:
+        transform = torch.fft.rfftn(_mirrored(kernel, grid.padded)).real
     for dim, size in enumerate(grid.padded):
         f = torch.arange(transform.shape[dim], **like) / size
         spline = (2 + torch.cos(2 * math.pi * f)) / 3
         transform = transform / (spline**2).reshape([-1 if k == dim else 1 for k in range(transform.ndim)])
-    near = torch.fft.irfftn(transform, s=grid.padded)
-    for dim in range(near.ndim):
-        near = near.narrow(dim, 0, TAPS)
-    return Response(
-        transform.to(grid.low.dtype), near.to(grid.low.dtype).contiguous(), at_zero, constant, split
-    )
+    if on_host:
+        near = _near(transform, grid.padded)
+        transform = _mirrored(transform.to(grid.low.dtype), grid.padded[:-1])
+    else:
+        near = torch.fft.irfftn(transform, s=grid.padded)
+        for dim in range(near.ndim):
+            near = near.narrow(dim, 0, TAPS)
+        transform = transform.to(grid.low.dtype)
+    return Response(transform, near.to(grid.low.dtype).contiguous(), at_zero, constant, split)
+
+
+def _mirrored(part, sizes):
+    """All numbers along the first axes of an even array, from its first half and the one in the middle."""
+    for dim, size in enumerate(sizes):
+        mirror = torch.arange(size, device=part.device)
+        part = part.index_select(dim, torch.minimum(mirror, size - mirror))
+    return part
+
+
+def _near(part, padded):
+    """The nodes nearest to the first of what has this transform, which is even along every axis."""
+    for size in padded:
+        f = torch.arange(size // 2 + 1, dtype=part.dtype)
+        share = torch.where((f > 0) & (f < size // 2), 2.0, 1.0) / size
+        waves = share * torch.cos(2 * math.pi / size * torch.outer(torch.arange(TAPS).to(f), f))
+        part = torch.tensordot(part, waves, dims=([0], [1]))
+    return part
 
 
 def convolved(density, response, grid):

@@ -25,7 +25,7 @@ from ..._checks import check_number
 from ..._warnings import warn
 from ...distributed import ALONE
 from ...numerics.geometry import matrix
-from ...numerics.threads import compiled_pays
+from ...numerics.threads import available, compiled_pays
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
@@ -166,6 +166,9 @@ class Mesh(Engine):
     def edge_loss(self, q, U, V, visit, pull, whole):
         offset = None if q.edge_form is None or q.cools else q.edge_form[1]
         alone = U is V and q.normalize == "row" and offset is not None and math.isfinite(offset)
+        if alone and compiled_pays(U) and visit.group.size == 1:
+            found = self._found(q, U.detach(), visit, pull)
+            return None if found is None else _Found.apply(U, *found, whole)
         hold = self.__dict__.get("_held")
         if not alone or hold is None:
             return None
@@ -177,6 +180,25 @@ class Mesh(Engine):
             return None
         tables, joined = cloud.tables("kernel", visit.exclude_self), kept[id(visit)]
         return BatchedLoss.apply(U, cloud.fixed.offset, tables, joined, cloud.least, pull, whole)
+
+    @torch.no_grad()
+    def _found(self, q, U, visit, pull):
+        """The loss and its gradient by compiled loops; None where not all points are on a grid that serves for them."""
+        from ...numerics.compiled import edge_terms
+
+        cloud = self._cloud(q, U, visit)
+        if cloud is None or cloud.box.outside is not None:
+            return None
+        field, weights = cloud.field("kernel"), visit.row_weight
+        sums = field.sums(visit.exclude_self)
+        low, high = sums.aminmax()
+        if not low > least_share(q, cloud.coarseness) * high:
+            return None
+        (factor, offset), places = q.edge_form, U.contiguous().numpy()
+        total, pulled = edge_terms(places, places, *visit.both_ways, offset, available())
+        # Each pair is met from both of its ends, and counts half from each.
+        value = visit.at_one - 0.5 * factor * total + (weights * torch.log(sums)).sum()
+        return value, field.pulls(weights / sums).sub_(torch.from_numpy(pulled), alpha=factor * pull)
 
     def log_total(self, q, U, V, visit):
         cloud = self._cloud(q, U, visit)
@@ -250,7 +272,8 @@ class Mesh(Engine):
         return kept[key]
 
     def _chosen(self, q, U, slack=0.0, group=ALONE):
-        if not group.smallest(bool(torch.isfinite(U).all())):
+        ends = _ends(U.detach(), group)
+        if not math.isfinite(float((ends[1] - ends[0]).sum())):
             return None
         responses, n_all = self._responses_of(q), group.total(len(U))
         spacing = self.spacing * responses.width
@@ -258,9 +281,9 @@ class Mesh(Engine):
         compiled, alone = compiled_pays(U), group.size == 1
         least = LEAST_NODES_COMPILED if compiled and alone else LEAST_NODES
         most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, least), MOST_NODES)
-        box = _Box(U.detach(), spacing, self.min_cells, most, slack, group=group, n_all=n_all)
+        box = _Box(U.detach(), ends, spacing, self.min_cells, most, slack, group=group, n_all=n_all)
         if slack and box.grid.spacing > coarsest:
-            box = _Box(U.detach(), spacing, self.min_cells, most, group=group, n_all=n_all)
+            box = _Box(U.detach(), ends, spacing, self.min_cells, most, group=group, n_all=n_all)
         if alone and not compiled and self._costs_more_than_pairs(U, box.grid):
             return None
         if box.grid.spacing <= coarsest:
@@ -386,12 +409,13 @@ class _Box:
     pairs : near pairs of the points inside, or None where the grid is fine enough
     """
 
-    def __init__(self, U, spacing, min_cells, max_nodes, slack=0.0, *, group, n_all):
+    def __init__(self, U, ends, spacing, min_cells, max_nodes, slack=0.0, *, group, n_all):
         self.group, self.n_all = group, n_all
-        low, high = group.smallest(U.amin(0)), group.largest(U.amax(0))
+        low, high = ends
         self.inside = self.outside = self.pairs = None
         few = min(n_all // 1000, MAX_OUTSIDE // n_all)
-        if few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE:
+        wide = few and float(((high - low) / spacing).clamp_min(1.0).prod()) > WIDE
+        if wide and not _fills_its_box(U, few, low, high, group):
             near_low, near_high = _without_ends(U, few, low, high, group)
             if ((near_high - near_low) < 0.5 * (high - low)).any():
                 outside = ((near_low > U) | (near_high < U)).any(1)
@@ -405,6 +429,34 @@ class _Box:
         self.grid = replace(self.grid, reach=reach)
         some = U if reach == 0 or self.inside is None else U[self.inside]
         self.pairs = near_pairs_of_all(some, reach, self.group) if reach else None
+
+
+def _ends(U, group=ALONE):
+    """The lowest and the highest place along each axis; not finite where any place is not."""
+    if compiled_pays(U):
+        from ...numerics.compiled import ends_of_points
+
+        low, high = torch.from_numpy(ends_of_points(U.contiguous().numpy(), available()))
+    else:
+        low, high = U.amin(0), U.amax(0)
+    if group.size > 1:
+        # The least of several may be a number where one of them is none.
+        low = torch.where(low == low, low, -math.inf)
+    return group.smallest(low), group.largest(high)
+
+
+def _fills_its_box(U, few, low, high, group):
+    """Whether it is plain that no box without `few` points at each end is, widened, less than half as wide.
+
+    That is so where more than these lie in each outer three eighths of it, which compiled loops see at once.
+    """
+    if group.size > 1 or not compiled_pays(U):
+        return False
+    from ...numerics.compiled import counts_beyond
+
+    margin = 0.375 * (high - low)
+    inner = (low + margin).numpy(), (high - margin).numpy()
+    return bool((counts_beyond(U.contiguous().numpy(), *inner, available()) > few).all())
 
 
 def _without_ends(U, few, lowest, highest, group):
@@ -488,6 +540,10 @@ class _Cloud:
         sums = values.new_zeros(len(self.U)).index_copy(0, box.outside, outer)
         return sums.index_copy(0, box.inside, inner + values[:, box.inside].sum(0))
 
+    def field(self, name):
+        """The :class:`_Field` of the function called `name`, where all points are inside."""
+        return _Field(self.U, self.box, self._response(name))
+
     def direct(self, name, rows, exclude_self):
         """Sums of some rows over all points, and the function of those rows of all processes and the points of this."""
         group, U = self.box.group, self.U
@@ -542,25 +598,56 @@ class _FieldSums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, U, box, response, exclude_self):
-        grid, stencil = box.grid, box.grid.stencil(U)
-        value, slope = stencil.read(convolved(box.group.total(stencil.spread()), response, grid))
-        own, own_slope = stencil.own(response.near)
-        ctx.setup = stencil, response, box, slope - own_slope, own_slope
-        value = value - own + response.constant * (box.n_inside - 1)
+        ctx.of_field = _Field(U, box, response)
+        return ctx.of_field.sums(exclude_self)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.of_field.pulls(g), None, None, None
+
+
+class _Field:
+    """Sums of a radial function over all pairs of points on a grid, and their gradient."""
+
+    def __init__(self, U, box, response):
+        self.box, self.response, self.stencil = box, response, box.grid.stencil(U)
+
+    def sums(self, exclude_self):
+        """sum_j f(|u_i - u_j|^2), shape (n,)."""
+        box, response = self.box, self.response
+        value, self.slope = self.stencil.read_others(self._of_charges(), response)
+        value = value + response.constant * (box.n_inside - 1)
         if box.pairs is not None:
             value = value + box.pairs.sums(response.split)
         return value if exclude_self else value + response.at_zero
 
+    def pulls(self, g):
+        """Gradient of sum_i g_i S_i with S those sums, shape (n, d)."""
+        if _alike(g, self.box.group):
+            # A joint normaliser: every pair counts alike from both of its ends.
+            pulls = 2.0 * g[:1] * self.slope
+        else:
+            pulls = self.stencil.read_others(self._of_charges(g), self.response, g)[1]
+            pulls = torch.addcmul(pulls, g[:, None], self.slope)
+        if self.box.pairs is not None:
+            pulls = pulls + self.box.pairs.pulls(self.response.split, g)
+        return pulls
+
+    def _of_charges(self, *charges):
+        density = self.box.group.total(self.stencil.spread(*charges))
+        return convolved(density, self.response, self.box.grid)
+
+
+class _Found(torch.autograd.Function):
+    """A loss whose gradient has been found with it."""
+
+    @staticmethod
+    def forward(ctx, U, value, gradient, whole):
+        ctx.save_for_backward(gradient)
+        ctx.whole = whole
+        return value
+
     @staticmethod
     def backward(ctx, g):
-        stencil, response, box, slope, own_slope = ctx.setup
-        group = box.group
-        if _alike(g, group):
-            # A joint normaliser: every pair counts alike from both of its ends.
-            pull = 2.0 * g[:1] * slope
-        else:
-            _, pulled = stencil.read(convolved(group.total(stencil.spread(g)), response, box.grid))
-            pull = g[:, None] * slope + (pulled - g[:, None] * own_slope)
-        if box.pairs is not None:
-            pull = pull + box.pairs.pulls(response.split, g)
-        return pull, None, None, None
+        (gradient,) = ctx.saved_tensors
+        return gradient if ctx.whole else gradient * g, None, None, None

@@ -15,6 +15,29 @@ from ...numerics.threads import available, compiled_pays
 
 TAPS = 4
 
+# Sums of products of the weights of a point at nodes 0 to 3 apart, both ways, by powers 0, 2 and 3 of v = t (1 - t) for
+# its offset t; there is no linear term.
+OVERLAPS = np.array([[18, -18, -20], [16, 24, 30], [2, -6, -12], [0, 0, 2]]) / 36
+
+
+def own_coefficients(near):
+    """Of what a point reads of its own unit charge, by powers 0, 2 and 3 of t (1 - t) along each axis.
+
+    Parameters
+    ----------
+    near : Tensor of shape (4,) * d
+        Field of a charge on a single node, at displacements of 0 to 3 nodes along each axis.
+
+    Returns
+    -------
+    Tensor of shape (3,) * d
+    """
+    by_powers = torch.as_tensor(OVERLAPS)
+    found = near.double()
+    for _ in range(near.ndim):
+        found = torch.tensordot(found, by_powers, dims=([0], [0]))
+    return found.to(near.dtype)
+
 
 def stencil(points, low, spacing, shape):
     """The quicker of the two stencils; see :class:`Stencil`."""
@@ -76,6 +99,22 @@ class Stencil:
             value = (weight * value).sum(-2)
         return value, torch.stack(slopes, 1) / self.spacing
 
+    def read_others(self, field, response, charges=None):
+        """The same of the field of charges (all one by default), less what every point reads of its own.
+
+        Parameters
+        ----------
+        field : Tensor
+        response : Response
+            Its `near` and `own` say what points read of themselves.
+        charges : Tensor of shape (n,) or None, default=None
+        """
+        value, slope = self.read(field)
+        own, own_slope = self.own(response.near)
+        if charges is not None:
+            own, own_slope = charges * own, charges[:, None] * own_slope
+        return value - own, slope - own_slope
+
     def own(self, response):
         """What every point reads of its own unit charge, and its gradient.
 
@@ -112,10 +151,12 @@ class CompiledStencil:
 
         return _tensors(read_points(*self.place, field.contiguous().numpy(), available()))
 
-    def own(self, response):
-        from ...numerics.compiled import own_of_points
+    def read_others(self, field, response, charges=None):
+        from ...numerics.compiled import read_points
 
-        return _tensors(own_of_points(*self.place, response.numpy(), available()))
+        charges = {} if charges is None else {"charges": charges.contiguous().numpy()}
+        field = field.contiguous().numpy()
+        return _tensors(read_points(*self.place, field, available(), response.own.numpy(), **charges))
 
 
 def _tensors(arrays):

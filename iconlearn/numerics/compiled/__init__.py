@@ -14,7 +14,8 @@ from ._nearest import descended, keep_nearest, rows_by_cell
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._placement import Kernel, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
-from ._splines import own_of_points, read_points, spread_points
+from ._splines import read_points, spread_points
+from ._steps import counts_beyond, ends_of_points, momentum_step
 
 __all__ = [
     "ENTRIES",
@@ -25,16 +26,18 @@ __all__ = [
     "best_partners",
     "cheapest_rows",
     "contracted",
+    "counts_beyond",
     "descended",
     "edge_terms",
-    "keep_nearest",
+    "ends_of_points",
     "explained_by_clusters",
     "explained_by_lists",
+    "keep_nearest",
     "lists_onto_simplex",
+    "momentum_step",
     "near_pulls",
     "near_sums",
     "onto_simplex",
-    "own_of_points",
     "placed_rows",
     "read_points",
     "rows_by_cell",

@@ -55,12 +55,34 @@ def edge_terms(U, V, pointers, columns, weights, offset, n_threads):
     return sum(in_stretches(stretch, n_threads)), gradient
 
 
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def take_logs(numbers, exponents, k):
+    """Write the logarithms of the first k of some positive numbers over them, to about 1e-7.
+
+    Both arrays are of float32, and `exponents` holds anything.
+    """
+    # Divisions are not checked, and no integer is wider than a float: else these loops have one number at a time.
+    bits = numbers.view(np.int32)
+    for e in range(k):
+        high = np.int32(bits[e] - _ROOT_HALF)
+        exponents[e] = np.float32(high >> np.int32(23))
+        bits[e] = np.int32(np.int32(high & _MANTISSA) + _ROOT_HALF)
+    # A series in the mantissas.
+    for e in range(k):
+        t = numbers[e] - np.float32(1)
+        q = t / (np.float32(2) + t)
+        qq = q * q
+        series = np.float32(2 / 7) + qq * np.float32(2 / 9)
+        series = np.float32(2 / 3) + qq * (np.float32(2 / 5) + qq * series)
+        numbers[e] = exponents[e] * _LN2 + q * (np.float32(2) + qq * series)
+
+
 @cache
 def _logarithmic(d):
-    @numba.njit(nogil=True, fastmath=True, cache=True)
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
     def rows(U, V, pointers, columns, weights, offset, start, stop, buffer, gradient):
         s, exponents, total, i = buffer[0], buffer[1], 0.0, start
-        bits, most = s.view(np.int32), len(s)
+        most = len(s)
         while i < stop:
             # Several rows, the logarithms of whose edges are taken together: in a loop of one row's few most of the
             # time would go into its beginning and its end.
@@ -96,19 +118,10 @@ def _logarithmic(d):
                 total -= whole * np.log(offset)
                 i += 1
             k = pointers[i] - first
-            # Their exponents, and a series in the mantissas.
-            for e in range(k):
-                high = bits[e] - _ROOT_HALF
-                exponents[e] = np.float32(high >> np.int32(23))
-                bits[e] = (high & _MANTISSA) + _ROOT_HALF
+            take_logs(s, exponents, k)
             part = np.float32(0)
             for e in range(k):
-                t = s[e] - np.float32(1)
-                q = t / (np.float32(2) + t)
-                qq = q * q
-                series = np.float32(2 / 7) + qq * np.float32(2 / 9)
-                series = np.float32(2 / 3) + qq * (np.float32(2 / 5) + qq * series)
-                part += weights[first + e] * (exponents[e] * _LN2 + q * (np.float32(2) + qq * series))
+                part += weights[first + e] * s[e]
             total += part
         return total
 
@@ -117,7 +130,7 @@ def _logarithmic(d):
 
 @cache
 def _linear(d):
-    @numba.njit(nogil=True, fastmath=True, cache=True)
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
     def rows(U, V, pointers, columns, weights, offset, start, stop, buffer, gradient):
         total = 0.0
         for i in range(start, stop):

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from ..threads import in_stretches
+from ._edges import take_logs
 from ._threads import cuts_of_edges
 
 
@@ -30,49 +31,67 @@ def cheapest_rows(U, pointers, columns, weights, factor, offset, paid, share, th
     scales = np.float32(factor), np.float32(1.0 / offset)
 
     def stretch(k):
-        near, tried = np.empty((d, most), np.float32), np.empty(n_tried, np.int64)
+        near, order = np.empty((d, most), np.float32), np.empty(n_tried, np.int64)
+        # Of the ties at the row's own place, and then at each one that is tried.
+        logs = np.empty((2, (n_tried + 1) * most), np.float32)
         _search(
-            U, pointers, columns, weights, *scales, paid, share, there, cuts[k], cuts[k + 1], near, tried, at
-        )
+            U, pointers, columns, weights, *scales, paid, share, there, cuts[k], cuts[k + 1], near, order,
+            logs, at,
+        )  # fmt: skip
 
     in_stretches(stretch, n_threads)
     return at
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _search(U, pointers, columns, weights, factor, scale, paid, share, there, start, stop, near, tried, at):
-    d, n_tried, one = U.shape[1], len(tried), np.float32(1)
+@numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def _search(
+    U, pointers, columns, weights, factor, scale, paid, share, there, start, stop, near, order, logs, at
+):
+    d, one = U.shape[1], np.float32(1)
+    numbers, exponents = logs[0], logs[1]
     for i in range(start, stop):
         first, k = pointers[i], pointers[i + 1] - pointers[i]
-        own = np.float32(0)
-        for e in range(k):
-            s = np.float32(0)
-            for c in range(d):
-                near[c, e] = U[columns[first + e], c]
-                s += (U[i, c] - near[c, e]) ** 2
-            own += weights[first + e] * np.log(one + s * scale)
-        best, at[i] = factor * own + paid[i], -1
-        m = min(k, n_tried)
-        if k <= n_tried:
-            for t in range(k):
-                tried[t] = t
-        else:
-            below, last = np.float32(np.inf), -1
-            for t in range(m):
-                # The next lighter tie, or the next of equal weight.
-                chosen, heaviest = -1, np.float32(-np.inf)
-                for e in range(k):
-                    w = weights[first + e]
-                    if (w < below or (w == below and e > last)) and w > heaviest:
-                        chosen, heaviest = e, w
-                tried[t], below, last = chosen, heaviest, chosen
-        for t in range(m):
-            j = columns[first + tried[t]]
-            cost = share[i] * there[j]
+        m = _heaviest(weights, first, k, order)
+        for c in range(d):
             for e in range(k):
-                s = np.float32(0)
-                for c in range(d):
-                    s += (near[c, tried[t]] - near[c, e]) ** 2
-                cost += factor * weights[first + e] * np.log(one + s * scale)
+                near[c, e] = U[columns[first + e], c]
+        for t in range(m + 1):
+            begin = t * k
+            for e in range(k):
+                numbers[begin + e] = one
+            for c in range(d):
+                x = U[i, c] if t == 0 else near[c, order[t - 1]]
+                for e in range(k):
+                    gap = x - near[c, e]
+                    numbers[begin + e] += scale * gap * gap
+        take_logs(numbers, exponents, (m + 1) * k)
+        best, at[i] = np.float32(0), -1
+        for t in range(m + 1):
+            ties = np.float32(0)
+            for e in range(k):
+                ties += weights[first + e] * numbers[t * k + e]
+            if t == 0:
+                best = factor * ties + paid[i]
+                continue
+            j = columns[first + order[t - 1]]
+            cost = factor * ties + share[i] * there[j]
             if cost < best:
                 best, at[i] = cost, j
+
+
+@numba.njit(nogil=True, cache=True)
+def _heaviest(weights, first, k, order):
+    """Write the places of the heaviest of k ties to `order`, the first of equals first; how many these are."""
+    m = 0
+    for e in range(k):
+        w = weights[first + e]
+        if m < len(order):
+            m += 1
+        elif w <= weights[first + order[m - 1]]:
+            continue
+        t = m - 1
+        while t > 0 and weights[first + order[t - 1]] < w:
+            order[t] = order[t - 1]
+            t -= 1
+        order[t] = e
+    return m
