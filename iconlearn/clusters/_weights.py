@@ -479,7 +479,7 @@ def _project(G, price, r, far=False):
             break
     new = G / np.maximum(lam[:, None] + price, 1e-300)
     if far:
-        grown = np.sqrt(new / r)
+        grown = np.sqrt(new / np.maximum(r, SMALLEST))
         new *= grown * np.sqrt(grown)
     new = np.maximum(new, SMALLEST)
     new /= new.sum(1, keepdims=True)

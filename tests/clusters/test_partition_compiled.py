@@ -65,6 +65,17 @@ def test_the_projection(graph, r, n_threads):
         np.testing.assert_allclose(found, far, rtol=1e-9, atol=1e-9)
 
 
+def test_steps_go_far_from_assignments_that_are_zero(graph, r):
+    hard = np.eye(r.shape[1])[r.argmax(axis=1)]
+    weights = graph(0.1)
+    G, _ = weights.explained(hard)
+    price = 0.5 * G.sum(0) / hard.sum(0)
+    for found in (onto_simplex(G, price, hard, SMALLEST, 1, True), numpy_form._project(G, price, hard, True)):
+        assert np.isfinite(found).all()
+        np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert np.isfinite(refine(weights, hard, max_iter=9, tol=0.0, far=True)[0]).all()
+
+
 def test_many_rows_go_through_the_compiled_step(graph, r, monkeypatch):
     expected = refine(graph(0.05), r, max_iter=25, tol=0.0)
     calls = []

@@ -111,7 +111,7 @@ def _solve(G, price, r, smallest, far, start, stop, new):
         for c in range(n_clusters):
             found = G[i, c] / max(at + max(price[c] - lowest, 0.0), 1e-300)
             if far:
-                grown = np.sqrt(found / r[i, c])
+                grown = np.sqrt(found / max(r[i, c], smallest))
                 found *= grown * np.sqrt(grown)
             new[i, c] = max(found, smallest)
             total += new[i, c]
