@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._edges import edge_terms
 from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
+from ._nearest import descended, keep_nearest, rows_by_cell
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._placement import Kernel, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
@@ -24,7 +25,9 @@ __all__ = [
     "best_partners",
     "cheapest_rows",
     "contracted",
+    "descended",
     "edge_terms",
+    "keep_nearest",
     "explained_by_clusters",
     "explained_by_lists",
     "lists_onto_simplex",
@@ -34,5 +37,6 @@ __all__ = [
     "own_of_points",
     "placed_rows",
     "read_points",
+    "rows_by_cell",
     "spread_points",
 ]
