@@ -130,8 +130,10 @@ APART = {
     "estimators._incremental": "further rows and classes, which a fit does not need",
     "estimators._parameter_names": "names of other libraries, which no fit needs",
     "estimators._semi_supervised": "few labels, which a fit of labelled rows does not need",
+    "neighbors._cell_probes": "the search in cells of GPUs",
     "neighbors._exact": "one of the searches that _search chooses from",
     "neighbors._inverted_lists": "one of the searches that _search chooses from",
+    "neighbors._row_probes": "the search in cells by compiled loops",
     "optim._momentum": "one of the methods that _methods names",
 }
 

@@ -7,9 +7,19 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from iconlearn.neighbors import _inverted_lists, _products, _rows, knn, pair_distances
+from iconlearn.neighbors import (
+    _cell_probes,
+    _cells,
+    _inverted_lists,
+    _products,
+    _row_probes,
+    _rows,
+    knn,
+    pair_distances,
+)
+from iconlearn.neighbors._cells import MAX_CELL, Cells, n_cells_for, nearest_centres
 from iconlearn.neighbors._device_rows import DeviceRows
-from iconlearn.neighbors._inverted_lists import MAX_CELL, Cells, CellSearch
+from iconlearn.neighbors._inverted_lists import CellSearch
 from iconlearn.neighbors._products import nearest, smallest
 from iconlearn.neighbors._rows import PreparedRows, UncentredRows
 
@@ -51,6 +61,68 @@ def test_recall_and_distances(metric, k, dtype):
     assert (distances >= exact).all()
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_without_a_compiler_all_rows_of_a_cell_look_into_the_same(metric, monkeypatch):
+    monkeypatch.setattr(_inverted_lists, "MANY_POINTS", 10**6)
+    X = blobs()
+    distances, indices = knn(X, 15, metric=metric, backend="ivf", random_state=0)
+    check_promises(X, 15, distances, indices, metric)
+    assert recall(indices, knn(X, 15, metric=metric, backend="exact")[1]) > 0.97
+
+
+def test_compiled_loops_keep_the_nearest_whatever_the_blocks():
+    from iconlearn.numerics.compiled import keep_nearest, rows_by_cell
+
+    rng = np.random.default_rng(0)
+    entries = rng.integers(0, 60, size=(20, 101)).astype(np.float32)
+    own = rng.integers(101, size=20)
+    halves, indices = np.full((30, 7), np.inf, np.float32), np.full((30, 7), -1, np.int32)
+    rows, names = rng.permutation(30)[:20], np.arange(101, dtype=np.int32)
+    for first, last in ((40, 101), (0, 3), (3, 40)):
+        keep_nearest(entries[:, first:last], rows, own, names[first:last], halves, indices)
+    left = entries.copy()
+    left[np.arange(20), own] = np.inf
+    np.testing.assert_array_equal(halves[rows], np.sort(left, axis=1)[:, :7])
+    np.testing.assert_array_equal(left[np.arange(20)[:, None], indices[rows]], halves[rows])
+    assert all(len(set(row)) == 7 for row in indices[rows].tolist())
+    others = np.setdiff1d(np.arange(30), rows)
+    assert np.isinf(halves[others]).all() and (indices[others] == -1).all()
+
+    cells = rng.integers(5, size=(12, 3)).astype(np.int32)
+    pointers, members = rows_by_cell(cells, 6)
+    for cell in range(6):
+        np.testing.assert_array_equal(
+            members[pointers[cell] : pointers[cell + 1]], np.where(cells == cell)[0]
+        )
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_a_descent_takes_the_nearest_of_neighbours_and_followers(n_threads):
+    from iconlearn.numerics.compiled import descended
+
+    X, n, k = blobs(300, 5), 300, 4
+    rng = np.random.default_rng(0)
+    apart = ((X[:, None].astype(float) - X) ** 2).sum(2)
+    indices = np.array([rng.choice(np.delete(np.arange(n), i), k, replace=False) for i in range(n)])
+    indices = np.take_along_axis(indices, np.take_along_axis(apart, indices, 1).argsort(1), 1)
+    distances = np.take_along_axis(apart, indices, 1)
+    indices[::9, -1], distances[::9, -1] = -1, np.inf
+    halves = ((distances - (X.astype(float) ** 2).sum(1)[:, None]) / 2).astype(np.float32)
+    order = rng.permutation(n)
+    columns = np.column_stack([X, X[:, 0]])
+    found = descended(columns, halves, indices.astype(np.int32), order, 3, n_threads)
+    followers = [[] for _ in range(n)]
+    for a in range(3):
+        for i in range(n):
+            if indices[i, a] >= 0 and len(followers[indices[i, a]]) < 3:
+                followers[indices[i, a]].append(i)
+    for i in range(n):
+        between = [j for j in [*indices[i, :3], *followers[i]] if j >= 0]
+        seen = {*indices[i], *between, *indices[between, :3].ravel()} - {i, -1}
+        nearest_ = sorted(seen, key=lambda j: apart[i, j])[:k]
+        assert set(found[order[i]]) == set(order[nearest_])
+
+
 def test_without_structure_the_sample_asks_for_more_cells():
     X = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32)
     indices = knn(X, 15, backend="ivf", random_state=0)[1]
@@ -60,6 +132,8 @@ def test_without_structure_the_sample_asks_for_more_cells():
 def test_the_recall_asked_for_decides(monkeypatch):
     X = np.random.default_rng(0).normal(size=(4000, 20)).astype(np.float32)
     order = knn(X, 15, backend="exact")[1]
+    # What neighbours of neighbours add is no part of it.
+    monkeypatch.setattr(_row_probes, "N_NEAR", 0)
     reached = []
     for wanted in (0.5, 0.8, 0.99):
         monkeypatch.setattr(_inverted_lists, "RECALL", wanted)
@@ -67,12 +141,24 @@ def test_the_recall_asked_for_decides(monkeypatch):
     np.testing.assert_allclose(reached, [0.5, 0.8, 0.99], atol=0.08)
 
 
+def test_neighbours_of_neighbours_are_looked_at(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(4000, 10)).astype(np.float32)
+    monkeypatch.setattr(_inverted_lists, "RECALL", 0.8)
+    order = knn(X, 15, backend="exact")[1]
+    reached = []
+    for n_near in (0, 15):
+        monkeypatch.setattr(_row_probes, "N_NEAR", n_near)
+        reached.append(recall(knn(X, 15, backend="ivf", random_state=0)[1], order))
+    assert reached[1] > reached[0] + 0.5 * (1 - reached[0])
+
+
 def test_rows_that_may_have_missed_neighbours_are_searched_again(monkeypatch):
     X = np.random.default_rng(0).normal(size=(6000, 8)).astype(np.float32)
     order = knn(X, 15, backend="exact")[1]
     poor = {}
-    for share in (0.0, _inverted_lists.AGAIN):
-        monkeypatch.setattr(_inverted_lists, "AGAIN", share)
+    monkeypatch.setattr(_inverted_lists, "MANY_POINTS", len(X) + 1)
+    for share in (0.0, _cell_probes.AGAIN):
+        monkeypatch.setattr(_cell_probes, "AGAIN", share)
         found = knn(X, 15, backend="ivf", random_state=0)[1]
         missed = np.array([1 - np.isin(a, b).mean() for a, b in zip(order, found)])
         poor[share] = missed[missed > 0.2].sum(), missed.sum()
@@ -118,9 +204,12 @@ def test_few_rows_and_as_many_neighbours_as_there_are(n):
     np.testing.assert_array_equal(indices, knn(X, n - 1, backend="exact")[1])
 
 
-def test_more_neighbours_than_a_cell_has_rows(monkeypatch):
+@pytest.mark.parametrize("least", [0, 1001])
+def test_more_neighbours_than_a_cell_has_rows(least, monkeypatch):
     X = blobs(1000)
-    monkeypatch.setattr(_inverted_lists, "_needed", lambda *args: 1)  # one cell would do, were it not for k
+    monkeypatch.setattr(_inverted_lists, "MANY_POINTS", least)
+    for module in (_row_probes, _cell_probes):
+        monkeypatch.setattr(module, "n_cells_for", lambda *args: 1)  # one cell would do, were it not for k
     distances, indices = knn(X, 200, backend="ivf", random_state=0)
     check_promises(X, 200, distances, indices)
 
@@ -163,10 +252,10 @@ def test_rows_nearest_to_others(metric, width):
     for prepared in (False, True):
         if prepared:
             cells.prepare_for(others[::3], order[::3], np.ones((100, 10), dtype=bool))
-        for few in (others, others[:5]):
-            found = cells.nearest_to(few).numpy()
-            assert all(len(set(row)) == len(row) for row in found)
-            assert np.mean([np.isin(a, b).mean() for a, b in zip(order, found)]) > 0.96
+        found, few = cells.nearest_to(others).numpy(), cells.nearest_to(others[:5]).numpy()
+        assert all(len(set(row)) == len(row) for row in found)
+        assert recall(found, order) > 0.96
+        assert recall(few, found[:5]) == 1.0
 
 
 def test_axes_that_lose_neighbours_are_not_taken():
@@ -192,7 +281,8 @@ def test_the_seed_decides_and_nothing_else(monkeypatch):
 def test_the_cap_on_candidates_bounds_the_work(monkeypatch):
     X = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
     order = knn(X, 10, backend="exact")[1]
-    monkeypatch.setattr(_inverted_lists, "MAX_CANDIDATES", 100)
+    monkeypatch.setattr(_cells, "MAX_CANDIDATES", 100)
+    monkeypatch.setattr(_row_probes, "N_NEAR", 0)
     distances, indices = knn(X, 10, backend="ivf", random_state=0)
     check_promises(X, 10, distances, indices)
     assert 0.1 < recall(indices, order) < 0.7
@@ -201,22 +291,26 @@ def test_the_cap_on_candidates_bounds_the_work(monkeypatch):
 def test_copies_of_a_row_do_not_ask_for_more_cells():
     X = torch.from_numpy(blobs())
     X[::2] = X[0]
-    cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
+    cells = Cells.of(X, torch.Generator().manual_seed(0))
     rows = torch.arange(0, 400)
     found, gaps = _inverted_lists._known(X, rows, 15)
+
+    def needed(part, counts):
+        ranked = cells.by_distance(cells.label[rows[part]])
+        return n_cells_for(ranked, cells.label, found[part], counts[part], 0.98, cells.sizes)
+
     # Any of two thousand copies may have been found, in any of the cells that hold them.
-    assert _inverted_lists._needed(cells, rows, found, gaps) < _inverted_lists._needed(
-        cells, rows, found, gaps + 1
-    )
-    assert _inverted_lists._needed(cells, rows[::2], found[::2], gaps[::2]) == 1
+    assert needed(slice(None), gaps > 0) < needed(slice(None), gaps >= 0)
+    assert needed(slice(None, None, 2), gaps > 0) == 1
 
 
 def test_cells_are_a_partition_into_cells_of_bounded_size():
     X = torch.from_numpy(blobs())
     X[::2] = X[0]
-    cells = Cells.of(X, 100, torch.Generator().manual_seed(0))
+    cells = Cells.of(X, torch.Generator().manual_seed(0))
+    mean = len(X) // int(_cells.CELLS * len(X) ** _cells.EXPONENT)
     assert torch.equal(cells.order.sort().values, torch.arange(4000))
-    assert cells.sizes.min() > 0 and cells.sizes.max() <= MAX_CELL * 40 and cells.sizes.sum() == 4000
+    assert cells.sizes.min() > 0 and cells.sizes.max() <= MAX_CELL * (mean + 1) and cells.sizes.sum() == 4000
     for cell in (0, 7):
         size = int(cells.sizes[cell])
         members, there = cells.members(torch.tensor([[cell, 3]]), torch.tensor([1]), size + 5)
@@ -224,7 +318,28 @@ def test_cells_are_a_partition_into_cells_of_bounded_size():
         members = cells.order[members[there]]
         assert (cells.label[members] == cell).all() and len(members) == cells.sizes[cell]
         torch.testing.assert_close(cells.centres[cell], X[members].mean(0), rtol=1e-4, atol=1e-4)
-    assert (cells.by_distance(torch.arange(len(cells.sizes)))[:, 0] == torch.arange(len(cells.sizes))).all()
+    every = torch.arange(len(cells.sizes))
+    ranked = cells.by_distance(every)
+    assert torch.equal(ranked[:, 0], every)
+    first = cells.nearest(every, 5)
+    assert torch.equal(first[:, 0], every) and (first == ranked[:, :5]).double().mean() > 0.9
+
+
+def test_rows_are_compared_with_the_centres_near_a_pivot(monkeypatch):
+    X = torch.from_numpy(blobs(20_000))
+    centres = X[::25].clone()
+    exact = nearest(centres, X, 1)[0][:, 0]
+    assert torch.equal(nearest_centres(centres[:500], X), nearest(centres[:500], X, 1)[0][:, 0])
+    met = []
+    original = _cells.nearest
+    monkeypatch.setattr(
+        _cells, "nearest", lambda c, rows, k: met.append(len(c) * len(rows)) or original(c, rows, k)
+    )
+    assert (nearest_centres(centres, X) == exact).double().mean() > 0.9
+    assert sum(met) < 0.5 * len(centres) * len(X)
+    # Without structure no few hold the nearest.
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=(20_000, 40)).astype(np.float32))
+    assert torch.equal(nearest_centres(noise[::25], noise), original(noise[::25], noise, 1)[0][:, 0])
 
 
 @pytest.mark.parametrize("n", [1, 7, 100, 1013])

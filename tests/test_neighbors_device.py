@@ -5,10 +5,21 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from iconlearn.neighbors import _device_rows, _exact, _inverted_lists, _products, _search, knn, pair_distances
+from iconlearn.neighbors import (
+    _cell_probes,
+    _cells,
+    _device_rows,
+    _exact,
+    _products,
+    _search,
+    knn,
+    pair_distances,
+)
+from iconlearn.neighbors._cell_probes import _batches
+from iconlearn.neighbors._cells import Cells
 from iconlearn.neighbors._device_rows import DeviceRows
 from iconlearn.neighbors._exact import prepared_for
-from iconlearn.neighbors._inverted_lists import Cells, CellSearch, _batches, search_cells
+from iconlearn.neighbors._inverted_lists import CellSearch, search_cells
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ON_DEVICE = DEVICES[1:]
@@ -123,7 +134,8 @@ def test_cells_in_batches_find_what_single_cells_find(device, most, k, monkeypat
     X = make_blobs(2000, 12, centers=30, cluster_std=1.5, random_state=0)[0].astype(np.float32)
     X[::7] = X[0]  # cells of several sizes
     monkeypatch.setattr(_search, "MAX_ON_CPU", 100)
-    monkeypatch.setattr(_inverted_lists, "BLOCK_SIZE_CUDA", most)
+    for module in (_cells, _cell_probes):
+        monkeypatch.setattr(module, "BLOCK_SIZE_CUDA", most)
     expected, _ = knn(X, k, backend="ivf", random_state=0, device="cpu")
     distances, indices = knn(X, k, backend="ivf", random_state=0, device=device)
     assert all(len(set(row)) == k for row in indices)
@@ -170,7 +182,7 @@ def test_cells_on_the_device_come_from_the_seed(device):
 
 def test_lists_of_cells_are_padded_behind_their_rows():
     X = torch.from_numpy(make_blobs(500, 3, random_state=0)[0]).float()
-    cells = Cells.of(X, 20, torch.Generator().manual_seed(0))
+    cells = Cells.of(X, torch.Generator().manual_seed(0))
     lists, counts = torch.tensor([[0, 4, 2], [7, 1, 1]]), torch.tensor([3, 2])
     sizes = [int(cells.sizes[[0, 4, 2]].sum()), int(cells.sizes[[7, 1]].sum())]
     members, there = cells.members(lists, counts, max(sizes) + 4)
@@ -190,7 +202,7 @@ def test_the_host_waits_no_more_often_for_more_blocks(backend, monkeypatch):
     waits, kernels = [], []
     for size, threads in ((2**26, 1), (2**14, 1), (2**26, 64)):
         monkeypatch.setattr(_products, "available", lambda threads=threads: threads)
-        for module in (_inverted_lists, _products):
+        for module in (_cells, _cell_probes, _products):
             monkeypatch.setattr(module, "BLOCK_SIZE_CUDA", size)
         with pretended.watch() as watched:
             knn(X, 8, backend=backend, random_state=0, device="cuda")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ._edges import edge_terms
 from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
+from ._nearest import descended, keep_nearest, rows_by_cell
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._placement import Kernel, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
@@ -26,10 +27,12 @@ __all__ = [
     "cheapest_rows",
     "contracted",
     "counts_beyond",
+    "descended",
     "edge_terms",
     "ends_of_points",
     "explained_by_clusters",
     "explained_by_lists",
+    "keep_nearest",
     "lists_onto_simplex",
     "momentum_step",
     "near_pulls",
@@ -37,5 +40,6 @@ __all__ = [
     "onto_simplex",
     "placed_rows",
     "read_points",
+    "rows_by_cell",
     "spread_points",
 ]
