@@ -63,7 +63,7 @@ def map_step(n_nodes, n_sent, d=2, *, joint=False, n_all=0, n_own=0, size=1):
         "exchanged": 4 * d * n_sent,
         "total": 4 * n_nodes * (1 if joint else 2) + 28,
         "add_up": 8,
-        "smallest": 8 + 4 * d,
+        "smallest": 4 * d,
         "largest": 4 * d + (8 if joint else 12),
     }
     if n_all:
@@ -83,7 +83,7 @@ def cluster_step(n_clusters, n_sent):
 
 
 # All-reduces, and exchanges of rows, in a step.
-ROUNDS = {"map": 13, "classifier": 1, "clusters": 5}
+ROUNDS = {"map": 12, "classifier": 1, "clusters": 5}
 
 
 def seconds(sent, rounds, size, gbits, latency):
