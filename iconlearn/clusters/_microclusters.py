@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._weights import MANY_EDGES_OF_GROUPS, contraction, of_groups, without_loops
+from ..numerics.threads import available
+from ._weights import MANY_EDGES_OF_GROUPS, of_groups, without_loops
 
 # Micro-clusters grow to so many times their mean size, and further only where nothing else can join.
 LARGEST = 1.6
@@ -27,7 +28,7 @@ def micro_clusters(graph, n_clusters, rng):
     if graph.n <= max(n_nodes, FEW_ROWS):
         return np.arange(graph.n)
     size = None if graph.n == n_rows else graph.size
-    return merge_smallest(coarsen(graph.edges, n_nodes, rng, size), graph.size, n_nodes)
+    return merge_smallest(coarsen(graph.edges, n_nodes, rng, size, symmetric=True), graph.size, n_nodes)
 
 
 def with_groups(graph, n_groups, rng):
@@ -51,7 +52,7 @@ def merge_smallest(labels, rows, n_groups, most=MAX_CELLS):
     return np.minimum(place, most - 1)[labels]
 
 
-def coarsen(edges, n_groups, rng, rows=None):
+def coarsen(edges, n_groups, rng, rows=None, *, symmetric=False):
     """Micro-clusters from a graph alone: rounds in which groups that are each other's best partner join.
 
     Mass between two groups is divided by the product of their sizes, and no group outgrows the mean one by much
@@ -65,6 +66,8 @@ def coarsen(edges, n_groups, rng, rows=None):
     rng : RandomState
     rows : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
+    symmetric : bool, default=False
+        Whether the graph is known to be; it is not changed then.
 
     Returns
     -------
@@ -73,9 +76,10 @@ def coarsen(edges, n_groups, rng, rows=None):
     """
     n = edges.shape[0]
     labels, size = np.arange(n), np.ones(n) if rows is None else rows
-    graph, largest = edges + edges.T, LARGEST * size.sum() / n_groups
+    graph, largest = edges if symmetric else edges + edges.T, LARGEST * size.sum() / n_groups
     large = graph.nnz >= MANY_EDGES_OF_GROUPS
-    graph = contraction(graph, labels, n, loops=False) if large else without_loops(graph)
+    if not (graph.data > 0).all() or graph.diagonal().any():
+        graph = without_loops(graph)
     while len(size) > n_groups and graph.nnz:
         m = len(size)
         factor = (1.0 + 1e-2 * rng.random(m)) / size
@@ -99,7 +103,7 @@ def partners(graph, factor, size, largest, *, compiled):
     if compiled:
         from ..numerics.compiled import best_partners
 
-        return best_partners(graph.indptr, graph.indices, graph.data, factor, size, largest)
+        return best_partners(graph.indptr, graph.indices, graph.data, factor, size, largest, available())
     n = graph.shape[0]
     row, col = np.repeat(np.arange(n), np.diff(graph.indptr)), graph.indices
     score = np.where(size[row] + size[col] <= largest, graph.data * (factor[row] * factor[col]), -np.inf)

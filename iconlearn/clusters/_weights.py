@@ -423,7 +423,8 @@ def contraction(edges, labels, m, *, loops):
     """The graph between m groups of rows, by a compiled loop; see :func:`iconlearn.numerics.compiled.contracted`."""
     from ..numerics.compiled import contracted
 
-    pointers, columns, weights = contracted(edges.indptr, edges.indices, edges.data, labels, m, loops=loops)
+    graph = edges.indptr, edges.indices, edges.data
+    pointers, columns, weights = contracted(*graph, labels, m, available(), loops=loops)
     return sparse.csr_array((weights, columns, pointers), shape=(m, m))
 
 

@@ -129,9 +129,31 @@ def test_many_edges_are_grouped_alike_by_compiled_loops(monkeypatch):
 
 def count_contractions(monkeypatch):
     taken, contraction = [], _weights.contraction
-    for module in (_weights, _microclusters):
-        monkeypatch.setattr(module, "contraction", lambda *a, **b: taken.append(1) or contraction(*a, **b))
+    monkeypatch.setattr(_weights, "contraction", lambda *a, **b: taken.append(1) or contraction(*a, **b))
     return taken
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_graphs_are_contracted_alike_on_any_number_of_threads(loops):
+    from iconlearn.numerics.compiled import best_partners, contracted
+
+    edges, rng = random_graph(), np.random.default_rng(0)
+    group = np.unique(rng.integers(700, size=3000) ** 2 // 900, return_inverse=True)[1]  # of all sizes
+    m = group.max() + 1
+    member = csr_array((np.ones(3000), (np.arange(3000), group)), shape=(3000, m))
+    expected = (member.T @ edges @ member).toarray()
+    if not loops:
+        np.fill_diagonal(expected, 0.0)
+    graph = edges.indptr, edges.indices, edges.data
+    factor, size = rng.random(3000), rng.random(3000)
+    for n_threads in (1, 3):
+        pointers, columns, weights = contracted(*graph, group, m, n_threads, loops=loops)
+        assert len(columns) == len(weights) == pointers[-1]
+        found = csr_array((weights, columns, pointers), shape=(m, m))
+        np.testing.assert_allclose(found.toarray(), expected, rtol=1e-12)
+        partner, score = best_partners(*graph, factor, size, 1.2, n_threads)
+        np.testing.assert_array_equal(partner, best_partners(*graph, factor, size, 1.2, 1)[0])
+        assert (score > 0).any()
 
 
 def test_few_edges_are_not(monkeypatch):
