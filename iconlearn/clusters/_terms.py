@@ -25,10 +25,13 @@ def pair_weights(terms, n_off=None, rng=None) -> PairWeights:
     n, n_all = terms[0].p.shape
     debias = _shared("debias", terms)
     balance = _shared("balance_", terms)
-    total, floor = sparse.csr_array((n, n_all)), np.zeros(n)
+    total, floor = None, np.zeros(n)
     for term in terms:
         mass = term.weight * term.p.row_mass
-        total = total + sparse.diags(mass * (1.0 - term.p.uniform)) @ term.p.sparse()
+        edges = term.p.sparse()
+        own = np.repeat(mass * (1.0 - term.p.uniform), np.diff(edges.indptr))
+        edges = sparse.csr_array((edges.data * own, edges.indices, edges.indptr), shape=(n, n_all))
+        total = edges if total is None else total + edges
         floor += mass * term.p.uniform
     if n_off is not None and floor.any():
         copies = terms[0].p.copies

@@ -76,7 +76,8 @@ class PairWeights:
     """
 
     def __init__(self, edges, floor, debias, size=None, balance=1.0):
-        edges = sparse.csr_array((edges + edges.T) * 0.5)
+        edges = sparse.csr_array(edges + edges.T)
+        edges.data *= 0.5
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
         self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)

@@ -102,7 +102,7 @@ def _find_partners(pointers, columns, weights, factor, size, largest, first, las
 def _contract(
     pointers, columns, weights, group, order, ends, loops, first, last, start, new_pointers, new_columns, new_weights
 ):  # fmt: skip
-    """The rows of these groups, written from `start` on, from where pointers count; returns how many edges they have."""
+    """The rows of these groups, written from `start` on, where pointers count from; returns their number of edges."""
     used, at = start, np.full(len(ends), -1)  # where the present row has which column
     for g in range(first, last):
         begun = used
