@@ -49,7 +49,7 @@ def test_accuracy_rises_with_confidence_on_digits(mapper):
     """Of new rows: the surest third, the middle and the least sure."""
     digits = load_digits(return_X_y=True)
     X, X_new, _, y_new = train_test_split(*digits, test_size=0.5, random_state=0, stratify=digits[1])
-    model = ICONClustering(10, mapper=mapper, n_init=4, random_state=0).fit(X / 16)
+    model = ICONClustering(10, mapper=mapper, n_init=4, random_state=1).fit(X / 16)
     probabilities = model.predict_proba(X_new / 16)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     hits = right(y_new, probabilities.argmax(axis=1))[order]

@@ -66,7 +66,7 @@ def test_a_single_start_is_refined_by_the_engine_alone(counted, options, refined
     assert counted == {"refined": refined, "solved": int("mapper" not in options)}
 
 
-@pytest.mark.parametrize("options", [{}, {"init": "kmeans", "n_init": 1}, {"debias": 0.3}])
+@pytest.mark.parametrize("options", [{}, {"init": "kmeans", "n_init": 1}, {"debias": 0.3, "tol": 1e-7}])
 def test_steps_that_are_not_taken_twice_are_not_missed(options):
     """Going on from where a fit ended finds no more than its tolerance."""
     model = ICONClustering(10, random_state=0, warm_start=True, **options).fit(DIGITS)

@@ -65,8 +65,8 @@ def test_neighbours_that_are_given_and_rows_without_any():
 
 
 def test_a_map_keeps_densities_at_little_cost_in_neighbours():
-    kept, recall = np.zeros((2, 2)), np.zeros((2, 2))
-    for seed in range(2):
+    kept, recall = np.zeros((2, 5)), np.zeros((2, 5))
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         centres = np.repeat(12 * rng.normal(size=(5, 10)), 60, axis=0)
         data = centres + np.repeat(np.geomspace(0.3, 4, 5), 60)[:, None] * rng.normal(size=(300, 10))
