@@ -61,7 +61,7 @@ def onto_simplex(G, price, r, smallest, n_threads, far=False):
     return new
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _explain(r, right, pointers, columns, weights, debias, share, valued, start, stop, G):
     n_clusters, rest, loss = r.shape[1], 1.0 - debias, 0.0
     pulled = np.empty(n_clusters)
@@ -82,7 +82,7 @@ def _explain(r, right, pointers, columns, weights, debias, share, valued, start,
     return loss
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _solve(G, price, r, smallest, far, start, stop, new):
     n_clusters = G.shape[1]
     for i in range(start, stop):
@@ -229,7 +229,7 @@ def _joined(parts):
 
 
 # Unsigned numbers of rows and clusters spare the loops a look whether they count from the end.
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _explain_lists(
     at, which, value, alone, scale, pointers, columns, weights, debias, share, smallest, first, start, stop,
     ends, clusters, G, total,
@@ -294,7 +294,7 @@ def _explain_lists(
     return stop, loss
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _solve_lists(
     g_ends, g_clusters, G, price, pull, at, which, value, kept, size, smallest, far, start,
     ends, clusters, new, mass,
