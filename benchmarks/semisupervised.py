@@ -1,12 +1,12 @@
 """Few labels: accuracy on the unlabelled rows, and on new rows, beside scikit-learn's own and Poisson learning.
 
-    python benchmarks/semisupervised.py DATA [--sets digits mnist cora] [--draws 10] [--labels 1 5 10 100 uneven wrong]
+    python benchmarks/semisupervised.py DATA [--sets digits mnist cora] [--draws 10] [--labels 1 10 uneven wrong]
 
 DATA holds mnist.npz, cora.npz and cora_X.npz; the digits come with scikit-learn.  Every draw takes so many labels of
-every class at random; "uneven" takes 1 of one class to 10 of another, in geometric ratio and random order, and "wrong" 10
-of every class, of which a fifth gets another class.  A seventh of the rows is set aside as new: no method sees them in fit.  Of Cora the graph is
-fixed, so there are no new rows; draw "standard" has the labels and the test rows of the usual split, the others 20
-labels a class and all other rows.
+every class at random; "uneven" takes 1 of one class to 10 of another, in geometric ratio and random order, and "wrong"
+10 of every class, of which a fifth gets another class.  A seventh of the rows is set aside as new: no method sees them
+in fit.  Of Cora the graph is fixed, so there are no new rows; draw "standard" has the labels and the test rows of the
+usual split, the others 20 labels a class and all other rows.
 
 What is in the csv is not run again: delete rows, or name their method after --again, to measure them anew.  Poisson
 learning is that of graphlearning where it is installed (pip install graphlearning annoy), and in any case ours.
