@@ -8,7 +8,7 @@ import pathlib
 import platform
 
 import numpy
-import sklearn
+import sklearn.decomposition
 import torch
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -29,6 +29,28 @@ def mnist(folder) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Pixels in [0, 1], float32 of shape (70000, 784), and labels, from ``mnist.npz`` in a folder."""
     with numpy.load(pathlib.Path(folder) / "mnist.npz") as file:
         return file["X"].reshape(len(file["X"]), -1).astype(numpy.float32) / 255, file["y"]
+
+
+def is_data(data) -> bool:
+    """Whether :func:`features_of` finds what it reads."""
+    return data is not None and (pathlib.Path(data).is_file() or (pathlib.Path(data) / "mnist.npz").is_file())
+
+
+def features_of(data, n_columns=50) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Features, float32, what they were made of, and labels as numbers from zero.
+
+    `data` is a folder with ``mnist.npz``, which is taken in `n_columns` principal components, or another file of
+    arrays X and y, whose columns are taken as they are.
+    """
+    path = pathlib.Path(data)
+    if path.is_dir():
+        raw, y = mnist(path)
+        X = sklearn.decomposition.PCA(n_columns, random_state=0).fit_transform(raw).astype(numpy.float32)
+    else:
+        with numpy.load(path, allow_pickle=True) as file:
+            raw, y = file["X"].astype(numpy.float32), file["y"]
+        X = raw
+    return X, raw, numpy.unique(y, return_inverse=True)[1]
 
 
 def write(script: str, rows: list[dict], *variant: str) -> pathlib.Path:

@@ -1,8 +1,9 @@
-"""How long does a map of MNIST take, and how good is it, beside openTSNE, umap-learn and PaCMAP?
+"""How long does a map take, of MNIST or other rows, and how good is it, beside openTSNE, umap-learn and PaCMAP?
 
     python benchmarks/embedding.py DATA [--methods ... | --kernels] [--runs 3] [--raw] [--cold]
 
-DATA is a folder with ``mnist.npz`` (arrays X and y).  Every fit has a process of its own; the methods take
+DATA is a folder with ``mnist.npz`` (arrays X and y; 50 principal components), or another such file, whose columns are
+taken as they are.  Every fit has a process of its own; the methods take
 turns.  "warm" is the time of the fit alone, after one of 6 000 rows that compiles what there is to compile;
 with ``--cold`` it is the whole process, imports and compilation included.  ``--kernels`` compares our own kernels
 and three dimensions with the default.
@@ -19,7 +20,7 @@ import tempfile
 import time
 
 import numpy as np
-from _common import mnist, write
+from _common import features_of, is_data, write
 
 N_JOBS = 2
 PEERS = ("ICONEmbedding", "recipes.tsne", "openTSNE", "umap", "pacmap")
@@ -129,10 +130,7 @@ def shared_p(X):
 
 def main(options):
     with tempfile.TemporaryDirectory() as folder:
-        raw, y = mnist(options.data)
-        from sklearn.decomposition import PCA
-
-        X = PCA(50, random_state=0).fit_transform(raw).astype(np.float32)
+        X, raw, y = features_of(options.data)
         if options.rows:
             X, raw, y = X[: options.rows], raw[: options.rows], y[: options.rows]
         features, result = pathlib.Path(folder) / "X.npy", pathlib.Path(folder) / "Z.npz"
@@ -162,13 +160,16 @@ def main(options):
         }
         for method, taken in seconds.items()
     ]
-    variant = [name for name in ("kernels", "raw", "cold") if getattr(options, name)]
+    data = pathlib.Path(options.data)
+    variant = [name for name in ("kernels", "raw", "cold") if getattr(options, name)] + [
+        data.stem
+    ] * data.is_file()
     print(f"written to {write(__file__, rows, *variant)}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="?", help="folder with mnist.npz")
+    parser.add_argument("data", nargs="?", help="folder with mnist.npz, or a file")
     parser.add_argument("--methods", nargs="+", default=PEERS)
     parser.add_argument("--kernels", action="store_true", help="our own kernels instead of peers")
     parser.add_argument("--runs", type=int, default=3)
@@ -180,7 +181,7 @@ if __name__ == "__main__":
     chosen.methods = KERNELS if chosen.kernels else chosen.methods
     if chosen.work:
         work(*chosen.work, chosen.cold)
-    elif not chosen.data or not (pathlib.Path(chosen.data) / "mnist.npz").exists():
-        print("mnist.npz is not there; give the folder that holds it")
+    elif not is_data(chosen.data):
+        print("mnist.npz is not there; give the folder that holds it, or another file of X and y")
     else:
         main(chosen)

@@ -2,11 +2,12 @@
 
     python benchmarks/two_axes.py DATA [--rows 5000] [--methods ...]
 
-DATA is a folder with ``mnist.npz``, of which so many rows are drawn, in 50 principal components.  Every fit has a
-process of its own, on one thread; methods whose library is not installed are left out.  One axis is the share of the
-15 nearest rows that are among the 15 nearest in the map, the other Spearman's correlation of the distances of 200 000
-pairs; triplets are those of three rows whose two distances from the first have the same order in the map.  Seconds are
-those of the process's cores, with compilation (of libraries that compile at each start), without imports.
+DATA is a folder with ``mnist.npz`` (50 principal components) or another file of X and y, of which so many rows are
+drawn.  Every fit has a process of its own, on one thread; methods whose library is not installed are left out.  One
+axis is the share of the 15 nearest rows that are among the 15 nearest in the map, the other Spearman's correlation of
+the distances of 200 000 pairs; triplets are those of three rows whose two distances from the first have the same order
+in the map.  Seconds are those of the process's cores, with compilation (of libraries that compile at each start),
+without imports.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 
 import numpy as np
-from _common import mnist, write
+from _common import features_of, is_data, write
 
 N_PAIRS, K, N_VOTES = 200_000, 15, 10
 
@@ -123,12 +124,9 @@ def scores(X, y, Z):
 
 
 def main(options):
-    from sklearn.decomposition import PCA
-
-    raw, y = mnist(options.data)
-    some = np.random.default_rng(0).permutation(len(raw))[: options.rows]
-    X, y, rows = PCA(50, random_state=0).fit_transform(raw[some]).astype(np.float32), y[some], []
-    path = None
+    X, _, y = features_of(options.data)
+    some = np.random.default_rng(0).permutation(len(X))[: options.rows]
+    X, y, rows, path = X[some], y[some], [], None
     with tempfile.TemporaryDirectory() as folder:
         features, result = pathlib.Path(folder) / "X.npy", pathlib.Path(folder) / "Z.npz"
         np.save(features, X)
@@ -149,14 +147,14 @@ def main(options):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="?", help="folder with mnist.npz")
+    parser.add_argument("data", nargs="?", help="folder with mnist.npz, or a file")
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--methods", nargs="+", default=list(makers()))
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.work:
         work(*chosen.work)
-    elif not chosen.data or not (pathlib.Path(chosen.data) / "mnist.npz").exists():
-        print("mnist.npz is not there; give the folder that holds it")
+    elif not is_data(chosen.data):
+        print("mnist.npz is not there; give the folder that holds it, or another file of X and y")
     else:
         main(chosen)

@@ -28,7 +28,7 @@ def micro_clusters(graph, n_clusters, rng):
     if graph.n <= max(n_nodes, FEW_ROWS):
         return np.arange(graph.n)
     size = None if graph.n == n_rows else graph.size
-    return merge_smallest(coarsen(graph.edges, n_nodes, rng, size, symmetric=True), graph.size, n_nodes)
+    return merge_smallest(coarsen(graph.edges, n_nodes, rng, size), graph.size, n_nodes)
 
 
 def with_groups(graph, n_groups, rng):
@@ -52,7 +52,7 @@ def merge_smallest(labels, rows, n_groups, most=MAX_CELLS):
     return np.minimum(place, most - 1)[labels]
 
 
-def coarsen(edges, n_groups, rng, rows=None, *, symmetric=False):
+def coarsen(graph, n_groups, rng, rows=None):
     """Micro-clusters from a graph alone: rounds in which groups that are each other's best partner join.
 
     Mass between two groups is divided by the product of their sizes, and no group outgrows the mean one by much
@@ -61,23 +61,21 @@ def coarsen(edges, n_groups, rng, rows=None, *, symmetric=False):
 
     Parameters
     ----------
-    edges : csr_array of shape (n, n)
+    graph : csr_array of shape (n, n)
+        Symmetric; it is not changed.
     n_groups : int
     rng : RandomState
     rows : ndarray of shape (n,) or None
         How many rows each of these stands for; None is one.
-    symmetric : bool, default=False
-        Whether the graph is known to be; it is not changed then.
 
     Returns
     -------
     labels : ndarray of int of shape (n,)
         Numbered from zero without gaps.
     """
-    n = edges.shape[0]
+    n = graph.shape[0]
     labels, size = np.arange(n), np.ones(n) if rows is None else rows
-    graph, largest = edges if symmetric else edges + edges.T, LARGEST * size.sum() / n_groups
-    large = graph.nnz >= MANY_EDGES_OF_GROUPS
+    largest, large = LARGEST * size.sum() / n_groups, graph.nnz >= MANY_EDGES_OF_GROUPS
     if not (graph.data > 0).all() or graph.diagonal().any():
         graph = without_loops(graph)
     while len(size) > n_groups and graph.nnz:

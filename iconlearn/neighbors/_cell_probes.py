@@ -12,7 +12,7 @@ import math
 import torch
 
 from ..numerics.threads import Scratch, share
-from ._cells import BLOCK_SIZE_CUDA, n_cells_for
+from ._cells import BLOCK_SIZE_CUDA, Probes, n_cells_for
 from ._products import BLOCK_SIZE, leave_out, nearest, smallest
 
 # Numbers in one block of distances of cells.
@@ -25,42 +25,15 @@ RANKED = 2**20
 AGAIN, SHARE_OF_WORK, RISK = 0.05, 1.0, 0.5
 
 
-class CellProbes:
-    """Which cells the rows of each cell look into.
-
-    Parameters
-    ----------
-    columns : Tensor of shape (n, n_dims + 1)
-        Places in the order of cells, and half their squared lengths.
-    cells : Cells
-    k : int
-    recall : float
-        Share of a sample's neighbours that the candidates have to hold.
-    """
-
-    def __init__(self, columns, cells, k, recall):
-        self.columns, self.cells, self.k, self.recall = columns, cells, k, recall
+class CellProbes(Probes):
+    """The same cells for all rows of a cell."""
 
     def choose(self, places, label, found, counts):
-        """Look into as many cells as the recall of a sample takes.
-
-        Parameters
-        ----------
-        places : Tensor of shape (m, n_dims)
-            Rows whose neighbours are known.
-        label : Tensor of int64 of shape (m,)
-            Their cells.
-        found : Tensor of int64 of shape (m, n_found)
-            Their neighbours.
-        counts : Tensor of bool of shape (m, n_found)
-            Which of these have to be found.
-        """
         cells = self.cells
         n_probe = n_cells_for(cells.by_distance(label), cells.label, found, counts, self.recall, cells.sizes)
         self.probed = _probed(cells, self.k, n_probe)
 
     def among_themselves(self):
-        """Candidates of every row, Tensor of int64 of shape (n, k)."""
         cells, rows = self.cells, -self.columns
         rows[:, -1] = 1.0
         lists = (rows, cells.order, cells.starts, cells.sizes)
@@ -77,7 +50,6 @@ class CellProbes:
         return indices
 
     def nearest_to(self, places, label):
-        """Candidates of other rows, which lie cell by cell, Tensor of int64 of shape (m, k)."""
         sizes = torch.bincount(label, minlength=len(self.cells.sizes))
         rows = torch.column_stack([-places, torch.ones_like(places[:, :1])])
         lists = (rows, torch.arange(len(rows), device=rows.device), sizes.cumsum(0) - sizes, sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +104,47 @@ class Cells:
         shift = self.starts[cells] - (ends - sizes)
         there = at < ends[:, -1:]
         return (at + shift.gather(1, cell)).clamp_(max=len(self.order) - 1), there
+
+
+class Probes(ABC):
+    """Which cells rows look into for their neighbours.
+
+    Parameters
+    ----------
+    columns : Tensor of shape (n, n_dims + 1)
+        Places in the order of cells, and half their squared lengths.
+    cells : Cells
+    k : int
+    recall : float
+        Share of a sample's neighbours that the candidates have to hold.
+    """
+
+    def __init__(self, columns, cells, k, recall):
+        self.columns, self.cells, self.k, self.recall = columns, cells, k, recall
+
+    @abstractmethod
+    def choose(self, places, label, found, counts):
+        """Look into as many cells as the recall of a sample takes.
+
+        Parameters
+        ----------
+        places : Tensor of shape (m, n_dims)
+            Rows whose neighbours are known.
+        label : Tensor of int64 of shape (m,)
+            Their cells.
+        found : Tensor of int64 of shape (m, n_found)
+            Their neighbours.
+        counts : Tensor of bool of shape (m, n_found)
+            Which of these have to be found.
+        """
+
+    @abstractmethod
+    def among_themselves(self):
+        """Candidates of every row, Tensor of int64 of shape (n, k)."""
+
+    @abstractmethod
+    def nearest_to(self, places, label):
+        """Candidates of other rows, which lie cell by cell, Tensor of int64 of shape (m, k)."""
 
 
 def _k_means(points, n_cells, generator):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..numerics.threads import Scratch, available, share
-from ._cells import n_cells_for
+from ._cells import Probes, n_cells_for
 from ._products import nearest
 
 # Numbers of one block, 1 MiB of float32.
@@ -28,25 +28,10 @@ NEARBY = 0.995
 N_NEAR = 15
 
 
-class RowProbes:
-    """Which cells each row looks into.
-
-    Parameters
-    ----------
-    columns : Tensor of shape (n, n_dims + 1)
-        Places in the order of cells, and half their squared lengths.
-    cells : Cells
-    k : int
-    recall : float
-        Share of a sample's neighbours that the candidates have to hold.
-    """
-
-    def __init__(self, columns, cells, k, recall):
-        self.columns, self.cells, self.k, self.recall = columns, cells, k, recall
-        self.centres = torch.column_stack([cells.centres, cells.centres.square().sum(1) / 2])
+class RowProbes(Probes):
+    """Cells of its own for every row."""
 
     def choose(self, places, label, found, counts):
-        """As :meth:`.CellProbes.choose`."""
         cells = self.cells
         sample = cells.label, found, counts
         ranked = cells.by_distance(label)
@@ -55,13 +40,13 @@ class RowProbes:
         self.near = torch.cat(
             [cells.nearest(some, n_near) for some in numbers.split(max(1, BLOCK_SIZE // len(numbers)))]
         )
+        self.centres = torch.column_stack([cells.centres, cells.centres.square().sum(1) / 2])
         apart = torch.cdist(places, cells.centres, compute_mode="donot_use_mm_for_euclid_dist")
         near = self.near[label]
         ranked = near.gather(1, apart.gather(1, near).argsort(dim=1, stable=True))
         self.n_probe = n_cells_for(ranked, *sample, self.recall, cells.sizes)
 
     def among_themselves(self):
-        """As :meth:`.CellProbes.among_themselves`."""
         from ..numerics.compiled import descended
 
         order = self.cells.order
@@ -72,7 +57,6 @@ class RowProbes:
         return self._completed(indices, self.columns[:, :-1], order)
 
     def nearest_to(self, places, label):
-        """As :meth:`.CellProbes.nearest_to`."""
         sizes = torch.bincount(label, minlength=len(self.cells.sizes))
         rows = torch.column_stack([places, torch.ones_like(places[:, :1])])
         found = self._searched(rows, sizes, themselves=False)[1].long()

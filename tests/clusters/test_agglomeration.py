@@ -108,7 +108,8 @@ def test_coarse_groups_are_merged_into_the_true_ones():
 def random_graph(n=3000, n_edges=40_000):
     rng = np.random.default_rng(1)
     row, col = rng.integers(n, size=(2, n_edges))
-    return csr_array((rng.random(n_edges), (row, (row + col // 20) % n)), shape=(n, n))
+    one_way = csr_array((rng.random(n_edges), (row, (row + col // 20) % n)), shape=(n, n))
+    return one_way + one_way.T
 
 
 def test_many_edges_are_grouped_alike_by_compiled_loops(monkeypatch):

@@ -89,7 +89,7 @@ def test_descents_agree_where_nothing_is_left_out(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_weights, "LISTED_WORK", np.inf)
         expected, by_tables = refine(weights(), soften(LABELS, M), max_iter=60, tol=0.0)
-    monkeypatch.setattr(_refine, "UNLISTED", (1.01 * SMALLEST,) * 2)
+    monkeypatch.setattr(_refine, "LEAST", 1.01 * SMALLEST)
     found, by_lists = refine(weights(), soften(LABELS, M), max_iter=60, tol=0.0)
     np.testing.assert_allclose(by_lists.history, by_tables.history, rtol=1e-9)
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -172,7 +172,7 @@ def test_a_part_of_a_search_that_stays_above_a_bar_is_not_finished(monkeypatch):
 
 def test_a_search_that_falls_no_more_goes_on_by_finer_lists(monkeypatch):
     graph, seen, improved = weights(), [], PairWeights.improved
-    monkeypatch.setattr(_refine, "UNLISTED", (1e-8, 0.02))
+    monkeypatch.setattr(_refine, "LEAST_OF_SEARCH", 0.02)
     monkeypatch.setattr(
         PairWeights, "improved", lambda self, r, *a, **b: seen.append(r.least) or improved(self, r, *a, **b)
     )

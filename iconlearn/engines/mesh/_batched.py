@@ -135,7 +135,17 @@ class Joined:
             self.kernels = edges, charges, visit.at_one.reshape(1)
 
     def find(self, U, *args):
-        """The loss and its gradient; the arguments are those of :class:`BatchedLoss`."""
+        """The loss and its gradient.
+
+        Parameters
+        ----------
+        U, offset, tables
+            As of :class:`BatchedSums`.
+        least : Tensor
+            What all row sums should be above, else the loss is not a number.
+        pull : float
+            By what the gradient at edges is multiplied.
+        """
         return either(
             f"steps of a mesh in {U.shape[1]}-D",
             (U,),
@@ -171,27 +181,6 @@ class Joined:
         gradient = torch.empty_like(pulls)
         torch.sum(torch.addcmul(others[:, None], weights[1:], taken), 1, out=gradient.T)
         return value, gradient
-
-
-class BatchedLoss(torch.autograd.Function):
-    """The loss of what is :class:`Joined` with its gradient, which is made in the forward pass.
-
-    Its arguments are those of :class:`BatchedSums` but the last, and then what is joined; the number that all row sums
-    should be above, else the loss is not a number; by what the gradient at edges is multiplied; and whether the loss is
-    what is differentiated, so that the gradient is not multiplied by anything.
-    """
-
-    @staticmethod
-    def forward(ctx, U, offset, tables, joined, least, pull, whole):
-        value, gradient = joined.find(U, offset, tables, least, pull)
-        ctx.save_for_backward(gradient)
-        ctx.whole = whole
-        return value
-
-    @staticmethod
-    def backward(ctx, g):
-        (gradient,) = ctx.saved_tensors
-        return gradient if ctx.whole else gradient * g, *(None,) * 6
 
 
 def _stencil(U, offset, tables):

@@ -29,7 +29,7 @@ from ...numerics.threads import available, compiled_pays
 from .._base import Engine, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
-from ._batched import BatchedLoss, BatchedSums, Joined
+from ._batched import BatchedSums, Joined
 from ._field import KEPT, Responses, convolved, fit_grid
 from ._near import near_pairs_of_all
 
@@ -179,7 +179,9 @@ class Mesh(Engine):
         if cloud is None or cloud.box.outside is not None or cloud.box.pairs is not None:
             return None
         tables, joined = cloud.tables("kernel", visit.exclude_self), kept[id(visit)]
-        return BatchedLoss.apply(U, cloud.fixed.offset, tables, joined, cloud.least, pull, whole)
+        with torch.no_grad():
+            found = joined.find(U, cloud.fixed.offset, tables, cloud.least, pull)
+        return _Found.apply(U, *found, whole)
 
     @torch.no_grad()
     def _found(self, q, U, visit, pull):
@@ -639,7 +641,10 @@ class _Field:
 
 
 class _Found(torch.autograd.Function):
-    """A loss whose gradient has been found with it."""
+    """A loss whose gradient has been found with it.
+
+    The gradient is not multiplied by anything where the loss is the `whole` of what is differentiated.
+    """
 
     @staticmethod
     def forward(ctx, U, value, gradient, whole):

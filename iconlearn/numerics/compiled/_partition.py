@@ -61,28 +61,36 @@ def onto_simplex(G, price, r, smallest, n_threads, far=False):
     return new
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _explain(r, right, pointers, columns, weights, debias, share, valued, start, stop, G):
-    n_clusters, rest, loss = r.shape[1], 1.0 - debias, 0.0
-    pulled = np.empty(n_clusters)
+    n_clusters, rest, loss, most = r.shape[1], 1.0 - debias, 0.0, 0
     for i in range(start, stop):
-        pulled[:] = 0.0
-        for e in range(pointers[i], pointers[i + 1]):
-            j, q = columns[e], 0.0
+        most = max(most, pointers[i + 1] - pointers[i])
+    own, pulled, over = np.empty(n_clusters), np.empty(n_clusters), np.empty(most)
+    for i in range(start, stop):
+        own[:], pulled[:] = r[i], 0.0
+        near, weight = columns[pointers[i] : pointers[i + 1]], weights[pointers[i] : pointers[i + 1]]
+        # Short loops, each of which is compiled to operations on several numbers at once.
+        for e in range(len(near)):
+            q, there = 0.0, right[near[e]]
             for c in range(n_clusters):
-                q += r[i, c] * right[j, c]
-            q = max(rest * q + share, 1e-300)
-            over = weights[e] / q
-            if valued:
-                loss -= weights[e] * np.log(q)
+                q += own[c] * there[c]
+            over[e] = max(rest * q + share, 1e-300)
+        if valued:
+            for e in range(len(near)):
+                loss -= weight[e] * np.log(over[e])
+        for e in range(len(near)):
+            over[e] = weight[e] / over[e]
+        for e in range(len(near)):
+            there, factor = right[near[e]], over[e]
             for c in range(n_clusters):
-                pulled[c] += over * right[j, c]
+                pulled[c] += factor * there[c]
         for c in range(n_clusters):
-            G[i, c] = 2.0 * rest * r[i, c] * pulled[c]
+            G[i, c] = 2.0 * rest * own[c] * pulled[c]
     return loss
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _solve(G, price, r, smallest, far, start, stop, new):
     n_clusters = G.shape[1]
     for i in range(start, stop):
@@ -229,7 +237,7 @@ def _joined(parts):
 
 
 # Unsigned numbers of rows and clusters spare the loops a look whether they count from the end.
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _explain_lists(
     at, which, value, alone, scale, pointers, columns, weights, debias, share, smallest, first, start, stop,
     ends, clusters, G, total,
@@ -294,7 +302,7 @@ def _explain_lists(
     return stop, loss
 
 
-@numba.njit(nogil=True, fastmath=_REORDER, cache=True)
+@numba.njit(nogil=True, fastmath=_REORDER, error_model="numpy", cache=True)
 def _solve_lists(
     g_ends, g_clusters, G, price, pull, at, which, value, kept, size, smallest, far, start,
     ends, clusters, new, mass,
