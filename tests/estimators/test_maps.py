@@ -145,7 +145,7 @@ def test_large_maps_of_a_heavy_tail_start_at_principal_axes_and_take_half_the_st
 
 def test_mutual_neighbours_weigh_twice_in_maps_of_many_rows(blobs, monkeypatch):
     """Where p is named only."""
-    X, y = blobs
+    X, _ = blobs
     monkeypatch.setattr(_embedding, "MANY", len(X))
     weights = [
         ICONEmbedding(p=p, max_iter=2, random_state=0).fit(rows).p_.mutual_weight
