@@ -50,7 +50,7 @@ def contracted(pointers, columns, weights, group, n_groups, n_threads, *, loops)
     n_groups : int
     n_threads : int
     loops : bool
-        Whether weights inside groups are kept.
+        Whether weights inside groups are kept; without them weights that are not positive go as well.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _contract(
             i = order[k]
             for e in range(pointers[i], pointers[i + 1]):
                 c = group[columns[e]]
-                if not loops and c == g:
+                if not loops and (c == g or weights[e] <= 0.0):
                     continue
                 if at[c] < begun:
                     at[c] = used
