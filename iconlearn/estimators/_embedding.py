@@ -57,7 +57,7 @@ LARGE_DRAWN = 5000
 SETTLING = ((0.3, 0.3), (0.15, 0.05))
 # Of mutual neighbours in maps of so many rows, where p is named only: groups are purer, at no loss of neighbours kept.
 # Among fewer rows labels gain as well, but fewer of the neighbours are kept.
-MANY, MUTUAL_WEIGHT = 40_000, 2.0
+MANY, MUTUAL_WEIGHT = 60_000, 2.0
 # A coarse map is sorted already; its exaggeration only draws the newcomers in.
 COARSE_EXAGGERATION = 4.0
 
@@ -79,7 +79,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     """Embed rows so that the learned neighbourhoods q match the supervisory ones p.
 
     Minimises ``mean_i D(p(.|i) || q(.|i))`` over the places of the rows (or over the weights of a mapper
-    that gives the places).  By default p is uniform over the nearest neighbours (from 40 000 rows on, mutual ones weigh
+    that gives the places).  By default p is uniform over the nearest neighbours (from 60 000 rows on, mutual ones weigh
     twice) and q is Student's, as in t-SNE, but each row is normalised by itself; exact t-SNE, symmetric and normalised
     over all pairs, is :func:`iconlearn.recipes.tsne`.  ``p="gaussian"`` with ``q="gaussian"`` is SNE,
     ``mapper="linear"`` a linear projection that can be applied to new rows, ``p="graph"`` a graph layout.
