@@ -11,13 +11,13 @@ Several coarse graphs of the same p are merged greedily, and for every number k 
     information   I = sum_cd W_cd log[ W_cd / (W_c W_d) ], what the cluster at one end of an edge says of the other's
 
 W are masses inside (of I: shares of the mass between clusters, and their sums), B is the mass from one cluster to the
-other and N are sizes.  What is suggested is the largest product of eigengap, exp(I) - 1 and the square root of the relative gap:
-exp(I) is how many clusters of equal size, without edges between them, would say as much.  An eigengap alone, or times
-the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most data; the second
-factor asks how much is known behind it, and the third whether the clusters can be merged further.  The rows of the
-smaller cluster weigh the price: a few outliers cost much for each of their edges and stop the gaps of all that follows.
-``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds that nothing
-connects, and the least loss sees far too many.
+other and N are sizes.  What is suggested is the largest product of eigengap, exp(I) - 1 and the root of the relative
+gap: exp(I) is how many clusters of equal size, without edges between them, would say as much.  An eigengap alone, or
+times the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most data; the
+second factor asks how much is known behind it, and the third whether the clusters can be merged further.  The rows of
+the smaller cluster weigh the price: a few outliers cost much for each of their edges, and would hide all gaps that
+follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds that
+nothing connects, and the least loss sees far too many.
 """
 
 from __future__ import annotations
