@@ -12,11 +12,11 @@ Several coarse graphs of the same p are merged greedily, and for every number k 
 
 W are masses inside (of I: shares of the mass between clusters, and their sums), B is the mass from one cluster to the
 other and N are sizes.  What is suggested is the largest product of eigengap, exp(I) - 1 and the root of the relative
-gap: exp(I) is how many clusters of equal size, without edges between them, would say as much.  An eigengap alone, or
-times the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most data; the
-second factor asks how much is known behind it, and the third whether the clusters can be merged further.  The rows of
-the smaller cluster weigh the price: a few outliers cost much for each of their edges, and would hide all gaps that
-follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds that
+gap plus 0.2: exp(I) is how many clusters of equal size, without edges between them, would say as much.  An eigengap
+alone, or times the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most
+data; the second factor asks how much is known behind it, and the third whether the clusters can be merged further.  The
+rows of the smaller cluster weigh the price: a few outliers cost much for each of their edges, and would hide all gaps
+that follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds that
 nothing connects, and the least loss sees far too many.
 """
 
@@ -44,6 +44,8 @@ MOST, ROWS_PER_CLUSTER = 150, 10
 RESOLUTION, N_COMPARED = 0.05, 1000
 # Added to 1 - lambda, so that of two weak bonds the weaker does not count for all.
 SOFT = 0.02
+# Added to the relative gap, so that the other factors decide among numbers of clusters where no merge is dearer.
+SOFT_GAP = 0.2
 
 
 class MergePath(NamedTuple):
@@ -65,8 +67,8 @@ class MergePath(NamedTuple):
     stability : ndarray of shape (m,)
         Mean adjusted Rand index between merges of different starts.
     score : ndarray of shape (m,)
-        eigengap * (exp(information) - 1) * sqrt(relative_gap); the largest is what "auto" takes (files of earlier
-        versions hold that of theirs).
+        eigengap * (exp(information) - 1) * sqrt(relative_gap + 0.2); the largest is what "auto" takes (files of
+        earlier versions hold that of theirs).
     information : ndarray of shape (m,) or None
         Mutual information between the clusters at both ends of an edge of p, in nats; None in files of early
         versions.
@@ -168,7 +170,7 @@ def _path(edges, size, whole, rng, balance):
     )
     labels = [start.labels for start in starts]
     stability = np.array([_agreement([found[k] for found in labels]) for k in range(most)])
-    counts, score = np.arange(2, most + 2), eigengap * np.expm1(information) * np.sqrt(gap)
+    counts, score = np.arange(2, most + 2), eigengap * np.expm1(information) * np.sqrt(gap + SOFT_GAP)
     return MergePath(counts, loss / weight, gain / weight, gap, eigengap, stability, score, information)
 
 
