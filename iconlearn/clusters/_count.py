@@ -16,8 +16,8 @@ gap plus 0.2: exp(I) is how many clusters of equal size, without edges between t
 alone, or times the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most
 data; the second factor asks how much is known behind it, and the third whether the clusters can be merged further.  The
 rows of the smaller cluster weigh the price: a few outliers cost much for each of their edges, and would hide all gaps
-that follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds that
-nothing connects, and the least loss sees far too many.
+that follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds
+that nothing connects, and the least loss sees far too many.
 """
 
 from __future__ import annotations
