@@ -48,7 +48,7 @@ with warnings.catch_warnings():
 
 # %%
 # One panel for each score and one line for each share.  The last panel has what ``n_clusters="auto"`` decides by: the
-# eigengaps and the stability of merging micro-clusters, for which nothing is refitted.
+# score of merging micro-clusters, beside the stability of the merges; nothing is refitted for it.
 
 COLOURS = ("#332288", "#EE7733")
 figure = plt.figure(figsize=(12, 8), layout="constrained")

@@ -3,19 +3,21 @@
 Several coarse graphs of the same p are merged greedily, and for every number k of clusters on the way one reads
 
     gain          what the merge to k clusters saved in the hard, debiased loss
-    relative gap  log T_k - log T_(k+1), where T_k is what a lost edge must cost for the merge k -> k - 1 to pay:
+    relative gap  log G_k - log G_(k+1), where G_k is the largest T min(N_c, N_d) of the merges down to k -> k - 1, and
+                  T what a lost edge must cost for a merge to pay:
                   [ (W_c + W_d + 2 B) log(N_c + N_d) - W_c log N_c - W_d log N_d ] / 2 B
     eigengap      (lambda_k - lambda_(k+1)) / (1 - lambda_k + 0.02), of the random walk among the micro-clusters
     stability     adjusted Rand index between the merges of different coarse graphs
     information   I = sum_cd W_cd log[ W_cd / (W_c W_d) ], what the cluster at one end of an edge says of the other's
 
 W are masses inside (of I: shares of the mass between clusters, and their sums), B is the mass from one cluster to the
-other and N are sizes.  What is suggested is the largest product of eigengap and exp(I) - 1: exp(I) is how many clusters
-of equal size, without edges between them, would say as much.  An eigengap alone, or times the stability, is large where
-the walk has its first bottleneck, and sees two or three clusters in most data; the product asks how much is known
-behind it.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds
-that nothing connects, gaps of merges alone see too many clusters in sentences and strokes of a pen, and the least loss
-sees far too many.
+other and N are sizes.  What is suggested is the largest product of eigengap, exp(I) - 1 and the root of the relative
+gap plus 0.2: exp(I) is how many clusters of equal size, without edges between them, would say as much.  An eigengap
+alone, or times the stability, is large where the walk has its first bottleneck, and sees two or three clusters in most
+data; the second factor asks how much is known behind it, and the third whether the clusters can be merged further.  The
+rows of the smaller cluster weigh the price: a few outliers cost much for each of their edges, and would hide all gaps
+that follow.  ``benchmarks/n_clusters_auto.py`` compares the columns: the plain difference of eigenvalues splits clouds
+that nothing connects, and the least loss sees far too many.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ MOST, ROWS_PER_CLUSTER = 150, 10
 RESOLUTION, N_COMPARED = 0.05, 1000
 # Added to 1 - lambda, so that of two weak bonds the weaker does not count for all.
 SOFT = 0.02
+# Added to the relative gap, so that the other factors decide among numbers of clusters where no merge is dearer.
+SOFT_GAP = 0.2
 
 
 class MergePath(NamedTuple):
@@ -56,16 +60,18 @@ class MergePath(NamedTuple):
     gain : ndarray of shape (m,)
         What the merge that led to so many clusters saved of it; negative where it cost.
     relative_gap : ndarray of shape (m,)
-        How much dearer, as a logarithm, the next merge is than the last.
+        How much dearer, as a logarithm, the next merge is than all before, by the price of an edge times the rows of
+        the smaller cluster (by the price alone in files of earlier versions).
     eigengap : ndarray of shape (m,)
         How far the random walk's k-th eigenvalue is from the next, beside its distance from one.
     stability : ndarray of shape (m,)
         Mean adjusted Rand index between merges of different starts.
     score : ndarray of shape (m,)
-        eigengap * (exp(information) - 1); the largest is what "auto" takes.
+        eigengap * (exp(information) - 1) * sqrt(relative_gap + 0.2); the largest is what "auto" takes (files of
+        earlier versions hold that of theirs).
     information : ndarray of shape (m,) or None
-        Mutual information between the clusters at both ends of an edge of p, in nats; None in files of earlier
-        versions, whose score is eigengap * stability.
+        Mutual information between the clusters at both ends of an edge of p, in nats; None in files of early
+        versions.
     """
 
     n_clusters: np.ndarray
@@ -164,7 +170,7 @@ def _path(edges, size, whole, rng, balance):
     )
     labels = [start.labels for start in starts]
     stability = np.array([_agreement([found[k] for found in labels]) for k in range(most)])
-    counts, score = np.arange(2, most + 2), eigengap * np.expm1(information)
+    counts, score = np.arange(2, most + 2), eigengap * np.expm1(information) * np.sqrt(gap + SOFT_GAP)
     return MergePath(counts, loss / weight, gain / weight, gap, eigengap, stability, score, information)
 
 
@@ -225,8 +231,8 @@ def _start(edges, size, most, sample, rng, balance, weight):
     eigengap = (values[1:-1] - values[2:]) / (1.0 - values[1:-1] + SOFT)
     merged = list(merges(edges, node, RESOLUTION, size, balance))
     # Merge number t leads from m - t clusters to m - t - 1.
-    T = np.maximum.accumulate([price_of_an_edge(merge) for merge in merged])
-    gap = np.diff(np.log(T))[::-1]
+    price = np.maximum.accumulate([price_of_an_edge(merge) * min(merge.size) for merge in merged])
+    gap = np.diff(np.log(price))[::-1]
     gain = np.array([merge.gain for merge in merged])
     labels, parent, kept = node[sample], np.arange(m), []
     for merge in merged:

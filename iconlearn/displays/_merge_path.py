@@ -8,7 +8,7 @@ from ._canvas import GREY, INK, axes_of, colors_of
 
 # What is drawn by default, and what it is called.
 NAMES = {
-    "score": "eigengap times (exp(information) - 1)",
+    "score": "score (eigengap, information, relative gap)",
     "relative_gap": "relative gap of merges",
     "stability": "stability",
 }

@@ -75,9 +75,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Parameters
     ----------
     n_clusters : int or "auto", default=8
-        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengaps of its walk and what
-        merged clusters say of its edges (see `merge_path_`): at least 2, at most 150 and a tenth of the rows (or 10).
-        It is a suggestion, and not the truth.
+        Number of clusters.  "auto" counts the groups that stand out in p, by the eigengaps of its walk, what
+        merged clusters say of its edges and what merging them further would cost (see `merge_path_`): at least 2, at
+        most 150 and a tenth of the rows (or 10).  It is a suggestion, and not the truth.
     p : str, object or matrix, default="auto"
         Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows
         (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40

@@ -42,7 +42,8 @@ def test_eigengaps_are_those_of_the_walk(rows_as_they_are):
     found = path_of(P)
     gaps = (values[1:-1] - values[2:]) / (1.02 - values[1:-1])
     np.testing.assert_allclose(found.eigengap, gaps[: len(found.eigengap)])
-    np.testing.assert_allclose(found.score, found.eigengap * (np.exp(found.information) - 1))
+    score = found.eigengap * (np.exp(found.information) - 1) * np.sqrt(found.relative_gap + 0.2)
+    np.testing.assert_allclose(found.score, score)
 
 
 def test_losses_and_information_are_those_of_the_merged_clusters(rows_as_they_are, monkeypatch):
@@ -78,6 +79,23 @@ def test_the_relative_gap_compares_what_merges_need(rows_as_they_are):
     found = path_of(A / A.sum(axis=1, keepdims=True))
     gap = dict(zip(found.n_clusters, found.relative_gap, strict=True))
     assert sorted(sorted(gap, key=gap.get)[-2:]) == [3, 6]
+
+
+def test_relative_gaps_are_those_of_weighted_prices(rows_as_they_are, monkeypatch):
+    """What an edge must cost, times the rows of the smaller cluster, written out for every merge."""
+    kept, merges = [], _count.merges
+    monkeypatch.setattr(_count, "merges", lambda *a: (kept.append(m) or m for m in merges(*a)))
+    found, A = path_of(P), (P + P.T) / 2
+    labels, prices = np.arange(N), []
+    for merge in kept:
+        c, d = labels == merge.keep, labels == merge.drop
+        W, V, B = A[c][:, c].sum(), A[d][:, d].sum(), A[c][:, d].sum()
+        n, m = c.sum(), d.sum()
+        T = ((W + V + 2 * B) * np.log(n + m) - W * np.log(n) - V * np.log(m)) / (2 * B)
+        prices.append(T * min(n, m))
+        labels[d] = merge.keep
+    gap = np.diff(np.log(np.maximum.accumulate(prices)))[::-1]
+    np.testing.assert_allclose(found.relative_gap, gap[: len(found.relative_gap)], atol=1e-12)
 
 
 def test_stability_is_the_mean_rand_index():
