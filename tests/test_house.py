@@ -736,6 +736,16 @@ def test_no_file_names_a_path_of_one_machine():
     assert not complaints, "\n".join(complaints)
 
 
+def test_files_that_the_code_names_exist():
+    """Those in double backquotes, from the package, beside the file or from the root."""
+    package, missing = ROOT / FACE, []
+    for path in sorted(package.rglob("*.py")):
+        for name in re.findall(r"``([\w./]*\w\.py)``", path.read_text("utf-8")):
+            if not any((folder / name).exists() for folder in (package, path.parent, ROOT)):
+                missing.append(f"{path.relative_to(ROOT)}: {name}")
+    assert missing == []
+
+
 def project_files():
     """What git tracks, and what it would track if it were added."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

@@ -205,7 +205,8 @@ class _CoarseSearch:
     def merged(self, balance, n_merges, *, spectral, all_wanted=False):
         """Losses and assignments of merges at several resolutions, and of clusters among the eigenvectors.
 
-        Unless all are wanted, those that would not be the best are not followed to their end.
+        Unless all are wanted, those that would not be the best are not followed to their end.  Nor are they later, when
+        all are wanted: crossings take what they are good for.
         """
         numbers = list(range(n_merges))
         if spectral and 1 < self.n_clusters <= MAX_EIGENVECTORS and self._spectral is not None:

@@ -280,7 +280,7 @@ def _walked(edges, targets, keep):
 
 
 def _even(scores, size):
-    return scores / np.maximum(size @ scores, 1e-300)
+    return scores / np.maximum(size @ scores, LEAST)
 
 
 def _of_rows(scores):

@@ -127,4 +127,4 @@ def _cheapest_compiled(V, ties, factor, offset, paid, share, there):
 
     arrays = (part.contiguous().numpy() for part in (paid, share, there))
     found = cheapest_rows(V.contiguous().numpy(), *ties, factor, offset, *arrays, N_TRIED, available())
-    return torch.from_numpy(found[: len(share)]).long()
+    return torch.from_numpy(found).long()

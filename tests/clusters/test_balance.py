@@ -109,9 +109,8 @@ def long_tailed_digits(seed, ratio=0.05):
     return X[kept], y[kept]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_weaker_pull_finds_the_classes_of_a_long_tail(seed):
-    X, y = long_tailed_digits(seed)
+def test_a_weaker_pull_finds_the_classes_of_a_long_tail():
+    X, y = long_tailed_digits(0)
     even, uneven = (
         ICONClustering(10, p=KNN(15), q=Cluster(balance=balance), n_init=4, random_state=0).fit_predict(X)
         for balance in (1.0, 0.25)

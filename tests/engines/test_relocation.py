@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
 from iconlearn import ICONEmbedding
@@ -72,6 +73,33 @@ def test_rows_move_beside_the_cheapest_of_their_own(normalize, dof, compiled, mo
         if moved[i]:
             beside = np.linalg.norm(found[i] - Z[tried], axis=1) < 0.1001 * dof**0.5
             assert there[beside].min() == pytest.approx(there.min(), abs=1e-6)
+            # On the side that the row comes from.
+            gaps = Z[i] - Z[tried]
+            expected = Z[tried] + 0.1 * dof**0.5 * gaps / np.linalg.norm(gaps, axis=1, keepdims=True)
+            assert np.abs(found[i] - expected).max(1).min() < 1e-3
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_both_searches_find_the_cheapest_of_the_heaviest(n_threads, monkeypatch):
+    """Against the formula, where what rows pay besides their ties is of any size."""
+    monkeypatch.setattr(_relocation, "available", lambda: n_threads)
+    rng = np.random.default_rng(0)
+    V = rng.normal(size=(60, 2)).astype(np.float32)
+    ties = np.triu(rng.random((60, 60)) * (rng.random((60, 60)) < 0.6), 1).astype(np.float32)
+    sparse = csr_array(ties + ties.T)
+    paid, share, there = (rng.uniform(0, high, 60).astype(np.float32) for high in (4, 2, 20))
+    given = (sparse.indptr.astype(np.int64), sparse.indices.astype(np.int32), sparse.data)
+    numbers = tuple(map(torch.from_numpy, (paid, share, there)))
+    W, logs = sparse.toarray(), np.log1p(((V[:, None].astype(float) - V) ** 2).sum(2) / 0.7)
+    expected = np.full(60, -1)
+    for i in range(60):
+        tried = np.argsort(-W[i], kind="stable")[: min(15, (W[i] > 0).sum())]
+        costs = 1.5 * logs[tried] @ W[i] + share[i] * there[tried]
+        if costs.min() < 1.5 * logs[i] @ W[i] + paid[i]:
+            expected[i] = tried[costs.argmin()]
+    assert 10 < (expected >= 0).sum() < 55
+    for find in (_relocation._cheapest, _relocation._cheapest_compiled):
+        np.testing.assert_array_equal(find(torch.from_numpy(V), given, 1.5, 0.7, *numbers), expected)
 
 
 def test_both_loops_choose_alike(monkeypatch):

@@ -46,14 +46,14 @@ def test_sums_have_no_bias_and_their_logs_less_with_more_columns():
     U = problem.rows.at().detach()
     exact = Dense().log_sums(problem.q, U, U, OTHERS).exp()
     bias = []
-    for n_columns in (5, 10, 20, 40):
+    for n_columns in (5, 20):
         sums = sums_of(problem, Sampled(n_columns), 3000)
         error = (sums.mean(0) - exact) / (sums.std(0) / 3000**0.5)
         assert error.abs().max() < 4.5
         bias.append(float((exact.log() - sums.log().mean(0)).mean()))
     assert all(b > 0 for b in bias)
     # Without replacement the variance is that of 1 / m - 1 / n.
-    predicted = np.array([1 / m - 1 / N for m in (5, 10, 20, 40)])
+    predicted = np.array([1 / m - 1 / N for m in (5, 20)])
     np.testing.assert_allclose(bias / predicted, (bias / predicted)[-1], rtol=0.35)
 
 

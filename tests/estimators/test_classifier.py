@@ -145,7 +145,7 @@ def test_the_temperature_is_the_one_that_fits_best():
     assert best_temperature(log_k, codes) == pytest.approx(0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("weights", [{8: 200.0}, {1: 0.05, 3: 30.0}, {8: 0.0}], ids=str)
+@pytest.mark.parametrize("weights", [{1: 0.05, 3: 30.0, 8: 200.0}, {8: 0.0}], ids=str)
 def test_calibration_leaves_predictions_as_they_are_beside_class_means(weights):
     """Odds of the classes are part of what the temperature divides, and of what it is fitted to."""
     model = ICONClassifier(p="labels", q="cosine", class_weight=weights, max_iter=20, random_state=0)

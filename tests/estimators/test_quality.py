@@ -28,14 +28,18 @@ def test_digits_are_found_by_default():
     assert np.mean([normalized_mutual_info_score(y, labels) for labels in found]) >= 0.84
 
 
-def test_digits_are_found_once():
-    estimator = ICONClustering(10, random_state=0).fit(X)
-    assert normalized_mutual_info_score(y, estimator.labels_) >= 0.8
-    assert estimator.n_clusters_ == 10
+@pytest.fixture(scope="module")
+def clusters_of_digits():
+    return ICONClustering(10, random_state=0).fit(X)
+
+
+def test_digits_are_found_once(clusters_of_digits):
+    assert normalized_mutual_info_score(y, clusters_of_digits.labels_) >= 0.8
+    assert clusters_of_digits.n_clusters_ == 10
 
 
 def test_a_debiased_gaussian_works_as_written():
-    rows, digit = X[y < 8], y[y < 8]
+    rows, digit = X[y < 8][:800], y[y < 8][:800]
     labels = ICONClustering(p="gaussian", debias=0.1).fit_predict(rows)
     assert normalized_mutual_info_score(digit, labels) >= 0.8
     assert len(np.unique(labels)) == 8
@@ -47,12 +51,11 @@ def test_a_linear_head_finds_the_digits_too():
     assert normalized_mutual_info_score(y, estimator.labels_) >= 0.7
 
 
-def test_new_rows_join_the_right_clusters():
+def test_new_rows_join_the_right_clusters(clusters_of_digits):
     train, test, _, y_test = train_test_split(X, y, test_size=0.3, random_state=0)
     estimator = ICONClustering(10, random_state=0).fit(train)
-    together = ICONClustering(10, random_state=0).fit(X)
     score = normalized_mutual_info_score(y_test, estimator.predict(test))
-    assert score >= normalized_mutual_info_score(y, together.labels_) - 0.05
+    assert score >= normalized_mutual_info_score(y, clusters_of_digits.labels_) - 0.05
     assert estimator.predict_proba(test).max(1).mean() > 0.9
 
 
@@ -145,7 +148,6 @@ def test_weights_count_rows():
         ({"q": "student"}, 0.89),
         ({"q": "inverse_power"}, 0.88),
         ({"mapper": "mlp", "max_iter": 60}, 0.95),
-        ({"mapper": "mlp", "q": "inverse_power", "max_iter": 60}, 0.95),
         ({"debias": 0.1}, 0.95),
     ],
     ids=str,

@@ -1,6 +1,6 @@
 """Sums of short radial functions over near pairs, by cells.
 
-The twin of ``engines/_near.py``, which has the formulas.  Points are sorted by cells of half the reach, so that a
+The twin of ``engines/mesh/_near.py``, which has the formulas.  Points are sorted by cells of half the reach, so that a
 row of cells is one stretch of memory; a map of fewer dimensions is one of three whose first axes are one
 cell wide.  The function comes as a table over the bits of the float 1 + s / unit: so many entries for every
 doubling, and straight lines between them.

@@ -15,18 +15,20 @@ def cheapest_rows(U, pointers, columns, weights, factor, offset, paid, share, th
 
     Parameters
     ----------
-    U : ndarray of float32 of shape (n, d)
+    U : ndarray of float32 of shape (n_columns, d)
+        Places of the columns, those of the n rows first.
     pointers, columns, weights : ndarray
         Ties of each row in CSR form.
     factor, offset : float
         A tie costs ``w factor log(1 + s / offset)``, offset finite.
-    paid, share, there : ndarray of float32 of shape (n,)
+    paid, share : ndarray of float32 of shape (n,)
+    there : ndarray of float32 of shape (n_columns,)
         What row i pays besides its ties: paid[i] at its own place, share[i] * there[j] beside row j.
     n_tried : int
         Other rows that are tried, the heaviest ties first.
     n_threads : int
     """
-    at, cuts = np.empty(len(U), np.int32), cuts_of_edges(pointers, n_threads)
+    at, cuts = np.empty(len(paid), np.int32), cuts_of_edges(pointers, n_threads)
     most, d = int(np.diff(pointers).max(initial=0)), U.shape[1]
     scales = np.float32(factor), np.float32(1.0 / offset)
 

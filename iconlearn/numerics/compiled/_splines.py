@@ -1,6 +1,6 @@
 """Cubic B-splines between points and a grid of one to three dimensions.
 
-The twin of ``engines/_splines.py``, which has the formulas; a grid of fewer dimensions is one of three whose
+The twin of ``engines/mesh/_splines.py``, which has the formulas; a grid of fewer dimensions is one of three whose
 first axes have a single node.  What a point reads of its own charge is a polynomial of t (1 - t) along each axis, with
 t in [0, 1) its place between nodes: sums of products of weights some nodes apart are such, without a linear term.
 """
