@@ -128,7 +128,7 @@ def _mean_divergence(problem, engine, visit, pull, by_sums=False, whole=False):
         # Linear in the normaliser too: one number a row instead of one an edge.
         # Of a batch they would be found for one step alone, by the host.
         both_ways = (lambda: visit.both_ways) if visit.rows is None or U.device.type == "cpu" else None
-        if both_ways is not None and (U.device.type != "cpu" or compiled_pays(U)):
+        if both_ways is not None:
             value = engine.edge_loss(q, U, V, visit, pull, whole)
             if value is not None:
                 return value

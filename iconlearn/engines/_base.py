@@ -192,3 +192,21 @@ class Engine(BaseEstimator):
     def full_sum(self, q, U, V, log_norm, visit, summand, pull, of_columns=None):
         """sum_i mass_i sum_j summand(log q_ij) over all candidates."""
         return full_sum(q, U, V, log_norm, visit, summand, self.block, pull, of_columns)
+
+
+class Found(torch.autograd.Function):
+    """A loss whose gradient has been found with it.
+
+    The gradient is not multiplied by anything where the loss is the `whole` of what is differentiated.
+    """
+
+    @staticmethod
+    def forward(ctx, U, value, gradient, whole):
+        ctx.save_for_backward(gradient)
+        ctx.whole = whole
+        return value
+
+    @staticmethod
+    def backward(ctx, g):
+        (gradient,) = ctx.saved_tensors
+        return gradient if ctx.whole else gradient * g, None, None, None

@@ -15,7 +15,7 @@ import math
 import torch
 
 from ..mappers import declares
-from ..numerics.threads import available, compiled_pays
+from ..numerics.threads import WIDE, available, compiled_pays
 
 # So many places are tried, those of the heaviest ties first.
 N_TRIED = 15
@@ -66,7 +66,7 @@ def relocate(problem, engine, visit):
         share, here = visit.group.total(visit.row_weight.sum()).expand(len(U)), sums
         there = sums + 2.0 * torch.exp(-log_total)
     paid, margin = share * here, MARGIN * visit.row_weight
-    find = _cheapest_compiled if compiled_pays(U) else _cheapest
+    find = _cheapest_compiled if compiled_pays(U, WIDE) else _cheapest
     V = visit.columns(U)
     at = find(V, visit.both_ways, -factor, offset, paid - margin, share, visit.columns(there))
     moved = at >= 0

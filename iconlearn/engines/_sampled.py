@@ -26,7 +26,8 @@ import torch
 
 from .._checks import check_number
 from ..numerics.geometry import Edges, pairs
-from ._base import Engine
+from ..numerics.threads import WIDE, available, compiled_pays
+from ._base import Engine, Found
 from ._sums import row_sums
 from ._visit import visit_all
 
@@ -73,6 +74,24 @@ class Sampled(Engine):
         while True:
             sample.draw()
             yield [visit]
+
+    def edge_loss(self, q, U, V, visit, pull, whole):
+        # A single loop over the rows finds the distances to neighbours and drawn columns, and both gradients from them.
+        inverse = q.edge_form == (-1.0, 1.0) and q.normalize == "row" and not q.cools
+        if not (inverse and U is V and U.requires_grad and compiled_pays(U, WIDE)):
+            return None
+        from ..numerics.compiled import sampled_terms
+
+        sample, weights = visit.sample, visit.row_weight
+        if sample.means is None:
+            sample.means = torch.zeros_like(weights)
+        arrays = (part.contiguous().numpy() for part in (visit.pulled, weights, sample.columns, sample.means))
+        total, gradient = sampled_terms(
+            U.detach().contiguous().numpy(), *sample.near.arrays, *arrays, sample.scale, MEMORY, pull,
+            sample.exclude_self, available(),
+        )  # fmt: skip
+        value = visit.at_one + total + (weights * torch.log(sample.means)).sum()
+        return Found.apply(U, value, torch.from_numpy(gradient), whole)
 
     def log_sums(self, q, U, V, visit):
         sample = visit.sample

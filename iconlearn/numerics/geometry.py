@@ -134,6 +134,11 @@ class Edges:
         order = torch.argsort(self.j, stable=True)
         return order, _pointers(self.j[order], self.shape[1]), self.i[order]
 
+    @cached_property
+    def arrays(self):
+        """Pointers of the rows (int64) and columns of the edges (uint32), on the CPU."""
+        return self._row_ptr.cpu().numpy(), self.j.cpu().numpy().astype(np.uint32)
+
     def __len__(self):
         return len(self.i)
 

@@ -23,6 +23,7 @@ import torch
 
 __all__ = [
     "MANY_POINTS",
+    "WIDE",
     "Scratch",
     "available",
     "compiled_pays",
@@ -37,17 +38,23 @@ __all__ = [
 # So many points repay loading the compiler's library.
 MANY_POINTS = 2500
 
+# Loops over points of any number of dimensions serve up to so many: wider ones are as quick by products of matrices.
+WIDE = 32
+
 # Products of a step that are not worth a second thread: some milliseconds of a core.
 SMALL = 2**26
 
 _held = ContextVar("threads that torch has given up for a while", default=None)
 
 
-def compiled_pays(points):
-    """Whether loops over these points (a tensor of shape (n, d)) should go to ``iconlearn.numerics.compiled``."""
+def compiled_pays(points, widest=3):
+    """Whether loops over these points (a tensor of shape (n, d)) should go to ``iconlearn.numerics.compiled``.
+
+    ``widest`` is the largest d that these loops serve.
+    """
     return (
         len(points) >= MANY_POINTS
-        and points.shape[1] <= 3
+        and points.shape[1] <= widest
         and points.dtype == torch.float32
         and points.device.type == "cpu"
     )

@@ -7,7 +7,7 @@ import math
 import torch
 
 from .._kernels import either
-from ..numerics.threads import available, compiled_pays
+from ..numerics.threads import WIDE, available, compiled_pays
 
 
 class MomentumGains:
@@ -59,7 +59,7 @@ class MomentumGains:
 
     def _move(self, parameter, velocity, gains):
         state = parameter, parameter.grad, velocity, gains
-        if parameter.ndim == 2 and self.mean is None and compiled_pays(parameter):
+        if parameter.ndim == 2 and self.mean is None and compiled_pays(parameter, WIDE):
             self._compiled(*state)
         elif parameter.ndim == 2 and self.mean is None:
             longest = "as wide as the map" if self.max_step is None else "given"

@@ -55,7 +55,7 @@ def costs_by_definition(P, Z, dof, normalize):
 @pytest.mark.parametrize("normalize, dof", [("row", 1.0), ("joint", 1.0), ("row", 0.5)])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_rows_move_beside_the_cheapest_of_their_own(normalize, dof, compiled, monkeypatch):
-    monkeypatch.setattr(_relocation, "compiled_pays", lambda points: compiled)
+    monkeypatch.setattr(_relocation, "compiled_pays", lambda *_: compiled)
     plan = planned(q=Student(dof, normalize=normalize), engine="dense")
     rows, Z, visit = strays(plan, np.random.default_rng(0))
     P = plan.problem.p.sparse().toarray()
@@ -107,7 +107,7 @@ def test_both_loops_choose_alike(monkeypatch):
     _, Z, visit = strays(plan, np.random.default_rng(1))
     ends = []
     for compiled in (False, True):
-        monkeypatch.setattr(_relocation, "compiled_pays", lambda points, compiled=compiled: compiled)
+        monkeypatch.setattr(_relocation, "compiled_pays", lambda *_, compiled=compiled: compiled)
         with torch.no_grad():
             plan.mapper.places.copy_(torch.from_numpy(Z))
         relocate(plan.problem, Dense(), visit)

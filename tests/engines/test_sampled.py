@@ -14,6 +14,8 @@ from iconlearn.engines import Dense, Mesh, Sampled, choose
 from iconlearn.engines._sampled import MEMORY
 from iconlearn.estimators import _embedding
 from iconlearn.learned import Dot, Gaussian, Student
+from iconlearn.loss import loss
+from iconlearn.numerics import threads
 from iconlearn.numerics.geometry import pairs
 
 N = 60
@@ -119,6 +121,40 @@ def test_steps_divide_by_the_mean_of_the_last_sums():
         assert float((found * step).sum()) == pytest.approx(
             float(((ahead - back) / (2 * means)).sum()), rel=1e-5
         )
+
+
+@pytest.mark.parametrize("self_pairs", [True, False])
+def test_one_compiled_loop_finds_what_plain_operations_do(self_pairs, monkeypatch):
+    n = 61  # rows are met four at a time
+    p = sparse_p(random_rows(n, density=0.1, self_pairs=self_pairs), self_pairs=self_pairs)
+    problem = make_problem(p, Student(), places(n, 5))
+    problem.rows.mapper.float()
+    U, engine = problem.rows.mapper.places, Sampled(13)
+
+    def steps(least, pull):
+        monkeypatch.setattr(threads, "MANY_POINTS", least)
+        visits = engine.visits(problem, rng=np.random.RandomState(0), dtype=torch.float32, device=U.device)
+        for step in range(3):  # means of sums are those of several steps
+            (visit,) = next(visits)
+            with torch.no_grad():
+                U.copy_(torch.as_tensor((1 + 0.2 * step) * places(n, 5, seed=step)))
+            value = loss(problem, engine, visit, pull)
+            (gradient,) = torch.autograd.grad(value, U)
+            yield value.detach(), gradient, visit.sample.means.clone()
+
+    for plain, fused in zip([*steps(n + 1, 1.5)], [*steps(n, 1.5)], strict=True):
+        torch.testing.assert_close(plain, fused, rtol=2e-5, atol=2e-6)
+
+    # Of a first step the loss is a function of places, whose slopes are found by differences in double precision.
+    slope, along = next(steps(n, 1.0))[1].double(), torch.as_tensor(places(n, 5, seed=9))
+    exact = make_problem(p, Student(), places(n, 5, seed=0))
+    visit = next(engine.visits(exact, rng=np.random.RandomState(0), **FLOAT64))[0]
+    ends = []
+    with torch.no_grad():
+        for step in (1e-5, -2e-5):
+            exact.rows.mapper.places += step * along
+            ends.append(float(loss(exact, engine, visit)))
+    assert float((slope * along).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4)
 
 
 def test_a_map_settles_by_shorter_steps(monkeypatch):

@@ -26,7 +26,7 @@ from ..._warnings import warn
 from ...distributed import ALONE
 from ...numerics.geometry import matrix
 from ...numerics.threads import available, compiled_pays
-from .._base import Engine, Hold
+from .._base import Engine, Found, Hold
 from .._sums import kernel_is_learned, logs_or_direct, own_pairs, probes
 from .._visit import visit_all_always
 from ._batched import BatchedSums, Joined
@@ -168,7 +168,7 @@ class Mesh(Engine):
         alone = U is V and q.normalize == "row" and offset is not None and math.isfinite(offset)
         if alone and compiled_pays(U) and visit.group.size == 1:
             found = self._found(q, U.detach(), visit, pull)
-            return None if found is None else _Found.apply(U, *found, whole)
+            return None if found is None else Found.apply(U, *found, whole)
         hold = self.__dict__.get("_held")
         if not alone or hold is None:
             return None
@@ -181,7 +181,7 @@ class Mesh(Engine):
         tables, joined = cloud.tables("kernel", visit.exclude_self), kept[id(visit)]
         with torch.no_grad():
             found = joined.find(U, cloud.fixed.offset, tables, cloud.least, pull)
-        return _Found.apply(U, *found, whole)
+        return Found.apply(U, *found, whole)
 
     @torch.no_grad()
     def _found(self, q, U, visit, pull):
@@ -638,21 +638,3 @@ class _Field:
     def _of_charges(self, *charges):
         density = self.box.group.total(self.stencil.spread(*charges))
         return convolved(density, self.response, self.box.grid)
-
-
-class _Found(torch.autograd.Function):
-    """A loss whose gradient has been found with it.
-
-    The gradient is not multiplied by anything where the loss is the `whole` of what is differentiated.
-    """
-
-    @staticmethod
-    def forward(ctx, U, value, gradient, whole):
-        ctx.save_for_backward(gradient)
-        ctx.whole = whole
-        return value
-
-    @staticmethod
-    def backward(ctx, g):
-        (gradient,) = ctx.saved_tensors
-        return gradient if ctx.whole else gradient * g, None, None, None

@@ -14,6 +14,7 @@ from ._nearest import descended, keep_nearest, rows_by_cell
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
 from ._placement import Kernel, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
+from ._sampled import sampled_terms
 from ._splines import read_points, spread_points
 from ._steps import counts_beyond, ends_of_points, momentum_step
 
@@ -41,5 +42,6 @@ __all__ = [
     "placed_rows",
     "read_points",
     "rows_by_cell",
+    "sampled_terms",
     "spread_points",
 ]
