@@ -1,11 +1,12 @@
 """Few labels: accuracy on the unlabelled rows, and on new rows, beside scikit-learn's own and Poisson learning.
 
-    python benchmarks/semisupervised.py DATA [--sets digits mnist cora] [--draws 10] [--labels 1 5 10 100]
+    python benchmarks/semisupervised.py DATA [--sets digits mnist cora] [--draws 10] [--labels 1 10 uneven wrong]
 
 DATA holds mnist.npz, cora.npz and cora_X.npz; the digits come with scikit-learn.  Every draw takes so many labels of
-every class at random.  A seventh of the rows is set aside as new: no method sees them in fit.  Of Cora the graph is
-fixed, so there are no new rows; draw "standard" has the labels and the test rows of the usual split, the others 20
-labels a class and all other rows.
+every class at random; "uneven" takes 1 of one class to 10 of another, in geometric ratio and random order, and "wrong"
+10 of every class, of which a fifth gets another class.  A seventh of the rows is set aside as new: no method sees them
+in fit.  Of Cora the graph is fixed, so there are no new rows; draw "standard" has the labels and the test rows of the
+usual split, the others 20 labels a class and all other rows.
 
 What is in the csv is not run again: delete rows, or name their method after --again, to measure them anew.  Poisson
 learning is that of graphlearning where it is installed (pip install graphlearning annoy), and in any case ours.
@@ -168,11 +169,29 @@ class Spreading:
 
 
 def draw(y, per_class, seed):
-    """So many rows of every class."""
-    rng = np.random.RandomState(seed)
+    """So many rows of every class: a number, or one for each class."""
+    rng, classes = np.random.RandomState(seed), np.unique(y)
+    numbers = np.broadcast_to(per_class, len(classes))
     return np.concatenate(
-        [rng.choice(np.flatnonzero(y == c), per_class, replace=False) for c in np.unique(y)]
+        [rng.choice(np.flatnonzero(y == c), number, replace=False) for c, number in zip(classes, numbers)]
     )
+
+
+def labelled(y, kind, seed):
+    """What is given of y, -1 elsewhere, and what such labels are called."""
+    given, n_classes = np.full(len(y), -1), y.max() + 1
+    per_class, name, rng = 10, kind, np.random.RandomState(seed)
+    if kind == "uneven":
+        per_class, name = rng.permutation(np.geomspace(1, 10, n_classes).round().astype(int)), "1 to 10"
+    elif kind != "wrong":
+        per_class = int(kind)
+    chosen = draw(y, per_class, seed)
+    given[chosen] = y[chosen]
+    if kind == "wrong":
+        name = "10, a fifth wrong"
+        wrong = rng.permutation(chosen)[: len(chosen) // 5]
+        given[wrong] = (y[wrong] + rng.randint(1, n_classes, len(wrong))) % n_classes
+    return given, name
 
 
 def measure(name, model, X, y, given, counted, new=None):
@@ -199,11 +218,9 @@ def features(X, y, labels, seeds):
     new, old = order[: len(y) // 7], order[len(y) // 7 :]
     fresh, X, y = (X[new], y[new]), X[old], y[old]
     for seed in seeds:
-        for per_class in labels:
-            given = np.full(len(y), -1)
-            chosen = draw(y, per_class, seed)
-            given[chosen] = y[chosen]
-            yield (per_class, seed), (X, y, given, given < 0, fresh)
+        for kind in labels:
+            given, called = labelled(y, kind, seed)
+            yield (called, seed), (X, y, given, given < 0, fresh)
 
 
 def cora(folder):
@@ -260,7 +277,7 @@ def main():
     parser.add_argument("--sets", nargs="+", default=["digits", "mnist", "cora"])
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="where to begin among them")
-    parser.add_argument("--labels", type=int, nargs="+", default=[1, 5, 10, 100])
+    parser.add_argument("--labels", nargs="+", default=["1", "5", "10", "100", "uneven", "wrong"])
     parser.add_argument("--methods", nargs="+", help="only these; all by default")
     parser.add_argument("--again", nargs="+", default=[], help="methods to measure anew")
     parser.add_argument("--csv", type=pathlib.Path, default=RESULTS / "semisupervised.csv")
@@ -287,7 +304,7 @@ def main():
 def summary(rows):
     """Means over the draws; of Cora the standard split stands by itself."""
     groups = {}
-    for row in sorted(rows, key=lambda row: (row["set"], int(row["labels"]))):
+    for row in sorted(rows, key=lambda row: (row["set"], not row["labels"].isdigit(), len(row["labels"]))):
         part = "standard" if row["draw"] == "standard" else "mean"
         groups.setdefault((row["set"], row["labels"], part, row["method"]), []).append(row)
     for (name, labels, part, method), found in groups.items():

@@ -48,7 +48,8 @@ KEEP = (0.9, 0.99)
 # What may be left of walks, as a share of every score, and after how many steps each time that is looked at.
 LEFT, STRIDE = 0.01, 10
 # Share of the labels that must lie in the cluster of their class before clusters can be a start.
-# The first merges, before they are crossed and split, may fall short of it by so much.
+# The first merges, before they are crossed and split, may fall short of it by so much, and by no more than the labels
+# of one class: crossings and splits put single clusters right, and among many classes none of these holds a tenth.
 AGREE, LATER = 0.8, 0.1
 # Chance that a walk from a label ends in a cluster, at least.
 RARELY = 1e-3
@@ -212,7 +213,7 @@ def _starts(coarse, known, n_labels, walks, proportions, rng, tol):
         return of_class, n_labels[held] @ at_home / n_labels.sum()
 
     def promising(clusters):
-        return matched(clusters)[1] >= AGREE - LATER
+        return matched(clusters)[1] >= AGREE - min(LATER, 1.0 / n_classes)
 
     group = _groups(coarse, n_classes, rng)
     clusters = search(

@@ -101,9 +101,11 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
         adjacency matrix of the rows of X.
     graph_weight : float, default=10.0
         Weight of the graph over all rows beside that of the graph around labelled rows.
-    class_prior : None, "balanced", dict or array-like of shape (n_classes,), default=None
+    class_prior : None, "balanced", "labels", dict or array-like of shape (n_classes,), default=None
         Proportions of the classes among all rows, by their names or in the order of ``classes_``, as one more term
-        of the loss; None leaves them to the data.
+        of the loss.  "labels" takes those of the labels, each class counted once more than it has labels: for rows that
+        were labelled at random.  None leaves them to the graph, whose classes are drawn to equal sizes where they
+        overlap; a warning says where labels contradict that.
     unlabeled : object, default=None
         What marks a row without a label in y, such as -1; NaN stands for all that is missing.  None: every value
         of y is a class, and where -1 is one of at least three a warning says what ``unlabeled=-1`` would
@@ -829,6 +831,8 @@ class ICONClassifier(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transform
             self._columns = torch.eye(n_classes, dtype=plan.dtype)
             self.prototypes_ = np.eye(n_classes, dtype=X.dtype)
         self.graph_, self.neighbors_backend_ = plan.p, declared(plan.p, "neighbors_backend_")
+        if self.class_prior is None:
+            transduction.warn_of_shares(r, reached)
         self.label_distributions_ = r.astype(X.dtype)
         self.transduction_ = self.classes_[r.argmax(axis=1)]
         self._known = transduction.table(r, reached)

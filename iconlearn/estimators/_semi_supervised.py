@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from scipy.special import chdtrc
 from sklearn.base import clone
 
 from .._randomness import random_source
 from .._torch_state import as_array
+from .._warnings import warn
 from ..classification._class_table import ClassTable
 from ..divergences import KL
 from ..engines import transduced, write_table
@@ -42,6 +44,9 @@ PROPORTION_WEIGHT = 5.0
 STOPPED = ("callback", "interrupted")
 # Of the graph by default: nearer neighbours count for more, and so classes that touch stay apart.
 PERPLEXITY = 10.0
+# Labels were not given evenly to the classes, or not at random to rows of the classes that were found, where chance
+# would bring about such counts in less than this share of the cases (Pearson's test).
+UNLIKELY = 1e-3
 
 
 def graph_of(graph):
@@ -126,8 +131,8 @@ class Transduction:
             setting=Setting(dtype, torch.device("cpu"), torch.Generator(), rng),
             rows=points,
         )
-        prior = estimator.class_prior
-        self.proportions = None if prior is None else _proportions(prior, estimator.classes_)
+        prior, counts = estimator.class_prior, np.bincount(codes[codes >= 0], minlength=n_classes)
+        self.proportions = None if prior is None else _proportions(prior, estimator.classes_, counts)
 
     def _problems(self, graph, q, points):
         # As edges once and for all: they are asked for several times.
@@ -165,6 +170,21 @@ class Transduction:
         write_table(plan.mapper, r)
         self.start = r
         return r, reached, solution
+
+    def warn_of_shares(self, r, reached):
+        """Warn where labels, unless given evenly, say that classes have other shares than were found."""
+        classes, counts = self.estimator.classes_, np.bincount(self.codes[self.codes >= 0])
+        shares, n_labels, further = r[reached].mean(axis=0), counts.sum(), len(counts) - 1
+        evenly = n_labels / len(counts)
+        uneven = chdtrc(further, ((counts - evenly) ** 2 / evenly).sum()) < UNLIKELY
+        expected = np.maximum(n_labels * shares, 1e-12)
+        if uneven and chdtrc(further, ((counts - expected) ** 2 / expected).sum()) < UNLIKELY:
+            most = int(np.argmax((counts - expected) ** 2 / expected))
+            warn(
+                f"class {classes.tolist()[most]!r} has {counts[most] / n_labels:.0%} of the {n_labels} labels and "
+                f"{shares[most]:.0%} of the rows, by their neighbours: classes that overlap are drawn to equal sizes; "
+                f"if rows were labelled at random, class_prior='labels' gives classes about their shares of the labels"
+            )
 
     def among(self, reached) -> Plan:
         """The plan of the rows that a label reaches, at the present state of the table."""
@@ -257,8 +277,8 @@ def _check_graph(name, graph):
         )
 
 
-def _proportions(prior, classes):
-    """Shares of the classes, in their order."""
+def _proportions(prior, classes, counts):
+    """Shares of the classes, in their order, of which there are so many labels."""
     n_classes, asked = len(classes), prior
     if isinstance(prior, dict):
         names = classes.tolist()
@@ -270,11 +290,13 @@ def _proportions(prior, classes):
         prior = [prior[name] for name in names]
     if isinstance(prior, str) and prior == "balanced":
         return np.full(n_classes, 1.0 / n_classes)
+    if isinstance(prior, str) and prior == "labels":
+        return (counts + 1.0) / (counts + 1.0).sum()
     given = None if isinstance(prior, str) else np.asarray(as_array(prior))
     if given is None or given.shape != (n_classes,) or given.dtype.kind not in "iuf":
         raise ValueError(
-            f"class_prior={asked!r} must be None, 'balanced' or the share of each of the {n_classes} classes, by "
-            f"their names in a dict or in the order of the sorted classes"
+            f"class_prior={asked!r} must be None, 'balanced', 'labels' or the share of each of the {n_classes} "
+            f"classes, by their names in a dict or in the order of the sorted classes"
         )
     given = given.astype(float)
     if not (given > 0).all() or abs(given.sum() - 1.0) > 1e-6:

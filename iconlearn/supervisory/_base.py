@@ -301,6 +301,7 @@ class NeighborSearch(Supervisory):
     across: str | None = "neighbors"
     neighbors: tuple | None = None
     far_weight: float = 1.0
+    mutual_weight: float = 1.0
 
     @property
     def from_features(self) -> bool:  # type: ignore[override]

@@ -182,3 +182,23 @@ def test_clusters_are_searched_among_fewer_nodes_than_starts_are_compared_on(mon
     codes[[0, n // 2]] = 0, 1
     _transduction._best_start(graph, codes, np.eye(2), None, np.random.RandomState(0), 1e-6, None)
     assert searched[0] <= 0.3 * 600  # of 600 nodes
+
+
+@pytest.mark.parametrize(("n_classes", "goes_on"), [(5, True), (40, False)])
+def test_a_search_goes_on_where_one_more_cluster_may_bring_the_labels_home(monkeypatch, n_classes, goes_on):
+    # Of the four labels of each clique's class one lies in the next clique.
+    n, clique, answers = 10 * n_classes, np.repeat(np.arange(n_classes), 10), []
+    A = csr_array(1.0 * (clique[:, None] == clique))
+    graph, known = PairWeights(A / A.sum(), np.zeros(n), 0.0), np.full(n, -1)
+    for c in range(n_classes):
+        known[10 * c + np.arange(3)], known[(10 * c + 15) % n] = c, c
+
+    def search(coarse, *_, promising):
+        answers.append(promising(np.eye(n_classes)[clique]))
+        return np.eye(n_classes)[clique]
+
+    monkeypatch.setattr(_transduction, "search", search)
+    walks = _transduction._walks(graph, known, 1 * (known >= 0), np.eye(n_classes))
+    rng = np.random.RandomState(0)
+    assert len(list(_transduction._starts(graph, known, 1 * (known >= 0), walks, None, rng, 1e-6))) == 2
+    assert answers == [goes_on]

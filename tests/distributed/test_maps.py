@@ -101,9 +101,9 @@ JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint
 
 @ON_THE_CPU
 def test_a_map_over_processes(two, three):
-    """By row, with rows that relocate, and t-SNE."""
+    """By row, with mutual neighbours that weigh more and rows that relocate, and t-SNE."""
     new = X[1200:1220]
-    for group, parameters in ((three, {"max_iter": 110}), (two, JOINT)):
+    for group, parameters in ((three, {"max_iter": 110, "p": KNN(15, mutual_weight=2.0)}), (two, JOINT)):
         whole = fitted(parameters, X[:1100])
         parts = group.results(map_of_own, parameters, new)
         for part in parts:

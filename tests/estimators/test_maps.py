@@ -143,6 +143,17 @@ def test_large_maps_of_a_heavy_tail_start_at_principal_axes_and_take_half_the_st
     np.testing.assert_array_equal(auto.embedding_, pca.embedding_)
 
 
+def test_mutual_neighbours_weigh_twice_in_maps_of_many_rows(blobs, monkeypatch):
+    """Where p is named only."""
+    X, _ = blobs
+    monkeypatch.setattr(_embedding, "MANY", len(X))
+    weights = [
+        ICONEmbedding(p=p, max_iter=2, random_state=0).fit(rows).p_.mutual_weight
+        for p, rows in (("knn", X), ("knn", X[1:]), (KNN(15), X))
+    ]
+    assert weights == [2.0, 1.0, 1.0]
+
+
 def test_a_coarse_start_that_cannot_be_says_why(blobs):
     X, y = blobs
     for changes in ({"mapper": "linear", "optimizer": "momentum"}, {"terms": [Term("labels")]}):

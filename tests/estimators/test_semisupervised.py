@@ -415,6 +415,28 @@ def test_a_small_class_takes_no_rows_that_lie_far_away(sizes, distance, n_labels
     assert model.label_distributions_[np.arange(len(labels)), labels].min() > 0.9
 
 
+def test_shares_of_random_labels_are_those_of_classes_that_overlap():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [800, 200])
+    rows = rng.normal(size=(1000, 2)) + 1.5 * labels[:, None]
+    given = np.where(rng.random(1000) < 0.15, labels, -1)
+    with pytest.warns(UserWarning, match=r"class 1 has 16% of the 152 labels and 29% of the rows.*'labels'"):
+        unknown = classifier().fit(rows, given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = classifier(class_prior="labels").fit(rows, given)
+    shares = (np.bincount(given[given >= 0]) + 1) / ((given >= 0).sum() + 2)
+    by_hand = classifier(class_prior=shares).fit(rows, given)
+    assert_array_equal(known.label_distributions_, by_hand.label_distributions_)
+    assert np.mean(known.transduction_ == labels) > np.mean(unknown.transduction_ == labels) + 0.05
+    # As many labels of each class are no random draw, and say nothing of its size.
+    evenly = np.full(1000, -1)
+    evenly[:50], evenly[800:850] = 0, 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier().fit(rows, evenly)
+
+
 @pytest.mark.parametrize(("sizes", "distance"), [((300, 60), 30), ((500, 40), 8)])
 def test_a_recipe_of_labels_finds_classes_of_different_sizes(sizes, distance):
     rows, labels, given = apart(sizes, distance, 1)

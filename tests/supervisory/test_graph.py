@@ -189,10 +189,46 @@ def test_weights_of_a_new_row_are_those_of_both_sides():
         np.testing.assert_allclose(rows_of(p.reciprocal(new[None]))[0], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("far_weight", [0.0, 1.5, "much"])
-def test_the_weight_beyond_a_gap_is_checked(X, far_weight):
-    with pytest.raises((TypeError, ValueError), match="far_weight="):
-        KNN(far_weight=far_weight).fit(X)
+@pytest.mark.parametrize("far", [1.0, 0.1])
+def test_mutual_neighbours_weigh_more(far):
+    """Against directly written sums; both sides of a new row beside weights that others had before."""
+    Z, _ = groups([30, 7], 90.0)
+    k, heavy = 10, 2.5
+    p, plain = KNN(k, far_weight=far, mutual_weight=heavy).fit(Z), KNN(k, far_weight=far).fit(Z)
+    between = cdist(Z, Z)
+    np.fill_diagonal(between, np.inf)
+    near = between <= np.sort(between, axis=1)[:, [k - 1]]
+    assert 40 < (near & near.T).sum() < near.sum() - 40
+    W = rows_of(plain.conditional_) * np.where(near.T, heavy, 1.0)
+    np.testing.assert_allclose(rows_of(p.conditional_), W / W.sum(axis=1, keepdims=True))
+
+    for new in (Z[3] + 0.2, Z[-1] + 0.2):
+        there = np.linalg.norm(Z - new, axis=1)
+        order, reached = np.argsort(there)[:k], there < np.sort(between, axis=1)[:, k - 1]
+        ours = np.zeros(len(Z))
+        ours[order] = rows_of(plain.extend(new[None]))[0][order] * np.where(reached[order], heavy, 1.0)
+        np.testing.assert_allclose(rows_of(p.extend(new[None]))[0], ours / ours.sum())
+        if far == 1:
+            theirs = np.zeros(len(Z))
+            for j in np.flatnonzero(reached):
+                kept = np.sort(np.argsort(between[j])[: k - 1])
+                own = heavy if j in order else 1.0
+                theirs[j] = own / (own + k * W[j, kept].sum())
+            expected = ours / ours.sum() + theirs
+            np.testing.assert_allclose(rows_of(p.reciprocal(new[None]))[0], expected / expected.sum())
+
+
+def test_mutual_neighbours_of_rows_that_are_equal_or_few():
+    twice = KNN(3, mutual_weight=2.0).fit(np.repeat(np.arange(4.0), 5)[:, None]).conditional_
+    np.testing.assert_allclose(twice.sparse().data, 1 / 3)
+    assert KNN(mutual_weight=2.0).fit(np.arange(3.0)[:, None]).extend(np.ones((1, 1))).shape == (1, 3)
+
+
+@pytest.mark.parametrize("weight", ["far_weight", "mutual_weight"])
+@pytest.mark.parametrize("value", [0.0, -1.5, "much"])
+def test_weights_are_checked(X, weight, value):
+    with pytest.raises((TypeError, ValueError), match=f"{weight}="):
+        KNN(**{weight: value}).fit(X)
 
 
 def test_knn_of_precomputed_distances(X):

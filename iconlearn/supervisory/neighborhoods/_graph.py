@@ -1,7 +1,7 @@
 """Neighbour graphs, and matrices that are given.
 
-p(j|i) = w_ij / sum_l w_il          w: 1 for the k nearest (KNN), a given adjacency (Graph),
-                                    or p itself (Precomputed)
+p(j|i) = w_ij / sum_l w_il          w: 1 for the k nearest, more for mutual ones (KNN), a given adjacency
+                                    (Graph), or p itself (Precomputed)
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ N_NEIGHBORS = 15
 # A gap: the next neighbour is so many times as far as the one before it.  Up to there a quarter of the neighbours (at
 # least three) have been met, and distances rather fall together the more features there are.
 GAP, QUARTER, FEWEST_BEFORE_GAP = 3.0, 4, 3
+# Relative error of a distance.
+ROUNDING = 1e-6
 
 
 class KNN(NeighborSearch):
@@ -65,6 +67,11 @@ class KNN(NeighborSearch):
         Weight, beside the 1 of the others, of neighbours beyond a gap: those from the first on that is more than
         three times as far as the neighbour before it, where that one is at least the third and the (k / 4)-th.  Below 1
         a small group of rows far from all others keeps to itself although it has fewer than k.
+    mutual_weight : float, default=1.0
+        Weight, beside the 1 of the others, of mutual neighbours: those j among whose k nearest the row is itself, which
+        are no further than the k-th of j.  Mutual pairs are of one class more often than others, and above 1 they count
+        more: p(j|i) is in proportion to this number or 1 (times `far_weight` beyond a gap).  Of distances or neighbours
+        that are given, a row with fewer than k counts all that are given.
 
     Attributes
     ----------
@@ -89,6 +96,7 @@ class KNN(NeighborSearch):
         metric_params=None,
         neighbors=None,
         far_weight=1.0,
+        mutual_weight=1.0,
     ):
         self.n_neighbors = n_neighbors
         self.metric = metric
@@ -96,6 +104,7 @@ class KNN(NeighborSearch):
         self.metric_params = metric_params
         self.neighbors = neighbors
         self.far_weight = far_weight
+        self.mutual_weight = mutual_weight
 
     def size_for(self, n_rows, n_groups, named):
         """Set the number of neighbours for so many rows and groups, where it is "auto" or p was `named` only."""
@@ -106,6 +115,7 @@ class KNN(NeighborSearch):
         """Find the neighbours; see :meth:`Supervisory.fit`."""
         X = check_metric_input(X, self._metric)
         check_number("far_weight", self.far_weight, low=0, high=1, closed="right")
+        check_number("mutual_weight", self.mutual_weight, low=0, closed="neither")
         rows, metric = self._searched(X)
         group = current()
         n_all = group.total(X.shape[0])
@@ -117,15 +127,25 @@ class KNN(NeighborSearch):
         self._remember(None if self.pairwise else unchanging(X))
         self._n_features = X.shape[1]
         graph, backend = self._neighbor_graph(rows, metric, self._k, random_state, n_jobs, device)
+        self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
+        if self.mutual_weight != 1:
+            # Columns are rows of all processes.
+            self._reach = group.gathered(self._reach)
         edges = self._weighted(graph)
-        if self.far_weight == 1:
+        if self.far_weight < 1:
+            self._mates = self._within_gaps(graph)
+        if self.mutual_weight != 1:
+            self._others = group.gathered(self._without_last(graph))
+        if self._uniform:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
             edges = csr_array((edges.data, _sorted_columns(graph), edges.indptr), shape=edges.shape)
         self.conditional_ = conditional_of(group, edges)
-        self.neighbors_backend_, self._reach = backend, reach(graph, self._k)
-        if self.far_weight < 1:
-            self._mates = self._within_gaps(graph)
         return self
+
+    @property
+    def _uniform(self):
+        """Whether all neighbours of a row weigh the same."""
+        return self.far_weight == 1 and self.mutual_weight == 1
 
     def _extend(self, X_new, n_jobs, device):
         return Conditional(self._weighted(self._nearest(X_new, self._k, n_jobs, device)))
@@ -146,20 +166,34 @@ class KNN(NeighborSearch):
             # A row nearer than the border replaces a far one, where there is one.
             n_near = np.minimum(n_near + (near == 1.0), room)
             room = n_near + self.far_weight * (room - n_near)
+        if self.mutual_weight != 1:
+            near *= np.where(chosen, self.mutual_weight, 1.0)
+            room = self._others[graph.indices] + near
         theirs = np.where(graph.data < self._reach[graph.indices], near, 0.0) / room
         return both_sides(graph, ours, theirs)
 
     def _weighted(self, graph):
         weights = self._weights(graph)
-        sums = np.diff(graph.indptr) if self.far_weight == 1 else _row_sums(weights, graph)
+        sums = np.diff(graph.indptr) if self._uniform else _row_sums(weights, graph)
         weights /= along_entries(sums, graph)
         return csr_array((weights, graph.indices, graph.indptr), shape=graph.shape)
 
     def _weights(self, graph):
-        """1 for every stored entry, zero distances included, and `far_weight` for those beyond a gap."""
-        if self.far_weight == 1:
-            return np.ones(graph.nnz)
-        return np.where(_beyond_gap(graph, self._k), self.far_weight, 1.0)
+        """1 for every stored entry, zero distances included, times what mutual ones and those beyond a gap weigh."""
+        weights = np.ones(graph.nnz)
+        if self.far_weight < 1:
+            weights[_beyond_gap(graph, self._k)] = self.far_weight
+        if self.mutual_weight != 1:
+            # One distance found from either end may differ in its last digits.
+            weights[graph.data <= self._reach[graph.indices] * (1 + ROUNDING)] *= self.mutual_weight
+        return weights
+
+    def _without_last(self, graph):
+        """Of every row the sum of the weights, less that of the neighbour that a further row would replace."""
+        weights, full = self._weights(graph), np.diff(graph.indptr) >= self._k
+        sums = _row_sums(weights, graph)
+        sums[full] -= weights[graph.indptr[1:][full] - 1]
+        return sums
 
     def _within_gaps(self, graph):
         """Of every row the distance beyond which others are far, and how many are nearer; shape (2, n)."""
