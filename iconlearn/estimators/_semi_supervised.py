@@ -131,8 +131,8 @@ class Transduction:
             setting=Setting(dtype, torch.device("cpu"), torch.Generator(), rng),
             rows=points,
         )
-        prior, counts = estimator.class_prior, np.bincount(codes[codes >= 0], minlength=n_classes)
-        self.proportions = None if prior is None else _proportions(prior, estimator.classes_, counts)
+        prior, self.counts = estimator.class_prior, np.bincount(codes[codes >= 0], minlength=n_classes)
+        self.proportions = None if prior is None else _proportions(prior, estimator.classes_, self.counts)
 
     def _problems(self, graph, q, points):
         # As edges once and for all: they are asked for several times.
@@ -173,17 +173,17 @@ class Transduction:
 
     def warn_of_shares(self, r, reached):
         """Warn where labels, unless given evenly, say that classes have other shares than were found."""
-        classes, counts = self.estimator.classes_, np.bincount(self.codes[self.codes >= 0])
-        shares, n_labels, further = r[reached].mean(axis=0), counts.sum(), len(counts) - 1
-        evenly = n_labels / len(counts)
-        uneven = chdtrc(further, ((counts - evenly) ** 2 / evenly).sum()) < UNLIKELY
+        counts, shares = self.counts, r[reached].mean(axis=0)
+        n_labels = counts.sum()
         expected = np.maximum(n_labels * shares, 1e-12)
-        if uneven and chdtrc(further, ((counts - expected) ** 2 / expected).sum()) < UNLIKELY:
-            most = int(np.argmax((counts - expected) ** 2 / expected))
+        unlike, uneven = _unlike(counts, expected), _unlike(counts, counts.mean())
+        if all(chdtrc(len(counts) - 1, found.sum()) < UNLIKELY for found in (unlike, uneven)):
+            most = int(np.argmax(unlike))
+            name = self.estimator.classes_.tolist()[most]
             warn(
-                f"class {classes.tolist()[most]!r} has {counts[most] / n_labels:.0%} of the {n_labels} labels and "
-                f"{shares[most]:.0%} of the rows, by their neighbours: classes that overlap are drawn to equal sizes; "
-                f"if rows were labelled at random, class_prior='labels' gives classes about their shares of the labels"
+                f"class {name!r} has {counts[most] / n_labels:.0%} of the {n_labels} labels and {shares[most]:.0%} of "
+                f"the rows, by their neighbours: classes that overlap are drawn to equal sizes; if rows were labelled "
+                f"at random, class_prior='labels' gives classes about their shares of the labels"
             )
 
     def among(self, reached) -> Plan:
@@ -275,6 +275,11 @@ def _check_graph(name, graph):
             f"graph={name!r} does not say which rows are near which; use 'auto', another p of "
             f"iconlearn.supervisory that reads the features, or Graph(adjacency)"
         )
+
+
+def _unlike(counts, expected):
+    """Terms of Pearson's statistic."""
+    return (counts - expected) ** 2 / expected
 
 
 def _proportions(prior, classes, counts):

@@ -435,6 +435,7 @@ def test_shares_of_random_labels_are_those_of_classes_that_overlap():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         classifier().fit(rows, evenly)
+        classifier().fit(rows + 10.0 * labels[:, None], evenly)
 
 
 @pytest.mark.parametrize(("sizes", "distance"), [((300, 60), 30), ((500, 40), 8)])
