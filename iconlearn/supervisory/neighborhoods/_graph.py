@@ -131,11 +131,12 @@ class KNN(NeighborSearch):
         if self.mutual_weight != 1:
             # Columns are rows of all processes.
             self._reach = group.gathered(self._reach)
-        edges = self._weighted(graph)
+        weights = self._weights(graph)
         if self.far_weight < 1:
             self._mates = self._within_gaps(graph)
         if self.mutual_weight != 1:
-            self._others = group.gathered(self._without_last(graph))
+            self._others = group.gathered(self._without_last(graph, weights))
+        edges = self._shares(graph, weights)
         if self._uniform:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
             edges = csr_array((edges.data, _sorted_columns(graph), edges.indptr), shape=edges.shape)
@@ -148,7 +149,8 @@ class KNN(NeighborSearch):
         return self.far_weight == 1 and self.mutual_weight == 1
 
     def _extend(self, X_new, n_jobs, device):
-        return Conditional(self._weighted(self._nearest(X_new, self._k, n_jobs, device)))
+        graph = self._nearest(X_new, self._k, n_jobs, device)
+        return Conditional(self._shares(graph, self._weights(graph)))
 
     def _reciprocal(self, X_new, n_jobs, device):
         """Both sides among the 4 k nearest rows; rows further away that have a new row as a neighbour are left out."""
@@ -172,8 +174,8 @@ class KNN(NeighborSearch):
         theirs = np.where(graph.data < self._reach[graph.indices], near, 0.0) / room
         return both_sides(graph, ours, theirs)
 
-    def _weighted(self, graph):
-        weights = self._weights(graph)
+    def _shares(self, graph, weights):
+        """The weights over their sums in each row, which are written over them."""
         sums = np.diff(graph.indptr) if self._uniform else _row_sums(weights, graph)
         weights /= along_entries(sums, graph)
         return csr_array((weights, graph.indices, graph.indptr), shape=graph.shape)
@@ -188,10 +190,9 @@ class KNN(NeighborSearch):
             weights[graph.data <= self._reach[graph.indices] * (1 + ROUNDING)] *= self.mutual_weight
         return weights
 
-    def _without_last(self, graph):
+    def _without_last(self, graph, weights):
         """Of every row the sum of the weights, less that of the neighbour that a further row would replace."""
-        weights, full = self._weights(graph), np.diff(graph.indptr) >= self._k
-        sums = _row_sums(weights, graph)
+        sums, full = _row_sums(weights, graph), np.diff(graph.indptr) >= self._k
         sums[full] -= weights[graph.indptr[1:][full] - 1]
         return sums
 
