@@ -38,14 +38,12 @@ TESTS = (
     "tests/storage/test_checkpoint.py", "tests/periodic_table/test_recipes.py", "tests/estimators/test_heads.py",
     "tests/device/test_kernels.py",
 )  # fmt: skip
-# Where the tests marked gpu are.
-MARKED = (
-    "tests/device/test_rules.py",
-    "tests/engines/test_mesh.py",
-    "tests/test_neighbors_cells.py",
-    "tests/storage/test_save_and_load.py",
-    "tests/estimators/test_workflow.py",
-)
+
+
+def marked():
+    """The files of the tests marked gpu."""
+    found = (path for path in pathlib.Path("tests").rglob("test_*.py") if "mark.gpu" in path.read_text())
+    return sorted(map(str, found))
 
 
 class Sizes(NamedTuple):
@@ -442,6 +440,41 @@ def profile(book, sizes, data):
     book.measure("network of views, batches of 512", partial(profiled, network, rows, 1, 2, batches))
 
 
+def whole(book, sizes, data):
+    """What the GPU and the host do in a whole fit, without a callback: stretches, recorded steps and all stages."""
+    warnings.simplefilter("ignore")
+    sets = {f"map of {sizes.digits} digits": digits(data, sizes.digits)[0]}
+    sets[f"map of {sizes.million} rows"] = mixture(sizes.million)
+    ICONEmbedding(random_state=0).fit(sets[f"map of {sizes.digits} digits"])
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if CARD == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+
+    def fit(X, device):
+        with torch.profiler.profile(activities=activities) as profiler:
+            model = ICONEmbedding(random_state=0, device=device).fit(X)
+            settled()
+        events = profiler.key_averages()
+        on_card = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+        print(events.table(sort_by="self_device_time_total", row_limit=40, max_name_column_width=90))
+        print(events.table(sort_by="self_cpu_time_total", row_limit=40, max_name_column_width=60))
+
+        def count(pattern):
+            return sum(event.count for event in events if re.match(pattern, event.key))
+
+        return {
+            **{f"seconds of {stage}, profiled": taken for stage, taken in model.timings_.items()},
+            "steps": model.n_iter_,
+            "replays of a graph": count("cudaGraphLaunch"),
+            "launches one by one": count("cudaLaunchKernel|cuLaunchKernel"),
+            "waits": count(r"cuda(Stream|Device|Event)Synchronize"),
+            "card busy, seconds": sum(event.self_device_time_total for event in on_card) / 1e6,
+        }
+
+    for name, X in sets.items():
+        book.measure(name, partial(fit, X))
+
+
 def machine(book, sizes, data):
     """What the card is and how quick its plainest work is."""
     for command in ("nvidia-smi", "lscpu"):
@@ -625,7 +658,7 @@ def tests(book, sizes, data):
             raise RuntimeError(f"pytest ended with {found.returncode}: {found.stderr[-200:]}")
         return {name: int(counts.get(name, 0)) for name in ("passed", "failed", "errors", "skipped")}
 
-    book.measure("marked gpu", partial(run, ["-m", "gpu", *MARKED]))
+    book.measure("marked gpu", partial(run, ["-m", "gpu", *marked()]))
     book.measure("a part of the suite", partial(run, ["-n", str(jobs), *short]))
 
 
@@ -640,6 +673,7 @@ RUN = {
     "clusters": clusters,
     "head": head,
     "profile": profile,
+    "whole": whole,
     "pieces": pieces,
     "peers": peers,
 }

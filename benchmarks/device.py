@@ -40,6 +40,7 @@ STAGES = {
     "machine": Stage(60),
     "mnist": Stage(100),
     "profile": Stage(90),
+    "whole": Stage(90),
     "pieces": Stage(90),
     "bits": Stage(150),
     "agree": Stage(180, beside=True),

@@ -34,6 +34,11 @@ def has_cuda() -> bool:
     return True
 
 
+def in_forked_child() -> bool:
+    """Whether this process was forked after its parent had computed on a CUDA device."""
+    return torch.cuda.is_available() and not has_cuda()
+
+
 def cpu_by_default(function: Function) -> Function:
     """The function with the CPU for torch's default device while it runs, whatever the default of the process is.
 

@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import supervisory
 from .._checks import check_choice, check_number, in_a_file
-from .._device import FORKED, Function, cpu_by_default
+from .._device import FORKED, Function, cpu_by_default, in_forked_child
 from .._randomness import random_source
 from .._torch_state import plain, restored
 from .._warnings import warn
@@ -505,9 +505,10 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
                 f"divergence {self.divergence!r} is finite for this p (debias > 0 gives p full support)"
             ) from error
         except RuntimeError as error:
-            if "fork-based" not in str(error):
-                raise
-            raise RuntimeError(FORKED) from error
+            # Of torch's own, or of CUDA, whichever notices first.
+            if "fork-based" in str(error) or ("CUDA" in str(error) and in_forked_child()):
+                raise RuntimeError(FORKED) from error
+            raise
         if solution.reason == "diverged":
             warn(
                 f"the loss was not finite after {solution.n_iter} iterations, and the best state before that "

@@ -51,9 +51,11 @@ def test_an_engine_that_solves_says_that_it_does_so_on_the_cpu(model, capsys):
     assert "optimising on cpu by itself" in capsys.readouterr().out
 
 
-def _errors_in_a_child(device):
+def _errors_in_a_child(device, of_cuda=False):
     """What fits by gradients, a fit without any, and answers say in a forked process."""
     said = []
+    if of_cuda:
+        torch.Tensor.backward = _initialization_error
     for fit in (
         lambda: ICONEmbedding(max_iter=2, device=device).fit(X),
         lambda: ICONClustering(3, n_init=1, max_iter=2, device=device).fit(X),
@@ -67,13 +69,20 @@ def _errors_in_a_child(device):
     return said
 
 
+def _initialization_error(*args, **kwargs):
+    """What CUDA says where it notices a fork before torch does."""
+    raise RuntimeError("CUDA error: initialization error")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("of_cuda", [False, True])
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
-def test_a_forked_process_says_what_it_cannot_do(device):
+def test_a_forked_process_says_what_it_cannot_do(device, of_cuda):
     ICONEmbedding(mapper="mlp", max_iter=2).fit(X)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        by_gradients, without, network = pool.apply_async(_errors_in_a_child, (device,)).get(timeout=120)
+        asked = pool.apply_async(_errors_in_a_child, (device, of_cuda))
+        by_gradients, without, network = asked.get(timeout=120)
     for said in (by_gradients, network):
         assert "forked after its parent" in said and "'spawn'" in said
     # What needs no gradient is done on the CPU, unless the device was asked for.

@@ -41,7 +41,7 @@ FAULTS = {
     "rows put in from the CPU": (
         lambda x: x.clone().index_put_((torch.arange(6),), numbers(6, 4)),
         RuntimeError,
-        "for value tensor",
+        "for value tensor|on the same device",
     ),
     "numpy of a tensor on the device": (lambda x: np.asarray(x), TypeError, "can't convert cuda:0"),
     "a generator of the CPU": (
