@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 
+from iconlearn.neighbors import knn
 from iconlearn.supervisory import KNN, Gaussian, Graph, Mix, Precomputed, Student, Symmetrize, Walk
 
 
@@ -190,32 +191,71 @@ def test_weights_of_a_new_row_are_those_of_both_sides():
 
 
 @pytest.mark.parametrize("far", [1.0, 0.1])
-def test_mutual_neighbours_weigh_more(far):
-    """Against directly written sums; both sides of a new row beside weights that others had before."""
+@pytest.mark.parametrize("heavy", [0.4, 2.5, 8.0])
+def test_mutual_neighbours_weigh_more(far, heavy):
+    """Or less; against directly written sums, both sides of a new row beside weights that others had before."""
     Z, _ = groups([30, 7], 90.0)
-    k, heavy = 10, 2.5
+    k = 10
     p, plain = KNN(k, far_weight=far, mutual_weight=heavy).fit(Z), KNN(k, far_weight=far).fit(Z)
     between = cdist(Z, Z)
     np.fill_diagonal(between, np.inf)
     near = between <= np.sort(between, axis=1)[:, [k - 1]]
     assert 40 < (near & near.T).sum() < near.sum() - 40
-    W = rows_of(plain.conditional_) * np.where(near.T, heavy, 1.0)
+    shares = rows_of(plain.conditional_)
+    W = shares / shares.max(axis=1, keepdims=True) * np.where(near.T, heavy, 1.0)
     np.testing.assert_allclose(rows_of(p.conditional_), W / W.sum(axis=1, keepdims=True))
 
-    for new in (Z[3] + 0.2, Z[-1] + 0.2):
+    # In either group, and between them: nearer to the rows of the small one than most of their neighbours, and far.
+    for new in (Z[3] + 0.2, Z[-1] + 0.2, Z[3] + 54.0):
         there = np.linalg.norm(Z - new, axis=1)
         order, reached = np.argsort(there)[:k], there < np.sort(between, axis=1)[:, k - 1]
         ours = np.zeros(len(Z))
         ours[order] = rows_of(plain.extend(new[None]))[0][order] * np.where(reached[order], heavy, 1.0)
         np.testing.assert_allclose(rows_of(p.extend(new[None]))[0], ours / ours.sum())
-        if far == 1:
-            theirs = np.zeros(len(Z))
-            for j in np.flatnonzero(reached):
-                kept = np.sort(np.argsort(between[j])[: k - 1])
-                own = heavy if j in order else 1.0
-                theirs[j] = own / (own + k * W[j, kept].sum())
-            expected = ours / ours.sum() + theirs
-            np.testing.assert_allclose(rows_of(p.reciprocal(new[None]))[0], expected / expected.sum())
+        theirs = np.zeros(len(Z))
+        for j in np.flatnonzero(reached):
+            kept = np.sort(np.argsort(between[j])[: k - 1])
+            # Rows of one group are within ten of each other.
+            own = (heavy if j in order else 1.0) * (far if there[j] > 50.0 else 1.0)
+            theirs[j] = own / (own + W[j, kept].sum())
+        expected = ours / ours.sum() + theirs
+        np.testing.assert_allclose(rows_of(p.reciprocal(new[None]))[0], expected / expected.sum())
+
+
+def test_mutual_neighbours_beyond_a_gap_weigh_the_product():
+    Z, _ = groups([6, 6, 30], 90.0)
+    P = rows_of(KNN(10, far_weight=0.1, mutual_weight=2.5).fit(Z).conditional_)
+    near, far = P > 0, cdist(Z, Z) > 50.0
+    W = near * np.where(far, 0.1, 1.0) * np.where(near.T, 2.5, 1.0)
+    assert (near & near.T & far).any() and (near & ~near.T & far).any()
+    np.testing.assert_allclose(P, W / W.sum(axis=1, keepdims=True))
+
+
+def test_mutual_neighbours_whose_distances_differ_by_rounding(X):
+    """As those found from either end do."""
+    expected = rows_of(KNN(6, mutual_weight=2.0).fit(X).conditional_)
+    distances, indices = knn(X, 6)
+    rng = np.random.default_rng(0)
+    for error in (1e-9, 2e-7):
+        apart = np.sort(distances * (1 + error * rng.choice([-1, 1], distances.shape)), axis=1)
+        given = KNN(6, mutual_weight=2.0, neighbors=(indices, apart)).fit(X)
+        np.testing.assert_allclose(rows_of(given.conditional_), expected)
+
+
+def test_mutual_neighbours_of_given_distances_to_fewer_than_k(X):
+    """All that are given count, and a new row takes the place of none of them."""
+    few = KNeighborsTransformer(mode="distance", n_neighbors=4).fit_transform(X)
+    p = KNN(6, metric="precomputed", mutual_weight=2.0).fit(few)
+    np.testing.assert_allclose(rows_of(p.conditional_)[rows_of(p.conditional_) > 0], 1 / 4)
+    new = cdist(X[:3] + 0.01, X)
+    order = np.argsort(new, axis=1)[:, :6]
+    ours = np.zeros_like(new)
+    np.put_along_axis(ours, order, 1 / 6, axis=1)
+    # No training row is full, so the new one is a neighbour of all that are looked at: four times as many as its own.
+    seen = np.argsort(np.argsort(new, axis=1), axis=1) < 4 * 6
+    own = np.where(ours > 0, 2.0, 1.0)
+    expected = ours + np.where(seen, own / (4 * 2.0 + own), 0.0)
+    np.testing.assert_allclose(rows_of(p.reciprocal(new)), expected / expected.sum(axis=1, keepdims=True))
 
 
 def test_mutual_neighbours_of_rows_that_are_equal_or_few():

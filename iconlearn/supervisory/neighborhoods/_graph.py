@@ -135,7 +135,7 @@ class KNN(NeighborSearch):
         if self.far_weight < 1:
             self._mates = self._within_gaps(graph)
         if self.mutual_weight != 1:
-            self._others = group.gathered(self._without_last(graph, weights))
+            self._others = self._without_last(graph, weights)
         edges = self._shares(graph, weights)
         if self._uniform:
             # Entries of one weight need not be sorted with their columns, which takes five times as long.
