@@ -121,7 +121,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, or
         5000 where the engine draws columns), or 100 epochs.  A map of 1000 rows or more, by momentum under a
-        heavy-tailed q, goes on to twice as many at most, for as long as 25 iterations lower its loss by a hundredth.
+        heavy-tailed q, goes on to twice as many at most, for as long as 25 iterations lower its loss by 1.25 %.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
