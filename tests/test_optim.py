@@ -193,6 +193,23 @@ def test_phases_hand_over_their_settings():
     assert [r.iteration for r in records] == list(range(1, 8)) and solution.n_iter == 7
 
 
+@pytest.mark.parametrize(
+    ("until", "n_iter"), [(0, 30), (13, 30), (14, 55), (38, 55), (39, 80), (70, 105), (200, 110)]
+)
+def test_a_phase_goes_on_while_its_loss_falls(until, n_iter):
+    """By a thousandth in each iteration, and from one of them on by a tenth of that.
+
+    25 of them lower it by more than a hundredth where nine or more are steep.
+    """
+    falls = np.where(np.arange(300) < until, 1e-3, 1e-4)
+    losses = iter(np.exp(-np.cumsum(falls)))
+    run = Run(lambda z: 0 * z.sum() + next(losses))
+    phases = [Phase(5, 0.1, name="early"), Phase(25, 0.1, further=80, falling=0.01)]
+    solution = run("momentum", phases=phases)
+    assert (solution.n_iter, solution.reason) == (n_iter, "max_iter")
+    assert solution.phases == ["early"] * 5 + ["main"] * (n_iter - 5)
+
+
 def test_losses_of_different_coolings_are_not_compared():
     """The second loss is higher everywhere; its own lowest state is kept, not the first one's."""
 

@@ -80,6 +80,7 @@ SETTINGS = {
     "a plateau": {"phases": [Phase(600, 0.02)], "tol": 1e-3, "patience": 20},
     "steps that are shortened": {"phases": [Phase(400, 0.35)], "tol": 1e-6, "patience": 10},
     "temperatures": {"phases": [Phase(30, 0.02, cooling=0.5), Phase(30, 0.02, cooling=1.0)]},
+    "further turns": {"phases": [Phase(31, 0.0005, momentum=0.5, further=90, falling=0.5)]},
     "a step after the steps": {"after_step": lambda: None},
 }
 

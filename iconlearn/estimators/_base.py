@@ -487,7 +487,7 @@ class ICONBase(CallbackSupportMixin, BaseEstimator):
         self, plan, optimizer, phases, *, after_step=None, patience=50, grad_tol=0.0, watch=None
     ) -> Solution:
         """Solve the plan's objective, by its engine or by the one loop; its parameters end at the best state."""
-        n_iter = sum(phase.n_iter for phase in phases)
+        n_iter = sum(phase.n_iter + phase.further for phase in phases)
         progress = Progress(type(self).__name__, self.verbose, n_iter)
         how = "itself" if plan.engine.solves else optimizer
         where = "cpu" if plan.engine.solves else plan.device

@@ -50,6 +50,9 @@ MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
 # Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
 # first time and from there to the second: a share of them, and the most.
 RELOCATING, BEFORE_RELOCATION = 100, ((0.4, 200), (0.2, 50))
+# By default a map goes on, up to as many iterations again, for as long as 25 of them lower its loss by so much of it.
+# Rows that lie on something flat have further to go than those in groups, and what a map of theirs lacks is steps.
+STILL_FALLING = 0.0125
 # From so many rows on fewer iterations do, where columns are drawn.
 LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
@@ -117,7 +120,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, or
-        5000 where the engine draws columns), or 100 epochs.
+        5000 where the engine draws columns), or 100 epochs.  A map of 1000 rows or more, by momentum under a
+        heavy-tailed q, goes on to twice as many at most, for as long as 25 iterations lower its loss by 1.25 %.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -644,7 +648,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return [*phases, main, *settling]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
-        last = replace(main, n_iter=main.n_iter - sum(lengths), relocates=True)
+        further = n_iter if self.max_iter == "auto" else 0
+        last = replace(
+            main, n_iter=main.n_iter - sum(lengths), further=further, falling=STILL_FALLING, relocates=True
+        )
         return [*phases, *parts, last, *settling]
 
     def _refuse_shards(self, asked):

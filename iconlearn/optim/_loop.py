@@ -22,6 +22,8 @@ from ._stretch import Stretches, copies, put_back
 
 # What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
+# Whether a phase has further iterations is asked after so many, over which the fall of the loss is measured.
+TURN = 25
 
 
 def minimise(
@@ -166,8 +168,8 @@ class _Run:
             else:
                 self.method = make(phase)
             self.begun, self.done = True, 0
-        while self.done < phase.n_iter:
-            n = self._length(phase, last)
+        while left := self._left(phase):
+            n = self._length(left, last)
             if n > 1:
                 values = self.stretches.take(epochs, phase, self.method, after_step, n)
             else:
@@ -183,11 +185,23 @@ class _Run:
         self.begun = False
         return False
 
-    def _length(self, phase, last):
+    def _left(self, phase):
+        """Iterations of a phase until its end, or until it is asked whether it goes on."""
+        beyond = self.done - phase.n_iter
+        if beyond < 0:
+            return -beyond
+        left = min(TURN - beyond % TURN, phase.further - beyond)
+        return left if left > 0 and (beyond % TURN or self._falls(phase.falling)) else 0
+
+    def _falls(self, share):
+        """Whether the last turn has lowered the loss by that share of it."""
+        before, *turn = self.history.losses[-TURN - 1 :]
+        return len(turn) == TURN and before - turn[-1] > share * abs(turn[-1])
+
+    def _length(self, left, last):
         """How many steps are taken before the host reads their losses, none of which can matter before."""
         if self.stretches is None or not isinstance(self.method, MomentumGains):
             return 1
-        left = phase.n_iter - self.done
         return self.stretches.length(min(left, self.rule.least(self.done)) if last else left)
 
     def add_all(self, values, phase):

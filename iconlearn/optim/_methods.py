@@ -29,6 +29,11 @@ class Phase:
     cooling : float, default=0.0
         How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
         different temperatures are not compared.
+    further : int, default=0
+        Most iterations beyond `n_iter`; they are taken in turns of 25, each for as long as the last 25 iterations have
+        lowered the loss by the share `falling` of it.
+    falling : float, default=0.0
+        See `further`.
     relocates : bool, default=False
         Whether rows are relocated before it, where the run knows how; the method of the phase before then goes on, and
         these rows begin at rest.
@@ -42,6 +47,8 @@ class Phase:
     exaggeration: float = 1.0
     max_step: float | None = None
     cooling: float = 0.0
+    further: int = 0
+    falling: float = 0.0
     relocates: bool = False
     name: str = "main"
 

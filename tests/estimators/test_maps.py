@@ -143,6 +143,20 @@ def test_large_maps_of_a_heavy_tail_start_at_principal_axes_and_take_half_the_st
     np.testing.assert_array_equal(auto.embedding_, pca.embedding_)
 
 
+def test_maps_whose_loss_falls_go_on(monkeypatch):
+    """By default, with the loss that is to fall so far that it always or never does; rows below 1000 do not."""
+    X = load_digits().data.astype(np.float32)[:1000]
+    monkeypatch.setattr(_embedding, "LARGE", 1000)
+    lengths = {}
+    for share in (-np.inf, np.inf):
+        monkeypatch.setattr(_embedding, "STILL_FALLING", share)
+        lengths[share] = ICONEmbedding(tol=0, random_state=0).fit(X).n_iter_
+    assert lengths == {-np.inf: 300, np.inf: 150}
+    monkeypatch.setattr(_embedding, "STILL_FALLING", -np.inf)
+    assert ICONEmbedding(tol=0, max_iter=120, random_state=0).fit(X).n_iter_ == 120
+    assert ICONEmbedding(tol=0, random_state=0).fit(X[:999]).n_iter_ == 300
+
+
 def test_mutual_neighbours_weigh_twice_in_maps_of_many_rows(blobs, monkeypatch):
     """Where p is named only."""
     X, _ = blobs
