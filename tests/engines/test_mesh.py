@@ -329,6 +329,22 @@ def test_few_points_of_a_wide_map_have_a_small_grid(width, monkeypatch):
     assert error <= 1e-2 * float(torch.linalg.norm(exact[1])) and error < of_large
 
 
+def test_many_points_in_space_have_fewer_nodes(monkeypatch):
+    """But not where they are so crowded that near pairs would take longer than the nodes."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY_POINTS", 2000)
+    monkeypatch.setattr(_mesh, "FEW_POINTS", 1999)
+    q, U = begun(Student(), torch.float32), torch.as_tensor(places(2000, 3) * 30, dtype=torch.float32)
+    box, exact = Mesh()._cloud(q, U).box, value_and_gradient(Dense(), q, U, "row")
+    found = value_and_gradient(Mesh(), q, U, "row")
+    assert float(torch.linalg.norm(found[1] - exact[1])) <= 1e-2 * float(torch.linalg.norm(exact[1]))
+    monkeypatch.setattr(_mesh, "CROWDED", 0)
+    finer = Mesh()._cloud(q, U).box
+    assert np.prod(box.grid.padded) <= 2**16 < np.prod(finer.grid.padded) <= 64 * len(U)
+    assert box.grid.reach == _mesh.REACH_OF_MANY * box.grid.spacing
+    assert finer.grid.reach == _mesh.REACH * finer.grid.spacing
+
+
 def test_pairs_that_cost_less_than_a_grid_are_summed_directly():
     q, U = begun(Student()), torch.as_tensor(places(1100, 2) * 40)
     assert Mesh()._cloud(q, U) is None and Mesh()._cloud(q, 0.1 * U) is not None

@@ -11,6 +11,8 @@ from iconlearn.engines.mesh._near import CompiledPairs, NearPairs, Split
 N, REACH = 300, 3.0
 FUNCTIONS = {
     "student": lambda s: 1 / (1 + s),
+    "heavier": lambda s: (1 + s) ** -0.75,
+    "narrower": lambda s: 2.5 / (2.5 + s),
     "gaussian": lambda s: torch.exp(-0.5 * s),
     "line": lambda s: -0.5 * s,
     "log": lambda s: -torch.log1p(s),
@@ -84,8 +86,8 @@ def test_threads_change_little():
     points, split = SortedPoints((places(301, 3) * 3).astype(np.float32), REACH), split_of("student")
     charges = np.linspace(0, 1, 301, dtype=np.float32)
     for found in (
-        lambda k: near_sums(points, split.tables[0], 1.0, k),
-        lambda k: near_pulls(points, split.tables[1], 1.0, charges, k),
+        lambda k: near_sums(points, split.compiled[0], 1.0, k),
+        lambda k: near_pulls(points, split.compiled[1], 1.0, charges, k),
     ):
         np.testing.assert_allclose(found(1), found(3), rtol=1e-4, atol=1e-5)
 

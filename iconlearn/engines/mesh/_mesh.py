@@ -44,8 +44,11 @@ LOST_SPACING, MOST_LOST = 0.5, 0.05
 WIDE = 2**18
 MAX_OUTSIDE = 2**22
 # Bounds of the grid where the user gives none: it is to cost no more than the points, which touch more nodes
-# in three dimensions.  What it leaves to near pairs compiled loops sum at once, and torch at many times the price.
+# in three dimensions.  What it leaves to near pairs compiled loops sum at once, and torch at many times the price: with
+# such loops a step on fewer nodes is shorter, unless points share cells of half the reach with so many others, on
+# average.
 NODES_PER_POINT = {1: 16, 2: 16, 3: 64}
+NODES_PER_POINT_COMPILED, CROWDED = 16, 32
 LEAST_NODES, MOST_NODES, LEAST_NODES_COMPILED = 2**20, 2**24, 2**16
 # Without compiled loops, on the CPU, a node costs as much as so many pairs of a direct sum; fewer pairs than these have
 # a grid only where the user names the engine.
@@ -59,6 +62,8 @@ COARSEST = 1.3
 # the figures of a map of 70 000 rows are the same.
 FEW_POINTS, COARSEST_OF_MANY = 20_000, 2.0
 REACH = 2.5
+# Of many points on a grid of fewer nodes: their row sums are right to 5e-4 in the median.
+REACH_OF_MANY = 2.0
 # What is left for such a grid changes over a length of which the reach is so many; seen in the errors.
 REACH_WIDTHS = 1.4
 FEW_PAIRS = 10**7
@@ -83,9 +88,10 @@ class Mesh(Engine):
     min_cells : int, default=50
         Cells across a map that is small.
     max_nodes : int or None, default=None
-        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions, but 2^20 at least
-        (2^16 where compiled loops sum near pairs) and 2^24 at most.  A wider map gets a coarser grid; from 1.3 times
-        `spacing` on (twice for more than 20 000 rows) near pairs are summed one by one.
+        Most nodes of the (padded) grid; None is 16 for every point, or 64 in three dimensions where no compiled loops
+        sum near pairs or these are too many, but 2^20 at least (2^16 with such loops) and 2^24 at most.  A wider map
+        gets a coarser grid; from 1.3 times `spacing` on (twice for more than 20 000 rows) near pairs are summed one by
+        one.
     """
 
     own_loops = True
@@ -273,7 +279,7 @@ class Mesh(Engine):
         kept.move_to_end(key)
         return kept[key]
 
-    def _chosen(self, q, U, slack=0.0, group=ALONE):
+    def _chosen(self, q, U, slack=0.0, group=ALONE, coarse=True):
         ends = _ends(U.detach(), group)
         if not math.isfinite(float((ends[1] - ends[0]).sum())):
             return None
@@ -282,7 +288,10 @@ class Mesh(Engine):
         coarsest = (COARSEST if n_all <= FEW_POINTS else COARSEST_OF_MANY) * spacing
         compiled, alone = compiled_pays(U), group.size == 1
         least = LEAST_NODES_COMPILED if compiled and alone else LEAST_NODES
-        most = self.max_nodes or min(max(NODES_PER_POINT[U.shape[1]] * n_all, least), MOST_NODES)
+        per_point = NODES_PER_POINT[U.shape[1]]
+        coarse &= compiled and alone and self.max_nodes is None and per_point > NODES_PER_POINT_COMPILED
+        per_point = NODES_PER_POINT_COMPILED if coarse else per_point
+        most = self.max_nodes or min(max(per_point * n_all, least), MOST_NODES)
         box = _Box(U.detach(), ends, spacing, self.min_cells, most, slack, group=group, n_all=n_all)
         if slack and box.grid.spacing > coarsest:
             box = _Box(U.detach(), ends, spacing, self.min_cells, most, group=group, n_all=n_all)
@@ -293,7 +302,10 @@ class Mesh(Engine):
         if alone and not compiled and n_all**2 <= FEW_PAIRS:
             return None
         if n_all <= MOST_GATHERED or group.size == 1:
-            box.leave_near_pairs(U.detach(), REACH * box.grid.spacing)
+            reach = REACH_OF_MANY if coarse and n_all > FEW_POINTS else REACH
+            box.leave_near_pairs(U.detach(), reach * box.grid.spacing)
+        if coarse and box.pairs.crowd() > CROWDED * n_all:
+            return self._chosen(q, U, slack, group, coarse=False)
         if box.pairs is None or min(CROWDS * box.pairs.crowd(), n_all**2) > MAX_PAIRS:
             warn(
                 f"the map is too wide for a grid of max_nodes={most}, with too many points near each other to sum "

@@ -68,9 +68,22 @@ class Split:
         return self.value + gap * (self.slope + 0.5 * self.bend * gap)
 
     @cached_property
-    def tables(self):
-        """Those of the rest and of its slope for the compiled loops."""
-        return self._table(self.rest), self._table(self.rest_slope)
+    def compiled(self):
+        """The rest and its slope for the compiled loops: tables or a parabola, and the unit that goes with them."""
+        unit = self._half_length()
+        if unit is None:
+            return self._table(self.rest), self._table(self.rest_slope), self.unit
+        parabola = np.array([self.value, self.slope, 0.5 * self.bend], np.float32)
+        return parabola, parabola, unit
+
+    def _half_length(self):
+        """The u of a function that is 1 / (1 + s / u); None for others."""
+        s = torch.logspace(-2, 2, 9, dtype=torch.float64) * self.unit
+        units = s / (1.0 / self.function(s) - 1.0)
+        alike = float(self.function(s.new_zeros(()))) == 1.0 and torch.allclose(
+            units, units[4], rtol=1e-9, atol=0.0
+        )
+        return float(units[4]) if alike else None
 
     def _table(self, function):
         from ...numerics.compiled import ENTRIES
@@ -205,11 +218,13 @@ class CompiledPairs:
     def sums(self, split, part=WHOLE):
         from ...numerics.compiled import near_sums
 
-        return torch.from_numpy(near_sums(self.points, split.tables[0], split.unit, available(), part))
+        rest, _, unit = split.compiled
+        return torch.from_numpy(near_sums(self.points, rest, unit, available(), part))
 
     def pulls(self, split, charges, part=WHOLE):
         from ...numerics.compiled import near_pulls
 
         charges = charges.contiguous().numpy()
-        pulls = near_pulls(self.points, split.tables[1], split.unit, charges, available(), part)
+        _, slope, unit = split.compiled
+        pulls = near_pulls(self.points, slope, unit, charges, available(), part)
         return torch.from_numpy(np.ascontiguousarray(pulls[:, 3 - self.d :]))

@@ -2,11 +2,16 @@
 
 The twin of ``engines/mesh/_near.py``, which has the formulas.  Points are sorted by cells of half the reach, so that a
 row of cells is one stretch of memory; a map of fewer dimensions is one of three whose first axes are one
-cell wide.  The function comes as a table over the bits of the float 1 + s / unit: so many entries for every
-doubling, and straight lines between them.
+cell wide.  The points of a cell meet the same others, of which copies lie side by side: so the loops over these are
+long, and have vectors.
+
+The function is what a parabola leaves of 1 / (1 + s / unit); or it comes as a table over the bits of the float
+1 + s / unit: so many entries for every doubling, and straight lines between them.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numba
 import numpy as np
@@ -19,10 +24,10 @@ _BITS = 7
 ENTRIES = 1 << _BITS
 _SHIFT, _FIRST = np.int32(23 - _BITS), np.int32(127 << _BITS)
 _REST, _PART = np.int32((1 << (23 - _BITS)) - 1), np.float32(1.0 / (1 << (23 - _BITS)))
-# Points that are looked up at a time.
-_CHUNK = 256
-# Rows of cells that a ball of two cells' radius may touch.
-_MAX_RUNS = 36
+# Points that meet the same others, and how many of these are copied at a time.
+_BLOCK, _CHUNK = 32, 512
+# Rows of cells at most two from that of a point along both axes, from its own on.
+_MAX_RUNS = 13
 
 
 class SortedPoints:
@@ -61,37 +66,39 @@ class SortedPoints:
         return int((np.diff(self.starts).astype(np.int64) ** 2).sum())
 
 
-def near_sums(points, table, unit, n_threads, part=(0, 1)):
+def near_sums(points, function, unit, n_threads, part=(0, 1)):
     """Sum of a radial function over the points near each one, of shape (n,); its own pair is not among them.
 
     Parameters
     ----------
     points : SortedPoints
-    table : ndarray of float32 of shape (2, n_entries)
-        Values of the function, and how far it is to the next; zero from the reach on.
+    function : ndarray of float32 of shape (2, n_entries) or (3,)
+        Values of the function at the entries of a table, and how far it is to the next; zero from the reach on.  Or the
+        coefficients of the parabola: by powers of s less the squared reach.
     unit : float
-        Squared distance that the table counts in.
+        Squared distance that the table counts in, or over which the kernel falls to a half.
     n_threads : int
     part : tuple of int, default=(0, 1)
         Which of how many parts of the pairs are summed.
     """
-    return _by_stretches(_sums, points, (), table, unit, (), n_threads, part)
+    return _by_stretches(_sums, points, (), function, unit, (), n_threads, part)
 
 
-def near_pulls(points, table, unit, charges, n_threads, part=(0, 1)):
+def near_pulls(points, function, unit, charges, n_threads, part=(0, 1)):
     """sum_j (c_i + c_j) f(s_ij) 2 (u_i - u_j), of shape (n, 3), over the same pairs.
 
-    Axes that the map lacks come first, with zeros; `table` is that of f.
+    Axes that the map lacks come first, with zeros.  A table is that of f, the slope of the function; a parabola is that
+    of the function itself.
     """
-    return _by_stretches(_pulls, points, (3,), table, unit, (charges[points.order],), n_threads, part).T
+    return _by_stretches(_pulls, points, (3,), function, unit, (charges[points.order],), n_threads, part).T
 
 
-def _by_stretches(loop, points, width, table, unit, charges, n_threads, part):
+def _by_stretches(loop, points, width, function, unit, charges, n_threads, part):
     """What a loop adds up over the pairs (i, j > i), in the order of the points as they came.
 
     Each pair serves both of its ends, so every thread has a copy of the sums.
     """
-    n, per_unit = len(points.order), np.float32(1.0 / unit)
+    n, per_unit, loop = len(points.order), np.float32(1.0 / unit), loop(function.ndim == 1)
     first, last = (n * k // part[1] for k in (part[0], part[0] + 1))
     found, cuts = (
         np.zeros((n_threads, *width, n), np.float32),
@@ -99,7 +106,7 @@ def _by_stretches(loop, points, width, table, unit, charges, n_threads, part):
     )
 
     def stretch(k):
-        loop(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, table,
+        loop(points.columns, points.starts, points.inverse, points.cells, points.reach2, per_unit, function,
              *charges, cuts[k], cuts[k + 1], found[k])  # fmt: skip
 
     in_stretches(stretch, n_threads)
@@ -125,86 +132,179 @@ def _sort(columns, inverse, cells, order, starts):
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _outside(x, cell, side):
-    """How far a coordinate lies from the interval of a cell."""
-    return max(np.float32(cell) * side - x, x - np.float32(cell + 1) * side, np.float32(0))
+def _runs_beside(columns, starts, inverse, cells, i, stop, runs):
+    """The points that share the cell of point i, from it on, and the runs of those that they meet from there on.
 
-
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _runs_near(x, y, z, inverse, cells, reach2, starts, runs):
-    """Find the stretches of sorted points in the rows of cells that a ball touches; returns their number."""
-    side, reach, n_runs = np.float32(1) / inverse, np.sqrt(reach2), 0
-    for a in range(max(int((x - reach) * inverse), 0), min(int((x + reach) * inverse) + 1, cells[0])):
-        left = reach2 - _outside(x, a, side) ** 2
-        for b in range(max(int((y - reach) * inverse), 0), min(int((y + reach) * inverse) + 1, cells[1])):
-            rest = left - _outside(y, b, side) ** 2
-            if rest <= 0:
-                continue
-            half, row = np.sqrt(rest), (a * cells[1] + b) * cells[2]
-            first = starts[row + max(int((z - half) * inverse), 0)]
-            last = starts[row + min(int((z + half) * inverse) + 1, cells[2])]
+    Returns
+    -------
+    end : int
+        The first point that is not one of them.
+    n_runs : int
+        The first run begins with point i.
+    """
+    a, b, c = int(columns[0, i] * inverse), int(columns[1, i] * inverse), int(columns[2, i] * inverse)
+    end, n_runs = min(i + _BLOCK, stop, starts[(a * cells[1] + b) * cells[2] + c + 1]), 0
+    for k in range(a, min(a + 3, cells[0])):
+        for m in range(b if k == a else max(b - 2, 0), min(b + 3, cells[1])):
+            row = (k * cells[1] + m) * cells[2]
+            first = i if n_runs == 0 else starts[row + max(c - 2, 0)]
+            last = starts[row + min(c + 3, cells[2])]
             if last > first:
                 runs[n_runs, 0], runs[n_runs, 1] = first, last
                 n_runs += 1
-    return n_runs
+    return end, n_runs
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _scratch():
-    return np.empty((_MAX_RUNS, 2), np.int64), np.empty(_CHUNK, np.float32)
+def _next_of(runs, n_runs, taken):
+    """Note which points of the runs come next, as stretches `taken` of them; returns how many."""
+    m = 0
+    for run in range(n_runs):
+        first = runs[run, 0]
+        runs[run, 0] = min(first + _CHUNK - m, runs[run, 1])
+        taken[run, 0], taken[run, 1] = first, runs[run, 0]
+        m += runs[run, 0] - first
+    return m
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _sums(columns, starts, inverse, cells, reach2, per_unit, table, start, stop, out):
-    runs, t = _scratch()
+def _copy(numbers, taken, n_runs, copies):
+    m = 0
+    for run in range(n_runs):
+        first = taken[run, 0]
+        for k in range(taken[run, 1] - first):
+            copies[m + k] = numbers[first + k]
+        m += taken[run, 1] - first
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _add(parts, taken, n_runs, sums):
+    m = 0
+    for run in range(n_runs):
+        first = taken[run, 0]
+        for k in range(taken[run, 1] - first):
+            sums[first + k] += parts[m + k]
+        m += taken[run, 1] - first
+
+
+@numba.njit(nogil=True, fastmath=True, cache=True)
+def _looked_up(table, t, found):
+    """Write what a table has at some floats to `found`."""
     bits, values, changes = t.view(np.int32), table[0], table[1]
-    xs, ys, zs = columns[0], columns[1], columns[2]
-    for i in range(start, stop):
-        x, y, z = xs[i], ys[i], zs[i]
-        total = np.float32(0)
-        for run in range(_runs_near(x, y, z, inverse, cells, reach2, starts, runs)):
-            for first in range(max(runs[run, 0], i + 1), runs[run, 1], _CHUNK):
-                m = min(runs[run, 1] - first, _CHUNK)
-                for k in range(m):
-                    j = first + k
-                    s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
-                    t[k] = np.float32(1) + min(s, reach2) * per_unit
-                for k in range(m):
-                    e = (bits[k] >> _SHIFT) - _FIRST
-                    f = values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
-                    total += f
-                    out[first + k] += f
-        out[i] += total
+    for j in range(len(t)):
+        e = (bits[j] >> _SHIFT) - _FIRST
+        found[j] = values[e] + changes[e] * (_PART * np.float32(bits[j] & _REST))
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
-def _pulls(columns, starts, inverse, cells, reach2, per_unit, table, charges, start, stop, out):
-    runs, t = _scratch()
-    bits, values, changes = t.view(np.int32), table[0], table[1]
-    xs, ys, zs = columns[0], columns[1], columns[2]
-    for i in range(start, stop):
-        x, y, z, charge = xs[i], ys[i], zs[i], np.float32(2) * charges[i]
-        px, py, pz = np.float32(0), np.float32(0), np.float32(0)
-        for run in range(_runs_near(x, y, z, inverse, cells, reach2, starts, runs)):
-            for first in range(max(runs[run, 0], i + 1), runs[run, 1], _CHUNK):
-                m = min(runs[run, 1] - first, _CHUNK)
-                for k in range(m):
-                    j = first + k
-                    s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
-                    t[k] = np.float32(1) + min(s, reach2) * per_unit
-                for k in range(m):
-                    e = (bits[k] >> _SHIFT) - _FIRST
-                    t[k] = values[e] + changes[e] * (_PART * np.float32(bits[k] & _REST))
-                for k in range(m):
-                    j = first + k
-                    f = t[k] * (charge + np.float32(2) * charges[j])
-                    gx, gy, gz = f * (x - xs[j]), f * (y - ys[j]), f * (z - zs[j])
-                    px += gx
-                    py += gy
-                    pz += gz
-                    out[0, j] -= gx
-                    out[1, j] -= gy
-                    out[2, j] -= gz
-        out[0, i] += px
-        out[1, i] += py
-        out[2, i] += pz
+# In the loops over others all arrays begin at zero: where they begin elsewhere these loops have one number at a time.
+
+
+@cache
+def _sums(of_parabola):
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+    def rows(columns, starts, inverse, cells, reach2, per_unit, function, start, stop, out):
+        runs, taken, one = (
+            np.empty((_MAX_RUNS, 2), np.int64),
+            np.empty((_MAX_RUNS, 2), np.int64),
+            np.float32(1),
+        )
+        others, scratch = np.empty((3, _CHUNK), np.float32), np.empty((3, _CHUNK), np.float32)
+        i = start
+        while i < stop:
+            end, n_runs = _runs_beside(columns, starts, inverse, cells, i, stop, runs)
+            with_own, m = True, _next_of(runs, n_runs, taken)
+            while m > 0:
+                for axis in range(3):
+                    _copy(columns[axis], taken, n_runs, others[axis])
+                scratch[0, :m] = np.float32(0)
+                for k in range(i, end):
+                    x, y, z, total = columns[0, k], columns[1, k], columns[2, k], np.float32(0)
+                    # Each pair is met from the end that comes first.
+                    first = k - i + 1 if with_own else 0
+                    xs, ys, zs = others[0, first:m], others[1, first:m], others[2, first:m]
+                    parts, t, found = scratch[0, first:m], scratch[1, first:m], scratch[2, first:m]
+                    if of_parabola:
+                        for j in range(len(xs)):
+                            s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
+                            s = min(s, reach2)
+                            gap = s - reach2
+                            f = one / (one + s * per_unit)
+                            f -= function[0] + gap * (function[1] + gap * function[2])
+                            total += f
+                            parts[j] += f
+                    else:
+                        for j in range(len(xs)):
+                            s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
+                            t[j] = one + min(s, reach2) * per_unit
+                        _looked_up(function, t, found)
+                        for j in range(len(xs)):
+                            total += found[j]
+                            parts[j] += found[j]
+                    out[k] += total
+                _add(scratch[0], taken, n_runs, out)
+                with_own, m = False, _next_of(runs, n_runs, taken)
+            i = end
+
+    return rows
+
+
+@cache
+def _pulls(of_parabola):
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+    def rows(columns, starts, inverse, cells, reach2, per_unit, function, charges, start, stop, out):
+        runs, taken, one = (
+            np.empty((_MAX_RUNS, 2), np.int64),
+            np.empty((_MAX_RUNS, 2), np.int64),
+            np.float32(1),
+        )
+        others, scratch, two = (
+            np.empty((4, _CHUNK), np.float32),
+            np.empty((5, _CHUNK), np.float32),
+            np.float32(2),
+        )
+        i = start
+        while i < stop:
+            end, n_runs = _runs_beside(columns, starts, inverse, cells, i, stop, runs)
+            with_own, m = True, _next_of(runs, n_runs, taken)
+            while m > 0:
+                for axis in range(3):
+                    _copy(columns[axis], taken, n_runs, others[axis])
+                _copy(charges, taken, n_runs, others[3])
+                scratch[:3, :m] = np.float32(0)
+                for k in range(i, end):
+                    x, y, z, charge = columns[0, k], columns[1, k], columns[2, k], charges[k]
+                    px, py, pz = np.float32(0), np.float32(0), np.float32(0)
+                    first = k - i + 1 if with_own else 0
+                    xs, ys, zs = others[0, first:m], others[1, first:m], others[2, first:m]
+                    xp, yp, zp = scratch[0, first:m], scratch[1, first:m], scratch[2, first:m]
+                    cs, t, found = others[3, first:m], scratch[3, first:m], scratch[4, first:m]
+                    if not of_parabola:
+                        for j in range(len(xs)):
+                            s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
+                            t[j] = one + min(s, reach2) * per_unit
+                        _looked_up(function, t, found)
+                    for j in range(len(xs)):
+                        gx, gy, gz = x - xs[j], y - ys[j], z - zs[j]
+                        if of_parabola:
+                            s = min(gx * gx + gy * gy + gz * gz, reach2)
+                            f = one / (one + s * per_unit)
+                            f = -f * f * per_unit - (function[1] + two * (s - reach2) * function[2])
+                        else:
+                            f = found[j]
+                        f *= two * (charge + cs[j])
+                        gx, gy, gz = f * gx, f * gy, f * gz
+                        px += gx
+                        py += gy
+                        pz += gz
+                        xp[j] -= gx
+                        yp[j] -= gy
+                        zp[j] -= gz
+                    out[0, k] += px
+                    out[1, k] += py
+                    out[2, k] += pz
+                for axis in range(3):
+                    _add(scratch[axis], taken, n_runs, out[axis])
+                with_own, m = False, _next_of(runs, n_runs, taken)
+            i = end
+
+    return rows
