@@ -23,7 +23,8 @@ OLDEST_PACKAGES := -c .ci/oldest.txt -e ".[test]"
 NEWEST_PACKAGES := --upgrade -e ".[test,plot]"
 INTEGRATION_PACKAGES := -c .ci/integration.txt -e ".[test,integration]"
 DOC_PACKAGES := -c constraints.txt -e ".[doc]"
-EXAMPLES := $(sort $(wildcard examples/*/plot_*.py)) examples/demo.py
+# Of the demonstration, which takes minutes, every line on a few rows.
+EXAMPLES := "examples/demo.py --rows 400 --seeds 2" $(sort $(wildcard examples/*/plot_*.py))
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 export MPLBACKEND ?= Agg
@@ -37,10 +38,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # $(call make_venv,FOLDER,PIP ARGUMENTS): the stamp is touched last, so a broken install is redone.
+# Modules are compiled when they are first imported: most of what is installed never is.
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit("iconlearn needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install --quiet $(2)
+	$(1)/bin/python -m pip install --quiet --no-compile $(2)
 	@touch $(1)/.installed
 endef
 
@@ -81,9 +83,8 @@ coverage: $(STAMP) ## run the tests and say which lines they leave out
 doctest: $(STAMP) ## run the examples in the docstrings
 	$(ONE_THREAD) $(VENV)/bin/python -m pytest -q -n $(JOBS) --doctest-modules iconlearn --ignore=iconlearn/numerics/fused
 
-examples: $(STAMP) ## run every example; shows the output of the first that fails
-	@printf '%s\n' $(EXAMPLES) | $(ONE_THREAD) xargs -P $(JOBS) -I{} sh -c \
-		'output=$$($(VENV)/bin/python {} 2>&1 </dev/null) || { printf "%s\n%s failed\n" "$$output" {} >&2; exit 255; }'
+examples: $(STAMP) ## run every example; shows the output of those that fail
+	$(ONE_THREAD) $(VENV)/bin/python .ci/examples.py $(JOBS) $(EXAMPLES) </dev/null
 
 test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
 	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)

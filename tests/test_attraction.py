@@ -33,8 +33,8 @@ def value_and_gradient(problem, pull=1.0):
     return float(value.detach()), torch.autograd.grad(value, problem.rows.mapper.places)[0]
 
 
-@pytest.mark.parametrize("pull", [1.0, 4.0])
-@pytest.mark.parametrize("width", [1, 2, 3])
+# The pull multiplies the gradient that the loops have found, whatever the width.
+@pytest.mark.parametrize(("width", "pull"), [(1, 1.0), (2, 4.0), (3, 1.0)])
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiled_is_plain(name, width, pull, monkeypatch):
     pytest.importorskip("numba")

@@ -1,6 +1,7 @@
 """Every divergence under every p and every kind of q: the short form equals the sum over all candidates."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -83,6 +84,7 @@ EVERY_Q = {
 DIVERGENCES = COMPONENTS["divergence"]
 
 
+@cache
 def fitted(name, uniform):
     p = EVERY_P[name]
     square = {"precomputed": W / W.sum(axis=1, keepdims=True), "cooccurrence": W}

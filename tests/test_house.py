@@ -191,7 +191,7 @@ class ImportReader(ast.NodeVisitor):
 
     def visit_Call(self, node):
         """`import_module` and `__import__` are imports too, and lazy ones wherever they stand."""
-        if ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}:
+        if last_name(node.func) in {"import_module", "__import__"}:
             constant = node.args and isinstance(node.args[0], ast.Constant)
             name = node.args[0].value if constant else "?"
             level = len(name) - len(name.lstrip("."))
@@ -209,6 +209,11 @@ class ImportReader(ast.NodeVisitor):
         self.imports.append(Import(target, node.lineno, in_function, self.typing_only))
 
 
+def last_name(node):
+    """What is called at the end: `c` of c, of b.c and of a(b).c; nothing of other expressions."""
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
 class Module:
     def __init__(self, name, source, is_package):
         self.name = name
@@ -218,7 +223,8 @@ class Module:
         reader.visit(self.tree)
         self.imports = reader.imports
         self.bindings = reader.bindings
-        self.classes = {n.name: n for n in ast.walk(self.tree) if isinstance(n, ast.ClassDef)}
+        self.nodes = list(ast.walk(self.tree))  # once for all rules
+        self.classes = {n.name: n for n in self.nodes if isinstance(n, ast.ClassDef)}
 
 
 class House:
@@ -367,22 +373,22 @@ def executed_by(home, importer):
 def components_are_not_asked_for_by_class(house):
     complaints = []
     for module in house.rooms:
-        for node in class_tests(module.tree):
+        for node in class_tests(module.nodes):
             name = house.resolve(module, node)
             if name in house.components and room_of(name) != module.room:
                 complaints.append(f"{module.name}:{node.lineno} asks for {name}")
     return complaints
 
 
-def class_tests(tree):
+def class_tests(nodes):
     """The classes that a module asks about: isinstance, issubclass, `type(x) is C`, `case C()`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.MatchClass):
             yield node.cls
         elif isinstance(node, ast.Compare):
             for operand in (node.left, *node.comparators):
                 yield from names_in(operand)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+        elif isinstance(node, ast.Call) and last_name(node.func) in {"isinstance", "issubclass"}:
             yield from names_in(node.args[1])
 
 
@@ -481,14 +487,11 @@ def parameters_are_named_at_their_floor(house):
     return [
         f"{module.name}:{node.lineno} {node.name} takes {argument.arg}"
         for module in house.rooms
-        for node in functions_of(module.tree)
+        for node in module.nodes
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         for argument in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
         if argument.arg in KNOWN_FROM and module.room not in KNOWN_FROM[argument.arg]
     ]
-
-
-def functions_of(tree):
-    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def only_declared_attributes_are_asked_for(house):
@@ -498,16 +501,16 @@ def only_declared_attributes_are_asked_for(house):
         f"{module.name}:{node.lineno} asks whether there is {name!r}"
         for module in house.rooms
         if module.room not in READERS_OF_ANYTHING and module.name not in READERS_OF_ANYTHING
-        for node, name in attribute_questions(module.tree)
+        for node, name in attribute_questions(module.nodes)
         if name not in declared and not is_fitted_attribute(name)
     ]
 
 
-def attribute_questions(tree):
-    for node in ast.walk(tree):
+def attribute_questions(nodes):
+    for node in nodes:
         named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1
         asks = named and node.func.id in {"hasattr", "getattr"} and isinstance(node.args[1], ast.Constant)
-        if asks and ast.unparse(node.args[0]) != "self":
+        if asks and getattr(node.args[0], "id", None) != "self":
             yield node, node.args[1].value
 
 
@@ -540,21 +543,21 @@ def private_attributes_stay_in_their_module(house):
     """`x._name` is read of self and cls, and of what the same module defines."""
     complaints = []
     for module in house.rooms:
-        own = private_names(module.tree)
-        for node in ast.walk(module.tree):
+        own = private_names(module.nodes)
+        for node in module.nodes:
             if not isinstance(node, ast.Attribute) or not re.fullmatch(r"_[a-z]\w*", node.attr):
                 continue
             of_itself = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
-            of_super = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super"
+            of_super = isinstance(node.value, ast.Call) and last_name(node.value.func) == "super"
             if not (of_itself or of_super or node.attr in own or node.attr in PRIVATE_BY_OTHERS):
                 complaints.append(f"{module.name}:{node.lineno} reads {ast.unparse(node)}")
     return complaints
 
 
-def private_names(tree):
+def private_names(nodes):
     """Private methods that a module defines, and private attributes that its classes set."""
-    names = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    for node in ast.walk(tree):
+    names = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if isinstance(node.value, ast.Name) and node.value.id == "self":
                 names.add(node.attr)
@@ -593,7 +596,7 @@ def imports_are_relative(house):
     return [
         f"{module.name}:{node.lineno} imports {node.module} by its full name"
         for module in house.modules.values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ImportFrom) and not node.level and f"{node.module}.".startswith(f"{FACE}.")
     ]
 
@@ -602,8 +605,8 @@ def records_are_built_in_one_place(house):
     places = [
         f"{module.name}:{node.lineno}"
         for module in house.rooms
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Record"
+        for node in module.nodes
+        if isinstance(node, ast.Call) and last_name(node.func) == "Record"
     ]
     return [f"Record is built in {', '.join(places)}"] if len(places) > 1 else []
 

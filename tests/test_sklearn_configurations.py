@@ -29,11 +29,29 @@ ESTIMATORS = [
 ]
 
 
-# How arrays are read and rows are weighed does not depend on the configuration.
+# How arrays are read, which are refused, and how rows are weighed does not depend on the configuration: all of it goes
+# through estimators/_inputs.py before p, q, mapper or engine is asked for.
 IN_THE_OTHER_FILE = {
     "check_class_weight_classifiers",
     "check_classifier_data_not_an_array",
+    "check_complex_data",
+    "check_dtype_object",
+    "check_estimator_sparse_array",
     "check_estimator_sparse_matrix",
+    "check_estimator_sparse_tag",
+    "check_estimators_empty_data_messages",
+    "check_estimators_nan_inf",
+    "check_f_contiguous_array_estimator",
+    "check_fit1d",
+    "check_fit2d_predict1d",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_pipeline_consistency",
+    "check_positive_only_tag_during_fit",
+    "check_sample_weights_list",
+    "check_sample_weights_not_an_array",
+    "check_sample_weights_pandas_series",
+    "check_sample_weights_shape",
     "check_transformer_data_not_an_array",
 }
 # These come once more with arrays that cannot be written, which is the stricter form.

@@ -81,6 +81,11 @@ class ShardWeights(PairWeights):
             G, loss = G + 2.0 * (1.0 - self.debias) * own * pulled, loss + more
         return G, self.across.total(loss)
 
+    @property
+    def _pairs(self):
+        # The other direction of an edge may be with another process.
+        return self.row, self.edges.indices, self.edges.data, np.arange(len(self.edges.data))
+
     def _pulled(self, shares, r, right):
         return r * (shares @ right)  # r of other processes is not at hand
 

@@ -285,10 +285,13 @@ class PairWeights:
 
     @cached_property
     def _pairs(self):
-        """Rows, columns and weights of the edges in both directions together."""
-        one_way = np.flatnonzero(self.row <= self.edges.indices)
-        row, column = self.row[one_way], self.edges.indices[one_way]
-        return row, column, self.edges.data[one_way] * np.where(row < column, 2.0, 1.0)
+        """Rows, columns and weights of the edges in both directions together, and which of these each edge is of."""
+        row, column = self.row, self.edges.indices
+        one_way = np.flatnonzero(row <= column)
+        number = np.minimum(row, column) * self.n + np.maximum(row, column)
+        each = np.searchsorted(number[one_way], number)  # columns are in order
+        row, column = row[one_way], column[one_way]
+        return row, column, self.edges.data[one_way] * np.where(row < column, 2.0, 1.0), each
 
     @cached_property
     def _square(self):
@@ -306,17 +309,17 @@ class PairWeights:
         return 2.0 * (1.0 - a) * right * (q @ r), loss
 
     def _explained(self, r, right, valued):
-        a, loss, shares = self.debias, 0.0, np.empty_like(self.edges.data)
-        step = max(1, BLOCK // r.shape[1])
-        for start in range(0, len(shares), step):
+        a, (row, column, weight, each) = self.debias, self._pairs
+        q, step = np.empty(len(row)), max(1, BLOCK // r.shape[1])
+        for start in range(0, len(q), step):
             part = slice(start, start + step)
-            q = np.einsum("ec,ec->e", r[self.row[part]], right[self.edges.indices[part]])
-            q = (1.0 - a) * q + a / self.n_rows
-            np.maximum(q, 1e-300, out=q)
-            shares[part] = self.edges.data[part] / q
-            loss -= self.edges.data[part] @ np.log(q) if valued else 0.0
-        shares = sparse.csr_array((shares, self.edges.indices, self.edges.indptr), shape=self.edges.shape)
-        return 2.0 * (1.0 - a) * self._pulled(shares, r, right), loss
+            np.einsum("ec,ec->e", r.take(row[part], 0), right.take(column[part], 0), out=q[part])
+        q *= 1.0 - a
+        q += a / self.n_rows
+        np.maximum(q, 1e-300, out=q)
+        shares = copy.copy(self.edges)  # a new matrix would be checked again
+        shares.data = self.edges.data / q.take(each)
+        return 2.0 * (1.0 - a) * self._pulled(shares, r, right), -(weight @ np.log(q)) if valued else 0.0
 
     def _pulled(self, shares, r, right):
         """sum_j (w_ij / q_ij) r_ic r_jc / s_c over the edges of each row i, from the shares w_ij / q_ij."""
@@ -361,7 +364,7 @@ class PairWeights:
         if self.even:
             return [self.explained(joined(r, *pair))[1] for pair in pairs]
         a, mass, costs = self.debias, self.mass(r), []
-        row, column, weight = self._pairs
+        row, column, weight, _ = self._pairs
         scale = (1.0 - a) / sized(mass, self.n_rows, self.balance)
         for keep, drop in pairs:
             some = r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES
@@ -465,26 +468,29 @@ def _project(G, price, r, far=False):
     the root climbs to it without overshooting.  Prices count from the lowest of a row: beside them its G may be
     so small that lambda + price_c would be nothing but rounding.
     """
-    price = np.maximum(
-        price - np.where(G > 0, price, np.inf).min(axis=1, keepdims=True, initial=price.max()), 0.0
-    )
-    low = (G - price).max(axis=1)
-    lam = low.copy()
-    active = np.flatnonzero(G.max(axis=1) > 0)
+    # Sums over few clusters take less where those of a row are apart and those of a cluster together.
+    G, price = np.ascontiguousarray(G.T), price[:, None]
+    price = np.maximum(price - np.where(G > 0, price, np.inf).min(axis=0, initial=price.max()), 0.0)
+    some, lam = G.max(axis=0) > 0, (G - price).max(axis=0)
+    active = np.flatnonzero(some)
+    own, paid, root = G[:, active], price[:, active], lam[active]
     for _ in range(60):
-        over = 1.0 / np.maximum(lam[active, None] + price[active], 1e-300)
-        ratio = G[active] * over
-        excess = ratio.sum(1) - 1.0
-        lam[active] += excess / (ratio * over).sum(1)
-        active = active[np.abs(excess) > 1e-12]
         if not len(active):
             break
-    new = G / np.maximum(lam[:, None] + price, 1e-300)
+        over = 1.0 / np.maximum(root + paid, 1e-300)
+        ratio = own * over
+        excess = ratio.sum(axis=0) - 1.0
+        ratio *= over
+        root += excess / ratio.sum(axis=0)
+        lam[active] = root
+        on = np.abs(excess) > 1e-12
+        if not on.all():
+            active, own, paid, root = active[on], own[:, on], paid[:, on], root[on]
+    new = np.ascontiguousarray((G / np.maximum(lam + price, 1e-300)).T)
     if far:
         grown = np.sqrt(new / np.maximum(r, SMALLEST))
         new *= grown * np.sqrt(grown)
     new = np.maximum(new, SMALLEST)
     new /= new.sum(1, keepdims=True)
-    still = G.max(axis=1) <= 0
-    new[still] = r[still]
+    new[~some] = r[~some]
     return new

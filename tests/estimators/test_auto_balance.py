@@ -1,7 +1,10 @@
 """The pull towards equal sizes is as strong as lets clusters say most about p, and let go where groups lie apart."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import scale
@@ -25,6 +28,12 @@ def uneven_blobs(seed, n_large=600, n_small=60):
         ]
     )
     return X, np.repeat([0, 1, 2], [n_large, n_small, n_small])
+
+
+@cache
+def of_uneven_blobs():
+    """A fit with the defaults, which tests read and do not change."""
+    return ICONClustering(3, random_state=0).fit(uneven_blobs(0)[0])
 
 
 def test_classes_of_very_different_sizes_are_found():
@@ -58,8 +67,8 @@ def test_a_weaker_pull_is_taken_where_its_clusters_say_more():
 
 
 def test_candidates_are_told():
-    X, y = uneven_blobs(0)
-    q = ICONClustering(3, random_state=0).fit(X).q_
+    _, y = uneven_blobs(0)
+    q = of_uneven_blobs().q_
     table = q.candidates_
     assert list(table) == ["balance", "information", "entropy", "cut", "n_clusters", "smallest"]
     np.testing.assert_array_equal(table["balance"], [1.0, 0.7, 0.5, 0.3, 0.2, 0.1])
@@ -157,8 +166,7 @@ def test_new_rows_and_further_fits_know_of_it(tmp_path):
 
 
 def test_a_fit_that_goes_on_knows_of_it(tmp_path):
-    X, _ = uneven_blobs(0)
-    whole = ICONClustering(3, random_state=0).fit(X)
+    X, whole = uneven_blobs(0)[0], of_uneven_blobs()
 
     def stop(record):
         raise KeyboardInterrupt
@@ -173,8 +181,8 @@ def test_a_fit_that_goes_on_knows_of_it(tmp_path):
 
 def test_parameters_of_the_default_p_can_be_set():
     X, _ = uneven_blobs(0)
-    model = ICONClustering(3, random_state=0)
-    assert model.fit(X).p_.n_neighbors == 20
+    model = clone(of_uneven_blobs())
+    assert of_uneven_blobs().p_.n_neighbors == 20
     model.set_params(p__n_neighbors=12)
     assert isinstance(model.p, KNN)
     assert model.fit(X).p_.n_neighbors == 12

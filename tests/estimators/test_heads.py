@@ -197,11 +197,11 @@ def test_memory_is_not_rows_times_clusters(monkeypatch):
 
 def test_rows_that_are_one_batch_get_steps_enough():
     """Thirty epochs of one batch were thirty steps, and forty lessons taught no start."""
-    for sizes in ([100, 100, 100], [300, 100, 30]):
+    for sizes in ([40, 40, 40], [140, 48, 12]):
         Z, y = make_blobs(sizes, centers=[[0, 0], [12, 0], [0, 12]], random_state=0)
         model = recipes.infonce_clustering(n_clusters=3, random_state=0).fit(Z)
         assert model.n_iter_ == 300 and adjusted_rand_score(y, model.labels_) == 1
     # Of several batches an epoch has more steps, and a number that is given is one of epochs.
-    model = ICONClustering(3, mapper="linear", n_init=1, engine=MiniBatch(43), tol=0.0, random_state=0).fit(Z)
+    model = ICONClustering(3, mapper="linear", n_init=1, engine=MiniBatch(20), tol=0.0, random_state=0).fit(Z)
     assert model.n_iter_ == 30
     assert model.set_params(max_iter=4).fit(Z).n_iter_ == 4
