@@ -163,9 +163,9 @@ def test_mutual_neighbours_weigh_twice_in_maps_of_many_rows(blobs, monkeypatch):
     monkeypatch.setattr(_embedding, "MANY", len(X))
     weights = [
         ICONEmbedding(p=p, max_iter=2, random_state=0).fit(rows).p_.mutual_weight
-        for p, rows in (("knn", X), ("knn", X[1:]), (KNN(15), X))
+        for p, rows in (("knn", X), ("knn", X[1:]), (KNN(15), X), ("gaussian", X))
     ]
-    assert weights == [2.0, 1.0, 1.0]
+    assert weights == [2.0, 1.0, 1.0, 1.0]
 
 
 def test_a_coarse_start_that_cannot_be_says_why(blobs):
