@@ -74,7 +74,7 @@ class _Steps:
 
     def explained(self, r, *, valued=True):
         """What the next step is made of, and the loss of `r`, which is None where it is not `valued`."""
-        G, loss = self.graph.explained(r) if valued else self.graph.explained(r, valued=False)
+        G, loss = self.graph.explained(r, valued)
         pull, cost = (None, 0.0) if self.beliefs is None else self.beliefs.explained(r, self.graph)
         return (G, pull), loss + cost if valued else None
 

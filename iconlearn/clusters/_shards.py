@@ -73,13 +73,13 @@ class ShardWeights(PairWeights):
     def mass(self, r):
         return np.maximum(self.across.total(r.sum(axis=0)), SMALLEST)
 
-    def explained(self, r):
+    def explained(self, r, valued=True):
         own = r / sized(self.mass(r), self.n_rows, self.balance)
-        G, loss = self._of_edges(r, self.halo(own))
+        G, loss = self._of_edges(r, self.halo(own), valued)
         if self.even:
             pulled, more = self._by_floor(r, own)
             G, loss = G + 2.0 * (1.0 - self.debias) * own * pulled, loss + more
-        return G, self.across.total(loss)
+        return G, self.across.total(loss) if valued else 0.0
 
     @property
     def _pairs(self):

@@ -366,15 +366,25 @@ class PairWeights:
         a, mass, costs = self.debias, self.mass(r), []
         row, column, weight, _ = self._pairs
         scale = (1.0 - a) / sized(mass, self.n_rows, self.balance)
-        for keep, drop in pairs:
-            some = r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES
-            at = np.flatnonzero(some[row] & some[column])
-            left, right = r[row[at]], r[column[at]]
-            q = np.einsum("ec,ec,c->e", left, right, scale) + a / self.n_rows
-            both = (left[:, keep] + left[:, drop]) * (right[:, keep] + right[:, drop])
-            new = q + both * (1.0 - a) / sized(mass[keep] + mass[drop], self.n_rows, self.balance)
-            new -= left[:, keep] * right[:, keep] * scale[keep] + left[:, drop] * right[:, drop] * scale[drop]
-            costs.append(weight[at] @ (np.log(np.maximum(q, 1e-300)) - np.log(np.maximum(new, 1e-300))))
+        some = [r[:, keep] + r[:, drop] > SMALLEST * MANY_TIMES for keep, drop in pairs]
+        changed = [one[row] & one[column] for one in some]
+        # Pairs that several merges change have one q before each of them.
+        at = np.flatnonzero(np.logical_or.reduce(changed))
+        row, column, weight, q = row[at], column[at], weight[at], np.empty(len(at))
+        step = max(1, BLOCK // r.shape[1])
+        for start in range(0, len(at), step):
+            part = slice(start, start + step)
+            np.einsum("ec,ec,c->e", r[row[part]], r[column[part]], scale, out=q[part])
+        q += a / self.n_rows
+        log_q, assigned = np.log(np.maximum(q, 1e-300)), np.ascontiguousarray(r.T)
+        for (keep, drop), one in zip(pairs, changed, strict=True):
+            of = np.flatnonzero(one[at])
+            first, second = (assigned[c].take(row[of]) for c in (keep, drop))
+            third, fourth = (assigned[c].take(column[of]) for c in (keep, drop))
+            new = (first + second) * (third + fourth)
+            new *= (1.0 - a) / sized(mass[keep] + mass[drop], self.n_rows, self.balance)
+            new -= first * third * scale[keep] + second * fourth * scale[drop]
+            costs.append(weight[of] @ (log_q[of] - np.log(np.maximum(new + q[of], 1e-300))))
         return costs
 
     def improved(self, r, G, pull=None, idle=None, held=None, *, far=False):

@@ -46,8 +46,8 @@ class DeviceWeights:
         """Assignments as an array."""
         return r.cpu().numpy().copy()
 
-    def explained(self, r):
-        """G (rows x clusters) and the loss at r."""
+    def explained(self, r, valued=True):
+        """G (rows x clusters) and the loss at r, which is 0 where it is not `valued`."""
         w = self.weights
         mass = (self.size @ r).clamp_min(SMALLEST)
         right = r / (mass**w.balance * w.n_rows ** (1.0 - w.balance))
@@ -57,7 +57,8 @@ class DeviceWeights:
             there = right.index_select(0, self.columns[part])
             q = (r.index_select(0, self.rows[part]) * there).sum(1).mul_(1.0 - w.debias)
             q = q.add_(w.debias / w.n_rows).clamp_min_(1e-300)
-            loss = loss - self.values[part].dot(torch.log(q))
+            if valued:
+                loss = loss - self.values[part].dot(torch.log(q))
             there.mul_((self.values[part] / q)[:, None])
             offsets = self.pointers[first : last + 1] - part.start
             pulled[first:last] = torch.segment_reduce(

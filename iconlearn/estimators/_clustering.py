@@ -58,6 +58,9 @@ N_INIT = 12
 N_ITER, N_EPOCHS = 300, 30
 # Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
+# Of mutual neighbours among so many rows: neighbours that are no mutual ones are of another class more often, above all
+# among approximate neighbours.
+MANY, MUTUAL_WEIGHT = 60_000, 2.0
 # Numbers in the assignments of those rows that a head is taught the start of.
 MAX_TAUGHT = 2 * 10**7
 # Groups that few rows may fall into where they are yet to be counted: neighbours are a tenth of the rows, and three.
@@ -80,8 +83,9 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         most 150 and a tenth of the rows (or 10).  It is a suggestion, and not the truth.
     p : str, object or matrix, default="auto"
         Supervisory distribution, as for :class:`ICONEmbedding`; "auto" is uniform over the 20 nearest rows
-        (beyond a gap they weigh less, see `far_weight` of :class:`iconlearn.supervisory.KNN`), and with fewer than 40
-        rows for each cluster a Gaussian whose perplexity is a third of them, or 4.
+        (beyond a gap they weigh less, and from 60 000 rows on mutual ones twice; see `far_weight` and `mutual_weight`
+        of :class:`iconlearn.supervisory.KNN`), and with fewer than 40 rows for each cluster a Gaussian whose perplexity
+        is a third of them, or 4.
     q : str or object, default="cluster"
         A shared-cluster kernel: "cluster" or :class:`iconlearn.learned.Cluster`, whose `balance` is how strongly
         clusters are pulled towards equal sizes; by default it is chosen (`q_.balance_`) among some
@@ -658,7 +662,10 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             return super()._sized_p(n_rows, n_groups, n_outputs)
         usual = self._by_default["p"]
         if n_rows >= 2 * usual.n_neighbors * n_groups:
-            return clone(usual)
+            p = clone(usual)
+            if n_rows >= MANY:
+                p.mutual_weight = MUTUAL_WEIGHT
+            return p
         return Gaussian(perplexity_by_default(usual.n_neighbors, n_rows, n_groups))
 
     def _debiased(self, p):

@@ -208,7 +208,7 @@ def test_the_cost_of_a_merge_is_what_the_loss_rises_by(floor, size):
     graph, r = weights(0.2, size, 0.7), assignments()
     if floor:
         graph = PairWeights(graph.edges, np.full(N, floor / N), 0.2, size, 0.7)
-    pairs = [(0, 1), (3, 4), (2, 20)]
+    pairs = [(0, 1), (3, 4), (2, 20), (1, 4)]
     found = graph.merge_costs(r, pairs)
     rises = [graph.explained(joined(r, *pair))[1] for pair in pairs]
     np.testing.assert_allclose(np.diff(found), np.diff(rises), atol=1e-9)

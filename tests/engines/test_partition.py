@@ -314,6 +314,8 @@ def test_steps_on_a_device_are_those_of_the_host(debias, mass, balance, monkeypa
     (G, loss), (found, its_loss) = graph.explained(r), there.explained(torch.from_numpy(r))
     np.testing.assert_allclose(found, G, rtol=1e-12, atol=1e-15)
     assert its_loss == pytest.approx(loss, rel=1e-12)
+    alike, none = there.explained(torch.from_numpy(r), valued=False)
+    assert torch.equal(alike, found) and none == 0.0
     for idle in (None, graph.idle()):
         new = there.improved(torch.from_numpy(r), found, idle=idle)
         np.testing.assert_allclose(new, graph.improved(r, G, idle=idle), rtol=1e-9, atol=1e-14)
@@ -336,7 +338,7 @@ def test_a_clustering_is_the_same_on_a_device(monkeypatch):
     monkeypatch.setattr(
         _device_weights.DeviceWeights,
         "explained",
-        lambda self, r: steps.append(r.device.type) or explained(self, r),
+        lambda self, r, *valued: steps.append(r.device.type) or explained(self, r, *valued),
     )
     X, _ = make_blobs(300, 5, centers=6, random_state=0)
     fits = [ICONClustering(6, device=device, random_state=0).fit(X) for device in ("cpu", "cuda")]

@@ -13,6 +13,7 @@ from iconlearn import Checkpoint, ICONClustering, Term, load, recipes, save
 from iconlearn.clusters import assign
 from iconlearn.clusters._search import _chosen, _most_informed
 from iconlearn.divergences import Hellinger
+from iconlearn.estimators import _clustering
 from iconlearn.learned import Cluster
 from iconlearn.supervisory import KNN
 
@@ -186,6 +187,19 @@ def test_parameters_of_the_default_p_can_be_set():
     model.set_params(p__n_neighbors=12)
     assert isinstance(model.p, KNN)
     assert model.fit(X).p_.n_neighbors == 12
+
+
+def test_mutual_neighbours_weigh_twice_among_many_rows(monkeypatch):
+    """Where p is the default."""
+    X, _ = uneven_blobs(0)
+    monkeypatch.setattr(_clustering, "MANY", len(X))
+    fits = [
+        ICONClustering(3, p=p, n_init=1, random_state=0).fit(rows).p_
+        for p, rows in (("auto", X), ("auto", X[1:]), (KNN(20), X))
+    ]
+    assert [p.mutual_weight for p in fits] == [2.0, 1.0, 1.0]
+    of_row = fits[0].conditional_.sparse()[[0]].toarray()[0]
+    assert np.isclose(of_row.max(), 2.0 * of_row[of_row > 0.01].min())
 
 
 FAR = make_blobs([200, 20], centers=[[0, 0], [30, 0]], cluster_std=1, random_state=0, shuffle=False)
