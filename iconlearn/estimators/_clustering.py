@@ -48,7 +48,7 @@ from ..out_of_sample._seen import AllSeenRows, SeenRows, mean_of_equal_rows
 from ..plan import NoCheckpoint, same_shapes
 from ..registry import resolve
 from ..solve import adam_rate, present_loss
-from ..supervisory import KNN, Gaussian, declared, perplexity_by_default
+from ..supervisory import KNN, Gaussian, declared, mutual_weight_by_default, perplexity_by_default
 from ._base import ICONBase, for_mappers_of_features, row_identity
 from ._inputs import like_input, search_device, validated, validated_new
 from ._monitoring import callbacks, observed, timed, with_callbacks
@@ -58,9 +58,6 @@ N_INIT = 12
 N_ITER, N_EPOCHS = 300, 30
 # Seconds that the search of starts takes for each row, about; micro-clusters do not grow in number for ever.
 SECONDS_PER_ROW, MANY_ROWS = 7e-4, 10_000
-# Of mutual neighbours among so many rows: neighbours that are no mutual ones are of another class more often, above all
-# among approximate neighbours.
-MANY, MUTUAL_WEIGHT = 60_000, 2.0
 # Numbers in the assignments of those rows that a head is taught the start of.
 MAX_TAUGHT = 2 * 10**7
 # Groups that few rows may fall into where they are yet to be counted: neighbours are a tenth of the rows, and three.
@@ -663,8 +660,7 @@ class ICONClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         usual = self._by_default["p"]
         if n_rows >= 2 * usual.n_neighbors * n_groups:
             p = clone(usual)
-            if n_rows >= MANY:
-                p.mutual_weight = MUTUAL_WEIGHT
+            p.mutual_weight = mutual_weight_by_default(n_rows)
             return p
         return Gaussian(perplexity_by_default(usual.n_neighbors, n_rows, n_groups))
 

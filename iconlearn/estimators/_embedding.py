@@ -33,7 +33,14 @@ from ..out_of_sample._seen import AllSeenRows, SeenRows, share_places
 from ..out_of_sample._shards import ShardRows
 from ..plan import same_shapes
 from ..solve import adam_rate
-from ..supervisory import bags_of, declared, extended, holds_words, sentences_of
+from ..supervisory import (
+    bags_of,
+    declared,
+    extended,
+    holds_words,
+    mutual_weight_by_default,
+    sentences_of,
+)
 from ._base import ICONBase, row_identity
 from ._classifier import ICONClassifier, of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
@@ -58,9 +65,6 @@ LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
 # unexaggerated iterations, and what they leave of the length of steps.
 SETTLING = ((0.3, 0.3), (0.15, 0.05))
-# Of mutual neighbours in maps of so many rows, where p is named only: groups are purer, at no loss of neighbours kept.
-# Among fewer rows labels gain as well, but fewer of the neighbours are kept.
-MANY, MUTUAL_WEIGHT = 60_000, 2.0
 # A coarse map is sorted already; its exaggeration only draws the newcomers in.
 COARSE_EXAGGERATION = 4.0
 
@@ -592,8 +596,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
     def _sized_p(self, n_rows, n_groups, n_outputs):
         p = super()._sized_p(n_rows, n_groups, n_outputs)
-        if isinstance(self.p, str) and self.p == "knn" and n_rows >= MANY:
-            p.mutual_weight = MUTUAL_WEIGHT
+        if isinstance(self.p, str) and self.p == "knn":
+            p.mutual_weight = mutual_weight_by_default(n_rows)
         return p
 
     def _exaggeration(self, plan):

@@ -32,6 +32,7 @@ from .neighborhoods import (
     Student,
     SymmetricEntropic,
     WideGaussian,
+    mutual_weight_by_default,
     perplexity_by_default,
 )
 from .sequences import Ahead, Cooccurrence, bags_of, holds_words, is_tokens, sentences_of
@@ -79,6 +80,7 @@ __all__ = [
     "is_neighbor_lists",
     "is_network",
     "is_tokens",
+    "mutual_weight_by_default",
     "n_listed",
     "neighbor_matrix",
     "perplexity_by_default",

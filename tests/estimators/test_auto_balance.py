@@ -13,9 +13,9 @@ from iconlearn import Checkpoint, ICONClustering, Term, load, recipes, save
 from iconlearn.clusters import assign
 from iconlearn.clusters._search import _chosen, _most_informed
 from iconlearn.divergences import Hellinger
-from iconlearn.estimators import _clustering
 from iconlearn.learned import Cluster
 from iconlearn.supervisory import KNN
+from iconlearn.supervisory.neighborhoods import _graph
 
 
 def uneven_blobs(seed, n_large=600, n_small=60):
@@ -192,7 +192,7 @@ def test_parameters_of_the_default_p_can_be_set():
 def test_mutual_neighbours_weigh_twice_among_many_rows(monkeypatch):
     """Where p is the default."""
     X, _ = uneven_blobs(0)
-    monkeypatch.setattr(_clustering, "MANY", len(X))
+    monkeypatch.setattr(_graph, "MANY", len(X))
     fits = [
         ICONClustering(3, p=p, n_init=1, random_state=0).fit(rows).p_
         for p, rows in (("auto", X), ("auto", X[1:]), (KNN(20), X))

@@ -15,6 +15,7 @@ from iconlearn.estimators import _embedding
 from iconlearn.initialization import _coarse
 from iconlearn.metrics import neighbor_recall
 from iconlearn.supervisory import KNN, Debias, Gaussian, Graph, Mix, Symmetrize, Walk
+from iconlearn.supervisory.neighborhoods import _graph
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_maps_whose_loss_falls_go_on(monkeypatch):
 def test_mutual_neighbours_weigh_twice_in_maps_of_many_rows(blobs, monkeypatch):
     """Where p is named only."""
     X, _ = blobs
-    monkeypatch.setattr(_embedding, "MANY", len(X))
+    monkeypatch.setattr(_graph, "MANY", len(X))
     weights = [
         ICONEmbedding(p=p, max_iter=2, random_state=0).fit(rows).p_.mutual_weight
         for p, rows in (("knn", X), ("knn", X[1:]), (KNN(15), X), ("gaussian", X))
