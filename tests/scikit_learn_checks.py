@@ -29,9 +29,8 @@ def checked(estimator, check):
         # These take whatever has predict_proba for a classifier of their y, which has four classes.
         estimator.set_params(n_clusters=4, n_init=1, random_state=0)
     if name not in WHOLE and isinstance(estimator, ICONEmbedding) and estimator.max_iter == "auto":
-        estimator.set_params(
-            max_iter=20
-        )  # up to twenty fits for a check, which asks nothing of the later steps
+        # Up to twenty fits for a check, which asks nothing of the later steps.
+        estimator.set_params(max_iter=20)
     check(estimator)
 
 
