@@ -21,14 +21,14 @@ N_SPREADS = 6
 # Of the width of the kernel: rows that share their landmarks are not left on one point.
 JITTER = 0.1
 N_ITER = 200
-# Seconds for each row and step of a coarse map in two dimensions; three take about four times as long.
+# Seconds for each row and step of a coarse map in two dimensions; three take about twice as long.
 SECONDS_PER_STEP = 7e-7
 
 
 def expected_start(shape, n_components):
     """Seconds that :func:`coarse_places` takes, about; from measured rates."""
     n_rows, n_columns = shape
-    few, slower = n_rows // SHARE, 4 if n_components > 2 else 1
+    few, slower = n_rows // SHARE, 2 if n_components > 2 else 1
     return expected_search((few, n_columns)) + few * N_ITER * SECONDS_PER_STEP * slower
 
 
