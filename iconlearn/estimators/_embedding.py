@@ -65,6 +65,9 @@ LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
 # unexaggerated iterations, and what they leave of the length of steps.
 SETTLING = ((0.3, 0.3), (0.15, 0.05))
+# In more dimensions than these there is room to pass each other without exaggeration; after it, steps along estimated
+# sums take half the iterations to come back to where they would have begun.  These are so many times shorter.
+NARROW, SHORTER = 3, 2.0
 # A coarse map is sorted already; its exaggeration only draws the newcomers in.
 COARSE_EXAGGERATION = 4.0
 
@@ -125,18 +128,21 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     max_iter : int or "auto", default="auto"
         Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, or
         5000 where the engine draws columns), or 100 epochs.  A map of 1000 rows or more, by momentum under a
-        heavy-tailed q, goes on to twice as many at most, for as long as 25 iterations lower its loss by 1.25 %.
+        heavy-tailed q and by sums over all columns, goes on to twice as many at most, for as long as 25 iterations
+        lower its loss by 1.25 %.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
         Stop when 50 iterations improve the loss by less than this share of it.  A loss that is an estimate
         (batches, views) ends the fit once its mean falls by less than its noise could hide.
     learning_rate : float or "auto", default="auto"
-        Step size; "auto" is n_samples / exaggeration for a table; for Adam 0.1 for a table (over the root of
-        the number of batches), 0.01 for a linear mapper and 0.003 for a network.
+        Step size; "auto" is n_samples / exaggeration for a table (half of it where columns are drawn, in
+        more than three dimensions); for Adam 0.1 for a table (over the root of the number of batches), 0.01 for a
+        linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
         Factor on the attraction in the first eighth of the iterations (at most 100); "auto" is 8 for a
-        table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1.
+        table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1; also 1 where columns
+        are drawn, in more than three dimensions.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
         "auto" is momentum with gains for a table (Adam where q is an inverse power or hyperbolic, or p has lists of
         candidates),
@@ -605,9 +611,15 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return check_number("early_exaggeration", self.early_exaggeration, low=0, closed="neither")
         if not plan.q.heavy_tailed or plan.parametric or plan.engine.stochastic or plan.problem.p.listed:
             return 1.0
+        if self._draws_with_room(plan):
+            return 1.0
         # A p that spreads over much of the data, pulled harder than the rest pushes, shrinks the map to a point.
         p = plan.problem.p
         return float(np.clip(0.5 * p.n_candidates / np.exp(plan.problem.entropy()), 1.0, EXAGGERATION))
+
+    def _draws_with_room(self, plan):
+        """Whether the places of a map have room to pass each other, and row sums are estimated from drawn columns."""
+        return plan.engine.draws_columns and self.n_components > NARROW
 
     def _method(self, plan):
         if self.optimizer != "auto":
@@ -631,7 +643,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
 
         def rate(factor):
             if method == "momentum" and self.learning_rate == "auto":
-                return n / factor
+                return n / (factor * (SHORTER if self._draws_with_room(plan) else 1.0))
             return adam_rate(plan, self.learning_rate)
 
         first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
@@ -652,7 +664,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
             return [*phases, main, *settling]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
         parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
-        further = n_iter if self.max_iter == "auto" else 0
+        further = n_iter if self.max_iter == "auto" and not plan.engine.draws_columns else 0
         last = replace(
             main, n_iter=main.n_iter - sum(lengths), further=further, falling=STILL_FALLING, relocates=True
         )

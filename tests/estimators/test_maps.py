@@ -308,3 +308,29 @@ def test_networks_take_shorter_steps_than_linear_maps():
     halves = recipes.clip(split=32, n_components=8, mapper="mlp", max_iter=60, random_state=0)
     auto = halves.fit(X).loss_
     assert auto < 0.9 * halves.set_params(learning_rate=0.01).fit(X).loss_
+
+
+def test_maps_with_room_are_not_exaggerated_where_columns_are_drawn():
+    """In four dimensions or more; and their steps are half as long, and no more than without further turns."""
+    X = load_digits().data.astype(np.float32)[:1000]
+    fits = {}
+    for name, options in {
+        "auto": {},
+        "set": {"early_exaggeration": 1.0, "learning_rate": 500.0},
+        "longer": {"early_exaggeration": 1.0, "learning_rate": 1000.0},
+    }.items():
+        fits[name] = ICONEmbedding(4, engine="sampled", max_iter=30, random_state=0, **options).fit(X)
+    np.testing.assert_array_equal(fits["auto"].embedding_, fits["set"].embedding_)
+    assert not np.array_equal(fits["auto"].embedding_, fits["longer"].embedding_)
+    flat = [
+        ICONEmbedding(3, engine="sampled", max_iter=30, random_state=0, **options).fit(X).embedding_
+        for options in ({}, {"early_exaggeration": 1.0, "learning_rate": 500.0})
+    ]
+    assert not np.array_equal(*flat)
+
+
+def test_maps_of_drawn_columns_do_not_go_on(monkeypatch):
+    X = load_digits().data.astype(np.float32)[:1000]
+    monkeypatch.setattr(_embedding, "STILL_FALLING", -np.inf)
+    monkeypatch.setattr(_embedding, "LARGE_DRAWN", 1000)
+    assert ICONEmbedding(4, engine="sampled", tol=0, random_state=0).fit(X).n_iter_ == 150
