@@ -84,7 +84,7 @@ class ShardWeights(PairWeights):
     @property
     def _pairs(self):
         # The other direction of an edge may be with another process.
-        return self.row, self.edges.indices, self.edges.data, np.arange(len(self.edges.data))
+        return self.row, self.edges.indices, self.edges.data, slice(None)
 
     def _pulled(self, shares, r, right):
         return r * (shares @ right)  # r of other processes is not at hand

@@ -318,7 +318,7 @@ class PairWeights:
         q += a / self.n_rows
         np.maximum(q, 1e-300, out=q)
         shares = copy.copy(self.edges)  # a new matrix would be checked again
-        shares.data = self.edges.data / q.take(each)
+        shares.data = self.edges.data / q[each]
         return 2.0 * (1.0 - a) * self._pulled(shares, r, right), -(weight @ np.log(q)) if valued else 0.0
 
     def _pulled(self, shares, r, right):

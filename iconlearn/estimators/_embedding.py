@@ -609,9 +609,8 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
     def _exaggeration(self, plan):
         if self.early_exaggeration != "auto":
             return check_number("early_exaggeration", self.early_exaggeration, low=0, closed="neither")
-        if not plan.q.heavy_tailed or plan.parametric or plan.engine.stochastic or plan.problem.p.listed:
-            return 1.0
-        if self._draws_with_room(plan):
+        unhindered = plan.parametric or plan.engine.stochastic or self._draws_with_room(plan)
+        if unhindered or not plan.q.heavy_tailed or plan.problem.p.listed:
             return 1.0
         # A p that spreads over much of the data, pulled harder than the rest pushes, shrinks the map to a point.
         p = plan.problem.p

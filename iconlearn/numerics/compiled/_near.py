@@ -188,9 +188,12 @@ def _add(parts, taken, n_runs, sums):
 
 
 @numba.njit(nogil=True, fastmath=True, cache=True)
-def _looked_up(table, t, found):
-    """Write what a table has at some floats to `found`."""
+def _looked_up(table, x, y, z, xs, ys, zs, reach2, per_unit, t, found):
+    """Write what a table has at the squared distances of others to `found`; `t` is written over."""
     bits, values, changes = t.view(np.int32), table[0], table[1]
+    for j in range(len(xs)):
+        s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
+        t[j] = np.float32(1) + min(s, reach2) * per_unit
     for j in range(len(t)):
         e = (bits[j] >> _SHIFT) - _FIRST
         found[j] = values[e] + changes[e] * (_PART * np.float32(bits[j] & _REST))
@@ -233,10 +236,7 @@ def _sums(of_parabola):
                             total += f
                             parts[j] += f
                     else:
-                        for j in range(len(xs)):
-                            s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
-                            t[j] = one + min(s, reach2) * per_unit
-                        _looked_up(function, t, found)
+                        _looked_up(function, x, y, z, xs, ys, zs, reach2, per_unit, t, found)
                         for j in range(len(xs)):
                             total += found[j]
                             parts[j] += found[j]
@@ -279,10 +279,7 @@ def _pulls(of_parabola):
                     xp, yp, zp = scratch[0, first:m], scratch[1, first:m], scratch[2, first:m]
                     cs, t, found = others[3, first:m], scratch[3, first:m], scratch[4, first:m]
                     if not of_parabola:
-                        for j in range(len(xs)):
-                            s = (xs[j] - x) ** 2 + (ys[j] - y) ** 2 + (zs[j] - z) ** 2
-                            t[j] = one + min(s, reach2) * per_unit
-                        _looked_up(function, t, found)
+                        _looked_up(function, x, y, z, xs, ys, zs, reach2, per_unit, t, found)
                     for j in range(len(xs)):
                         gx, gy, gz = x - xs[j], y - ys[j], z - zs[j]
                         if of_parabola:
