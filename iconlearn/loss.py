@@ -94,17 +94,19 @@ def row_divergences(problem, engine, visit, at=None):
             values = own + visit.p_sums * log_norm
             if of_columns is not None:
                 values = values + edges.row_sums(visit.p * of_columns[edges.j])
-            return values if at is None else (values.detach(), *torch.autograd.grad(values.sum(), at))
+            found = visit.of_table(values.detach())
+            return found if at is None else (found, *torch.autograd.grad(values.sum(), at))
     # The loss is linear in the masses of the rows, so these are its derivatives.
     mass = torch.ones_like(visit.mass).requires_grad_()
     with torch.enable_grad():
         value = _mean_divergence(problem, engine, visit.weighing(mass), 1.0, by_sums=True)
-        return torch.autograd.grad(value, mass)[0] if at is None else torch.autograd.grad(value, (mass, at))
+        of_rows, *of_places = torch.autograd.grad(value, (mass,) if at is None else (mass, at))
+        return (visit.of_table(of_rows), *of_places) if of_places else visit.of_table(of_rows)
 
 
 def _places(problem, visit):
     """Of the visited rows and columns; the same object where one set of places serves both."""
-    q, Z = problem.q, problem.rows.at(visit.rows, visit.row_inputs)
+    q, Z = problem.q, visit.outputs(problem.rows)
     U = q.place(Z, mass=visit.column_weights)
     if not problem.tied:
         return U, q.place(problem.columns.at(visit.cols, visit.column_inputs), columns=True)

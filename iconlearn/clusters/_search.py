@@ -29,7 +29,7 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.linalg import qr
 from scipy.spatial.distance import cdist
 
-from ..numerics.graphs import vectors_of_graph
+from ..numerics.graphs import MANY_ROWS, order_by_neighbors, vectors_of_graph
 from ._agglomeration import agglomerate, gains
 from ._microclusters import MAX_CELLS, coarsen, merge_smallest, micro_clusters, with_groups
 from ._refine import refined, soften
@@ -182,8 +182,12 @@ class _CoarseSearch:
         self.pulled = ~graph.idle()
         if not self.pulled.all():
             graph = graph.among(self.pulled)
-        self.node = micro_clusters(graph, n_clusters, rng)
-        self.coarse = graph.coarsened(self.node)
+        place = np.arange(graph.n)
+        if graph.n >= MANY_ROWS:
+            place[order_by_neighbors(graph.edges)] = np.arange(graph.n)
+            graph = graph.coarsened(place)
+        node = micro_clusters(graph, n_clusters, rng)
+        self.node, self.coarse = node[place], graph.coarsened(node)
         self.edges = self.coarse.edges / self.coarse.unit
         if self.coarse.compiled(n_clusters):
             whole.n_steps = self.coarse.n_steps  # the library is loaded then, and the descent may use it

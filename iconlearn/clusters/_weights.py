@@ -69,15 +69,18 @@ class PairWeights:
         How many rows each of these stands for; None is one.
     balance : float, default=1.0
         The power b of the clusters' sizes in q.
+    symmetric : bool, default=False
+        Whether `edges` are symmetric already; they are kept then.
 
     Notes
     -----
     The constant part costs all pairs.  :meth:`grouped` computes it from the mean assignments of groups instead.
     """
 
-    def __init__(self, edges, floor, debias, size=None, balance=1.0):
-        edges = sparse.csr_array(edges + edges.T)
-        edges.data *= 0.5
+    def __init__(self, edges, floor, debias, size=None, balance=1.0, *, symmetric=False):
+        if not symmetric:
+            edges = sparse.csr_array(edges + edges.T)
+            edges.data *= 0.5
         edges.sum_duplicates()
         self.edges, self.floor, self.debias, self.n = edges, floor, debias, edges.shape[0]
         self.size, self.single = (np.ones(self.n), True) if size is None else (size, False)
@@ -98,7 +101,8 @@ class PairWeights:
     def coarsened(self, labels):
         """The weights between groups of rows, numbered without gaps.
 
-        The loss is the same where the rows of each group are assigned alike.  Starts are searched on them.
+        The loss is the same where the rows of each group are assigned alike.  Starts are searched on them.  Groups of
+        one row each are the rows in another order.
         """
         if len(labels) == labels.max() + 1 and (labels == np.arange(self.n)).all():
             self.n_steps = SEARCH
@@ -107,7 +111,7 @@ class PairWeights:
         size, floor = np.bincount(labels, self.size, m), np.bincount(labels, self.floor, m)
         many = len(self.edges.data) >= MANY_EDGES_OF_GROUPS
         edges = of_groups(self.edges, labels, m, loops=True, compiled=many)
-        coarse = PairWeights(edges, floor, self.debias, size, self.balance)
+        coarse = PairWeights(edges, floor, self.debias, size, self.balance, symmetric=m == self.n)
         coarse.n_steps = SEARCH
         return coarse
 
@@ -184,7 +188,8 @@ class PairWeights:
     def among(self, rows):
         """The weights among some of the rows."""
         edges = self.edges[rows][:, rows]
-        some = PairWeights(edges, self.floor[rows], self.debias, self.size[rows], self.balance)
+        size = self.size[rows]
+        some = PairWeights(edges, self.floor[rows], self.debias, size, self.balance, symmetric=True)
         if self.group is None:
             return some
         return some.grouped(np.unique(self.group[rows], return_inverse=True)[1])

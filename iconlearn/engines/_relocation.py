@@ -54,7 +54,7 @@ def relocate(problem, engine, visit):
         Which rows have moved.
     """
     q, table = problem.q, problem.rows.mapper.places
-    U = q.place(problem.rows.at(visit.rows), mass=visit.column_weights)
+    U = q.place(visit.outputs(problem.rows), mass=visit.column_weights)
     factor, offset = q.edge_form
     log_sums = engine.log_sums(q, U, U, visit)
     if q.normalize == "row":
@@ -73,7 +73,8 @@ def relocate(problem, engine, visit):
     target = V.index_select(0, at.clamp_min(0))
     gap = U - target
     length = torch.linalg.vector_norm(gap, dim=1, keepdim=True).clamp_min(torch.finfo(U.dtype).tiny)
-    beside = target + gap * (BESIDE * math.sqrt(offset) / length)
+    beside = visit.of_table(target + gap * (BESIDE * math.sqrt(offset) / length))
+    moved = visit.of_table(moved)
     table.copy_(torch.where(moved[:, None], beside, table))
     return moved
 

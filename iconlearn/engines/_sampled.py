@@ -68,7 +68,7 @@ class Sampled(Engine):
         return super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        visit = visit_all(problem, dtype=dtype, device=device)
+        visit = visit_all(problem, dtype=dtype, device=device, ordered=True)
         sample = Sample(visit.edges, min(self.n_columns, problem.p.n_cols), visit.exclude_self, rng)
         visit = replace(visit, sample=sample)
         while True:

@@ -12,13 +12,17 @@ from scipy.sparse import csr_array
 
 from .._transfer import sent
 from ..distributed import ALONE
+from ..mappers import declares
 from ..numerics.geometry import Edges
+from ..numerics.graphs import MANY_ROWS, order_by_neighbors
 from ..numerics.threads import compiled_pays
 
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
 # Edges whose divergences are found at once.
 BLOCK = 2**22
+# Rows of more than three dimensions from which on compiled loops go through them by neighbours.
+MANY_WIDE_ROWS = 2500
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ class Visit:
         number of visits.
     copies : Tensor or None
         How many equal points each column stands for; p is that of one of them.
+    order : RowOrder or None
+        The order in which all rows are visited, where it is not their own.
     sample : Sample or None
         Columns that stand for all the others in the row sums, where an engine draws some.
     weighs : bool
@@ -87,6 +93,7 @@ class Visit:
     exclude_self: bool
     scale: float = 1.0
     copies: object = None
+    order: object = None
     sample: object = None
     lists: object = None
     weighs: bool = True
@@ -96,9 +103,18 @@ class Visit:
     # The processes whose rows are visited together.
     group: object = ALONE
 
+    def outputs(self, points):
+        """Outputs for the visited rows of some points."""
+        Z = points.at(self.rows, self.row_inputs)
+        return Z if self.order is None else _InOrder.apply(Z, self.order)
+
     def columns(self, U):
         """Places of the columns, where these are the rows, whose places are U."""
         return U
+
+    def of_table(self, values):
+        """Values for the visited rows, all of them, in the order of the table."""
+        return values if self.order is None else self.order.of_table(values)
 
     @cached_property
     def both_ways(self):
@@ -161,6 +177,42 @@ class Visit:
         return on
 
 
+class RowOrder:
+    """An order of rows, on the CPU.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n,)
+        The row at each place.
+    """
+
+    def __init__(self, rows):
+        self.rows = rows.astype(np.intp)
+        self.places = np.empty_like(self.rows)
+        self.places[self.rows] = np.arange(len(rows))
+
+    def of_table(self, values):
+        """Values in this order, in the order of the table."""
+        return _taken(values, self.places)
+
+
+class _InOrder(torch.autograd.Function):
+    # The backward pass of an index adds up rows, one by one, of which each comes once here.
+    @staticmethod
+    def forward(ctx, Z, order):
+        ctx.order = order
+        return _taken(Z, order.rows)
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.order.of_table(g), None
+
+
+def _taken(values, at):
+    # In a third of the time of torch's index.
+    return torch.from_numpy(values.detach().numpy().take(at, 0))
+
+
 @dataclass(frozen=True, eq=False)
 class VisitedLists:
     """The lists of candidates of one step.
@@ -185,14 +237,15 @@ class VisitedLists:
         return torch.bincount(self.of, minlength=len(self.rows))
 
 
-def visit_all(problem, *, dtype, device) -> Visit:
-    """All rows and all columns."""
-    return _visit(problem, None, None, dtype, device)
+def visit_all(problem, *, dtype, device, ordered=False) -> Visit:
+    """All rows and all columns; `ordered` ones so that neighbours are near in memory, where that pays."""
+    ordered = ordered and _order_pays(problem, dtype, device)
+    return _visit(problem, None, None, dtype, device, ordered=ordered)
 
 
-def visit_all_always(problem, *, dtype, device):
-    """Epochs of one visit, of all rows and all columns."""
-    return itertools.repeat([visit_all(problem, dtype=dtype, device=device)])
+def visit_all_always(problem, *, dtype, device, ordered=False):
+    """Epochs of one visit, of all rows and all columns; see :func:`visit_all`."""
+    return itertools.repeat([visit_all(problem, dtype=dtype, device=device, ordered=ordered)])
 
 
 def visit_batch(problem, rows, cols, *, dtype, device, own=None, scale=1.0) -> Visit:
@@ -203,7 +256,17 @@ def visit_batch(problem, rows, cols, *, dtype, device, own=None, scale=1.0) -> V
     return _visit(problem, rows, cols, dtype, device, own, scale)
 
 
-def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
+def _order_pays(problem, dtype, device):
+    """Whether compiled loops over the rows of a table are quicker in another order by more than it takes to find it."""
+    p, points = problem.p, problem.rows
+    table = problem.tied and declares(points.mapper, "table") and points.reading is None
+    plain = not (p.dense or p.listed or p.sharded) and p.copies is None
+    compiled = dtype == torch.float32 and torch.device(device).type == "cpu"
+    many = MANY_ROWS if points.width is None or points.width <= 3 else MANY_WIDE_ROWS
+    return table and plain and compiled and p.n_rows >= many
+
+
+def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0, ordered=False):
     p = problem.p
     n_rows = p.n_rows if rows is None else len(rows)
     n_cols = p.n_cols if cols is None else len(cols)
@@ -246,9 +309,12 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         """None where columns are weighed as rows are."""
         if p.column_weights is None:
             return None if own is None else mass
-        return p.column_weights if cols is None else p.column_weights[cols]
+        at = cols if order is None else order
+        return p.column_weights if at is None else p.column_weights[at]
 
-    e = p.entries(rows, cols) if not p.dense or n_rows * n_cols <= MAX_KEPT else None
+    e, order = p.entries(rows, cols) if not p.dense or n_rows * n_cols <= MAX_KEPT else None, None
+    if ordered:
+        order, e = _in_order(e, p)
     mass = _mass(p, rows, cols) if e is None else e.mass
     of_rows = of_anchors(mass)
     i, j = (None, None) if p.dense else (e.i, e.j)
@@ -268,6 +334,7 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
         "mass": of_rows_there,
         "column_weights": of_rows_there if of_columns_there is None else of_columns_there,
         "weighs": bool(of_rows.sum() > 0),
+        "order": None if order is None else RowOrder(order),
     }
     if p.dense:
         block = values.__getitem__ if e is not None else _evaluated(p, rows, cols, tensor)
@@ -286,6 +353,16 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0):
     if copies is not None:
         weight = weight * copies[j]
     return Visit(**_of_edges(problem, edges, values, weight), floor=e.floor, copies=copies, **common)
+
+
+def _in_order(e, p):
+    """An order by which neighbours are near in memory, and all entries in it."""
+    graph = csr_array((e.p, e.j, p.edges.indptr), shape=p.shape)
+    order = order_by_neighbors(graph)
+    graph = graph[order][:, order]
+    graph.sort_indices()
+    i = np.repeat(np.arange(len(order)), np.diff(graph.indptr))
+    return order, e._replace(i=i, j=graph.indices, p=graph.data, mass=e.mass[order])
 
 
 def _of_edges(problem, edges, p, weight):

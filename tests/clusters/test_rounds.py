@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from iconlearn.clusters import PairWeights, coarsen, cross, refine, soften, split_and_merge
+from iconlearn.clusters import PairWeights, _search, coarsen, cross, refine, soften, split_and_merge
 from iconlearn.supervisory import KNN
 
 
@@ -156,3 +156,20 @@ def test_the_best_stays_where_crossings_do_not_help():
     # One alone, and two of one mind, have no pieces to merge.
     assert crossed(found[1:], 3) is truth[0]
     assert crossed([found[1], found[1]], 3) is truth[0]
+
+
+def test_micro_clusters_are_those_of_the_rows_in_whatever_order_they_are_sought(monkeypatch):
+    monkeypatch.setattr(_search, "MANY_ROWS", 2)
+    P, ring = rings(30, 40)
+    shuffled = np.random.default_rng(0).permutation(len(ring))
+    P = P.tolil()
+    P[0], P[:, 0] = 0.0, 0.0  # a row that nothing pulls
+    graph = PairWeights(csr_array(P)[shuffled][:, shuffled], np.zeros(len(ring)), 0.0)
+    found = _search._CoarseSearch(graph, 5, np.random.RandomState(0), 1e-4)
+    pulled = graph.among(~graph.idle())
+    assert len(found.node) == pulled.n == len(ring) - 1
+    np.testing.assert_array_equal(np.bincount(found.node), found.coarse.size)
+    again = pulled.coarsened(found.node)
+    np.testing.assert_allclose(found.coarse.edges.toarray(), again.edges.toarray(), rtol=1e-12)
+    # Neighbours share a micro-cluster, which the edges within it show.
+    assert again.edges.diagonal().sum() > 0.3 * again.edges.sum()

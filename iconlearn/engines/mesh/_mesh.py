@@ -138,7 +138,7 @@ class Mesh(Engine):
         return (_refuses_shards(problem) if problem.p.sharded else None) or super().refuses(problem)
 
     def visits(self, problem, *, rng, dtype, device):
-        return visit_all_always(problem, dtype=dtype, device=device)
+        return visit_all_always(problem, dtype=dtype, device=device, ordered=True)
 
     @contextmanager
     def hold(self):

@@ -1,0 +1,31 @@
+"""Orders of the rows of a graph."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from iconlearn.numerics.graphs import order_by_neighbors
+
+
+def ring(n, rng):
+    """A ring whose edges are light to all but the next row, with its rows shuffled, and its rows in turn."""
+    at = np.arange(n)
+    rows, columns = np.concatenate([at, at]), np.concatenate([(at + 1) % n, rng.permutation(n)])
+    shuffled = rng.permutation(n)
+    weights = np.repeat([1.0, 0.1], n)
+    return sparse.csr_array((weights, (shuffled[rows], shuffled[columns])), shape=(n, n)), shuffled
+
+
+def test_neighbors_come_to_lie_near_each_other():
+    graph, in_turn = ring(400, np.random.RandomState(0))
+    place = np.argsort(order_by_neighbors(graph))[in_turn]
+    # The walk goes two ways around the ring at most, and is cut where the tree is.
+    gaps = np.abs(np.diff(place))
+    assert np.count_nonzero(gaps > 1) <= 2
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3])
+def test_every_row_has_one_place(density):
+    graph = sparse.random_array((60, 60), density=density, rng=np.random.default_rng(0)).tocsr()
+    graph.data[::3] = 0.0  # edges of p may have no weight
+    assert sorted(order_by_neighbors(graph)) == list(range(60))
