@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from iconlearn.numerics import graphs
 from iconlearn.numerics.graphs import order_by_neighbors
 
 
@@ -29,3 +30,11 @@ def test_every_row_has_one_place(density):
     graph = sparse.random_array((60, 60), density=density, rng=np.random.default_rng(0)).tocsr()
     graph.data[::3] = 0.0  # edges of p may have no weight
     assert sorted(order_by_neighbors(graph)) == list(range(60))
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    graph, _ = ring(400, np.random.RandomState(0))
+    graph.data *= np.random.default_rng(0).random(graph.nnz)
+    order = order_by_neighbors(graph)
+    monkeypatch.setattr(graphs, "BLOCK", 37)
+    np.testing.assert_array_equal(order_by_neighbors(graph), order)

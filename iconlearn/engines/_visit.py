@@ -15,14 +15,12 @@ from ..distributed import ALONE
 from ..mappers import declares
 from ..numerics.geometry import Edges
 from ..numerics.graphs import MANY_ROWS, order_by_neighbors
-from ..numerics.threads import compiled_pays
+from ..numerics.threads import MANY_POINTS, compiled_pays
 
 # A full block of p is kept between steps while it is at most this many numbers.
 MAX_KEPT = 2**25
 # Edges whose divergences are found at once.
 BLOCK = 2**22
-# Rows of more than three dimensions from which on compiled loops go through them by neighbours.
-MANY_WIDE_ROWS = 2500
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,12 +255,15 @@ def visit_batch(problem, rows, cols, *, dtype, device, own=None, scale=1.0) -> V
 
 
 def _order_pays(problem, dtype, device):
-    """Whether compiled loops over the rows of a table are quicker in another order by more than it takes to find it."""
+    """Whether compiled loops over the rows of a table are quicker in another order by more than it takes to find it.
+
+    Places of more than three dimensions do not stay in the cache wherever there are such loops.
+    """
     p, points = problem.p, problem.rows
     table = problem.tied and declares(points.mapper, "table") and points.reading is None
     plain = not (p.dense or p.listed or p.sharded) and p.copies is None
     compiled = dtype == torch.float32 and torch.device(device).type == "cpu"
-    many = MANY_ROWS if points.width is None or points.width <= 3 else MANY_WIDE_ROWS
+    many = MANY_ROWS if points.width is None or points.width <= 3 else MANY_POINTS
     return table and plain and compiled and p.n_rows >= many
 
 
@@ -312,9 +313,9 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0, ordered=Fals
         at = cols if order is None else order
         return p.column_weights if at is None else p.column_weights[at]
 
-    e, order = p.entries(rows, cols) if not p.dense or n_rows * n_cols <= MAX_KEPT else None, None
-    if ordered:
-        order, e = _in_order(e, p)
+    order, e = _in_order(p) if ordered else (None, None)
+    if not ordered and (not p.dense or n_rows * n_cols <= MAX_KEPT):
+        e = p.entries(rows, cols)
     mass = _mass(p, rows, cols) if e is None else e.mass
     of_rows = of_anchors(mass)
     i, j = (None, None) if p.dense else (e.i, e.j)
@@ -355,9 +356,11 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0, ordered=Fals
     return Visit(**_of_edges(problem, edges, values, weight), floor=e.floor, copies=copies, **common)
 
 
-def _in_order(e, p):
+def _in_order(p):
     """An order by which neighbours are near in memory, and all entries in it."""
-    graph = csr_array((e.p, e.j, p.edges.indptr), shape=p.shape)
+    e = p.entries()
+    graph = csr_array((e.p, p.edges.indices, p.edges.indptr), shape=p.shape)
+    e = e._replace(i=None, j=None)  # entries of millions of rows are not held twice
     order = order_by_neighbors(graph)
     graph = graph[order][:, order]
     graph.sort_indices()

@@ -19,6 +19,8 @@ SMALL = 500
 # Edges of each row, the heaviest ones, that an order of the rows goes by, and rows from which on it pays: one or two
 # numbers for each of them do not stay in the cache.
 N_HEAVIEST, MANY_ROWS = 2, 300_000
+# Rows whose heaviest edges are found at once.
+BLOCK = 2**18
 
 
 def walk_eigenvectors(W, degree, k, random_state, *, tol=0.0):
@@ -125,12 +127,16 @@ def order_by_neighbors(graph):
 
 def _heaviest(graph):
     """The graph with no more than the heaviest edges of each row, the first of equals first."""
-    counts = np.diff(graph.indptr)
-    rows = np.flatnonzero(counts)
-    starts, counts, left = graph.indptr[rows], counts[rows], graph.data.copy()
-    of, kept = np.repeat(rows, counts), np.zeros(len(left), dtype=bool)
-    for _ in range(N_HEAVIEST if len(rows) else 0):
-        at = np.flatnonzero(left == np.repeat(np.maximum.reduceat(left, starts), counts))
-        at = at[np.diff(of[at], prepend=-1) > 0]
-        left[at], kept[at] = -1.0, True
-    return sparse.csr_array((graph.data[kept], (of[kept], graph.indices[kept])), shape=graph.shape)
+    kept = np.zeros(graph.nnz, dtype=bool)
+    for begin in range(0, graph.shape[0], BLOCK):
+        pointers = graph.indptr[begin : begin + BLOCK + 1]
+        counts, part = np.diff(pointers), slice(pointers[0], pointers[-1])
+        rows = np.flatnonzero(counts)
+        starts, counts, left = pointers[rows] - part.start, counts[rows], graph.data[part].copy()
+        of = np.repeat(rows, counts)
+        for _ in range(N_HEAVIEST if len(rows) else 0):
+            at = np.flatnonzero(left == np.repeat(np.maximum.reduceat(left, starts), counts))
+            at = at[np.diff(of[at], prepend=-1) > 0]
+            left[at], kept[part.start + at] = -1.0, True
+    pointers = np.concatenate([[0], np.cumsum(kept)])[graph.indptr]
+    return sparse.csr_array((graph.data[kept], graph.indices[kept], pointers), shape=graph.shape)

@@ -24,7 +24,7 @@ def both(problem, engine, monkeypatch):
     """A visit in the order of the table, and one in another."""
     for many in (N + 1, N):
         monkeypatch.setattr(_visit, "MANY_ROWS", many)
-        monkeypatch.setattr(_visit, "MANY_WIDE_ROWS", many)
+        monkeypatch.setattr(_visit, "MANY_POINTS", many)
         options = {"rng": np.random.RandomState(0), "dtype": torch.float32, "device": "cpu"}
         (visit,) = next(iter(engine.visits(problem, **options)))
         assert (visit.order is None) == (many > N)
