@@ -14,7 +14,17 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neighbors import KNeighborsTransformer, kneighbors_graph
 
 from iconlearn.neighbors import knn
-from iconlearn.supervisory import KNN, Gaussian, Graph, Mix, Precomputed, Student, Symmetrize, Walk
+from iconlearn.supervisory import (
+    KNN,
+    Gaussian,
+    Graph,
+    Mix,
+    Precomputed,
+    Student,
+    Symmetrize,
+    Walk,
+    mutual_weight_by_default,
+)
 
 
 @pytest.fixture
@@ -493,3 +503,7 @@ def test_edges_of_a_given_graph_that_no_sum_notices_are_none():
     A[0, 7] = A[7, 0] = 1e-21
     for p in (Graph(), Graph(mass="degree"), Symmetrize(Graph())):
         assert connected_components(p.fit(A).conditional_.sparse())[0] == 2
+
+
+def test_mutual_neighbors_of_many_rows_weigh_more_by_default():
+    assert [mutual_weight_by_default(n) for n in (2, 59_999, 60_000, 10**7)] == [1.0, 1.0, 2.0, 2.0]
