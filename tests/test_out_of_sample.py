@@ -77,9 +77,9 @@ def test_places_of_training_rows_give_these_rows_back():
 def test_what_places_new_rows_is_made_once_and_not_stored(monkeypatch, tmp_path):
     made = []
 
-    def frozen_field(q, V):
+    def frozen_field(q, V, **options):
         made.append(V)
-        return field(q, V)
+        return field(q, V, **options)
 
     field = _placed.frozen_field
     monkeypatch.setattr(_placed, "frozen_field", frozen_field)
@@ -121,6 +121,33 @@ def test_compiled_loops_place_rows_as_tensors_do(q, d, monkeypatch):
     np.testing.assert_allclose(Z[0], places.mean(0))
     # Not all at their starts, or the comparison would be one of these.
     assert (np.abs(Z[1:, None] - places).sum(2).min(1) > 1e-3).mean() > 0.8
+
+
+@pytest.mark.parametrize("q", [Student(), Student(0.5), Gaussian_q(0.5)])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_a_coarse_grid_and_near_places_have_the_sums_and_their_slopes(q, d, monkeypatch):
+    from iconlearn.engines.mesh import _frozen
+    from iconlearn.numerics.compiled import Kernel
+    from iconlearn.numerics.compiled._placement import _log_sum
+
+    monkeypatch.setattr(_frozen, "MAX_NODES", 48**d)
+    rng = np.random.default_rng(0)
+    places = 12 * rng.normal(size=(6, d))[rng.integers(6, size=2600)] + rng.normal(size=(2600, d))
+    q = _placed.Placer(q, KL(), places).q
+    field = _placed.frozen_field(q, torch.from_numpy(places), compiled=True)
+    sums, kernel = field.sums(q), Kernel(*map(float, q.edge_form))
+    assert sums.near.reach2 > 0 and sums.near.columns.shape == (3, 2600)
+    sums = sums._replace(field=sums.field.reshape((1,) * (3 - d) + sums.field.shape), least=0.0)
+    at = torch.from_numpy(places[:40] + 0.3 * rng.normal(size=(40, d))).requires_grad_()
+    exact = q.log_kernel(torch.cdist(at, torch.from_numpy(places)).square()).logsumexp(1)
+    (slopes,) = torch.autograd.grad(exact.sum(), at)
+    scratch, found = (np.empty((3, 4)), np.empty((3, 4)), np.empty(3, np.int64)), []
+    for z in at.detach().numpy():
+        g = np.zeros(d)
+        found.append((_log_sum(z, places, kernel, sums, 2.0, g, scratch), 0.5 * g))
+    logs, slopes_found = map(np.array, zip(*found, strict=True))
+    np.testing.assert_allclose(logs, exact.detach().numpy(), atol=3e-3)
+    np.testing.assert_allclose(slopes_found, slopes.numpy(), atol=1e-2)
 
 
 KERNELS = {

@@ -88,7 +88,12 @@ class Placer:
 
     @cached_property
     def field(self):
-        return frozen_field(self.q, self.columns.mapper.places)
+        return frozen_field(self.q, self.columns.mapper.places, compiled=self._compiled)
+
+    @cached_property
+    def sums(self):
+        """The field as compiled loops read it."""
+        return self.field.sums(self.q)
 
     @cached_property
     def middle(self):
@@ -133,7 +138,7 @@ class Placer:
         return placed_rows(
             self.columns.mapper.places.numpy(), pointers, columns, values.numpy(),
             csr_array((at_one, columns, pointers), shape=edges.shape).sum(axis=1),
-            Kernel(*map(float, self.q.edge_form)), self.field.sums(self.q), steps, N_TRIED, available(),
+            Kernel(*map(float, self.q.edge_form)), self.sums, steps, N_TRIED, available(),
         )  # fmt: skip
 
     def _neighbours(self, p):

@@ -261,17 +261,25 @@ def test_very_few_rows(n):
     assert 0 < np.linalg.norm(Z - Z.mean(0), axis=1).max() < 100
 
 
+@pytest.mark.parametrize("coarse", [False, True])
 @pytest.mark.parametrize("n_components", [1, 2, 3])
-def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, monkeypatch):
+def test_new_rows_beside_a_field_are_placed_as_by_exact_sums(n_components, coarse, monkeypatch):
+    """On a grid that is too coarse for the kernel alone, near places are summed besides."""
+    from iconlearn.engines.mesh import _frozen
     from iconlearn.out_of_sample import _placed
 
+    if coarse:
+        pytest.importorskip("numba")
+        monkeypatch.setattr(_placed, "MANY_POINTS", 2000)
+        monkeypatch.setattr(_frozen, "MAX_NODES", 24**n_components)
+
     X, _ = make_blobs(2300, n_features=6, centers=5, random_state=0)
-    # Short steps, since a map of three dimensions soon is too wide for a field.
+    # Short steps, since a map of three dimensions soon is too wide for a fine grid.
     model = ICONEmbedding(n_components, max_iter=60, learning_rate=50.0, random_state=0).fit(X[:2100])
-    assert model._placer.field is not None
+    assert (model._placer.field.grid.reach > 0) == coarse
     by_field = model.transform(X[2100:])
     np.testing.assert_allclose(model.transform(X[2150:2151]), by_field[50:51], rtol=1e-7)
-    monkeypatch.setattr(_placed, "frozen_field", lambda q, V: None)
+    monkeypatch.setattr(_placed, "frozen_field", lambda q, V, **_: None)
     model = pickle.loads(pickle.dumps(model))
     exact = model.transform(X[2100:])
     assert not np.array_equal(exact, by_field)

@@ -7,6 +7,9 @@ A point costs the same however many the frozen ones are, and no point has a part
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from .._base import Engine
@@ -24,10 +27,15 @@ COARSEST = (None, 0.5, 0.5, 1.0)
 # The grid goes beyond the points by this share of their extent.
 AROUND = 0.1
 MAX_NODES = 2**24
+# Distance of the pairs that are left to direct sums where the grid is coarser, in spacings of it.
+REACH = 2.5
 
 
-def frozen_field(q, V):
-    """An engine for rows against the points V of shape (n, d), or None where exact sums serve better."""
+def frozen_field(q, V, *, compiled=False):
+    """An engine for rows against the points V of shape (n, d), or None where exact sums serve better.
+
+    Where it is read by `compiled` loops, a grid may be coarser: these sum near pairs besides.
+    """
     if len(V) < FEW_POINTS or V.shape[1] > 3 or not sums_radial_kernels(q):
         return None
     responses = responses_of(q)
@@ -35,7 +43,9 @@ def frozen_field(q, V):
     margin = AROUND * (high - low) + SPACING * responses.width
     grid = fit_grid(low - margin, high + margin, SPACING * responses.width, 50, MAX_NODES)
     if grid.spacing > COARSEST[V.shape[1]] * responses.width:
-        return None
+        if not compiled:
+            return None
+        grid = replace(grid, reach=REACH * grid.spacing)
     return FrozenField(V, grid, responses("kernel", grid), grid.spacing / responses.width)
 
 
@@ -43,11 +53,12 @@ class FrozenField(Engine):
     """The field of some points on a grid; see :func:`frozen_field`.
 
     Rows off the grid, and those whose sum its error may have swallowed, are summed directly.  The sums are
-    over all of the frozen points, whichever of them are the columns of the problem.
+    over all of the frozen points, whichever of them are the columns of the problem.  A grid with a reach serves
+    :meth:`sums` alone.
     """
 
     def __init__(self, V, grid, response, coarseness):
-        self.V, self.grid, self.coarseness = V, grid, coarseness
+        self.V, self.grid, self.split, self.coarseness = V, grid, response.split, coarseness
         stencil = grid.stencil(V)
         self.constant = len(V) * response.constant
         self.field = convolved(stencil.spread(), response, grid).contiguous()
@@ -55,10 +66,12 @@ class FrozenField(Engine):
 
     def sums(self, q):
         """The same for compiled loops."""
-        from ...numerics.compiled import Sums
+        from ...numerics.compiled import NearPlaces, Sums
 
-        least = least_share(q, self.coarseness) * float(self.highest)
-        return Sums(self.grid.low.numpy(), self.grid.spacing, self.field.numpy(), self.constant, least)
+        least, split = least_share(q, self.coarseness) * float(self.highest), self.split
+        parabola = np.zeros(3) if split is None else np.array([split.value, split.slope, split.bend / 2])
+        near = NearPlaces.of(self.V.numpy(), self.grid.reach, parabola)
+        return Sums(self.grid.low.numpy(), self.grid.spacing, self.field.numpy(), self.constant, least, near)
 
     def visits(self, problem, *, rng, dtype, device):
         return visit_all_always(problem, dtype=dtype, device=device)

@@ -12,7 +12,7 @@ from ._groups import best_partners, contracted
 from ._near import ENTRIES, SortedPoints, near_pulls, near_sums
 from ._nearest import descended, keep_nearest, rows_by_cell
 from ._partition import explained_by_clusters, explained_by_lists, lists_onto_simplex, onto_simplex
-from ._placement import Kernel, Steps, Sums, placed_rows
+from ._placement import Kernel, NearPlaces, Steps, Sums, placed_rows
 from ._relocation import cheapest_rows
 from ._sampled import sampled_terms
 from ._splines import read_points, spread_points
@@ -21,6 +21,7 @@ from ._steps import counts_beyond, ends_of_points, momentum_step
 __all__ = [
     "ENTRIES",
     "Kernel",
+    "NearPlaces",
     "SortedPoints",
     "Steps",
     "Sums",

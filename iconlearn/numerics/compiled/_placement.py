@@ -2,7 +2,8 @@
 
     f(z) = at_one - sum_j p_j log k(|z - v_j|^2) + (sum_j p_j) log S(z),      S(z) = sum_j k(|z - v_j|^2)
 
-with S read off a grid, or summed over all places where the grid does not reach.  The steps are those of
+with S read off a grid, or summed over all places where the grid does not reach.  What a coarse grid leaves out of the
+kernel is summed over near places: k(s) less a parabola, see ``engines/mesh/_near.py``.  The steps are those of
 ``optim/_rows.py``, in double precision.
 """
 
@@ -24,6 +25,50 @@ class Kernel(NamedTuple):
     offset: float
 
 
+class NearPlaces(NamedTuple):
+    """Places by cells of half the reach, so that a row of cells is one stretch of memory.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (3, n)
+        Coordinates cell by cell; axes that the map lacks come first, with zeros.
+    low : ndarray of shape (3,)
+    inverse : float
+        Cells over one unit of length.
+    cells : ndarray of int64 of shape (3,)
+    starts : ndarray of int64
+        Where each cell begins.
+    reach2 : float
+        Squared distance up to which places are near; zero where none is.
+    parabola : ndarray of shape (3,)
+        What the grid carries of the kernel there, by powers of s less the squared reach.
+    """
+
+    columns: np.ndarray
+    low: np.ndarray
+    inverse: float
+    cells: np.ndarray
+    starts: np.ndarray
+    reach2: float
+    parabola: np.ndarray
+
+    @classmethod
+    def of(cls, places, reach, parabola):
+        """Those of an array of shape (n, d)."""
+        n, d = places.shape if reach else (0, places.shape[1])
+        columns, low, inverse = np.zeros((3, n)), np.zeros(3), 2.0 / reach if reach else 0.0
+        cells, starts = np.ones(3, np.int64), np.zeros(2, np.int64)
+        if reach:
+            columns[3 - d :] = places.T
+            low = columns.min(axis=1)
+            at = ((columns - low[:, None]) * inverse).astype(np.int64)
+            cells = at.max(axis=1) + 1
+            of = np.ravel_multi_index(at, cells)
+            columns = columns[:, np.argsort(of, kind="stable")]
+            starts = np.concatenate([[0], np.bincount(of, minlength=int(cells.prod())).cumsum()])
+        return cls(columns, low, inverse, cells, starts, float(reach) ** 2, parabola)
+
+
 class Sums(NamedTuple):
     """Row sums on a grid.
 
@@ -33,10 +78,11 @@ class Sums(NamedTuple):
         Place of the first node.
     spacing : float
     field : ndarray of one to three dimensions
-        Cubic splines through it, plus `constant`, are the sums.
+        Cubic splines through it, plus `constant`, are the sums, but for what is left to near places.
     constant : float
     least : float
         Sums that are not larger are found over all places.
+    near : NearPlaces
     """
 
     low: np.ndarray
@@ -44,6 +90,7 @@ class Sums(NamedTuple):
     field: np.ndarray
     constant: float
     least: float
+    near: NearPlaces
 
 
 class Steps(NamedTuple):
@@ -219,6 +266,44 @@ def _kernel(s, kernel):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _near_sum(z, kernel, near):
+    """What the grid leaves out of the sum, and its gradient along three axes."""
+    missing, cells, columns, parabola = 3 - len(z), near.cells, near.columns, near.parabola
+    x = z[0] if missing < 1 else 0.0
+    y = z[1 - missing] if missing < 2 else 0.0
+    w = z[2 - missing]
+    a, b, c = (
+        int(np.floor((x - near.low[0]) * near.inverse)),
+        int(np.floor((y - near.low[1]) * near.inverse)),
+        int(np.floor((w - near.low[2]) * near.inverse)),
+    )
+    value, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
+    inverse = kernel.factor == -1.0 and not np.isinf(kernel.offset)
+    for k in range(max(a - 2, 0), min(a + 3, cells[0])):
+        for m in range(max(b - 2, 0), min(b + 3, cells[1])):
+            row = (k * cells[1] + m) * cells[2]
+            low, high = max(c - 2, 0), min(c + 3, cells[2])
+            if low >= high:
+                continue
+            for j in range(near.starts[row + low], near.starts[row + high]):
+                dx, dy, dz = x - columns[0, j], y - columns[1, j], w - columns[2, j]
+                s = dx * dx + dy * dy + dz * dz
+                if s >= near.reach2:
+                    continue
+                if inverse:
+                    slope = -1.0 / (s + kernel.offset)
+                    k_s = -slope * kernel.offset
+                else:
+                    log_k, slope = _kernel(s, kernel)
+                    k_s = np.exp(log_k)
+                gap = s - near.reach2
+                value += k_s - (parabola[0] + gap * (parabola[1] + gap * parabola[2]))
+                slope = 2.0 * (k_s * slope - (parabola[1] + 2.0 * gap * parabola[2]))
+                g0, g1, g2 = g0 + slope * dx, g1 + slope * dy, g2 + slope * dz
+    return value, g0, g1, g2
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _log_sum(z, places, kernel, sums, weight, g, scratch):
     """log S(z); `weight` times its gradient is added to g."""
     field, missing, d = sums.field, 3 - len(z), len(z)
@@ -252,9 +337,13 @@ def _log_sum(z, places, kernel, sums, weight, g, scratch):
                 g0 += dw[0, a] * w[1, b] * v
                 g1 += w[0, a] * dw[1, b] * v
                 g2 += w[0, a] * w[1, b] * dv
+        g0, g1, g2 = g0 / sums.spacing, g1 / sums.spacing, g2 / sums.spacing
         value += sums.constant
+        if sums.near.reach2 > 0.0:
+            more, n0, n1, n2 = _near_sum(z, kernel, sums.near)
+            value, g0, g1, g2 = value + more, g0 + n0, g1 + n1, g2 + n2
         if value > sums.least:
-            share = weight / (value * sums.spacing)
+            share = weight / value
             g[d - 1] += share * g2
             if d > 1:
                 g[d - 2] += share * g1
