@@ -119,7 +119,9 @@ def order_by_neighbors(graph):
     parts = connected_components(heaviest, directed=False)[1]
     first = np.unique(parts, return_index=True)[1]
     # One more row holds the parts together.
-    ends = np.concatenate([heaviest.tocoo().coords, [np.full(len(first), n), first]], axis=1)
+    heaviest = heaviest.tocoo()
+    rows, columns = np.append(heaviest.row, np.full(len(first), n)), np.append(heaviest.col, first)
+    ends = rows.astype(np.int32), columns.astype(np.int32)
     lengths = np.append(2.0 - heaviest.data / heaviest.data.max(initial=1e-300), np.ones(len(first)))
     tree = minimum_spanning_tree(sparse.csr_array((lengths, ends), shape=(n + 1, n + 1)))
     return depth_first_order(tree, n, directed=False, return_predecessors=False)[1:]
@@ -138,5 +140,7 @@ def _heaviest(graph):
             at = np.flatnonzero(left == np.repeat(np.maximum.reduceat(left, starts), counts))
             at = at[np.diff(of[at], prepend=-1) > 0]
             left[at], kept[part.start + at] = -1.0, True
-    pointers = np.concatenate([[0], np.cumsum(kept)])[graph.indptr]
-    return sparse.csr_array((graph.data[kept], graph.indices[kept], pointers), shape=graph.shape)
+    # Older versions of scipy find neither parts nor trees by wider numbers.
+    pointers = np.concatenate([[0], np.cumsum(kept)])[graph.indptr].astype(np.int32)
+    columns = graph.indices[kept].astype(np.int32)
+    return sparse.csr_array((graph.data[kept], columns, pointers), shape=graph.shape)
