@@ -313,8 +313,10 @@ def _visit(problem, rows, cols, dtype, device, own=None, scale=1.0, ordered=Fals
         at = cols if order is None else order
         return p.column_weights if at is None else p.column_weights[at]
 
-    order, e = _in_order(p) if ordered else (None, None)
-    if not ordered and (not p.dense or n_rows * n_cols <= MAX_KEPT):
+    order = e = None
+    if ordered:
+        order, e = _in_order(p)
+    elif not p.dense or n_rows * n_cols <= MAX_KEPT:
         e = p.entries(rows, cols)
     mass = _mass(p, rows, cols) if e is None else e.mass
     of_rows = of_anchors(mass)

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from ..threads import in_stretches
+from ._near import SortedPoints
 from ._threads import cuts_of_edges
 
 
@@ -36,7 +37,7 @@ class NearPlaces(NamedTuple):
     inverse : float
         Cells over one unit of length.
     cells : ndarray of int64 of shape (3,)
-    starts : ndarray of int64
+    starts : ndarray of int32
         Where each cell begins.
     reach2 : float
         Squared distance up to which places are near; zero where none is.
@@ -55,18 +56,22 @@ class NearPlaces(NamedTuple):
     @classmethod
     def of(cls, places, reach, parabola):
         """Those of an array of shape (n, d)."""
-        n, d = places.shape if reach else (0, places.shape[1])
-        columns, low, inverse = np.zeros((3, n)), np.zeros(3), 2.0 / reach if reach else 0.0
-        cells, starts = np.ones(3, np.int64), np.zeros(2, np.int64)
-        if reach:
-            columns[3 - d :] = places.T
-            low = columns.min(axis=1)
-            at = ((columns - low[:, None]) * inverse).astype(np.int64)
-            cells = at.max(axis=1) + 1
-            of = np.ravel_multi_index(at, cells)
-            columns = columns[:, np.argsort(of, kind="stable")]
-            starts = np.concatenate([[0], np.bincount(of, minlength=int(cells.prod())).cumsum()])
-        return cls(columns, low, inverse, cells, starts, float(reach) ** 2, parabola)
+        if not reach:
+            none = np.zeros((3, 0)), np.zeros(3), 0.0, np.ones(3, np.int64), np.zeros(2, np.int32)
+            return cls(*none, 0.0, parabola)
+        # In single precision a place may come to lie in the next cell: then it is missed as far as the reach at most,
+        # where the rest is zero.
+        points, columns = SortedPoints(places.astype(np.float32), reach), np.zeros((3, len(places)))
+        columns[3 - places.shape[1] :] = places[points.order].T
+        return cls(
+            columns,
+            columns.min(axis=1),
+            2.0 / reach,
+            points.cells,
+            points.starts,
+            float(reach) ** 2,
+            parabola,
+        )
 
 
 class Sums(NamedTuple):
