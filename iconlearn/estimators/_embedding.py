@@ -46,25 +46,31 @@ from ._classifier import ICONClassifier, of_prototypes
 from ._inputs import like_input, plain, search_device, validated, validated_group, validated_new
 from ._monitoring import Progress, callbacks, observed, with_callbacks
 
+# Iterations by default, and those of many rows, without and with a last phase along exact sums.
+STEPS, STEPS_OF_LARGE = 300, (150, 120)
 # One in so many iterations is exaggerated, and at most so many.
-EARLY, MOST_EARLY = 8, 100
+EARLY, MOST_EARLY = 6, 100
 # Most exaggeration: the rows are sorted into groups before they have lost the order of the axes.
 EXAGGERATION = 8.0
 # Of all later ones. The lesser is for a light tail, under which rows that are thrown far feel nothing and do not
 # return, for further terms, which may be steeper than the kernel, and for few rows, whose maps end in worse optima by
 # the greater.
 MOMENTUM, LESSER_MOMENTUM, FEW_ROWS = 0.95, 0.8, 1000
-# Fewer iterations leave no time to settle after rows were relocated.  Of the unexaggerated ones so many come before the
-# first time and from there to the second: a share of them, and the most.
-RELOCATING, BEFORE_RELOCATION = 100, ((0.4, 200), (0.2, 50))
-# By default a map goes on, up to as many iterations again, for as long as 25 of them lower its loss by so much of it.
-# Rows that lie on something flat have further to go than those in groups, and what a map of theirs lacks is steps.
-STILL_FALLING = 0.0125
+# Fewer iterations leave no time to settle after rows were relocated.  Of those between exaggeration and settling so
+# many come before the first time and from there to the second: a share of them, and the most.
+RELOCATING, BEFORE_RELOCATION = 100, ((0.45, 200), (0.25, 50))
+# By default a map goes on, up to as many iterations again, 25 at a time, for as long as the last ten lower its loss by
+# so much of it.  Rows that lie on something flat have further to go than those in groups, and what a map of theirs
+# lacks is steps.
+STILL_FALLING = 0.01
 # From so many rows on fewer iterations do, where columns are drawn.
 LARGE_DRAWN = 5000
 # Steps along estimated sums throw places about, the further the longer they are: the last phases, as shares of the
 # unexaggerated iterations, and what they leave of the length of steps.
 SETTLING = ((0.3, 0.3), (0.15, 0.05))
+# Along exact sums they swing about the minimum, the further the greater momentum is: in the last phase it is less.
+# Before it rows among the wrong neighbours are relocated once more, since others have moved in the meantime.
+SETTLING_EXACT = ((0.15, 1.0),)
 # In more dimensions than these there is room to pass each other without exaggeration; after it, steps along estimated
 # sums take half the iterations to come back to where they would have begun.  These are so many times shorter.
 NARROW, SHORTER = 3, 2.0
@@ -126,10 +132,10 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         default) is "coarse" from 20 000 rows on where q has a light tail, else "pca".  A linear mapper starts from the
         principal axes with "auto" or "pca", other mappers from their own weights.
     max_iter : int or "auto", default="auto"
-        Most iterations (epochs for the mini-batch engine); "auto" is 300 (150 from 20 000 rows on, or
-        5000 where the engine draws columns), or 100 epochs.  A map of 1000 rows or more, by momentum under a
-        heavy-tailed q and by sums over all columns, goes on to twice as many at most, for as long as 25 iterations
-        lower its loss by 1.25 %.
+        Most iterations (epochs for the mini-batch engine); "auto" is 300 (120 from 20 000 rows on; 150 where
+        the engine draws columns, from 5000 rows on, or q has a light tail), or 100 epochs.  A map of 1000 rows or
+        more, by momentum under a heavy-tailed q and by sums over all columns, goes on to twice as many at most, for as
+        long as ten iterations lower its loss by 1 %; the last of them have less momentum.
         Where it ends L-BFGS or an engine that solves the problem, a ConvergenceWarning says so; a map by momentum or
         Adam is finished after that many.
     tol : float, default=1e-4
@@ -140,7 +146,7 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         more than three dimensions); for Adam 0.1 for a table (over the root of the number of batches), 0.01 for a
         linear mapper and 0.003 for a network.
     early_exaggeration : float or "auto", default="auto"
-        Factor on the attraction in the first eighth of the iterations (at most 100); "auto" is 8 for a
+        Factor on the attraction in the first sixth of the iterations (at most 100); "auto" is 8 for a
         table with a heavy-tailed q (less where p spreads over a large part of the rows), else 1; also 1 where columns
         are drawn, in more than three dimensions.
     optimizer : {"auto", "momentum", "adam", "lbfgs"}, default="auto"
@@ -634,36 +640,40 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         return "lbfgs" if declares(plan.mapper, "linear") else "adam"
 
     def _phases(self, plan, method, exaggeration, coarse):
+        n, drawn, by_momentum = plan.problem.p.n_all, plan.engine.draws_columns, method == "momentum"
+        able = n >= FEW_ROWS and by_momentum and not plan.engine.stochastic and relocatable(plan.objective)
+        exact = able and not drawn
         n_iter = self.max_iter
         if n_iter == "auto":
-            few = coarse or plan.problem.p.n_all >= (LARGE_DRAWN if plan.engine.draws_columns else LARGE)
-            n_iter = 100 if plan.engine.stochastic else 150 if few else 300
-        n = plan.problem.p.n_all
+            large = coarse or n >= (LARGE_DRAWN if drawn else LARGE)
+            n_iter = 100 if plan.engine.stochastic else STEPS_OF_LARGE[exact] if large else STEPS
 
         def rate(factor):
-            if method == "momentum" and self.learning_rate == "auto":
+            if by_momentum and self.learning_rate == "auto":
                 return n / (factor * (SHORTER if self._draws_with_room(plan) else 1.0))
             return adam_rate(plan, self.learning_rate)
 
-        first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and method == "momentum" else 0
+        first = min(MOST_EARLY, n_iter // EARLY) if exaggeration != 1 and by_momentum else 0
         phases = [Phase(first, rate(exaggeration), 0.5, exaggeration, name="early")] if first else []
         smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1 and n >= FEW_ROWS
-        main = Phase(n_iter - first, rate(1.0), MOMENTUM if smooth else LESSER_MOMENTUM)
-        settling = []
-        if method == "momentum" and plan.engine.draws_columns:
-            settling = [
-                Phase(
-                    round(share * main.n_iter), factor * main.learning_rate, LESSER_MOMENTUM, name="settling"
-                )
-                for share, factor in SETTLING
-            ]
-            main = replace(main, n_iter=main.n_iter - sum(phase.n_iter for phase in settling))
-        able = method == "momentum" and not plan.engine.stochastic and relocatable(plan.objective)
-        if n_iter < RELOCATING or n < FEW_ROWS or not able:
+        left, relocates = n_iter - first, able and n_iter >= RELOCATING
+        main = Phase(left, rate(1.0), MOMENTUM if smooth else LESSER_MOMENTUM, may_end=exact)
+        settling = SETTLING_EXACT if exact else SETTLING if drawn and by_momentum else ()
+        settling = [
+            Phase(
+                round(share * left), factor * main.learning_rate, LESSER_MOMENTUM,
+                relocates=relocates and exact, name="settling",
+            )
+            for share, factor in settling
+        ]  # fmt: skip
+        main = replace(main, n_iter=left - sum(phase.n_iter for phase in settling))
+        if not relocates:
             return [*phases, main, *settling]
         lengths = [min(round(share * main.n_iter), most) for share, most in BEFORE_RELOCATION]
-        parts = [replace(main, n_iter=length, relocates=k > 0) for k, length in enumerate(lengths)]
-        further = n_iter if self.max_iter == "auto" and not plan.engine.draws_columns else 0
+        parts = [
+            replace(main, n_iter=length, relocates=k > 0, may_end=False) for k, length in enumerate(lengths)
+        ]
+        further = n_iter if self.max_iter == "auto" and exact else 0
         last = replace(
             main, n_iter=main.n_iter - sum(lengths), further=further, falling=STILL_FALLING, relocates=True
         )

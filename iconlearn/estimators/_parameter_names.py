@@ -19,7 +19,7 @@ ELSEWHERE = {
     "batch_size": "use engine=iconlearn.engines.MiniBatch({value})",
     "densmap": "groups as wide as in the data are recipes.density_tsne(density_weight=...)",
     "dissimilarity": "X is a matrix of distances with p=iconlearn.supervisory.KNN(metric='precomputed')",
-    "early_exaggeration_iter": "use early_exaggeration, which lasts for an eighth of max_iter (at most 100)",
+    "early_exaggeration_iter": "use early_exaggeration, which lasts for a sixth of max_iter (at most 100)",
     "epochs": "use max_iter={value}",
     "eps": "a graph of all pairs within a radius is p=sklearn.neighbors.radius_neighbors_graph(X, {value})",
     "exaggeration": "use early_exaggeration={value}",

@@ -22,8 +22,9 @@ from ._stretch import Stretches, copies, put_back
 
 # What a rule's SHORTEN leaves of the steps.
 CUT = 0.2
-# Whether a phase has further iterations is asked after so many, over which the fall of the loss is measured.
-TURN = 25
+# Whether a phase has further iterations is asked after so many, of the last of which the fall of the loss is measured:
+# rows that were relocated shortly before fall for some steps whatever the others do.
+TURN, MEASURED = 25, 10
 
 
 def minimise(
@@ -61,9 +62,9 @@ def minimise(
     optimizer : {"momentum", "adam", "lbfgs"} or callable
         The method, or what makes one as the functions of ``OPTIMIZERS`` do.
     phases : list of Phase
-        Run one after the other; only the last one may stop early.
+        Run one after the other; only the last one, and those that say so, may stop early.
     rule : Plateau or EstimatedPlateau
-        Decides during the last phase, after every iteration, whether to continue.
+        Decides during these phases, after every iteration, whether to continue.
     rates : list of float or None, default=None
         Factors on the step size of each parameter, for Adam.
     grad_tol : float, default=0.0
@@ -156,6 +157,7 @@ class _Run:
         self.relocate = relocate
         # The phases that are over, whether the present one has begun, and its iterations.
         self.place, self.begun, self.done, self.method, self.running = 0, False, 0, None, None
+        self.steps = None
 
     def phase(self, epochs, make, phase, last, after_step):
         """Run one phase by the optimiser that ``make(phase)`` gives; true if the whole run is over."""
@@ -163,13 +165,17 @@ class _Run:
             self.cooling, self.kept = phase.cooling, None
             self.history.best = self.loss = math.inf
         if not self.begun:
-            if phase.relocates and self.relocate is not None:
-                self.method.rest(self.relocate())
-            else:
+            moved = self.relocate() if phase.relocates and self.relocate is not None else None
+            if moved is None or phase.steps != self.steps:
                 self.method = make(phase)
+            else:
+                self.method.rest(moved)
+            self.steps = phase.steps
             self.begun, self.done = True, 0
+            self.rule.restart()
+        judged = last or phase.may_end
         while left := self._left(phase):
-            n = self._length(left, last)
+            n = self._length(left, judged)
             if n > 1:
                 values = self.stretches.take(epochs, phase, self.method, after_step, n)
             else:
@@ -177,9 +183,11 @@ class _Run:
             if self.add_all(values, phase):
                 return True
             value = values[-1][0]
-            if last and self._at_rest(make, phase, value):
+            if judged and self._at_rest(make, phase, value):
                 self.reason = "plateau"
-                return True
+                if last:
+                    return True
+                break
             if self.keep is not None:
                 self.keep(len(self.history), self.state)
         self.begun = False
@@ -194,15 +202,15 @@ class _Run:
         return left if left > 0 and (beyond % TURN or self._falls(phase.falling)) else 0
 
     def _falls(self, share):
-        """Whether the last turn has lowered the loss by that share of it."""
-        before, *turn = self.history.losses[-TURN - 1 :]
-        return len(turn) == TURN and before - turn[-1] > share * abs(turn[-1])
+        """Whether the last iterations have lowered the loss by that share of it."""
+        before, *measured = self.history.losses[-MEASURED - 1 :]
+        return len(measured) == MEASURED and before - measured[-1] > share * abs(measured[-1])
 
-    def _length(self, left, last):
+    def _length(self, left, judged):
         """How many steps are taken before the host reads their losses, none of which can matter before."""
         if self.stretches is None or not isinstance(self.method, MomentumGains):
             return 1
-        return self.stretches.length(min(left, self.rule.least(self.done)) if last else left)
+        return self.stretches.length(min(left, self.rule.least(self.done)) if judged else left)
 
     def add_all(self, values, phase):
         """Add iterations, each a loss and its terms; true if the whole run is over."""
@@ -239,8 +247,8 @@ class _Run:
         return {
             "history": history.losses, "phases": history.phases, "best": history.best, "seconds": history.seconds,
             "n_iter": len(history), "place": self.place, "done": self.done, "cooling": self.cooling,
-            "kept": self.kept, "loss": self.loss, "rule": dict(vars(self.rule)), "method": self.method.state_dict(),
-            "stretches": None if self.stretches is None else self.stretches.state(),
+            "kept": self.kept, "loss": self.loss, "reason": self.reason, "rule": dict(vars(self.rule)),
+            "method": self.method.state_dict(), "stretches": None if self.stretches is None else self.stretches.state(),
         }  # fmt: skip
 
     def resume(self, state, make, phases):
@@ -248,14 +256,14 @@ class _Run:
         self.history.resume(*(state[name] for name in ("history", "phases", "best", "seconds")))
         for name in ("place", "done", "cooling", "kept"):
             setattr(self, name, state[name])
-        # Earlier versions took the lowest loss for that of the state that is kept.
-        self.loss = state.get("loss", state["best"])
+        # Earlier versions took the lowest loss for that of the state that is kept, and had no phase that ends early.
+        self.loss, self.reason = state.get("loss", state["best"]), state.get("reason", self.reason)
         vars(self.rule).update(state["rule"])
         if self.stretches is not None:
             self.stretches.resume(state.get("stretches"))
         self.method = self._shortened(make, phases[self.place])
         self.method.load_state_dict(state["method"])
-        self.begun = True
+        self.begun, self.steps = True, phases[self.place].steps
 
     def _epoch(self, closures, method, after_step):
         """One pass over an epoch's closures; the mean of their losses, and of the terms of these."""

@@ -30,13 +30,15 @@ class Phase:
         How far on its way from the first temperature to the last a q is that cools, in [0, 1]; losses at
         different temperatures are not compared.
     further : int, default=0
-        Most iterations beyond `n_iter`; they are taken in turns of 25, each for as long as the last 25 iterations have
+        Most iterations beyond `n_iter`; they are taken in turns of 25, each for as long as the last ten iterations have
         lowered the loss by the share `falling` of it.
     falling : float, default=0.0
         See `further`.
     relocates : bool, default=False
-        Whether rows are relocated before it, where the run knows how; the method of the phase before then goes on, and
-        these rows begin at rest.
+        Whether rows are relocated before it, where the run knows how.  If its steps are those of the phase before, the
+        method of that one goes on, and these rows begin at rest.
+    may_end : bool, default=False
+        Whether the rule that stops a run in its last phase ends this one as well, so that the next one begins.
     name : str, default="main"
         For messages and records.
     """
@@ -50,7 +52,13 @@ class Phase:
     further: int = 0
     falling: float = 0.0
     relocates: bool = False
+    may_end: bool = False
     name: str = "main"
+
+    @property
+    def steps(self):
+        """What its steps are made by, apart from the loss."""
+        return self.learning_rate, self.momentum, self.max_step
 
 
 def _momentum(parameters, phase, mean=None, **of_others):

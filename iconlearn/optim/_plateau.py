@@ -46,6 +46,10 @@ class Plateau:
 
     def __init__(self, tol, patience=50):
         self.tol, self.patience = tol, patience
+        self.restart()
+
+    def restart(self):
+        """Judge another phase."""
         self.best_at_mark, self.mark, self.cuts = math.inf, 0, 0
 
     def least(self, done):
@@ -87,6 +91,10 @@ class EstimatedPlateau:
 
     def __init__(self, tol, patience=5):
         self.tol, self.patience = tol, patience
+        self.restart()
+
+    def restart(self):
+        """Judge another phase."""
         self.values, self.before, self.cuts = [], None, 0
 
     def __call__(self, done, value, best):

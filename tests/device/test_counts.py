@@ -54,7 +54,7 @@ COUNTS = {
     "map, Mesh, 1-D, between looks": (Counts(58, 0, 0, 0), Counts(58, 0, 0, 0)),
     "map, Mesh, 2-D": (Counts(98, 6, 0, 0), Counts(145, 8, 37, 0)),
     "map, Mesh, 2-D, between looks": (Counts(60, 0, 0, 0), Counts(60, 0, 0, 0)),
-    "map, Mesh, 3-D": (Counts(101, 5, 0, 0), Counts(263, 8, 50, 0)),
+    "map, Mesh, 3-D": (Counts(101, 6, 0, 0), Counts(263, 8, 50, 0)),
     "map, Mesh, 3-D, between looks": (Counts(62, 0, 0, 0), Counts(62, 0, 0, 0)),
     "map, Mesh, 2-D, Triton, between looks": (Counts(20, 0, 0, 0), Counts(20, 0, 0, 0)),
     "map, Dense, one tile": (Counts(78, 1, 0, 0), Counts(83, 1, 0, 0)),

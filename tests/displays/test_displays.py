@@ -243,7 +243,7 @@ def test_a_map_that_cannot_be_drawn_is_told(Z, options, match):
 
 
 def test_the_phases_of_a_fit_are_recorded_and_drawn(embedding):
-    assert embedding.loss_phases_.tolist() == ["early"] * 7 + ["main"] * 53
+    assert embedding.loss_phases_.tolist() == ["early"] * 10 + ["main"] * 50
     display = drawn(LossDisplay.from_estimator(embedding))
     assert_array_equal(display.line_.get_ydata(), embedding.loss_history_)
     assert len(display.spans_) == 2

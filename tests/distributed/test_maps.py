@@ -96,7 +96,7 @@ def map_of_own(parameters, new):
         }
 
 
-JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 30}
+JOINT = {"p": Symmetrize(Gaussian(perplexity=15)), "q": Student(normalize="joint"), "max_iter": 23}
 
 
 @ON_THE_CPU

@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
-from iconlearn import ICONEmbedding
+from iconlearn import ICONEmbedding, solve
 from iconlearn.engines import Dense, _relocation, relocatable, relocate
 from iconlearn.estimators import _embedding
 from iconlearn.learned import Student
@@ -132,25 +132,28 @@ def test_what_cannot_be_judged_row_by_row_is_left_alone(changes):
     assert able == (changes.get("p") == "gaussian")  # which has edges, like the default
 
 
-def test_a_fit_relocates_twice_and_ends_lower(monkeypatch):
+def test_a_fit_relocates_three_times(monkeypatch):
+    """Twice with the steps that it has, whose momentum other rows keep, and before the last phase."""
     monkeypatch.setattr(_embedding, "FEW_ROWS", 400)
-    calls, rests = [], []
-    rest = MomentumGains.rest
-    monkeypatch.setattr(
-        MomentumGains, "rest", lambda self, moved: (rests.append(int(moved.sum())), rest(self, moved))
-    )
-    records = []
-    model = ICONEmbedding(
-        max_iter=150, random_state=0, callback=lambda r: records.append(r.loss) or calls.append(len(rests))
-    )
-    model.fit(X)
-    assert len(rests) == 2 and model.n_iter_ == 150
-    # 18 exaggerated iterations, 53 and 26 before the two times.
-    assert calls[70] == 0 and calls[71] == 1 and calls[97] == 2
+    relocated, rests, calls, phases = [], [], [], []
+    move, rest = solve.relocate, MomentumGains.rest
+    monkeypatch.setattr(solve, "relocate", lambda *args: relocated.append(1) or move(*args))
+    monkeypatch.setattr(MomentumGains, "rest", lambda self, moved: rests.append(1) or rest(self, moved))
+
+    def note(record):
+        calls.append((len(relocated), len(rests)))
+        phases.append(record.phase)
+
+    model = ICONEmbedding(max_iter=150, random_state=0, callback=note).fit(X)
+    assert model.n_iter_ == 150
+    # 25 exaggerated iterations; 48 and 26 before the first two times; 19 after the last one.
+    expected = [(0, 0)] * 73 + [(1, 1)] * 26 + [(2, 2)] * 32 + [(3, 2)] * 19
+    assert calls == expected
+    assert phases == ["early"] * 25 + ["main"] * 106 + ["settling"] * 19
     short = ICONEmbedding(max_iter=90, random_state=0).fit(X)
-    assert short.n_iter_ == 90 and len(rests) == 2
-    ICONEmbedding(max_iter=150, random_state=0).fit(X[:399])
-    assert len(rests) == 2
+    assert short.n_iter_ == 90 and len(relocated) == 3
+    few = ICONEmbedding(max_iter=150, random_state=0).fit(X[:399])
+    assert few.n_iter_ == 150 and len(relocated) == 3 and "settling" not in few.loss_phases_
 
 
 def test_rows_at_rest_have_no_velocity():
