@@ -86,8 +86,8 @@ doctest: $(STAMP) ## run the examples in the docstrings
 examples: $(STAMP) ## run every example; shows the output of those that fail
 	$(ONE_THREAD) $(VENV)/bin/python .ci/examples.py $(JOBS) $(EXAMPLES) </dev/null
 
-test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks with the oldest supported versions
-	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py $(ARGS)
+test-oldest: $(OLDEST_STAMP) ## run the scikit-learn checks, and those of graphs, with the oldest supported versions
+	$(ONE_THREAD) $(OLDEST_VENV)/bin/python -m pytest -q -n $(JOBS) tests/test_sklearn.py tests/test_graphs.py $(ARGS)
 
 test-newest: $(NEWEST_STAMP) ## run the tests with the newest published versions, by NEWEST_PYTHON (a large download)
 	$(ONE_THREAD) $(NEWEST_VENV)/bin/python -m pytest -q -n $(JOBS) $(ARGS)

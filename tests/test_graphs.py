@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from iconlearn.numerics import graphs
-from iconlearn.numerics.graphs import order_by_neighbors
+from iconlearn.numerics.graphs import order_by_neighbors, parts_of_graph
 
 
 def ring(n, rng):
@@ -27,7 +27,7 @@ def test_neighbors_come_to_lie_near_each_other():
 
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3])
 def test_every_row_has_one_place(density):
-    graph = sparse.random_array((60, 60), density=density, rng=np.random.default_rng(0)).tocsr()
+    graph = sparse.csr_array(sparse.random(60, 60, density, random_state=0))
     graph.data[::3] = 0.0  # edges of p may have no weight
     assert sorted(order_by_neighbors(graph)) == list(range(60))
 
@@ -38,3 +38,19 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     order = order_by_neighbors(graph)
     monkeypatch.setattr(graphs, "BLOCK", 37)
     np.testing.assert_array_equal(order_by_neighbors(graph), order)
+
+
+def test_parts_of_a_graph_of_wide_indices(monkeypatch):
+    """Of which scipy 1.11 says that there are none."""
+    graph = sparse.csr_array(([1.0, 0.0, 2.0], ([0, 2, 4], [3, 1, 4])), shape=(6, 6))
+    graph.indices, graph.indptr = graph.indices.astype(np.int64), graph.indptr.astype(np.int64)
+    before, seen = graph.copy(), []
+    find = graphs.connected_components
+    monkeypatch.setattr(
+        graphs, "connected_components", lambda g, **kw: seen.append(g.indices.dtype) or find(g, **kw)
+    )
+    np.testing.assert_array_equal(parts_of_graph(graph), [0, 1, 1, 0, 2, 3])
+    assert seen == [np.dtype(np.int32)] and graph.indices.dtype == np.int64
+    assert (graph != before).nnz == 0
+    np.testing.assert_array_equal(parts_of_graph(sparse.coo_array(graph)), [0, 1, 1, 0, 2, 3])
+    assert parts_of_graph(sparse.csr_array((0, 0))).tolist() == []

@@ -34,9 +34,9 @@ from itertools import combinations
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse.csgraph import connected_components
 from scipy.special import xlogy
 
+from ..numerics.graphs import parts_of_graph
 from ._lists import Lists
 from ._microclusters import FEW_ROWS, NODES_PER_CLUSTER, coarsen, merge_smallest, micro_clusters
 from ._refine import refine, refined, soften
@@ -127,7 +127,7 @@ def transduce(
 
 
 def _reached(edges, codes):
-    part = connected_components(edges, directed=False)[1]
+    part = parts_of_graph(edges)
     labelled = np.zeros(part.max() + 1, dtype=bool)
     labelled[part[codes >= 0]] = True
     return labelled[part]

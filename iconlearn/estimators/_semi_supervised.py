@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.special import chdtrc
 from sklearn.base import clone
 
@@ -27,6 +26,7 @@ from ..engines import transduced, write_table
 from ..learned import Cluster
 from ..mappers import TableModule
 from ..neighbors import KnownRows
+from ..numerics.graphs import parts_of_graph
 from ..objective import Objective, Points, Problem
 from ..out_of_sample._seen import mean_of_equal_rows
 from ..plan import Plan, Setting
@@ -261,7 +261,7 @@ def _weight_of_reached(edges, codes, weight):
     """
     drawn = edges.copy() if weight is None else sparse.csr_array(sparse.diags(weight) @ edges)
     drawn.eliminate_zeros()  # a row of weight zero draws on none
-    part = connected_components(drawn, directed=False)[1]
+    part = parts_of_graph(drawn)
     reached = np.isin(part, part[codes >= 0])
     if reached.all():
         return weight

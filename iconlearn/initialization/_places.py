@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.linalg import eigh
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError
 
 from .._torch_state import as_array
 from ..distributed import ALONE
 from ..mappers import declares
 from ..neighbors import on_device
-from ..numerics.graphs import vectors_of_graph
+from ..numerics.graphs import parts_of_graph, vectors_of_graph
 
 SPREAD = 1.0
 # Of the distance of the parts of a graph: rows of one part must not start at one place.
@@ -246,7 +245,7 @@ def _spectral(edges, n_components, rng):
     if vectors is None:
         return rng.standard_normal((n, n_components))
     places = vectors[:, 1:]
-    if connected_components(edges, directed=False)[0] > 1:
+    if parts_of_graph(edges).max(initial=0) > 0:
         # The first vectors separate the parts of the graph from each other, and not the rows of a part.
         places = places + PART_NOISE * places.std() * rng.standard_normal(places.shape)
     return places

@@ -1,4 +1,4 @@
-"""Leading eigenvectors of the random walk on a graph, where the graph may be in several parts; an order of its rows.
+"""Parts of a graph, leading eigenvectors of the random walk on it, and an order of its rows.
 
 W u = lambda d u,      d the row sums of W
 """
@@ -12,7 +12,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from .._randomness import random_source
 
-__all__ = ["MANY_ROWS", "order_by_neighbors", "vectors_of_graph", "walk_eigenvectors"]
+__all__ = ["MANY_ROWS", "order_by_neighbors", "parts_of_graph", "vectors_of_graph", "walk_eigenvectors"]
 
 # Below this many rows all eigenvectors are found at once.
 SMALL = 500
@@ -77,7 +77,7 @@ def _leading(walk, root, k, random_state, tol):
     several equal eigenvalues, and rounding decides whether it finds the others, so they are not asked of it.
     """
     n = len(root)
-    label = connected_components(walk, directed=False)[1]
+    label = parts_of_graph(walk)
     label = np.unique(label[root > 0], return_inverse=True)[1]
     ones = np.zeros((n, label.max(initial=-1) + 1))
     ones[np.flatnonzero(root > 0), label] = 1.0 / root[root > 0]
@@ -99,6 +99,26 @@ def _leading(walk, root, k, random_state, tol):
     return np.append(values - 1.0, np.ones(ones.shape[1])), np.hstack([vectors, ones])
 
 
+def parts_of_graph(edges):
+    """Which part of a graph each row is in, numbers from zero on, whatever the directions of the edges.
+
+    Parameters
+    ----------
+    edges : sparse array of shape (n, n)
+        An entry is an edge whatever its weight.
+
+    Returns
+    -------
+    ndarray of int32 of shape (n,)
+    """
+    graph = sparse.csr_array(edges)
+    if graph.nnz <= np.iinfo(np.int32).max:
+        # Of wider indices scipy 1.11 finds no parts, and does not say so.
+        indices, pointers = (part.astype(np.int32, copy=False) for part in (graph.indices, graph.indptr))
+        graph = sparse.csr_array((graph.data, indices, pointers), shape=graph.shape)
+    return connected_components(graph, directed=False)[1]
+
+
 def order_by_neighbors(graph):
     """An order of the rows by which neighbours are near in memory.
 
@@ -116,7 +136,7 @@ def order_by_neighbors(graph):
         The row at each place.
     """
     n, heaviest = graph.shape[0], _heaviest(graph)
-    parts = connected_components(heaviest, directed=False)[1]
+    parts = parts_of_graph(heaviest)
     first = np.unique(parts, return_index=True)[1]
     # One more row holds the parts together.
     heaviest = heaviest.tocoo()
@@ -140,7 +160,7 @@ def _heaviest(graph):
             at = np.flatnonzero(left == np.repeat(np.maximum.reduceat(left, starts), counts))
             at = at[np.diff(of[at], prepend=-1) > 0]
             left[at], kept[part.start + at] = -1.0, True
-    # Older versions of scipy find neither parts nor trees by wider numbers.
+    # Older versions of scipy find no trees by wider numbers.
     pointers = np.concatenate([[0], np.cumsum(kept)])[graph.indptr].astype(np.int32)
     columns = graph.indices[kept].astype(np.int32)
     return sparse.csr_array((graph.data[kept], columns, pointers), shape=graph.shape)

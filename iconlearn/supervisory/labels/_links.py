@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from ..._checks import check_number
 from ..._label_markers import column_of, marked, missing, of_one_type
 from ..._torch_state import as_array
 from ...conditional import Conditional, normalize_rows, one_column
 from ...distributed import current
+from ...numerics.graphs import parts_of_graph
 from .._base import Supervisory, n_rows_of, warn_empty
 
 
@@ -195,7 +195,7 @@ def _refuse_contradictions(pairs, codes, labels):
     """Two labels among rows that links hold together cannot both be kept."""
     n_rows = len(codes)
     graph = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_rows, n_rows))
-    part = connected_components(graph, directed=False)[1]
+    part = parts_of_graph(graph)
     known = np.flatnonzero(codes >= 0)
     first = {}
     for row in known:
