@@ -658,13 +658,13 @@ class ICONEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ICONBase)
         smooth = plan.q.heavy_tailed and len(plan.objective.problems) == 1 and n >= FEW_ROWS
         left, relocates = n_iter - first, able and n_iter >= RELOCATING
         main = Phase(left, rate(1.0), MOMENTUM if smooth else LESSER_MOMENTUM, may_end=exact)
-        settling = SETTLING_EXACT if exact else SETTLING if drawn and by_momentum else ()
+        shares = SETTLING_EXACT if exact else SETTLING if drawn and by_momentum else ()
         settling = [
             Phase(
                 round(share * left), factor * main.learning_rate, LESSER_MOMENTUM,
                 relocates=relocates and exact, name="settling",
             )
-            for share, factor in settling
+            for share, factor in shares
         ]  # fmt: skip
         main = replace(main, n_iter=left - sum(phase.n_iter for phase in settling))
         if not relocates:
